@@ -1,0 +1,6 @@
+"""What the hardware must do, in plain Python without a simulator.
+
+``spec`` holds every bit's one definition.  ``iommu`` and ``nic`` are the golden models, written
+from the specifications; ``cache`` models cache contents; ``pagetable`` builds and walks tables.
+May import ``models`` only: never ``rtl``, never ``cosim``.
+"""
