@@ -1,0 +1,232 @@
+"""Configurations: one frozen dataclass per block, named systems for everyone to share.
+
+RTL, models, drivers and documents read the same object.
+"""
+
+from dataclasses import dataclass, field, replace
+
+__all__ = ["CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
+
+
+def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
+    if value & (value - 1) or not low <= value <= high:
+        raise ValueError(f"{name} must be a power of two in {low} to {high}, not {value!r}")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be in {low} to {high}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IommuConfig:
+    """Capabilities and sizes of an IOMMU.
+
+    Parameters
+    ----------
+    pas : int
+        Physical address bits, 34 to 56.
+    ddt_levels : int
+        Largest DDT depth, 1 to 3.
+    device_id_bits : int
+        Bits of device_id that are looked at; requests with more are refused (cause 260).
+    ats, amo_hwad, msi_flat, hpm : bool
+        ``capabilities`` of those names.
+    igs : int
+        ``capabilities.IGS``: 0 MSI, 1 wired, 2 both.
+    hpm_counters, hpm_bits : int
+        Programmable event counters (iohpmctr1..n) and their width.
+    context_entries : int
+        Device contexts cached, fully associative.
+    iotlb_ways, iotlb_sets, iotlb_superpages : int
+        Geometry of the IOTLB; see :mod:`models.spec.iotlb`.
+    misses : int
+        Misses outstanding.
+    walkers : int
+        Walk contexts, 1 to 128; at most ``misses`` are of use.
+    walk_cache : int
+        Non-leaf entries cached by the walker, 0 for none.
+    queue_entries_log2_max : int
+        Largest LOG2SZ of the command, fault and page-request queues.
+    memory_width : int
+        Bits of the walker's memory port.
+    """
+
+    pas: int = 46
+    ddt_levels: int = 1
+    device_id_bits: int = 24
+    sv39: bool = True
+    sv39x4: bool = True
+    ats: bool = True
+    amo_hwad: bool = False
+    msi_flat: bool = False
+    hpm: bool = True
+    igs: int = 2
+    hpm_counters: int = 8
+    hpm_bits: int = 64
+    context_entries: int = 16
+    iotlb_ways: int = 4
+    iotlb_sets: int = 64
+    iotlb_superpages: int = 8
+    misses: int = 8
+    walkers: int = 8
+    walk_cache: int = 0
+    queue_entries_log2_max: int = 16
+    memory_width: int = 64
+
+    def __post_init__(self) -> None:
+        _check_range("pas", self.pas, 34, 56)
+        _check_range("ddt_levels", self.ddt_levels, 1, 3)
+        _check_range("device_id_bits", self.device_id_bits, 1, 24)
+        _check_range("igs", self.igs, 0, 2)
+        _check_range("hpm_counters", self.hpm_counters, 0, 31)
+        _check_range("hpm_bits", self.hpm_bits, 32, 64)
+        _check_range("context_entries", self.context_entries, 1, 1024)
+        _check_range("iotlb_ways", self.iotlb_ways, 1, 16)
+        _check_power_of_two("iotlb_sets", self.iotlb_sets, 2, 4096)
+        _check_range("iotlb_superpages", self.iotlb_superpages, 1, 64)
+        _check_range("misses", self.misses, 1, 128)
+        _check_range("walkers", self.walkers, 1, 128)
+        _check_range("walk_cache", self.walk_cache, 0, 4096)
+        _check_range("queue_entries_log2_max", self.queue_entries_log2_max, 1, 32)
+        if self.memory_width != 64:
+            raise ValueError(f"memory_width must be 64, not {self.memory_width!r}")
+        if not self.sv39x4 and not self.sv39:
+            raise ValueError("At least one of sv39 and sv39x4 must be there")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NicConfig:
+    """Functions and sizes of a NIC.
+
+    Parameters
+    ----------
+    vfs : int
+        Virtual functions beside the physical one.
+    queue_pairs : int
+        Queue pairs per function.
+    queue_size_max : int
+        Largest virtqueue, a power of two up to 32768.
+    msix_vectors : int
+        MSI-X table entries per function.
+    device_id : int
+        device_id of the PF; VF n (from 1) has ``device_id + n``.
+    data_width : int
+        Bits of the DMA bus and of the Ethernet streams.
+    frame_bytes : int
+        Bytes of a frame slot, a power of two; longer frames are dropped and counted.
+    tx_slots, rx_slots : int
+        Frames on their way from and to guests.
+    max_burst_beats : int
+        Beats of the longest DMA burst.
+    dma_slots : int
+        DMA bursts outstanding.
+    """
+
+    vfs: int = 8
+    queue_pairs: int = 2
+    queue_size_max: int = 1024
+    msix_vectors: int = 8
+    device_id: int = 8
+    data_width: int = 128
+    frame_bytes: int = 2048
+    tx_slots: int = 32
+    rx_slots: int = 32
+    max_burst_beats: int = 16
+    dma_slots: int = 16
+
+    def __post_init__(self) -> None:
+        _check_range("vfs", self.vfs, 1, 255)
+        _check_range("queue_pairs", self.queue_pairs, 1, 8)
+        _check_power_of_two("queue_size_max", self.queue_size_max, 2, 32768)
+        _check_range("msix_vectors", self.msix_vectors, 2, 64)
+        if self.data_width != 128:
+            raise ValueError(f"data_width must be 128, not {self.data_width!r}")
+        _check_power_of_two("frame_bytes", self.frame_bytes, 2048, 16384)
+        _check_range("tx_slots", self.tx_slots, 2, 256)
+        _check_range("rx_slots", self.rx_slots, 2, 256)
+        _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
+        _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        if self.device_id + self.vfs >= 1 << 24:
+            raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")
+
+    @property
+    def functions(self) -> int:
+        """PF and VFs; function 0 is the PF."""
+        return 1 + self.vfs
+
+    @property
+    def queues_per_function(self) -> int:
+        """Receive queue 2n, transmit queue 2n + 1 (virtio 1.3, 5.1.2)."""
+        return 2 * self.queue_pairs
+
+    @property
+    def queues(self) -> int:
+        """All virtqueues; ``function * queues_per_function + queue`` numbers them."""
+        return self.functions * self.queues_per_function
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemConfig:
+    """A whole system.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    iommu, nic : IommuConfig, NicConfig
+        Its blocks.
+    address_bits : int
+        Bits of addresses on the DMA bus.
+    """
+
+    name: str
+    iommu: IommuConfig = field(default_factory=IommuConfig)
+    nic: NicConfig = field(default_factory=NicConfig)
+    address_bits: int = 64
+
+
+_DEFAULT = SystemConfig(name="default")
+
+#: Named systems (docs/configurations.md).  ``full``, ``wide`` and ``hyper`` come with the features
+#: that they are for.
+CONFIGS = {
+    system.name: system
+    for system in (
+        SystemConfig(
+            name="tiny",
+            iommu=IommuConfig(
+                context_entries=3,
+                iotlb_ways=2,
+                iotlb_sets=4,
+                iotlb_superpages=2,
+                misses=3,
+                walkers=2,
+                queue_entries_log2_max=8,
+            ),
+            nic=NicConfig(
+                vfs=3,
+                queue_pairs=1,
+                msix_vectors=4,
+                queue_size_max=256,
+                tx_slots=8,
+                rx_slots=8,
+                dma_slots=4,
+            ),
+        ),
+        _DEFAULT,
+        replace(
+            _DEFAULT,
+            name="wide",
+            iommu=replace(_DEFAULT.iommu, misses=32, walkers=32, context_entries=80),
+            nic=replace(_DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4),
+        ),
+    )
+}
+
+
+def config(name: str) -> SystemConfig:
+    """Return the system of that name; ``ValueError`` with the names there are."""
+    if name not in CONFIGS:
+        raise ValueError(f"No configuration {name!r}; there are {', '.join(CONFIGS)}")
+    return CONFIGS[name]

@@ -1,0 +1,99 @@
+"""What crosses the ports of the IOTLB, and how its contents follow from that.
+
+The cache model (:mod:`models.cache`) and the analysis of waves rest on these records alone.
+
+Contents
+--------
+Two arrays: 4 KiB translations in ``sets`` sets of ``ways`` ways, set = ``vpn mod sets``; everything
+larger in ``superpages`` fully associative entries.  A translation's size is the smaller of its two
+stages' sizes; a Bare stage does not count.  A fill takes the entry with equal tag if there is one,
+else the lowest free way (or entry), else the victim: a FIFO pointer per set, one for the
+superpages, which advances by one (modulo) with every fill that had to evict, and starts at 0.
+Invalidations clear entries and leave the pointers alone.  A lookup changes nothing.
+
+Order
+-----
+An operation takes effect in the cycle in which its port accepts it.  Within one cycle the
+invalidation comes first, then the fill, then the lookup.
+
+A lookup hits if an entry matches in ``gscid`` (if second stage on), ``pscid`` (if first stage on;
+a global entry ignores it), both stage flags and the page number, whatever its permissions are.
+A lookup that finds insufficient rights, or A or D to be set, is a hit that is walked again and
+counts as a hit for the counters only if no walk follows: ``HpmEvent.TLB_MISS`` counts walks and
+joins, so such a lookup counts as a miss there; ``IotlbResult.hit`` says which.
+"""
+
+from amaranth.lib import data
+
+__all__ = ["IotlbFill", "IotlbInvalidate", "IotlbKey", "IotlbLookup", "IotlbResult"]
+
+
+class IotlbKey(data.Struct):
+    """What a translation is looked up by."""
+
+    gv: 1  # second stage is not Bare
+    gscid: 16  # 0 if gv is 0
+    pv: 1  # first stage is not Bare
+    pscid: 20  # 0 if pv is 0
+    vpn: 52  # IOVA[63:12]
+
+
+class IotlbLookup(data.Struct):
+    """One lookup.  ``write``, ``exec``, ``user``, ``sum`` are what rights are judged by."""
+
+    key: IotlbKey
+    device_id: 24
+    tag: 8
+    write: 1
+    exec: 1
+    priv: 1
+    sum: 1
+    ats: 1
+
+
+class IotlbResult(data.Struct):
+    """Outcome of a lookup, in order.  ``hit``: answered from the cache without a walk."""
+
+    hit: 1
+    ppn: 44
+    size: 6  # log2 bytes
+    r: 1
+    w: 1
+    x: 1
+    u: 1
+    glob: 1
+    dirty: 1  # W may be granted without an update of D
+    pbmt: 2
+
+
+class IotlbFill(data.Struct):
+    """A finished walk's translation, rights of both stages combined."""
+
+    key: IotlbKey
+    ppn: 44
+    size: 6  # log2 bytes, 12 to 56
+    r: 1
+    w: 1
+    x: 1
+    u: 1
+    glob: 1
+    dirty: 1
+    pbmt: 2
+
+
+class IotlbInvalidate(data.Struct):
+    """IOTINVAL as the IOTLB sees it (section "IOMMU Page-Table cache invalidation commands").
+
+    ``gvma`` 0 is IOTINVAL.VMA, 1 IOTINVAL.GVMA.  Operands as in the command.  GVMA with an
+    address removes every entry of the GSCID, since entries are not kept by GPA.
+    """
+
+    gvma: 1
+    av: 1
+    pscv: 1
+    gv: 1
+    nl: 1
+    s: 1
+    pscid: 20
+    gscid: 16
+    addr: 52
