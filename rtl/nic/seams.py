@@ -1,0 +1,198 @@
+"""Records between the blocks of the NIC.
+
+Queues are numbered over all functions, ``function * queues_per_function + queue`` (``NicConfig``).
+"""
+
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from models.spec.nic import QueueError, Stat
+
+__all__ = [
+    "SCRATCH_BYTES",
+    "Arrival",
+    "DmaDone",
+    "DmaRequest",
+    "DmaStatus",
+    "Doorbell",
+    "ErrorReport",
+    "FrameRef",
+    "Interrupt",
+    "LoadPort",
+    "LocalMemory",
+    "MsiWrite",
+    "QueueCommand",
+    "QueueOp",
+    "RxPop",
+    "StatEvent",
+    "StorePort",
+    "TxFrame",
+]
+
+
+class Doorbell(data.Struct):
+    """A driver notified a queue (registers to virtqueue engine)."""
+
+    queue: 16
+
+
+class QueueOp(enum.IntEnum, shape=1):
+    """What a :class:`QueueCommand` does."""
+
+    DISABLE = 0
+    ENABLE = 1
+
+
+class QueueCommand(data.Struct):
+    """Starts or stops a queue (registers to virtqueue engine).
+
+    ENABLE takes the rings and begins at index 0.  DISABLE stops the queue wherever it is, also
+    parked; the engine answers on ``stopped`` when no access of the queue is or will be under way.
+    A DISABLE of a queue that is not enabled is answered as well.
+    """
+
+    op: QueueOp
+    queue: 16
+    size: 16  # entries, a power of two
+    desc: 64
+    driver: 64
+    device: 64
+    msix_vector: 16
+
+
+class ErrorReport(data.Struct):
+    """A queue stopped for a reason (virtqueue engine to registers)."""
+
+    queue: 16
+    error: QueueError
+
+
+class Interrupt(data.Struct):
+    """A used buffer notification (virtqueue engine to MSI-X): raise the queue's vector."""
+
+    function: 8
+    vector: 16  # MSI_NO_VECTOR is sent nowhere
+
+
+class LocalMemory(enum.IntEnum, shape=2):
+    """Which of the NIC's memories a DMA moves to or from."""
+
+    SCRATCH = 0  # of the virtqueue engine, SCRATCH_BYTES per queue
+    TX = 1  # frames from guests
+    RX = 2  # frames from the port
+
+
+class DmaRequest(data.Struct):
+    """One contiguous transfer between guest memory and a local memory.
+
+    Any alignment on both sides.  One request per tag at a time; the tag is the queue.
+    """
+
+    tag: 16
+    function: 8
+    write: 1  # to guest memory
+    iova: 64
+    length: 16  # bytes, at least 1
+    memory: LocalMemory
+    offset: 24  # byte address in the local memory
+
+
+class DmaStatus(enum.IntEnum, shape=3):
+    """Outcome of a DMA."""
+
+    OK = 0
+    FAULT = 1  # the translation was refused, or without ATS the bus said so
+    INVALID = 2  # group response "invalid request"
+    FAILURE = 3  # group response "failure", or none in time
+    BUS = 4  # error response after a good translation
+    CANCELLED = 5
+
+
+class DmaDone(data.Struct):
+    """Completion of a :class:`DmaRequest`; reads have landed, writes have their response."""
+
+    tag: 16
+    status: DmaStatus
+    cause: 12
+
+
+class MsiWrite(data.Struct):
+    """One 32-bit write of an MSI-X message, untranslated."""
+
+    function: 8
+    address: 64
+    data: 32
+
+
+class StorePort(wiring.Signature):
+    """DMA writes into local memories; never stalls.
+
+    ``addr`` counts beats of 16 bytes; ``mask`` has a bit per byte.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "en": Out(1),
+                "memory": Out(LocalMemory),
+                "addr": Out(20),
+                "data": Out(128),
+                "mask": Out(16),
+            }
+        )
+
+
+class LoadPort(wiring.Signature):
+    """DMA reads from local memories; never stalls; ``data`` follows ``en`` by one cycle."""
+
+    def __init__(self):
+        super().__init__(
+            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(20), "data": In(128)}
+        )
+
+
+class FrameRef(data.Struct):
+    """A frame in a slot: begins at byte ``slot * frame_bytes`` of its memory."""
+
+    memory: LocalMemory  # TX or RX
+    slot: 8
+    length: 16
+
+
+class TxFrame(data.Struct):
+    """A whole frame from a guest (virtqueue engine to switch)."""
+
+    frame: FrameRef
+    function: 8
+
+
+class Arrival(data.Struct):
+    """The receive FIFO of a function is no longer empty (switch to virtqueue engine).
+
+    Sent once for every frame that enters the FIFO.
+    """
+
+    function: 8
+
+
+class RxPop(wiring.Signature):
+    """The virtqueue engine takes the oldest frame of a function.
+
+    ``en`` with ``function`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The engine then
+    owns one reference to the slot and gives it back on ``release``.
+    """
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "function": Out(8), "valid": In(1), "frame": In(FrameRef)})
+
+
+class StatEvent(data.Struct):
+    """Adds to a counter of a function."""
+
+    function: 8
+    stat: Stat
+    amount: 24
+
+
+#: Bytes of scratch memory per queue.
+SCRATCH_BYTES = 128
