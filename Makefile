@@ -1,0 +1,56 @@
+# Two commands do everything from a fresh clone: `make run` and `make test`.
+SIM ?= verilator
+PCAP ?=
+ARGS ?=
+JOBS ?= 2
+PY := .venv/bin/python
+IOVIRT := .venv/bin/iovirt
+export PYTHONWARNINGS ?= default
+
+.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance docs clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
+
+setup: .venv/.installed ## Make .venv and install what is missing
+
+.venv/.installed: pyproject.toml tools/setup.sh
+	@sh tools/setup.sh
+
+run: setup ## The main demonstration: three guests on three VFs (PCAP=file, ARGS=...)
+	@$(IOVIRT) run demo $(if $(PCAP),--pcap $(PCAP)) $(ARGS)
+
+sim: setup ## The demonstration on SIM=verilator|icarus (icarus: configuration tiny, few packets)
+	@$(IOVIRT) run demo --sim $(SIM) $(if $(filter icarus,$(SIM)),--config tiny --packets 24) $(ARGS)
+
+waves: setup ## The demonstration with waves of all ports in build/waves.vcd, and their check
+	@$(IOVIRT) run demo --waves build/waves.vcd $(ARGS)
+	@$(IOVIRT) waves check build/waves.vcd
+
+test: setup ## Fast tests, on all cores
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not full" $(ARGS)
+
+test-full: setup ## Every test, the exhaustive ones too
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+lint: setup ## ruff and pyright
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/pyright
+
+format: setup ## Let ruff format everything
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F
+	@$(IOVIRT) synth $(ARGS)
+
+synth-full: setup ## The whole of `default`, placed
+	@$(IOVIRT) synth --place system $(ARGS)
+
+conformance: setup ## Replay the shipped vectors on golden model and RTL
+	@$(IOVIRT) conformance tests/conformance --target golden
+	@$(IOVIRT) conformance tests/conformance --target rtl
+
+clean: ## Remove what was built
+	rm -rf build
