@@ -43,10 +43,10 @@ format: setup ## Let ruff format everything
 	@.venv/bin/ruff format .
 
 synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F
-	@$(IOVIRT) synth $(ARGS)
+	@$(PY) -m rtl.fpga.synth $(ARGS)
 
 synth-full: setup ## The whole of `default`, placed
-	@$(IOVIRT) synth --place system $(ARGS)
+	@$(PY) -m rtl.fpga.synth --place system $(ARGS)
 
 conformance: setup ## Replay the shipped vectors on golden model and RTL
 	@$(IOVIRT) conformance tests/conformance --target golden
