@@ -23,7 +23,7 @@ from models.spec.config import CONFIGS, SystemConfig, config
 __all__ = ["CELLS", "Synthesis", "main", "place", "synthesize"]
 
 #: Cells that are counted, as nextpnr names them.
-CELLS = ("LUT4", "CCU2C", "DPR", "FF", "DP16KD", "MULT18X18D")
+CELLS: tuple[str, ...] = ("LUT4", "CCU2C", "DPR", "FF", "DP16KD", "MULT18X18D")
 _YOSYS_NAMES = {
     "LUT4": "LUT4",
     "CCU2C": "CCU2C",
