@@ -1,0 +1,252 @@
+"""Writes the SystemVerilog top that connects a design to the memory library.
+
+Python sees two pins, ``rst`` and ``notify``.  All calls into the library stand in one clocked
+block, so their order does not depend on the simulator.
+"""
+
+from rtl.bus.axi import Axi4
+
+from .ports import Manager, Ports, StreamPort
+
+__all__ = ["wrapper"]
+
+
+def _field(signal: str, layout, name: str) -> str:
+    entry = layout[name]
+    return f"{signal}[{entry.offset + entry.width - 1}:{entry.offset}]"
+
+
+class _Writer:
+    def __init__(self, ports: Ports):
+        self.ports = ports
+        self.declare: list[str] = []
+        self.connect: list[str] = []
+        self.reset: list[str] = []
+        self.body: list[str] = []
+
+    def bus(self, name: str, layout_width: int, kind: str) -> str:
+        self.declare.append(f"{kind} [{layout_width - 1}:0] {name};")
+        return name
+
+    def pins(self, name: str, *, payload: str, driven: bool) -> None:
+        """Declare and connect a stream's three signals; registers if the bench drives it."""
+        for part, by_bench in (("payload", driven), ("valid", driven), ("ready", not driven)):
+            full = f"{name}__{part}"
+            width = payload if part == "payload" else ""
+            self.declare.append(f"{'reg' if by_bench else 'wire'} {width} {full};")
+            self.connect.append(f".{full}({full})")
+            if by_bench:
+                self.reset.append(f"{full} = 0;")
+
+    def stream(self, port: StreamPort) -> None:
+        name, number, width = port.name, port.number, f"[{port.width - 1}:0]"
+        if port.instance:
+            self.tap(port)
+        elif port.kind == "signal":
+            self.signal(port)
+        elif port.to_design:
+            self.pins(name, payload=width, driven=True)
+            self.body += [
+                f"if ({name}__ready || !{name}__valid) begin",
+                f"    {name}__valid <= 0;",
+                f"    if (pending[{number}]) begin",
+                f"        `FM_POP({number}, info, words);",
+                f"        {name}__valid <= info[0];",
+                f"        {name}__payload <= words[{port.width - 1}:0];",
+                "    end",
+                "end",
+            ]
+        else:
+            self.pins(name, payload=width, driven=False)
+            self.push(port, f"{name}__valid && {name}__ready", f"{name}__payload")
+            self.body.append(f"{name}__ready <= ready[{number}];")
+
+    def push(self, port: StreamPort, condition: str, payload: str) -> None:
+        pad = 512 - port.width
+        value = f"{{{pad}'b0, {payload}}}" if pad else payload
+        self.body += [
+            f"if ({condition}) begin",
+            f"    `FM_PUSH(cycle, {port.number}, {value}, info);",
+            "    any = any | info[0];",
+            "end",
+        ]
+
+    def tap(self, port: StreamPort) -> None:
+        base = f"dut.{port.instance}.{port.name}"
+        self.push(port, f"{base}__valid && {base}__ready", f"{base}__payload")
+
+    def signal(self, port: StreamPort) -> None:
+        name, width = port.name, f"[{port.width - 1}:0]"
+        self.connect.append(f".{name}({name})")
+        if port.to_design:
+            self.declare.append(f"reg {width} {name};")
+            self.reset.append(f"{name} = 0;")
+            self.body += [
+                f"if (pending[{port.number}]) begin",
+                f"    `FM_POP({port.number}, info, words);",
+                f"    {name} <= words[{port.width - 1}:0];",
+                "end",
+            ]
+        else:
+            self.declare += [f"wire {width} {name};", f"reg {width} {name}__before;"]
+            self.reset.append(f"{name}__before = 0;")
+            self.push(port, f"{name} != {name}__before", name)
+            self.body.append(f"{name}__before <= {name};")
+
+    def manager(self, manager: Manager) -> None:
+        axi, name, number = manager.signature, manager.name, manager.number
+        if axi.read:
+            width = f"[{axi.address_layout.size - 1}:0]"
+            self.pins(f"{name}__ar", payload=width, driven=False)
+            self.pins(f"{name}__r", payload=f"[{axi.read_layout.size - 1}:0]", driven=True)
+            fields = {"data": "data", "id": "info[11:4]", "resp": "info[2:1]", "last": "info[3]"}
+            self.body += [
+                f"if ({name}__r__ready || !{name}__r__valid) begin",
+                f"    `FM_READ_BEAT(cycle, {number}, info, data);",
+                f"    {name}__r__valid <= info[0];",
+                *(f"    {line}" for line in self.fields(f"{name}__r", axi.read_layout, fields)),
+                "end",
+            ]
+            self.address(axi, f"{name}__ar", number, 0)
+        if axi.write:
+            self.pins(f"{name}__aw", payload=f"[{axi.address_layout.size - 1}:0]", driven=False)
+            self.pins(f"{name}__w", payload=f"[{axi.write_layout.size - 1}:0]", driven=False)
+            self.pins(f"{name}__b", payload=f"[{axi.response_layout.size - 1}:0]", driven=True)
+            fields = {"id": "info[11:4]", "resp": "info[2:1]"}
+            self.body += [
+                f"if ({name}__b__ready || !{name}__b__valid) begin",
+                f"    `FM_WRITE_RESPONSE(cycle, {number}, info);",
+                f"    {name}__b__valid <= info[0];",
+                *(f"    {line}" for line in self.fields(f"{name}__b", axi.response_layout, fields)),
+                "end",
+            ]
+            self.address(axi, f"{name}__aw", number, 1)
+            payload, layout = f"{name}__w__payload", axi.write_layout
+            strobe_pad, data_pad = 32 - axi.data_width // 8, 128 - axi.data_width
+            data = _field(payload, layout, "data")
+            data = f"{{{data_pad}'b0, {data}}}" if data_pad else data
+            self.body += [
+                f"if ({name}__w__valid && {name}__w__ready) begin",
+                f"    `FM_WRITE_BEAT(cycle, {number}, "
+                f"{{{strobe_pad}'b0, {_field(payload, layout, 'strb')}}}, {data}, info);",
+                "    any = any | info[0];",
+                "end",
+                f"{name}__w__ready <= ready[{63 - 3 * number}];",
+            ]
+
+    def fields(self, name: str, layout, values: dict[str, str]) -> list[str]:
+        lines = []
+        for field, value in values.items():
+            entry = layout[field]
+            cut = value
+            if value == "data":
+                cut = f"data[{entry.width - 1}:0]"
+            elif field == "id":
+                cut = f"info[{4 + entry.width - 1}:4]"
+            lines.append(f"{_field(f'{name}__payload', layout, field)} <= {cut};")
+        return lines
+
+    def address(self, axi: Axi4, name: str, number: int, is_write: int) -> None:
+        payload, layout = f"{name}__payload", axi.address_layout
+        pad = 64 - axi.addr_width
+        addr = _field(payload, layout, "addr")
+        addr = f"{{{pad}'b0, {addr}}}" if pad else addr
+        info = (
+            (
+                f"{{12'b0, {_field(payload, layout, 'lock')}, {_field(payload, layout, 'size')}, "
+                f"{_field(payload, layout, 'len')}, {8 - axi.id_width}'b0, "
+                f"{_field(payload, layout, 'id')}}}"
+            ).replace("0'b0, ", "")
+            if axi.id_width == 8
+            else (
+                f"{{12'b0, {_field(payload, layout, 'lock')}, {_field(payload, layout, 'size')}, "
+                f"{_field(payload, layout, 'len')}, {8 - axi.id_width}'b0, "
+                f"{_field(payload, layout, 'id')}}}"
+            )
+        )
+        user = "64'b0"
+        if axi.user is not None:
+            entry = layout["user"]
+            user = f"{{{64 - entry.width}'b0, {_field(payload, layout, 'user')}}}"
+        stall = 63 - 3 * number - 1 - is_write
+        self.body += [
+            f"if ({name}__valid && {name}__ready)",
+            f"    `FM_ADDRESS(cycle, {number}, {is_write}, {addr}, {info}, {user});",
+            f"{name}__ready <= ready[{stall}];",
+        ]
+
+
+def wrapper(ports: Ports, top: str, *, dump: list[tuple[str, int]]) -> str:
+    """Return the text of module ``bench`` round module ``top``.
+
+    ``dump`` lists instance paths and levels for waves of Icarus, written if the plus-argument
+    ``waves`` names a file.
+    """
+    writer = _Writer(ports)
+    for manager in ports.managers:
+        writer.manager(manager)
+    for port in ports.streams:
+        writer.stream(port)
+
+    def lines(items: list[str], depth: int) -> str:
+        return "\n".join("    " * depth + item for item in items)
+
+    dumps = [f"$dumpvars({levels}, {path});" for path, levels in dump]
+    return f"""`include "fastmem.vh"
+// Generated by cosim/bench/wrapper.py.
+module bench (
+    input wire rst,
+    output reg notify
+);
+    reg clk = 0;
+    always #1 clk = !clk;
+    // Amaranth's synchronous reset is combinational logic before every register; Verilator works
+    // out again on every call what hangs on a top-level input.  A register prevents that.
+    reg reset = 1;
+    always @(posedge clk) reset <= rst;
+
+    reg [63:0] cycle, ready, pending;
+    reg [31:0] info;
+    reg [127:0] data;
+    reg [511:0] words;
+    reg any;
+{lines(writer.declare, 1)}
+
+    {top} dut (
+        .clk(clk), .rst(reset),
+{",".join(chr(10) + "        " + item for item in writer.connect).lstrip(chr(10))}
+    );
+
+    task clear;
+        begin
+{lines(writer.reset, 3)}
+        end
+    endtask
+
+    initial begin
+        cycle = 0; notify = 0; ready = 0; pending = 0; info = 0; data = 0; words = 0; any = 0;
+        clear;
+    end
+
+    // info, data, words and any are temporaries; what the design sees is assigned without blocking.
+    always @(posedge clk) begin
+        if (reset) begin
+            cycle <= 0;
+{lines([line.replace(" = ", " <= ") for line in writer.reset], 3)}
+        end else begin
+            cycle <= cycle + 1;
+            any = 0;
+            `FM_TICK(cycle, ready, pending);
+{lines(writer.body, 3)}
+            if (any) notify <= !notify;
+        end
+    end
+`ifndef VERILATOR
+    reg [8*512-1:0] waves;
+    initial if ($value$plusargs("waves=%s", waves)) begin
+        $dumpfile(waves);
+{lines(dumps, 2)}
+    end
+`endif
+endmodule
+"""
