@@ -7,8 +7,10 @@ sources returns at once.  Builds of several processes do not disturb each other.
 import fcntl
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.back import verilog
-from amaranth.hdl import Signal, Value
 
 from .ports import Ports, Tap, classify, layout_fields
 from .wrapper import wrapper
@@ -102,11 +103,15 @@ def _digest(*parts: str | bytes) -> str:
     return state.hexdigest()[:20]
 
 
-def _sources_digest() -> str:
+def _sources_digest(design: Design) -> str:
     """Digest of everything that the generated Verilog can depend on."""
-    files = [path for room in ("rtl", "models/spec") for path in sorted((ROOT / room).rglob("*.py"))]
-    files += sorted(HERE.glob("c/*")) + [HERE / "wrapper.py", HERE / "ports.py", HERE / "build.py"]
-    return _digest(*[part for path in files for part in (path.name, path.read_bytes())])
+    own = importlib.util.find_spec(design.factory.partition(":")[0])
+    if own is None or own.origin is None:
+        raise ValueError(f"No module for {design.factory!r}")
+    files = [path for room in ("rtl", "models/spec") for path in (ROOT / room).rglob("*.py")]
+    files += [*HERE.glob("c/**/*.*"), HERE / "wrapper.py", HERE / "ports.py", HERE / "build.py"]
+    files = [*sorted(files), Path(own.origin)]
+    return _digest(*[part for path in files for part in (str(path), path.read_bytes())])
 
 
 @contextmanager
@@ -140,12 +145,6 @@ def _call(*command: str | Path, cwd: Path | None = None, env: dict | None = None
     return done.stdout
 
 
-def port_signals(component) -> list[Signal]:
-    """List the component's ports, less the constants that stand for always-ready streams."""
-    values = (Value.cast(port) for _, _, port in component.signature.flatten(component))
-    return [value for value in values if isinstance(value, Signal)]
-
-
 def manifest(ports: Ports) -> dict:
     """Describe every stream that waves and logs are read by."""
     return {
@@ -165,30 +164,31 @@ def manifest(ports: Ports) -> dict:
 
 def _sources(design: Design) -> Path:
     """Generate Verilog, bench and manifest; returns their folder."""
-    key = _digest(_sources_digest(), repr(design))
+    key = _digest(_sources_digest(design), repr(design))
     folder = build_folder() / "verilog" / key
     with _made(folder) as part:
         if part is not None:
             component = design.make()
             ports = classify(component, list(design.taps))
-            text = verilog.convert(component, name=design.top, ports=port_signals(component))
+            text = verilog.convert(component, name=design.top)
             # Icarus 11 does not run "always @*" at time zero and leaves outputs X.
             text = text.replace("always @*", "always_comb")
             (part / "design.v").write_text(text, encoding="utf-8")
             dump = [(f"dut.{path}".rstrip("."), levels) for path, levels in design.waves]
             (part / "bench.sv").write_text(wrapper(ports, design.top, dump=dump), encoding="utf-8")
             (part / "ports.json").write_text(json.dumps(manifest(ports), indent=1))
+            (part / "ports.pickle").write_bytes(pickle.dumps(ports))
     return folder
 
 
-def _library(simulator: str, folder: Path) -> None:
+def _library(simulator: str, folder: Path, final: Path) -> None:
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-shared"]
     _call("gcc", *flags, HERE / "c/memory.c", HERE / "c/mailbox.c", "-o", folder / "libfastmem.so")
     if simulator == "icarus":
         config = _call("iverilog-vpi", "--cflags").split()
         include = [word for word in config if word.startswith("-I")]
-        _call("gcc", *flags, *include, HERE / "c/vpi.c", folder / "libfastmem.so",
-              f"-Wl,-rpath,{folder}", "-o", folder / "fastmem.vpi")  # fmt: skip
+        command = ["gcc", *flags, *include, HERE / "c/vpi.c", f"-L{folder}", "-lfastmem"]
+        _call(*command, f"-Wl,-rpath,{final}", "-o", folder / "fastmem.vpi")
 
 
 def _control_file(design: Design, trace: str) -> str:
@@ -266,13 +266,15 @@ def build(design: Design, simulator: str = "verilator", trace: str = "") -> Buil
     folder = build_folder() / "sim" / f"{design.top}-{simulator}-{key}"
     with _made(folder) as part:
         if part is not None:
-            _library(simulator, part)
-            shutil.copy(sources / "ports.json", part)
+            _library(simulator, part, folder)
+            for name in ("ports.json", "ports.pickle"):
+                shutil.copy(sources / name, part)
             if simulator == "verilator":
                 _verilate(design, sources, part, folder, trace)
             else:
                 _icarus(sources, part)
-    return Built(design, simulator, trace, folder, classify(design.make(), list(design.taps)))
+    ports = pickle.loads((folder / "ports.pickle").read_bytes())
+    return Built(design, simulator, trace, folder, ports)
 
 
 def _versions(simulator: str) -> list[str]:

@@ -6,7 +6,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Flow
 
-from rtl.bus.axi import Axi4, AxiStream
+from rtl.bus.axi import Axi4, FrameBeat
 
 __all__ = ["Manager", "Ports", "StreamPort", "Tap", "classify", "layout_fields"]
 
@@ -141,16 +141,17 @@ def classify(component: wiring.Component, taps: list[Tap]) -> Ports:
         elif isinstance(signature, stream.Signature):
             if signature.always_ready or signature.always_valid:
                 raise ValueError(f"Stream {path} must have valid and ready to be a port of a top")
-            kind = "frames" if isinstance(signature, AxiStream) else "stream"
-            add(path, to_design, signature.payload_shape, kind)
+            payload = signature.members["payload"].shape
+            kind = "frames" if isinstance(payload, FrameBeat) else "stream"
+            add(path, to_design, payload, kind)
         else:
             for name, member in signature.members.items():
                 inner = f"{path}__{name}" if path else name
-                inward = to_design ^ (member.flow is Flow.In)
                 if member.is_port:
+                    inward = to_design ^ (member.flow is Flow.In)
                     add(inner, inward, member.shape, "signal")
-                else:
-                    visit(member.signature, inner, inward)
+                else:  # flipped already if it points inward
+                    visit(member.signature, inner, to_design)
 
     visit(component.signature, "", False)
     for tap in taps:

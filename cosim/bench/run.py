@@ -29,19 +29,24 @@ def _command(built: Built, waves: Path | None) -> tuple[list[str], dict[str, str
     vvp = shutil.which("vvp")
     if not vvp:
         raise ToolError("vvp is not installed (apt-get install iverilog)")
-    libs = cocotb_tools.config.libs_dir
-    command = [vvp, "-M", str(libs), "-m", "libcocotbvpi_icarus"]
+    glue = cocotb_tools.config.lib_name_path("vpi", "icarus")
+    command = [vvp, "-m", str(glue)]
     command += ["-m", str(built.folder / "fastmem.vpi"), str(built.folder / "sim.vvp")]
     command += [f"+waves={waves}"] if waves else []
     return command, {}
 
 
 def _environment(built: Built, module: str, seed: int, results: Path, extra: dict) -> dict:
+    import cocotb_tools.config
     import find_libpython
 
+    libpython = find_libpython.find_libpython()
+    if not libpython:
+        raise ToolError("Python's shared library is not installed (apt-get install libpython3-dev)")
     return {
         **os.environ,
-        "LIBPYTHON_LOC": find_libpython.find_libpython() or "",
+        "GPI_USERS": ";".join([libpython, cocotb_tools.config.pygpi_entry_point()]),
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
         "PYGPI_PYTHON_BIN": sys.executable,
         "COCOTB_TEST_MODULES": module,
         "COCOTB_TOPLEVEL": "bench",

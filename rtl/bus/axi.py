@@ -8,7 +8,7 @@ specification (IHI 0022) without the channel prefix.
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Axi4", "Axi4Lite", "AxiStream", "Burst", "Resp"]
+__all__ = ["Axi4", "Axi4Lite", "AxiStream", "Burst", "FrameBeat", "Resp"]
 
 
 class Resp(enum.IntEnum, shape=2):
@@ -135,20 +135,26 @@ class Axi4Lite(wiring.Signature):
         )
 
 
-class AxiStream(stream.Signature):
-    """AXI4-Stream of Ethernet frames, first byte in the lowest lane, no FCS.
-
-    ``keep`` is all ones on every beat but the last, where it is a run of ones from bit 0.
-    ``error`` on the last beat marks a frame to be dropped (bad FCS at the MAC).
+class FrameBeat(data.StructLayout):
+    """Payload of an Ethernet :func:`AxiStream`: ``data, keep, last, error``.
 
     Parameters
     ----------
     data_width : int
-        Bits of a beat, a multiple of 8.
+        Bits of data, a multiple of 8.
     """
 
-    def __init__(self, *, data_width):
+    def __init__(self, data_width: int):
+        if data_width % 8 or data_width < 8:
+            raise ValueError(f"Data width must be a multiple of 8, not {data_width!r}")
         self.data_width = data_width
-        super().__init__(
-            data.StructLayout({"data": data_width, "keep": data_width // 8, "last": 1, "error": 1})
-        )
+        super().__init__({"data": data_width, "keep": data_width // 8, "last": 1, "error": 1})
+
+
+def AxiStream(*, data_width: int) -> stream.Signature:
+    """AXI4-Stream of Ethernet frames, first byte in the lowest lane, no FCS.
+
+    ``keep`` is all ones on every beat but the last, where it is a run of ones from bit 0.
+    ``error`` on the last beat marks a frame to be dropped (bad FCS at the MAC).
+    """
+    return stream.Signature(FrameBeat(data_width))

@@ -23,7 +23,7 @@ typedef struct {
 static port_t ports[FM_PORTS];
 static uint64_t pending_ports, stalled_ports;
 static uint8_t *events, *log_bytes;
-static uint64_t event_head, event_tail, log_size, log_room;
+static uint64_t event_head, event_tail, posted, log_size, log_room;
 static uint64_t digest = 0xCBF29CE484222325u, now;
 static uint64_t times[4], last_time;
 static uint32_t after_event, event_seen;
@@ -169,6 +169,7 @@ void fm_post(uint32_t port, uint64_t cycle, const void *bytes, uint32_t size)
     memset(at + 16 + padded - 8 * (padded != 0), 0, padded ? 8 : 0);
     memcpy(at + 16, bytes, size);
     event_tail += 16 + padded;
+    posted++;
     event_seen = 1;
 }
 
@@ -208,7 +209,7 @@ static void take_beat(port_t *port, uint32_t number, uint64_t cycle, const uint3
 void fm_push(uint64_t cycle, uint32_t number, const uint32_t *payload, uint32_t *notify)
 {
     port_t *port = &ports[number];
-    uint64_t before = event_tail;
+    uint64_t before = posted;
     *notify = 0;
     fm_note(cycle << 8 | number);
     for (uint32_t i = 0; i < port->words; i++)
@@ -219,7 +220,7 @@ void fm_push(uint64_t cycle, uint32_t number, const uint32_t *payload, uint32_t 
         take_beat(port, number, cycle, payload);
     if (port->mode & FM_LOG)
         write_log(number, cycle, payload);
-    *notify = event_tail != before;
+    *notify = posted != before;
 }
 
 void fm_mode(uint32_t number, uint32_t mode, uint32_t words, uint32_t frame_bytes)

@@ -29,14 +29,19 @@ static PLI_INT32 bind(PLI_BYTE8 *name)
 
 static site_t *here(void) { return vpi_get_userdata(vpi_handle(vpiSysTfCall, NULL)); }
 
+static uint64_t scalar(site_t *site, int index);
+
 static uint64_t get(site_t *site, int index, uint32_t *words)
 {
     s_vpi_value value = {.format = vpiVectorVal};
     vpi_get_value(site->handle[index], &value);
     for (int i = 0; i * 32 < site->width[index]; i++) {
         if (value.value.vector[i].bval) {
-            vpi_printf("fastmem: X or Z in argument %d of %s\n", index,
-                       vpi_get_str(vpiName, vpi_handle(vpiSysTfCall, NULL)));
+            vpi_printf("fastmem: X or Z in argument %d at line %d\n", index,
+                       (int)vpi_get(vpiLineNo, vpi_handle(vpiSysTfCall, NULL)));
+            if (index)
+                vpi_printf("fastmem: the port is %d, bit %d of the payload is unknown\n",
+                           (int)scalar(site, index - 1), 32 * i);
             vpi_control(vpiFinish, 1);
         }
         words[i] = (uint32_t)value.value.vector[i].aval;

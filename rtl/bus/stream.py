@@ -1,0 +1,170 @@
+"""Streams: register slice, round-robin arbiter, FIFO."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["StreamArbiter", "StreamFifo", "StreamRegister", "round_robin"]
+
+
+def round_robin(m: Module, requests, last, grant) -> None:
+    """Drive ``grant`` with the next requester after ``last``, in turn.
+
+    Without a request ``grant`` is ``last``.
+
+    Parameters
+    ----------
+    requests : Value
+        A bit per requester.
+    last, grant : Signal
+        Numbers of requesters; ``last`` is whoever was served last.
+    """
+    count = len(requests)
+    m.d.comb += grant.eq(last)
+    with m.Switch(last):
+        for served in range(count):
+            with m.Case(served):
+                for offset in reversed(range(1, count)):
+                    candidate = (served + offset) % count
+                    with m.If(requests[candidate]):
+                        m.d.comb += grant.eq(candidate)
+
+
+class StreamRegister(wiring.Component):
+    """Register slice of two places: no combinational path from either side to the other.
+
+    Latency
+    -------
+    One cycle; one transfer per cycle.
+
+    Parameters
+    ----------
+    shape : Shape-castable
+        Payload.
+
+    Members
+    -------
+    i : ``In(stream)``
+    o : ``Out(stream)``
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        self._shape = shape
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal(self._shape)
+        full = Signal()
+        m.d.comb += self.i.ready.eq(~full)
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [
+                self.o.valid.eq(full | self.i.valid),
+                self.o.payload.eq(Mux(full, spare, self.i.payload)),
+                full.eq(0),
+            ]
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class StreamArbiter(wiring.Component):
+    """Merges streams, round robin, into a registered output.
+
+    Latency
+    -------
+    One cycle; one transfer per cycle.  ``ready`` of the inputs depends on their ``valid``.
+
+    Parameters
+    ----------
+    shape : Shape-castable
+        Payload.
+    count : int
+        Inputs.
+
+    Members
+    -------
+    i0, i1, ... : ``In(stream)``
+    o : ``Out(stream)``
+    source : ``Out(range(count))``
+        Which input the payload on ``o`` came from.
+    """
+
+    def __init__(self, shape, count: int):
+        if count < 2:
+            raise ValueError(f"An arbiter needs at least 2 inputs, not {count!r}")
+        self.count = count
+        members = {f"i{n}": In(stream.Signature(shape)) for n in range(count)}
+        members |= {"o": Out(stream.Signature(shape)), "source": Out(range(count))}
+        super().__init__(members)
+
+    @property
+    def inputs(self) -> list:
+        """The inputs in order."""
+        return [getattr(self, f"i{n}") for n in range(self.count)]
+
+    def elaborate(self, platform):
+        m = Module()
+        grant = Signal(range(self.count))
+        valid = Cat(port.valid for port in self.inputs)
+        room = Signal()
+        m.d.comb += room.eq(~self.o.valid | self.o.ready)
+        # ``source`` is whoever was served last.
+        round_robin(m, valid, self.source, grant)
+        with m.If(room):
+            m.d.sync += self.o.valid.eq(valid.any())
+            with m.If(valid.any()):
+                m.d.sync += self.source.eq(grant)
+            with m.Switch(grant):
+                for n, port in enumerate(self.inputs):
+                    with m.Case(n):
+                        m.d.comb += port.ready.eq(1)
+                        m.d.sync += self.o.payload.eq(port.payload)
+        return m
+
+
+class StreamFifo(wiring.Component):
+    """FIFO of payloads in distributed or block RAM, registered output.
+
+    Parameters
+    ----------
+    shape : Shape-castable
+        Payload.
+    depth : int
+        Places, at least 2.
+
+    Members
+    -------
+    i : ``In(stream)``
+    o : ``Out(stream)``
+    level : ``Out(range(depth + 1))``
+    """
+
+    def __init__(self, shape, depth: int):
+        if depth < 2:
+            raise ValueError(f"A FIFO needs at least 2 places, not {depth!r}")
+        self.depth = depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width = len(self.i.payload.as_value() if hasattr(self.i.payload, "as_value") else
+                    self.i.payload)
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
+        m.d.comb += [
+            queue.w_data.eq(self.i.payload),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+            self.level.eq(queue.level),
+        ]
+        out = self.o.payload
+        m.d.comb += (out.as_value() if hasattr(out, "as_value") else out).eq(queue.r_data)
+        return m

@@ -1,0 +1,67 @@
+"""The bench on both simulators, held against each other."""
+
+import time
+
+import pytest
+from vcdvcd import VCDVCD
+
+from cosim.bench.build import Design, ToolError, build
+from cosim.bench.ports import Tap
+from cosim.bench.run import SimulationError, run
+
+DESIGN = Design(
+    "tests.cosim.bench.copier:Copier",
+    taps=(Tap(instance="echo", name="sink", shape=32),),
+    waves=(("echo", 1),),
+)
+MODULE = "tests.cosim.bench.tb_copier"
+
+
+@pytest.fixture(scope="module")
+def verilator() -> dict:
+    return run(build(DESIGN, "verilator", "vcd"), MODULE, options={"seed": 5})
+
+
+def test_simulators_agree_on_every_transfer_and_cycle(verilator):
+    icarus = run(build(DESIGN, "icarus"), MODULE, options={"seed": 5})
+    assert icarus == verilator
+    assert icarus["cycle"] > 500
+
+
+def test_seed_changes_timing(verilator):
+    other = run(build(DESIGN, "verilator", "vcd"), MODULE, options={"seed": 6}, test="everything")
+    assert other["digest"] != verilator["digest"]
+
+
+def test_second_build_is_instant(verilator):
+    start = time.perf_counter()
+    build(DESIGN, "verilator", "vcd")
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_waves_hold_the_chosen_ports_alone(verilator, simulator, tmp_path):
+    waves = tmp_path / "dump.vcd"
+    trace = "vcd"
+    run(
+        build(DESIGN, simulator, trace), MODULE, options={"seed": 5}, waves=waves, test="everything"
+    )
+    names = VCDVCD(str(waves), only_sigs=True).signals
+    assert any("echo.sink__payload" in name for name in names)
+    assert not any("bus__ar" in name for name in names)
+
+
+def test_failing_test_is_reported():
+    with pytest.raises(SimulationError, match="failed: everything"):
+        run(build(DESIGN, "verilator", "vcd"), MODULE, options={}, test="everything", quiet=True)
+
+
+def test_unknown_simulator_is_refused():
+    with pytest.raises(ValueError, match="No simulator 'vcs'; there are verilator, icarus"):
+        build(DESIGN, "vcs")
+
+
+def test_missing_tool_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ToolError, match="iverilog is not installed"):
+        build(DESIGN, "icarus")
