@@ -50,6 +50,9 @@ class IommuConfig:
         Largest LOG2SZ of the command, fault and page-request queues.
     memory_width : int
         Bits of the walker's memory port.
+    itags, ats_timeout : int
+        ATS invalidation requests outstanding, and cycles without an answer after which they are
+        given up (``cqcsr.cmd_to``).
     """
 
     pas: int = 46
@@ -73,6 +76,8 @@ class IommuConfig:
     walk_cache: int = 0
     queue_entries_log2_max: int = 16
     memory_width: int = 64
+    itags: int = 8
+    ats_timeout: int = 1 << 20
 
     def __post_init__(self) -> None:
         _check_range("pas", self.pas, 34, 56)
@@ -89,6 +94,8 @@ class IommuConfig:
         _check_range("walkers", self.walkers, 1, 128)
         _check_range("walk_cache", self.walk_cache, 0, 4096)
         _check_range("queue_entries_log2_max", self.queue_entries_log2_max, 1, 32)
+        _check_power_of_two("itags", self.itags, 2, 32)
+        _check_range("ats_timeout", self.ats_timeout, 2, 1 << 32)
         if self.memory_width != 64:
             raise ValueError(f"memory_width must be 64, not {self.memory_width!r}")
         if not self.sv39x4 and not self.sv39:

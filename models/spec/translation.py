@@ -8,6 +8,7 @@ of :class:`TranslationResponse` out of it, in any order; the tag tells.
 from amaranth.lib import data, enum
 
 __all__ = [
+    "PAGE_REQUEST_MESSAGE",
     "TAG_BITS",
     "AddressType",
     "DmaUser",
@@ -22,6 +23,10 @@ __all__ = [
 
 #: Bits of a request's tag.  Clients of a mux use the low ones, the mux puts its own on top.
 TAG_BITS = 8
+
+#: Message code of a Page Request Message (PCIe Base 6.0, F.1); ``iova`` of a ``MESSAGE`` request and
+#: so ``iotval`` of its fault record.
+PAGE_REQUEST_MESSAGE = 4
 
 
 class AddressType(enum.IntEnum, shape=2):

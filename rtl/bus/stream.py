@@ -154,8 +154,9 @@ class StreamFifo(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = len(self.i.payload.as_value() if hasattr(self.i.payload, "as_value") else
-                    self.i.payload)
+        width = len(
+            self.i.payload.as_value() if hasattr(self.i.payload, "as_value") else self.i.payload
+        )
         m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
         m.d.comb += [
             queue.w_data.eq(self.i.payload),

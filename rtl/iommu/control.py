@@ -1,0 +1,209 @@
+"""Everything of the IOMMU that software sees: registers, queues, interrupts, counters."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import IommuConfig
+from models.spec.iommu import FaultRecord
+from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
+from models.spec.translation import (
+    GroupResponse,
+    InvalidationCompletion,
+    InvalidationRequest,
+    PageRequest,
+)
+from rtl.bus.arbiter import AxiWriteArbiter
+from rtl.bus.axi import Axi4, Axi4Lite
+from rtl.bus.lite import LiteSubordinate
+from rtl.bus.stream import StreamArbiter
+from rtl.iommu.command_queue import CommandQueue
+from rtl.iommu.counters import Counters
+from rtl.iommu.fault_queue import FaultQueue
+from rtl.iommu.interrupts import Interrupts
+from rtl.iommu.page_request_queue import PageRequestQueue
+from rtl.iommu.register_file import PAGE_ADDR_WIDTH, RegisterFile
+from rtl.iommu.seams import DirectoryControl, Drain, Event, Invalidate, TranslationPort
+
+__all__ = ["Control", "DrainShare"]
+
+#: Who writes memory: fences, fault records, page requests, messages.
+WRITERS = 4
+
+
+class DrainShare(wiring.Component):
+    """Lets two requesters use one :class:`~rtl.iommu.seams.Drain`, one after the other.
+
+    Members
+    -------
+    first, second : ``In(Drain)``
+    down : ``Out(Drain)``
+        ``request`` is low for at least a cycle between two requesters.
+    """
+
+    first: In(Drain())
+    second: In(Drain())
+    down: Out(Drain())
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.first.request):
+                    m.next = "FIRST"
+                with m.Elif(self.second.request):
+                    m.next = "SECOND"
+            for name, port in (("FIRST", self.first), ("SECOND", self.second)):
+                with m.State(name):
+                    m.d.comb += [
+                        self.down.request.eq(port.request),
+                        port.done.eq(port.request & self.down.done),
+                    ]
+                    with m.If(~port.request):
+                        m.next = "IDLE"
+        return m
+
+
+class Control(wiring.Component):
+    """The IOMMU without its translator.
+
+    A write of ddtp is busy until the translator has answered what it had accepted before.
+
+    Parameters
+    ----------
+    config : IommuConfig
+        Capabilities and sizes.
+
+    Members
+    -------
+    regs : ``In(Axi4Lite)``
+        The 4 KiB register page.
+    directory : ``Out(DirectoryControl)``
+    invalidate : ``Out(stream)`` of Invalidate
+    drain, fence : ``Out(Drain)``
+        Of the translator and of the outside.
+    faults : ``In(stream)`` of FaultRecord
+    request_event, walk_event : ``In(Event)``
+    translate : ``Out(TranslationPort)``
+        Look-ups for page requests.
+    page_request, group_response, invalidation, invalidation_completion : streams
+        Messages from and to devices.
+    read, write : ``Out(Axi4)``
+        Commands; fence data, records and MSIs.  ``write`` has IDs of ``write_id_width`` bits.
+    interrupts : ``Out(16)``
+        Wires by vector, level.
+    """
+
+    def __init__(self, config: IommuConfig):
+        self.config = config
+        self._writes = AxiWriteArbiter(
+            addr_width=config.pas, data_width=64, id_widths=[1] * WRITERS
+        )
+        self.write_id_width = self._writes.id_width
+        super().__init__(
+            {
+                "regs": In(Axi4Lite(addr_width=PAGE_ADDR_WIDTH)),
+                "directory": Out(DirectoryControl),
+                "invalidate": Out(stream.Signature(Invalidate)),
+                "drain": Out(Drain()),
+                "fence": Out(Drain()),
+                "faults": In(stream.Signature(FaultRecord)),
+                "request_event": In(Event),
+                "walk_event": In(Event),
+                "translate": Out(TranslationPort()),
+                "page_request": In(stream.Signature(PageRequest)),
+                "group_response": Out(stream.Signature(GroupResponse)),
+                "invalidation": Out(stream.Signature(InvalidationRequest)),
+                "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
+                "read": Out(Axi4(addr_width=config.pas, data_width=64, id_width=1, write=False)),
+                "write": Out(
+                    Axi4(
+                        addr_width=config.pas,
+                        data_width=64,
+                        id_width=self.write_id_width,
+                        read=False,
+                    )
+                ),
+                "interrupts": Out(MSI_CFG_TBL_ENTRIES),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.lite = lite = LiteSubordinate(addr_width=PAGE_ADDR_WIDTH)
+        m.submodules.registers = registers = RegisterFile(config)
+        m.submodules.counters = counters = Counters(config)
+        m.submodules.commands = commands = CommandQueue(config)
+        m.submodules.fault_queue = fault_queue = FaultQueue(sources=2, addr_width=config.pas)
+        m.submodules.interrupts = interrupts = Interrupts(config)
+        m.submodules.writes = writes = self._writes
+        m.submodules.share = share = DrainShare()
+
+        connect(m, flipped(self.regs), lite.bus)
+        connect(m, lite.port, registers.bus)
+        connect(m, registers.counters, counters.bus)
+        connect(m, registers.msi, interrupts.bus)
+        m.d.comb += [
+            self.directory.eq(registers.directory),
+            counters.request_event.eq(self.request_event),
+            counters.walk_event.eq(self.walk_event),
+            self.interrupts.eq(interrupts.lines),
+        ]
+
+        connect(m, registers.command, commands.registers)
+        connect(m, commands.invalidate, flipped(self.invalidate))
+        connect(m, commands.invalidation, flipped(self.invalidation))
+        connect(m, flipped(self.invalidation_completion), commands.completion)
+        connect(m, commands.fetch, flipped(self.read))
+        connect(m, commands.fence, flipped(self.fence))
+        connect(m, commands.drain, share.first)
+        connect(m, share.down, flipped(self.drain))
+        m.d.comb += [
+            commands.mode.eq(registers.directory.mode),
+            commands.wsi.eq(registers.wsi),
+            registers.directory_busy.eq(share.second.request),
+        ]
+        with m.If(registers.directory_written):
+            m.d.sync += share.second.request.eq(1)
+        with m.Elif(share.second.done):
+            m.d.sync += share.second.request.eq(0)
+
+        connect(m, registers.fault, fault_queue.registers)
+        connect(m, flipped(self.faults), fault_queue.faults0)
+        connect(m, interrupts.faults, fault_queue.faults1)
+
+        connect(m, commands.write, writes.up0)
+        connect(m, fault_queue.memory, writes.up1)
+        connect(m, interrupts.memory, writes.up3)
+        connect(m, writes.down, flipped(self.write))
+
+        page_interrupt = self._pages(m, registers, commands, writes.up2)
+        m.d.comb += [
+            interrupts.causes.eq(
+                Cat(commands.interrupt, fault_queue.interrupt, counters.interrupt, page_interrupt)
+            ),
+            interrupts.clear.eq(registers.clear),
+            interrupts.icvec.eq(registers.icvec),
+            interrupts.wsi.eq(registers.wsi),
+            registers.pending.eq(interrupts.pending),
+        ]
+        return m
+
+    def _pages(self, m: Module, registers, commands, memory):
+        """Page requests and group responses; returns the interrupt condition."""
+        if not self.config.ats:
+            m.d.comb += self.page_request.ready.eq(1)
+            return 0
+        m.submodules.pages = pages = PageRequestQueue(addr_width=self.config.pas)
+        m.submodules.responses = responses = StreamArbiter(
+            commands.group_response.payload.shape(), 2
+        )
+        connect(m, flipped(self.page_request), pages.request)
+        connect(m, pages.translate, flipped(self.translate))
+        connect(m, registers.page, pages.registers)
+        connect(m, pages.memory, memory)
+        connect(m, commands.group_response, responses.i0)
+        connect(m, pages.group_response, responses.i1)
+        connect(m, responses.o, flipped(self.group_response))
+        return pages.interrupt

@@ -1,0 +1,139 @@
+"""Top of the IOMMU."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import IommuConfig
+from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
+from models.spec.translation import (
+    GroupResponse,
+    InvalidationCompletion,
+    InvalidationRequest,
+    PageRequest,
+)
+from rtl.bus.arbiter import AxiReadArbiter, AxiWriteArbiter
+from rtl.bus.axi import Axi4, Axi4Lite
+from rtl.iommu.client_mux import ClientMux
+from rtl.iommu.control import Control
+from rtl.iommu.register_file import PAGE_ADDR_WIDTH
+from rtl.iommu.seams import Drain, TranslationPort
+from rtl.iommu.translator import Translator
+
+__all__ = ["Iommu"]
+
+
+class Iommu(wiring.Component):
+    """RISC-V IOMMU (v1.0): translator, control and what joins them.
+
+    Parameters
+    ----------
+    config : IommuConfig
+        Capabilities and sizes.
+    clients : int
+        Translation ports, 1 to 3.  One more client, inside, looks contexts up for page requests.
+
+    Members
+    -------
+    regs : ``In(Axi4Lite)``
+        The 4 KiB register page.
+    translate0, translate1, ... : ``In(TranslationPort)``
+        One per client; only the low ``tag_bits`` bits of the tag are the client's.
+    memory : ``Out(Axi4)``
+        All accesses of the IOMMU's own: tables, queues, fence data, MSIs.
+    page_request : ``In(stream)`` of PageRequest
+    group_response : ``Out(stream)`` of GroupResponse
+    invalidation : ``Out(stream)`` of InvalidationRequest
+    invalidation_completion : ``In(stream)`` of InvalidationCompletion
+    fence : ``Out(Drain)``
+        Asks the outside to finish the DMA that it had accepted.
+    interrupts : ``Out(16)``
+        Wires by vector, level.
+    """
+
+    def __init__(self, config: IommuConfig, clients: int = 2):
+        if not 1 <= clients <= 3:
+            raise ValueError(f"An IOMMU has 1 to 3 clients, not {clients!r}")
+        self.config, self.clients = config, clients
+        self._translator = Translator(config)
+        self._control = Control(config)
+        self._mux = ClientMux(clients + 1)
+        self.tag_bits = self._mux.tag_bits
+        walker, sizes = self._translator.id_width, {"addr_width": config.pas, "data_width": 64}
+        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, 1])
+        self._writes = None
+        write_id_width = self._control.write_id_width
+        if hasattr(self._translator.memory, "aw"):
+            self._writes = AxiWriteArbiter(**sizes, id_widths=[walker, write_id_width])
+            write_id_width = self._writes.id_width
+        self.id_width = max(self._reads.id_width, write_id_width)
+        members = {f"translate{n}": In(TranslationPort()) for n in range(clients)}
+        super().__init__(
+            members
+            | {
+                "regs": In(Axi4Lite(addr_width=PAGE_ADDR_WIDTH)),
+                "memory": Out(Axi4(**sizes, id_width=self.id_width)),
+                "page_request": In(stream.Signature(PageRequest)),
+                "group_response": Out(stream.Signature(GroupResponse)),
+                "invalidation": Out(stream.Signature(InvalidationRequest)),
+                "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
+                "fence": Out(Drain()),
+                "interrupts": Out(MSI_CFG_TBL_ENTRIES),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.translator = translator = self._translator
+        m.submodules.control = control = self._control
+        m.submodules.mux = mux = self._mux
+
+        for n in range(self.clients):
+            connect(m, flipped(getattr(self, f"translate{n}")), getattr(mux, f"client{n}"))
+        connect(m, control.translate, getattr(mux, f"client{self.clients}"))
+        connect(m, mux.port, translator.translate)
+
+        connect(m, translator.faults, control.faults)
+        connect(m, control.invalidate, translator.invalidate)
+        m.d.comb += [
+            translator.directory.eq(control.directory),
+            control.request_event.eq(translator.request_event),
+            control.walk_event.eq(translator.walk_event),
+            translator.drain.request.eq(control.drain.request),
+            control.drain.done.eq(translator.drain.done),
+            self.interrupts.eq(control.interrupts),
+        ]
+        for name in ("regs", "page_request", "invalidation_completion"):
+            connect(m, flipped(getattr(self, name)), getattr(control, name))
+        for name in ("group_response", "invalidation", "fence"):
+            connect(m, getattr(control, name), flipped(getattr(self, name)))
+        self._memory(m, translator.memory, control)
+        return m
+
+    def _memory(self, m: Module, walker, control) -> None:
+        """Reads and writes of both halves on one port."""
+        m.submodules.reads = reads = self._reads
+        memory = self.memory
+        self._channel(m, walker.ar, reads.up0.ar)
+        self._channel(m, reads.up0.r, walker.r)
+        connect(m, control.read, reads.up1)
+        self._channel(m, reads.down.ar, memory.ar)
+        self._channel(m, memory.r, reads.down.r)
+        below = control.write
+        if self._writes is not None:
+            m.submodules.writes = writes = self._writes
+            self._channel(m, walker.aw, writes.up0.aw)
+            self._channel(m, walker.w, writes.up0.w)
+            self._channel(m, writes.up0.b, walker.b)
+            connect(m, control.write, writes.up1)
+            below = writes.down
+        self._channel(m, below.aw, memory.aw)
+        self._channel(m, below.w, memory.w)
+        self._channel(m, memory.b, below.b)
+
+    @staticmethod
+    def _channel(m: Module, source, sink) -> None:
+        """Connect two channels that may differ in the width of the ID."""
+        m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+        for field in source.payload.shape().members:
+            m.d.comb += sink.payload[field].eq(source.payload[field])
