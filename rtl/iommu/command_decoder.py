@@ -129,10 +129,8 @@ class CommandDecoder(wiring.Component):
 
     def _iodir(self, m: Module, command) -> None:
         features = self._features
-        if features.pd20:
-            process_bits = PD20_BITS
-        else:
-            process_bits = PD17_BITS if features.pd17 else PD8_BITS
+        deepest = PD17_BITS if features.pd17 else PD8_BITS
+        process_bits = PD20_BITS if features.pd20 else deepest
         too_wide = Signal()
         with m.Switch(self.mode):
             for mode, bits in DEVICE_BITS[bool(features.msi_flat)].items():

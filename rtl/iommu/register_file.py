@@ -216,7 +216,7 @@ class RegisterFile(wiring.Component):
     ) -> None:
         """Registers of one queue: base, software's index, hardware's index, csr."""
         names = [register.name for register in registers]
-        base, index, position, csr = (getattr(bank, name) for name in names)
+        base, index, _, csr = (getattr(bank, name) for name in names)
         base_written, index_written = (getattr(bank, f"{name}_written") for name in names[:2])
         largest = self.config.queue_entries_log2_max - 1
         too_large = base.log2szm1 > largest

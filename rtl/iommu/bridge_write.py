@@ -1,0 +1,213 @@
+"""Write half of the I/O bridge."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.translation import DmaUser, TranslationRequest, TranslationResponse
+from rtl.bus.axi import Axi4
+from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.iommu.admission import IOVA_BITS, Admission
+
+__all__ = ["BridgeWrite", "WriteStore"]
+
+
+class WriteStore(wiring.Component):
+    """Write data of all slots in block RAM: in as it comes, out a burst at a time.
+
+    A burst takes its ``len + 1`` beats, whatever ``last`` says, so that no slot shows what an
+    earlier burst left.  Data of malformed bursts is taken and dropped.
+
+    Latency
+    -------
+    Burst to first beat: two cycles; then a beat per cycle, also from burst to burst.
+
+    Parameters
+    ----------
+    slots, beats : int
+        Slots, and beats of each; powers of two.
+    data_width : int
+        Of the bus.
+
+    Members
+    -------
+    expect : ``In(stream)`` of ``slot, len, drop``
+        Bursts whose data will come next.
+    i, o : ``In(stream)``, ``Out(stream)``
+        AXI write data.
+    complete : ``Out(1)``, complete_slot : ``Out``
+        All of a slot's data is there.
+    send : ``In(stream)`` of ``slot, len``
+        Give a slot's data out.
+    """
+
+    def __init__(self, *, slots, beats, data_width):
+        self._slots, self._beats, self._data_width = slots, beats, data_width
+        bus = Axi4(addr_width=1, data_width=data_width, id_width=1)
+        number = range(slots)
+        super().__init__(
+            {
+                "expect": In(
+                    stream.Signature(data.StructLayout({"slot": number, "len": 8, "drop": 1}))
+                ),
+                "i": In(stream.Signature(bus.write_layout)),
+                "o": Out(stream.Signature(bus.write_layout)),
+                "complete": Out(1),
+                "complete_slot": Out(number),
+                "send": In(stream.Signature(data.StructLayout({"slot": number, "len": 8}))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        beat_bits = self._beats.bit_length() - 1
+        width = self._data_width + self._data_width // 8
+        store = Memory(shape=width, depth=self._slots * self._beats, init=[])
+        m.submodules.store = store
+        writer, reader = store.write_port(), store.read_port()
+
+        # In
+        expect, received = self.expect, Signal(8)
+        taken, is_last = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(expect.valid),
+            taken.eq(self.i.valid & expect.valid),
+            is_last.eq(received == expect.payload.len),
+            writer.addr.eq(Cat(received[:beat_bits], expect.payload.slot)),
+            writer.data.eq(Cat(self.i.payload.data, self.i.payload.strb)),
+            writer.en.eq(taken & ~expect.payload.drop),
+            expect.ready.eq(taken & is_last),
+            self.complete.eq(taken & is_last),
+            self.complete_slot.eq(expect.payload.slot),
+        ]
+        with m.If(taken):
+            m.d.sync += received.eq(Mux(is_last, 0, received + 1))
+
+        # Out
+        sending, current, sent = Signal(), Signal.like(self.send.payload), Signal(8)
+        step, ends = Signal(), Signal()
+        m.d.comb += [
+            step.eq(sending & (~self.o.valid | self.o.ready)),
+            ends.eq(sent == current.len),
+            reader.addr.eq(Cat(sent[:beat_bits], current.slot)),
+            reader.en.eq(step),
+            Cat(self.o.payload.data, self.o.payload.strb).eq(reader.data),
+            self.send.ready.eq(~sending | (step & ends)),
+        ]
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.o.valid.eq(sending), self.o.payload.last.eq(ends)]
+        with m.If(step):
+            m.d.sync += sent.eq(sent + 1)
+        with m.If(self.send.ready):
+            m.d.sync += [sending.eq(self.send.valid), current.eq(self.send.payload), sent.eq(0)]
+        return m
+
+
+class BridgeWrite(wiring.Component):
+    """Writes: address to translation, data to a slot, both to memory when both are there.
+
+    A refused write is answered with an error response and its data is dropped; nothing of it
+    reaches memory.
+
+    Parameters
+    ----------
+    slots, beats, addr_width, data_width, id_width : int
+        As of :class:`~rtl.iommu.bridge.Bridge`.
+
+    Members
+    -------
+    up, down : ``In(Axi4)``, ``Out(Axi4)``, writes only
+    request, response : streams
+        Translation port; the tag is the slot.
+    live, finished : ``Out(slots)``
+    """
+
+    def __init__(self, *, slots, beats, addr_width, data_width, id_width):
+        self._slots = slots
+        self._admission = Admission(
+            slots=slots,
+            beats=beats,
+            addr_width=addr_width,
+            data_width=data_width,
+            id_width=id_width,
+            write=True,
+        )
+        self._store = WriteStore(slots=slots, beats=beats, data_width=data_width)
+        bus = {"data_width": data_width, "id_width": id_width, "read": False}
+        super().__init__(
+            {
+                "up": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
+                "down": Out(Axi4(addr_width=addr_width, **bus)),
+                "request": Out(stream.Signature(TranslationRequest)),
+                "response": In(stream.Signature(TranslationResponse)),
+                "live": Out(slots),
+                "finished": Out(slots),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.admission = admission = self._admission
+        m.submodules.store = store = self._store
+        m.submodules.expected = expected = StreamFifo(store.expect.payload.shape(), self._slots)
+        m.submodules.answers = answers = StreamRegister(self.up.b.payload.shape())
+        connect(m, flipped(self.up.aw), admission.address)
+        connect(m, admission.request, flipped(self.request))
+        connect(m, flipped(self.response), admission.response)
+        connect(m, expected.o, store.expect)
+        connect(m, flipped(self.up.w), store.i)
+        connect(m, store.o, flipped(self.down.w))
+        connect(m, answers.o, flipped(self.up.b))
+        m.d.comb += [
+            self.live.eq(admission.live),
+            self.finished.eq(admission.finished),
+            admission.hold.eq(~expected.i.ready),
+            expected.i.valid.eq(admission.accepted),
+            expected.i.payload.slot.eq(admission.slot),
+            expected.i.payload.len.eq(self.up.aw.payload.len),
+            expected.i.payload.drop.eq(admission.malformed),
+        ]
+        complete = Signal(self._slots)
+        m.d.comb += admission.ready.eq(complete)
+        with m.If(store.complete):
+            m.d.sync += complete.bit_select(store.complete_slot, 1).eq(1)
+        with m.If(admission.accepted):
+            m.d.sync += complete.bit_select(admission.slot, 1).eq(0)
+
+        # Address and data leave together, each as soon as there is room.
+        issue, to_store, to_bus = admission.issue, Signal(), Signal()
+        stored, sent = Signal(), Signal()
+        m.d.comb += [
+            self.down.aw.valid.eq(issue.valid & ~sent),
+            self.down.aw.payload.eq(issue.payload.address),
+            store.send.valid.eq(issue.valid & ~stored),
+            store.send.payload.slot.eq(issue.payload.slot),
+            store.send.payload.len.eq(issue.payload.address.len),
+            to_bus.eq(sent | self.down.aw.ready),
+            to_store.eq(stored | store.send.ready),
+            issue.ready.eq(to_bus & to_store),
+        ]
+        m.d.sync += [
+            sent.eq(issue.valid & to_bus & ~issue.ready),
+            stored.eq(issue.valid & to_store & ~issue.ready),
+        ]
+
+        # Responses of memory, and of errors when there are none.
+        error = admission.error
+        with m.If(self.down.b.valid):
+            m.d.comb += [
+                answers.i.valid.eq(1),
+                answers.i.payload.eq(self.down.b.payload),
+                self.down.b.ready.eq(answers.i.ready),
+                admission.answer.eq(answers.i.ready),
+                admission.answer_id.eq(self.down.b.payload.id),
+            ]
+        with m.Else():
+            m.d.comb += [
+                answers.i.valid.eq(error.valid),
+                answers.i.payload.id.eq(error.payload.id),
+                answers.i.payload.resp.eq(error.payload.resp),
+                error.ready.eq(answers.i.ready),
+            ]
+        return m
