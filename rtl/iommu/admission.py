@@ -110,6 +110,7 @@ class Admission(wiring.Component):
     def __init__(self, *, slots, beats, addr_width, data_width, id_width, write):
         self.slots, self.beats, self.addr_width = slots, beats, addr_width
         self.id_width, self.write = id_width, write
+        self._table = SlotTable(slots=slots, id_width=id_width)
         bus = {"data_width": data_width, "id_width": id_width}
         self._above = Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus).address_layout
         below = Axi4(addr_width=addr_width, **bus).address_layout
@@ -137,7 +138,7 @@ class Admission(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.check = check = BurstCheck(self._above, beats=self.beats)
-        m.submodules.table = table = SlotTable(slots=self.slots, id_width=self.id_width)
+        m.submodules.table = table = self._table
         translated, refused, bad = (Signal(self.slots) for _ in range(3))
 
         # Into a slot, and to the translator

@@ -211,7 +211,7 @@ class AxiMemory:
                 current = current or self._pick(waiting)
                 if current is not None and self.rng.random() >= self.stall:
                     addr = (current.addr >> current.size) + current.beat << current.size
-                    addr = current.addr if current.beat == 0 else addr
+                    addr = max(addr, current.addr)
                     base = addr // width * width
                     ctx.set(
                         r.payload,
@@ -284,8 +284,10 @@ class AxiMemory:
     def _beat(self, burst: Burst, beat, width: int) -> None:
         """Store one beat."""
         addr = (burst.addr >> burst.size) + burst.beat << burst.size
+        addr = max(addr, burst.addr)  # the first beat begins where the burst does
         base = addr // width * width
-        lanes = range(addr - base, addr - base + (1 << burst.size))
+        end = (addr >> burst.size) + 1 << burst.size
+        lanes = range(addr - base, end - base)
         if self._fails(addr):
             burst.payload["resp"] = Resp.SLVERR
         for lane in range(width):
