@@ -24,8 +24,8 @@ __all__ = ["Context", "DirectoryBuilder", "ProcessDirectoryBuilder"]
 class Context:
     """What a device context says; the fields are those of :class:`models.spec.iommu.DeviceContext`.
 
-    ``fsc`` is :attr:`~models.pagetable.PageTable.iosatp`, a process directory's ``pdtp``, or 0; ``iohgatp`` is
-    :meth:`~models.pagetable.PageTable.iohgatp` or 0.
+    ``fsc`` is :attr:`~models.pagetable.PageTable.iosatp`, a process directory's ``pdtp``, or 0;
+    ``iohgatp`` is :meth:`~models.pagetable.PageTable.iohgatp` or 0.
     """
 
     fsc: int = 0
