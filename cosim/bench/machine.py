@@ -166,10 +166,15 @@ class Bench:
         port = self.built.ports.stream(name)
         self.library.send_frame(port.number, frame, (port.width - 2) // 9, error=error)
 
-    async def start(self) -> None:
-        """Reset the design for four cycles; ``rst`` changes between clock edges."""
+    def stop(self) -> None:
+        """Deliver no more events; another bench may take over."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
+
+    async def start(self) -> None:
+        """Reset the design for four cycles; ``rst`` changes between clock edges."""
+        self.stop()
         self.dut.rst.value = 1
         await Timer(4 * PERIOD_NS, "ns")
         self.dut.rst.value = 0
