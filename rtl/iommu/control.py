@@ -34,6 +34,8 @@ WRITERS = 4
 class DrainShare(wiring.Component):
     """Lets two requesters use one :class:`~rtl.iommu.seams.Drain`, one after the other.
 
+    A requester may withdraw; below, a request stays until it is done.
+
     Members
     -------
     first, second : ``In(Drain)``
@@ -56,11 +58,17 @@ class DrainShare(wiring.Component):
             for name, port in (("FIRST", self.first), ("SECOND", self.second)):
                 with m.State(name):
                     m.d.comb += [
-                        self.down.request.eq(port.request),
+                        self.down.request.eq(1),
                         port.done.eq(port.request & self.down.done),
                     ]
                     with m.If(~port.request):
-                        m.next = "IDLE"
+                        m.next = "WITHDRAWN"
+                        with m.If(self.down.done):
+                            m.next = "IDLE"
+            with m.State("WITHDRAWN"):
+                m.d.comb += self.down.request.eq(1)
+                with m.If(self.down.done):
+                    m.next = "IDLE"
         return m
 
 
