@@ -66,6 +66,9 @@ class RtlIommu:
         self.bench.stream("translate0__response").listen()
         self.bench.stream("invalidation").listen(self._on_invalidation)
         self.bench.stream("group_response").listen(self._on_group_response)
+        # No DMA is outstanding here: the fence's question is answered as soon as it is asked.
+        done = self.bench.stream("fence__done")
+        self.bench.stream("fence__request").listen(lambda event: done.put(event.value))
         await self.bench.start()
         # The caches clear themselves first.
         await self.machine.sleep(600)

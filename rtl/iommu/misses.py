@@ -7,12 +7,9 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbKey
 from rtl.iommu.permissions import Held
+from rtl.iommu.seams import PIPELINE_DEPTH
 
-__all__ = ["PIPELINE_DEPTH", "Allocate", "MissTable", "Waiters"]
-
-#: Entries beyond ``config.misses``: room for what the pipeline holds, so that it never has to wait
-#: for an entry and hits are not held up by misses.
-PIPELINE_DEPTH = 4
+__all__ = ["Allocate", "MissTable", "Waiters"]
 
 
 class Allocate(data.Struct):
@@ -53,6 +50,8 @@ class MissTable(wiring.Component):
         From now on nobody joins this leader.
     members : ``Out(entries)``
         Entries that wait for ``members_of``, itself included.
+    detach : ``In(entries)``
+        These wait for nobody any more; their leader's entry may be used again before theirs.
     stale_all : ``In(1)``
         An invalidation: no fill by any walk under way.
     stale : ``Out(entries)``
@@ -84,6 +83,7 @@ class MissTable(wiring.Component):
                 "close_entry": In(8),
                 "members_of": In(8),
                 "members": Out(self.entries),
+                "detach": In(self.entries),
                 "stale_all": In(1),
                 "stale": Out(self.entries),
                 "read_entry": In(8),
@@ -132,6 +132,8 @@ class MissTable(wiring.Component):
                 m.d.sync += open_[i].eq(0)
             with m.If(self.stale_all):
                 m.d.sync += self.stale[i].eq(1)
+            with m.If(self.detach[i]):
+                m.d.sync += [leaders[i].eq(i), leads[i].eq(0)]
             with m.If(here):
                 m.d.sync += [
                     busy[i].eq(1),

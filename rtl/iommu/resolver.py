@@ -9,9 +9,8 @@ from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbFill, IotlbKey
 from models.spec.translation import TranslationResponse
 from rtl.iommu.context import ContextFill
-from rtl.iommu.misses import PIPELINE_DEPTH
 from rtl.iommu.permissions import Held, Judge
-from rtl.iommu.seams import Event
+from rtl.iommu.seams import PIPELINE_DEPTH, Event
 from rtl.iommu.walker import WalkResult, WalkStatus
 
 __all__ = ["Resolver"]
@@ -89,6 +88,8 @@ class Resolver(wiring.Component):
             with m.If(left[i]):
                 m.d.comb += lowest.eq(i)
 
+        with m.If(self.fill.ready):
+            m.d.sync += self.fill.valid.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 take_walk = self.walk.valid & ~self.context.valid
@@ -176,5 +177,3 @@ class Resolver(wiring.Component):
                 fill.dirty.eq(first.d & second.d),
                 fill.pbmt.eq(0),
             ]
-        with m.Elif(self.fill.ready):
-            m.d.sync += self.fill.valid.eq(0)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.translation import TranslationRequest, TranslationResponse
 
 __all__ = [
+    "PIPELINE_DEPTH",
     "DirectoryControl",
     "Drain",
     "Event",
@@ -13,6 +14,10 @@ __all__ = [
     "InvalidateKind",
     "TranslationPort",
 ]
+
+#: Entries of the miss table beyond ``config.misses``: room for what the pipeline holds, so that it
+#: never has to wait for an entry and hits are not held up by misses.
+PIPELINE_DEPTH = 4
 
 
 class TranslationPort(wiring.Signature):

@@ -12,10 +12,11 @@ from rtl.bus.arbiter import AxiReadArbiter
 from rtl.bus.axi import Axi4
 from rtl.iommu.context import ContextCache, ContextFetch
 from rtl.iommu.iotlb import Iotlb
-from rtl.iommu.misses import PIPELINE_DEPTH, MissTable
+from rtl.iommu.misses import MissTable
 from rtl.iommu.permissions import Held, fault_response, is_ats, record_fields
 from rtl.iommu.resolver import Resolver
 from rtl.iommu.seams import (
+    PIPELINE_DEPTH,
     DirectoryControl,
     Drain,
     Event,
@@ -427,6 +428,7 @@ class Translator(wiring.Component):
                 m.d.comb += chosen.eq(i)
         m.d.comb += [
             misses.members_of.eq(resolver.members_of),
+            misses.detach.eq(resolver.replay),
             misses.close_en.eq(resolver.close_en),
             misses.close_entry.eq(resolver.close_entry),
             misses.replay_entry.eq(chosen),

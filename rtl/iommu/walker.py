@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import IommuConfig
 from models.spec.iommu import Pte
 from rtl.bus.axi import Axi4, Burst, Resp
+from rtl.iommu.seams import PIPELINE_DEPTH
 
 __all__ = ["Outcome", "WalkResult", "WalkStart", "WalkStatus", "Walker"]
 
@@ -250,7 +251,7 @@ class _Step(wiring.Component):
 
 
 class Walker(wiring.Component):
-    """Advances ``config.misses`` walks, their states in RAM, one step a cycle.
+    """Advances as many walks as the miss table has entries, their states in RAM, one step a cycle.
 
     Latency
     -------
@@ -268,7 +269,7 @@ class Walker(wiring.Component):
 
     def __init__(self, config: IommuConfig):
         self.config = config
-        self.id_width = max(1, (config.misses - 1).bit_length())
+        self.id_width = (config.misses + PIPELINE_DEPTH - 1).bit_length()
         super().__init__(
             {
                 "start": In(stream.Signature(WalkStart)),
@@ -282,7 +283,7 @@ class Walker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.states = states = memory.Memory(
-            shape=_State, depth=max(2, self.config.misses), init=[]
+            shape=_State, depth=self.config.misses + PIPELINE_DEPTH, init=[]
         )
         read, write = states.read_port(), states.write_port()
         m.submodules.step = step = _Step()
