@@ -166,6 +166,12 @@ class Bench:
         port = self.built.ports.stream(name)
         self.library.send_frame(port.number, frame, (port.width - 2) // 9, error=error)
 
+    @staticmethod
+    async def hold(dut) -> None:
+        """Put the design into reset, so that it leaves the library alone; ends with a start."""
+        dut.rst.value = 1
+        await Timer(4 * PERIOD_NS, "ns")
+
     def stop(self) -> None:
         """Deliver no more events; another bench may take over."""
         if self._task is not None:

@@ -58,6 +58,8 @@ class RtlIommu:
         if hasattr(self, "bench"):
             self.cycles += self.bench.library.cycle
             self.bench.stop()
+        # What a failed replay left under way must not reach the next one's memory.
+        await Bench.hold(self._dut)
         self.bench = Bench(self._dut)
         self.bench.memory.map(0, 1 << self._pas)
         self.bench.timing("memory", **self._timing)
