@@ -128,6 +128,8 @@ class NicConfig:
         Beats of the longest DMA burst.
     dma_slots : int
         DMA bursts outstanding.
+    mtu : int
+        ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     """
 
     vfs: int = 8
@@ -141,6 +143,7 @@ class NicConfig:
     rx_slots: int = 32
     max_burst_beats: int = 16
     dma_slots: int = 16
+    mtu: int = 1500
 
     def __post_init__(self) -> None:
         _check_range("vfs", self.vfs, 1, 255)
@@ -154,6 +157,7 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         if self.device_id + self.vfs >= 1 << 24:
             raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")
 

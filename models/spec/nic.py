@@ -8,6 +8,7 @@ A guest is given the pages of its function and no others.
 from amaranth.lib import data, enum
 
 from models.spec.registers import Access, Field, Register
+from models.spec.virtio import Feature
 
 __all__ = [
     "ADDRESS_BITS",
@@ -23,6 +24,7 @@ __all__ = [
     "MSIX_TABLE_OFFSET",
     "NOTIFY_MULTIPLIER",
     "NOTIFY_OFFSET",
+    "OFFERED_FEATURES",
     "PORT_SOURCE",
     "FunctionControl",
     "Isr",
@@ -31,6 +33,7 @@ __all__ = [
     "Stat",
     "bar_base",
     "function_block",
+    "initial_mac",
     "queue_error_offset",
     "stat_offset",
 ]
@@ -52,6 +55,19 @@ MSIX_PBA_OFFSET = 0x3000
 #: ``MANAGEMENT_BASE + f * FUNCTION_BYTES``.
 MANAGEMENT_BASE = 0x80_0000
 FUNCTION_BYTES = 0x400
+#: Feature bits that every function offers, one bit per Feature.
+OFFERED_FEATURES = sum(
+    1 << feature
+    for feature in (
+        Feature.NET_MTU,
+        Feature.NET_MAC,
+        Feature.NET_STATUS,
+        Feature.VERSION_1,
+        Feature.ACCESS_PLATFORM,
+        Feature.ORDER_PLATFORM,
+        Feature.RING_RESET,
+    )
+)
 #: ``source`` of a frame that came from the Ethernet port.
 PORT_SOURCE = 0xFF
 
@@ -144,6 +160,11 @@ def bar_base(function: int) -> int:
 def function_block(function: int) -> int:
     """Address of a function's management block on the register port."""
     return MANAGEMENT_BASE + function * FUNCTION_BYTES
+
+
+def initial_mac(function: int) -> bytes:
+    """MAC of a function after power-on: locally administered, the function in the last byte."""
+    return bytes((0x02, 0, 0, 0, 0, function))
 
 
 def queue_error_offset(queue: int) -> int:
