@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from amaranth.sim import Simulator
 
@@ -48,7 +49,7 @@ def run(dut, *testbenches, background=()) -> None:
     sim.run()
 
 
-async def until(ctx, condition, value=None):
+async def until(ctx, condition, value=None) -> Any:
     """Wait for the first cycle in which ``condition`` holds; returns ``value`` in it.
 
     Not ``tick().until()``: its generator cannot be closed when a simulation ends in it.
