@@ -1,0 +1,580 @@
+"""DMA engine of the NIC: translates by ATS, parks what is not present, retries, invalidates."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, enum, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.iommu import GroupResponsePayload, PageRequestPayload, PageResponse
+from models.spec.nic import FunctionControl, Stat
+from models.spec.translation import (
+    AddressType,
+    DmaUser,
+    GroupResponse,
+    InvalidationCompletion,
+    InvalidationRequest,
+    PageRequest,
+    TranslationStatus,
+)
+from rtl.bus.axi import Axi4
+from rtl.iommu.seams import TranslationPort
+from rtl.nic.dma_read import DmaRead
+from rtl.nic.dma_write import DmaWrite
+from rtl.nic.invalidator import Invalidator
+from rtl.nic.seams import (
+    DmaDone,
+    DmaRequest,
+    DmaStatus,
+    LoadPort,
+    LocalMemory,
+    MsiWrite,
+    StatEvent,
+    StorePort,
+)
+
+__all__ = ["Dma", "DmaPosition"]
+
+_PAGE = 4096
+
+
+class DmaPosition(data.Struct):
+    """Where a request stands: all that is needed to go on, also after parking."""
+
+    function: 8
+    write: 1
+    iova: 64
+    left: 16
+    memory: LocalMemory
+    offset: 24
+    stamp: 32  # cycle of parking
+    generation: 1  # tells answers to an earlier page request of the tag
+
+
+class _Event(enum.IntEnum, shape=3):
+    """What the sequencer attends to, most urgent first."""
+
+    COMPLETE = 0  # a segment's data have moved
+    TRANSLATED = 1
+    RESPONSE = 2  # of a page request group
+    CANCEL = 3
+    REQUEST = 4
+    READY = 5  # a tag may begin its next segment
+    EXPIRE = 6  # look at a parked tag's age
+
+
+class Dma(wiring.Component):
+    """Moves data between guest memory and the NIC's memories, many requests at once.
+
+    A request is cut at page boundaries into segments.  Each segment takes a slot, asks for its
+    translation, moves its data in bursts, and gives the slot back; a request without rights gives
+    its slot back too and waits, parked in RAM, for the answer to its page request.  One sequencer
+    takes an event of some tag at a time: it reads the tag's position, acts, and writes it back.
+
+    Latency
+    -------
+    3 cycles of the sequencer per event, 3 events per segment of at most 4 KiB.
+
+    Members
+    -------
+    request : ``In(stream.Signature(DmaRequest))``; done : ``Out(stream.Signature(DmaDone))``
+        One request per tag at a time.
+    cancel : ``In(stream.Signature(16))``
+        A tag whose request is to end with CANCELLED; ignored if it has none.
+    message : ``In(stream.Signature(MsiWrite))``
+        MSI-X messages, written untranslated.
+    store : ``Out(StorePort())``; load : ``Out(LoadPort())``
+        Local memories.
+    translate : ``Out(TranslationPort())``
+        ATS requests; tags are slots.
+    page_request, group_response, invalidation, invalidation_completion
+        ATS and PRI messages.
+    bus : ``Out(Axi4)``
+        DMA, with whose it is at the sideband.
+    stat : ``Out(stream.Signature(StatEvent))``
+        Counts.
+    controls : ``In(data.ArrayLayout(FunctionControl, functions))``; page_timeout : ``In(32)``
+        Settings; a time-out of 0 cycles is none.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        #: AXI IDs: slots, and one more for messages.
+        self.slots = config.dma_slots
+        self.id_width = self.slots.bit_length()
+        self.tag_bits = max(1, (config.queues - 1).bit_length())
+        if self.tag_bits > 8:
+            raise ValueError(f"A NIC has at most 256 queues, not {config.queues!r}")
+        super().__init__(
+            {
+                "request": In(stream.Signature(DmaRequest)),
+                "done": Out(stream.Signature(DmaDone)),
+                "cancel": In(stream.Signature(16)),
+                "message": In(stream.Signature(MsiWrite)),
+                "store": Out(StorePort()),
+                "load": Out(LoadPort()),
+                "translate": Out(TranslationPort()),
+                "page_request": Out(stream.Signature(PageRequest)),
+                "group_response": In(stream.Signature(GroupResponse)),
+                "invalidation": In(stream.Signature(InvalidationRequest)),
+                "invalidation_completion": Out(stream.Signature(InvalidationCompletion)),
+                "bus": Out(
+                    Axi4(addr_width=64, data_width=128, id_width=self.id_width, user=DmaUser)
+                ),
+                "stat": Out(stream.Signature(StatEvent)),
+                "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
+                "page_timeout": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._parts(m)
+        # Per tag: whether it has a request, is parked, is to be cancelled.
+        queues = self.config.queues
+        self.active, self.parked = Signal(queues), Signal(queues)
+        self.cancelled = Signal(queues)
+        # Per slot: the tag, and the bytes of its segment.
+        self.busy = Signal(self.slots)
+        self.now, self.scan = Signal(32), Signal(self.tag_bits)
+        m.d.sync += self.now.eq(self.now + 1)
+        self.event, self.tag = Signal(_Event), Signal(self.tag_bits)
+        self.slot = Signal(range(max(2, self.slots)))
+        self.bad = Signal()  # of the bus, with COMPLETE
+        self.held_request = Signal(DmaRequest)
+        self.answer_status, self.answer_cause = Signal(3), Signal(12)
+        self.answer_rights, self.answer_spa = Signal(3), Signal(64)
+        self.answer_code, self.answer_generation = Signal(4), Signal()
+        self.answer_device = Signal(24)
+        self.acting, self.answered_now = Signal(), Signal()
+        self.completed_length = Signal(13)
+        self._complete_slots(m)
+        self._choose(m)
+        return m
+
+    def _parts(self, m: Module) -> None:
+        """Instantiate what surrounds the sequencer, and connect the bus."""
+        config = self.config
+        m.submodules.reads = self.reads = DmaRead(config, self.id_width)
+        m.submodules.writes = self.writes = DmaWrite(config, self.id_width)
+        m.submodules.invalidator = self.invalidator = Invalidator(config)
+        m.submodules.ready = self.ready = fifo.SyncFIFOBuffered(
+            width=self.tag_bits, depth=config.queues
+        )
+        m.submodules.stats = self.stats = fifo.SyncFIFOBuffered(
+            width=StatEvent.as_shape().size, depth=16
+        )
+        m.submodules.dones = self.dones = fifo.SyncFIFOBuffered(
+            width=DmaDone.as_shape().size, depth=4
+        )
+        m.submodules.positions = positions = memory.Memory(
+            shape=DmaPosition, depth=max(2, config.queues), init=[]
+        )
+        self.position_read = positions.read_port()
+        self.position_write = positions.write_port()
+        layout = data.StructLayout({"tag": self.tag_bits, "length": 13})
+        m.submodules.slot_table = slot_table = memory.Memory(
+            shape=layout, depth=1 << self.id_width, init=[]
+        )
+        self.slot_read = slot_table.read_port(domain="comb")
+        self.slot_write = slot_table.write_port()
+        for name in ("ar", "r"):
+            connect(m, getattr(self.reads.bus, name), flipped(getattr(self.bus, name)))
+        for name in ("aw", "w", "b"):
+            connect(m, getattr(self.writes.bus, name), flipped(getattr(self.bus, name)))
+        connect(m, self.reads.store, flipped(self.store))
+        connect(m, self.writes.load, flipped(self.load))
+        connect(m, flipped(self.invalidation), self.invalidator.request)
+        connect(m, self.invalidator.completion, flipped(self.invalidation_completion))
+        m.d.comb += [
+            self.stat.payload.eq(self.stats.r_data),
+            self.stat.valid.eq(self.stats.r_rdy),
+            self.stats.r_en.eq(self.stat.ready),
+            self.done.payload.eq(self.dones.r_data),
+            self.done.valid.eq(self.dones.r_rdy),
+            self.dones.r_en.eq(self.done.ready),
+        ]
+
+    def _complete_slots(self, m: Module) -> None:
+        """Take segment completions of both directions; a message's only frees its ID."""
+        reads, writes = self.reads.done, self.writes.done
+        self.complete, self.complete_slot = Signal(), Signal(6)
+        self.complete_error, self.complete_taken = Signal(), Signal()
+        is_message = writes.valid & (writes.payload.slot == self.slots)
+        self.message_done = Signal()
+        m.d.comb += [
+            self.message_done.eq(is_message),
+            self.complete.eq(reads.valid | (writes.valid & ~is_message)),
+            self.complete_slot.eq(Mux(reads.valid, reads.payload.slot, writes.payload.slot)),
+            self.complete_error.eq(Mux(reads.valid, reads.payload.error, writes.payload.error)),
+            reads.ready.eq(self.complete_taken),
+            writes.ready.eq(is_message | (self.complete_taken & ~reads.valid)),
+        ]
+
+    def _choose(self, m: Module) -> None:
+        """The sequencer: choose an event, read its tag's position, act."""
+        response = self.group_response
+        answer_valid, answer, take_answer = self._answers(m)
+        free = Signal(range(max(2, self.slots)))
+        for i in reversed(range(self.slots)):
+            with m.If(~self.busy[i]):
+                m.d.comb += free.eq(i)
+        group = data.View(GroupResponsePayload, response.payload.payload)
+        response_tag = group.index[: self.tag_bits]
+        m.d.comb += [
+            self.slot_read.addr.eq(Mux(self.complete, self.complete_slot, answer.tag[:6])),
+            self.position_read.addr.eq(self.tag),
+        ]
+        # Whatever an event needs room for must be there before it is begun.
+        calm = (self.stats.w_level <= 12) & self.dones.w_rdy & ~self.page_request.valid
+        calm &= ~self.translate.request.valid
+        message_free = Signal(init=1)
+        with m.FSM():
+            with m.State("CHOOSE"):
+                with m.If(calm):
+                    m.next = "READ"
+                    m.d.sync += self.completed_length.eq(self.slot_read.data.length)
+                    with m.If(self.complete):
+                        m.d.comb += self.complete_taken.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.COMPLETE),
+                            self.tag.eq(self.slot_read.data.tag),
+                            self.slot.eq(self.complete_slot),
+                            self.bad.eq(self.complete_error),
+                        ]
+                    with m.Elif(
+                        answer_valid & self.reads.segment.ready & self.writes.segment.ready
+                    ):
+                        m.d.comb += take_answer.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.TRANSLATED),
+                            self.tag.eq(self.slot_read.data.tag),
+                            self.slot.eq(answer.tag),
+                            self.answer_status.eq(answer.status),
+                            self.answer_cause.eq(answer.cause),
+                            self.answer_rights.eq(Cat(answer.r, answer.w, answer.u)),
+                            self.answer_spa.eq(answer.spa),
+                        ]
+                    with m.Elif(response.valid):
+                        m.d.comb += response.ready.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.RESPONSE),
+                            self.tag.eq(response_tag),
+                            self.answer_code.eq(group.code),
+                            self.answer_generation.eq(group.index[8]),
+                            self.answer_device.eq(response.payload.device_id),
+                        ]
+                        bit = Signal(name="response_parked")
+                        m.d.comb += bit.eq(self.parked.bit_select(response_tag, 1))
+                        with m.If((group.index[:8] >= self.config.queues) | ~bit):
+                            m.next = "CHOOSE"  # nobody waits for this one
+                    with m.Elif(self.cancel.valid):
+                        m.d.comb += self.cancel.ready.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.CANCEL),
+                            self.tag.eq(self.cancel.payload),
+                        ]
+                    with m.Elif(self.request.valid):
+                        m.d.comb += self.request.ready.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.REQUEST),
+                            self.tag.eq(self.request.payload.tag),
+                            self.held_request.eq(self.request.payload),
+                        ]
+                    with m.Elif(self.message.valid & message_free & self.writes.segment.ready):
+                        m.d.comb += self.message.ready.eq(1)
+                        m.d.sync += message_free.eq(0)
+                        self._message(m)
+                        m.next = "CHOOSE"
+                    with m.Elif(
+                        self.ready.r_rdy
+                        & ~self.busy.all()
+                        & self.reads.segment.ready
+                        & self.writes.segment.ready
+                    ):
+                        m.d.comb += self.ready.r_en.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.READY),
+                            self.tag.eq(self.ready.r_data),
+                            self.slot.eq(free),
+                        ]
+                    with m.Elif(self.parked.any() & (self.page_timeout != 0)):
+                        m.d.sync += [
+                            self.event.eq(_Event.EXPIRE),
+                            self.tag.eq(self.scan),
+                            self.scan.eq(
+                                Mux(self.scan == self.config.queues - 1, 0, self.scan + 1)
+                            ),
+                        ]
+                    with m.Else():
+                        m.next = "CHOOSE"
+            with m.State("READ"):
+                m.next = "ACT"
+            with m.State("ACT"):
+                m.d.comb += self.acting.eq(1)
+                self._act(m)
+                m.next = "CHOOSE"
+                with m.If(self.answered_now):
+                    m.next = "COUNT"
+            with m.State("COUNT"):  # a second count of the same event
+                parked = self.position_read.data
+                waited = (self.now - parked.stamp)[:24]
+                self._stat(m, parked.function, Stat.PARKED_CYCLES, waited)
+                m.d.comb += self.stats.w_en.eq(1)
+                m.next = "CHOOSE"
+        with m.If(self.message_done):
+            m.d.sync += message_free.eq(1)
+        m.d.comb += [
+            self.invalidator.busy.eq(self.busy),
+        ]
+
+    def _answers(self, m: Module):
+        """Queue translations: each slot has one at most, so the IOMMU is never kept waiting."""
+        kept = data.StructLayout(
+            {"tag": 6, "status": 3, "cause": 12, "r": 1, "w": 1, "u": 1, "spa": 56}
+        )
+        m.submodules.answers = queue = fifo.SyncFIFOBuffered(width=kept.size, depth=self.slots)
+        stored, response = data.View(kept, queue.w_data), self.translate.response
+        for name in kept.members:
+            m.d.comb += stored[name].eq(response.payload[name])
+        m.d.comb += [queue.w_en.eq(response.valid), response.ready.eq(queue.w_rdy)]
+        for port in (self.translate.request, self.page_request):
+            with m.If(port.ready):
+                m.d.sync += port.valid.eq(0)
+        return queue.r_rdy, data.View(kept, queue.r_data), queue.r_en
+
+    def _device(self, function):
+        return self.config.device_id + function
+
+    def _message(self, m: Module) -> None:
+        """Send an MSI-X message."""
+        segment, message = self.writes.segment, self.message.payload
+        m.d.comb += [
+            segment.valid.eq(1),
+            segment.payload.slot.eq(self.slots),
+            segment.payload.address.eq(message.address),
+            segment.payload.length.eq(4),
+            segment.payload.user.device_id.eq(self._device(message.function)),
+            segment.payload.user.at.eq(AddressType.UNTRANSLATED),
+            segment.payload.inline.eq(1),
+            segment.payload.value.eq(message.data),
+        ]
+
+    def _act(self, m: Module) -> None:
+        """Act on the event; the tag's position is at the read port."""
+        position = self.position_read.data
+        after = Signal(DmaPosition)
+        m.d.comb += [
+            after.eq(position),
+            self.position_write.addr.eq(self.tag),
+            self.position_write.data.eq(after),
+        ]
+        mine = Signal(self.config.queues)
+        m.d.comb += mine.eq(1 << self.tag)
+        self.mine = mine
+        function = position.function
+        control = Signal(FunctionControl)
+        m.d.comb += control.eq(self.controls[function])
+        stopped = (self.cancelled & mine).any()
+        with m.Switch(self.event):
+            with m.Case(_Event.REQUEST):
+                request = self.held_request
+                m.d.comb += [
+                    after.function.eq(request.function),
+                    after.write.eq(request.write),
+                    after.iova.eq(request.iova),
+                    after.left.eq(request.length),
+                    after.memory.eq(request.memory),
+                    after.offset.eq(request.offset),
+                    self.position_write.en.eq(1),
+                ]
+                m.d.sync += self.active.eq(self.active | mine)
+                self._again(m)
+            with m.Case(_Event.READY):
+                with m.If(stopped):
+                    self._finish(m, DmaStatus.CANCELLED, 0)
+                with m.Elif(~control.enable):
+                    self._finish(m, DmaStatus.FAULT, 0)
+                with m.Else():
+                    self._begin(m, position, control)
+            with m.Case(_Event.TRANSLATED):
+                self._translated(m, position, after, stopped)
+            with m.Case(_Event.COMPLETE):
+                self._completed(m, position, after, stopped, control)
+            with m.Case(_Event.RESPONSE):
+                same = self.answer_generation == position.generation
+                with m.If(same & (self.answer_device == self._device(position.function))):
+                    self._answered(m, position, self.answer_code, stopped)
+            with m.Case(_Event.CANCEL):
+                with m.If((self.parked & mine).any()):
+                    m.d.sync += self.parked.eq(self.parked & ~mine)
+                    self._finish(m, DmaStatus.CANCELLED, 0)
+                with m.Elif((self.active & mine).any()):
+                    m.d.sync += self.cancelled.eq(self.cancelled | mine)
+            with m.Case(_Event.EXPIRE):
+                late = (self.now - position.stamp)[:32] >= self.page_timeout
+                with m.If((self.parked & mine).any() & late):
+                    self._answered(m, position, PageResponse.FAILURE, stopped)
+
+    def _again(self, m: Module) -> None:
+        m.d.comb += [self.ready.w_data.eq(self.tag), self.ready.w_en.eq(self.acting)]
+
+    def _finish(self, m: Module, status, cause) -> None:
+        """Report the end of the tag's request."""
+        done = data.View(DmaDone, self.dones.w_data)
+        m.d.comb += [
+            done.tag.eq(self.tag),
+            done.status.eq(status),
+            done.cause.eq(cause),
+            self.dones.w_en.eq(self.acting),
+        ]
+        m.d.sync += [
+            self.active.eq(self.active & ~self.mine),
+            self.cancelled.eq(self.cancelled & ~self.mine),
+        ]
+
+    def _stat(self, m: Module, function, stat, amount) -> None:
+        event = data.View(StatEvent, self.stats.w_data)
+        m.d.comb += [
+            event.function.eq(function),
+            event.stat.eq(stat),
+            event.amount.eq(amount),
+            self.stats.w_en.eq(self.acting),
+        ]
+
+    def _free(self, m: Module) -> None:
+        m.d.sync += self.busy.eq(self.busy & ~(1 << self.slot)[: self.slots])
+
+    def _begin(self, m: Module, position, control) -> None:
+        """Take a slot for the next segment; ask for its translation, or go without."""
+        room, length = Signal(13), Signal(13)
+        request = self.translate.request
+        m.d.comb += [
+            room.eq(_PAGE - position.iova[:12]),
+            length.eq(Mux(position.left < room, position.left, room)),
+            self.slot_write.addr.eq(self.slot),
+            self.slot_write.data.tag.eq(self.tag),
+            self.slot_write.data.length.eq(length),
+            self.slot_write.en.eq(self.acting),
+        ]
+        m.d.sync += self.busy.eq(self.busy | (1 << self.slot)[: self.slots])
+        with m.If(control.ats):
+            m.d.sync += [
+                request.valid.eq(1),
+                request.payload.tag.eq(self.slot),
+                request.payload.at.eq(AddressType.ATS_REQUEST),
+                request.payload.device_id.eq(self._device(position.function)),
+                request.payload.write.eq(position.write),
+                request.payload.iova.eq(position.iova),
+            ]
+            self._stat(m, position.function, Stat.TRANSLATIONS, 1)
+        with m.Else():
+            self._move(m, position, length, position.iova, AddressType.UNTRANSLATED)
+
+    def _move(self, m: Module, position, length, address, at) -> None:
+        """Hand the segment to the direction it goes in."""
+        for segments, wanted in ((self.reads.segment, ~position.write),
+                                 (self.writes.segment, position.write)):  # fmt: skip
+            payload = segments.payload
+            m.d.comb += [
+                segments.valid.eq(self.acting & wanted),
+                payload.slot.eq(self.slot),
+                payload.address.eq(address),
+                payload.length.eq(length),
+                payload.user.device_id.eq(self._device(position.function)),
+                payload.user.at.eq(at),
+                payload.memory.eq(position.memory),
+                payload.offset.eq(position.offset),
+            ]
+
+    def _translated(self, m: Module, position, after, stopped) -> None:
+        """The segment's translation has come."""
+        r, w, u = self.answer_rights
+        right = Mux(position.write, w, r)
+        room, length = Signal(13), Signal(13)
+        m.d.comb += [
+            room.eq(_PAGE - position.iova[:12]),
+            length.eq(Mux(position.left < room, position.left, room)),
+        ]
+        refused = self.answer_status != TranslationStatus.SUCCESS
+        with m.If(stopped):
+            self._free(m)
+            self._finish(m, DmaStatus.CANCELLED, 0)
+        with m.Elif(refused):
+            self._free(m)
+            self._finish(m, DmaStatus.FAULT, self.answer_cause)
+            self._stat(m, position.function, Stat.DMA_FAULTS, 1)
+        with m.Elif(u):
+            self._move(m, position, length, position.iova, AddressType.UNTRANSLATED)
+        with m.Elif(right):
+            self._move(m, position, length, self.answer_spa, AddressType.TRANSLATED)
+        with m.Else():
+            self._free(m)
+            self._park(m, position, after)
+
+    def _park(self, m: Module, position, after) -> None:
+        """Ask for the page and wait."""
+        request = self.page_request
+        payload = data.View(PageRequestPayload, request.payload.payload)
+        generation, tag = ~position.generation, Signal(8, name="group_tag")
+        m.d.comb += tag.eq(self.tag)
+        m.d.sync += [
+            self.parked.eq(self.parked | self.mine),
+            request.valid.eq(1),
+            request.payload.device_id.eq(self._device(position.function)),
+            payload.r.eq(~position.write),
+            payload.w.eq(position.write),
+            payload.last.eq(1),
+            payload.index.eq(Cat(tag, generation)),
+            payload.address.eq(position.iova[12:]),
+        ]
+        m.d.comb += [
+            after.stamp.eq(self.now),
+            after.generation.eq(generation),
+            self.position_write.en.eq(self.acting),
+        ]
+        self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
+
+    def _completed(self, m: Module, position, after, stopped, control) -> None:
+        """The segment's data have moved."""
+        length = Signal(13)
+        m.d.comb += length.eq(self.completed_length)
+        left = position.left - length
+        m.d.comb += [
+            after.left.eq(left),
+            after.iova.eq(position.iova + length),
+            after.offset.eq(position.offset + length),
+            self.position_write.en.eq(self.acting),
+        ]
+        self._free(m)
+        with m.If(self.bad):
+            self._finish(m, Mux(control.ats, DmaStatus.BUS, DmaStatus.FAULT), 0)
+            self._stat(m, position.function, Stat.DMA_FAULTS, 1)
+        with m.Else():
+            with m.If(stopped):
+                self._finish(m, DmaStatus.CANCELLED, 0)
+            with m.Elif(left[:16] == 0):
+                self._finish(m, DmaStatus.OK, 0)
+            with m.Else():
+                self._again(m)
+            self._stat(
+                m,
+                position.function,
+                Mux(position.write, Stat.DMA_WRITE_BYTES, Stat.DMA_READ_BYTES),
+                length,
+            )
+
+    def _answered(self, m: Module, position, code, stopped) -> None:
+        """The page request has been answered."""
+        m.d.sync += self.parked.eq(self.parked & ~self.mine)
+        m.d.comb += self.answered_now.eq(self.acting)
+        with m.If(stopped):
+            self._finish(m, DmaStatus.CANCELLED, 0)
+        with m.Elif(code == PageResponse.SUCCESS):
+            self._again(m)
+            self._stat(m, position.function, Stat.PAGE_RETRIES, 1)
+        with m.Elif(code == PageResponse.INVALID):
+            self._finish(m, DmaStatus.INVALID, 0)
+            self._stat(m, position.function, Stat.DMA_FAULTS, 1)
+        with m.Else():
+            self._finish(m, DmaStatus.FAILURE, 0)
+            self._stat(m, position.function, Stat.DMA_FAULTS, 1)
