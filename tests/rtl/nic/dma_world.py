@@ -1,0 +1,311 @@
+"""What surrounds the DMA engine in tests: guest memory, an IOMMU, local memories, a driver."""
+
+import random
+from collections import deque
+
+from models.spec.config import NicConfig
+from models.spec.iommu import GroupResponsePayload, PageRequestPayload
+from models.spec.translation import AddressType, GroupResponse, InvalidationRequest
+from rtl.nic.dma import Dma
+from rtl.nic.seams import DmaRequest, MsiWrite
+
+__all__ = ["OFFSET", "World"]
+
+#: The SPA of a page is its IOVA plus this.
+OFFSET = 0x1_0000_0000
+
+
+class World:
+    """Agents round a :class:`Dma`; every delay is drawn from one generator.
+
+    Pages of ``missing`` are without rights until their page request is answered.
+    """
+
+    def __init__(self, config: NicConfig, *, seed: int, latency: int = 5, jitter: int = 10):
+        self.dut = Dma(config)
+        self.config, self.rng = config, random.Random(seed)
+        self.latency, self.jitter = latency, jitter
+        self.guest = bytearray(1 << 18)
+        self.local = [bytearray(1 << 16) for _ in range(3)]
+        self.missing: set[tuple[int, int]] = set()
+        self.refused: set[int] = set()
+        self.bad_bus: set[int] = set()
+        self.untranslated_reads: list[tuple[int, int]] = []
+        self.done: dict[int, tuple[int, int]] = {}
+        self.page_requests: list = []
+        self.answer_code: int | None = 0
+        self.service = 30
+        self.completions: list = []
+        self.messages: list = []
+        self.stats: dict[tuple[int, int], int] = {}
+        self.now = 0
+        self._due: list = []
+        self._reads: dict[int, deque] = {}
+        self._writes: deque = deque()
+        self._write_beats: deque = deque()
+        self._b: list = []
+        self._t: list = []
+        self._responses: deque = deque()
+        self.accesses: list = []
+
+    def delay(self) -> int:
+        """Cycles until an answer."""
+        return self.now + self.latency + self.rng.randrange(self.jitter + 1)
+
+    def read(self, address: int, user) -> tuple[bytes, int]:
+        """Bytes of a beat and its response."""
+        if user.at == AddressType.TRANSLATED:
+            address -= OFFSET
+        if address >> 12 in self.bad_bus or not 0 <= address < len(self.guest):
+            return bytes(16), 2
+        return bytes(self.guest[address : address + 16]), 0
+
+    async def memory(self, ctx):
+        """Serve reads: bursts of an ID in order, IDs in any order."""
+        dut = self.dut
+        while True:
+            ctx.set(dut.bus.ar.ready, self.rng.random() < 0.9)
+            candidates = [i for i, q in self._reads.items() if q and q[0][0] <= self.now]
+            chosen = self.rng.choice(candidates) if candidates else None
+            if chosen is not None:
+                _, address, user, last = self._reads[chosen][0]
+                content, resp = self.read(address, user)
+                ctx.set(dut.bus.r.payload.data, int.from_bytes(content, "little"))
+                ctx.set(dut.bus.r.payload.resp, resp)
+                ctx.set(dut.bus.r.payload.id, chosen)
+                ctx.set(dut.bus.r.payload.last, last)
+            ctx.set(dut.bus.r.valid, chosen is not None)
+            while True:
+                _, _, ar, payload, r = await ctx.tick().sample(
+                    dut.bus.ar.valid & dut.bus.ar.ready,
+                    dut.bus.ar.payload,
+                    dut.bus.r.ready,
+                )
+                self.now += 1
+                if ar:
+                    self.accesses.append((self.now, False, payload.addr, payload.user))
+                    when, end = self.delay(), payload.addr + 16 * payload.len
+                    assert payload.addr >> 12 == end >> 12, "burst crosses a page"
+                    queue = self._reads.setdefault(payload.id, deque())
+                    for beat in range(payload.len + 1):
+                        queue.append(
+                            (when, payload.addr + 16 * beat, payload.user, beat == payload.len)
+                        )
+                if chosen is None or r:
+                    if chosen is not None:
+                        self._reads[chosen].popleft()
+                    break
+
+    async def writes(self, ctx):
+        """Serve writes."""
+        dut = self.dut
+        while True:
+            ctx.set(dut.bus.aw.ready, self.rng.random() < 0.9)
+            ctx.set(dut.bus.w.ready, self.rng.random() < 0.9)
+            ready = [entry for entry in self._b if entry[0] <= self.now]
+            chosen = self.rng.choice(ready) if ready else None
+            if chosen:
+                ctx.set(dut.bus.b.payload.id, chosen[1])
+                ctx.set(dut.bus.b.payload.resp, chosen[2])
+            ctx.set(dut.bus.b.valid, chosen is not None)
+            while True:
+                _, _, aw, address, w, beat, b = await ctx.tick().sample(
+                    dut.bus.aw.valid & dut.bus.aw.ready,
+                    dut.bus.aw.payload,
+                    dut.bus.w.valid & dut.bus.w.ready,
+                    dut.bus.w.payload,
+                    dut.bus.b.ready,
+                )
+                if aw:
+                    self.accesses.append((self.now, True, address.addr, address.user))
+                    self._writes.append([address, 0, 0])
+                if w:
+                    self._write_beats.append(beat)
+                self._store()
+                if chosen is None or b:
+                    if chosen:
+                        self._b.remove(chosen)
+                    break
+
+    def _store(self):
+        while self._writes and self._write_beats:
+            entry, beat = self._writes[0], self._write_beats.popleft()
+            address, count, resp = entry
+            at = address.addr + 16 * count
+            if address.user.at == AddressType.TRANSLATED:
+                at -= OFFSET
+            content = beat.data.to_bytes(16, "little")
+            if at >= 1 << 24:
+                self.messages.append((at, beat.strb, beat.data, address.user.device_id))
+            elif at >> 12 in self.bad_bus:
+                resp = 2
+            else:
+                for i in range(16):
+                    if beat.strb >> i & 1:
+                        self.guest[at + i] = content[i]
+            entry[1], entry[2] = count + 1, resp
+            assert beat.last == (count == address.len), "WLAST in the wrong place"
+            if beat.last:
+                self._b.append((self.delay(), address.id, resp))
+                self._writes.popleft()
+
+    async def iommu(self, ctx):
+        """Answer translations in any order, and page requests after their service time."""
+        dut = self.dut
+        while True:
+            ctx.set(dut.translate.request.ready, self.rng.random() < 0.8)
+            ready = [entry for entry in self._t if entry[0] <= self.now]
+            chosen = self.rng.choice(ready) if ready else None
+            if chosen:
+                _, request = chosen
+                page, function = request.iova >> 12, request.device_id - self.config.device_id
+                present = (function, page) not in self.missing
+                response = dut.translate.response.payload
+                ctx.set(response.tag, request.tag)
+                ctx.set(response.status, 1 if page in self.refused else 0)
+                ctx.set(response.cause, 260 if page in self.refused else 0)
+                ctx.set(response.r, present)
+                ctx.set(response.w, present and request.write)
+                ctx.set(response.spa, request.iova + OFFSET)
+            ctx.set(dut.translate.response.valid, chosen is not None)
+            *_, took, request, answered = await ctx.tick().sample(
+                dut.translate.request.valid & dut.translate.request.ready,
+                dut.translate.request.payload,
+                dut.translate.response.ready,
+            )
+            if took:
+                self._t.append((self.delay(), request))
+            if chosen and answered:
+                self._t.remove(chosen)
+
+    async def pager(self, ctx):
+        """Take page requests; make the page present; answer."""
+        dut = self.dut
+        ctx.set(dut.page_request.ready, 1)
+        waiting: list = []
+        while True:
+            if self._responses:
+                ctx.set(dut.group_response.payload, GroupResponse.const(self._responses[0]))
+            ctx.set(dut.group_response.valid, bool(self._responses))
+            *_, took, request, sent = await ctx.tick().sample(
+                dut.page_request.valid,
+                dut.page_request.payload,
+                dut.group_response.valid & dut.group_response.ready,
+            )
+            if sent:
+                self._responses.popleft()
+            if took:
+                payload = PageRequestPayload.from_bits(request.payload)
+                self.page_requests.append((self.now, request, payload))
+                waiting.append((self.now + self.service, request.device_id, payload))
+            for entry in [entry for entry in waiting if entry[0] <= self.now]:
+                waiting.remove(entry)
+                if self.answer_code is None:
+                    continue
+                function = entry[1] - self.config.device_id
+                if self.answer_code == 0:
+                    self.missing.discard((function, entry[2].address))
+                self.respond(entry[1], entry[2].index, self.answer_code)
+
+    def respond(self, device_id: int, index: int, code: int) -> None:
+        """Send a group response."""
+        payload = GroupResponsePayload.const({"index": index, "code": code}).as_bits()
+        self._responses.append({"device_id": device_id, "payload": payload})
+
+    async def locals(self, ctx):
+        """Serve the local memories."""
+        dut = self.dut
+        while True:
+            *_, store, memory, addr, value, mask, load, from_, at = await ctx.tick().sample(
+                *(getattr(dut.store, name) for name in ("en", "memory", "addr", "data", "mask")),
+                *(getattr(dut.load, name) for name in ("en", "memory", "addr")),
+            )
+            if store:
+                content = value.to_bytes(16, "little")
+                for i in range(16):
+                    if mask >> i & 1:
+                        self.local[memory][16 * addr + i] = content[i]
+            if load:
+                words = self.local[from_][16 * at : 16 * at + 16].ljust(16, b"\0")
+                ctx.set(dut.load.data, int.from_bytes(words, "little"))
+
+    async def sinks(self, ctx):
+        """Take completions, counts, invalidation completions."""
+        dut = self.dut
+        for port in (dut.done, dut.stat, dut.invalidation_completion):
+            ctx.set(port.ready, 1)
+        while True:
+            *_, done, result, stat, count, inval, completion = await ctx.tick().sample(
+                dut.done.valid,
+                dut.done.payload,
+                dut.stat.valid,
+                dut.stat.payload,
+                dut.invalidation_completion.valid,
+                dut.invalidation_completion.payload,
+            )
+            if done:
+                assert result.tag not in self.done, "a request ended twice"
+                self.done[result.tag] = (int(result.status), result.cause)
+            if stat:
+                key = (count.function, int(count.stat))
+                self.stats[key] = self.stats.get(key, 0) + count.amount
+            if inval:
+                self.completions.append((self.now, completion))
+
+    async def put(self, ctx, port, value):
+        """Send one payload."""
+        ctx.set(port.payload, value)
+        ctx.set(port.valid, 1)
+        while not (await ctx.tick().sample(port.ready))[-1]:
+            pass
+        ctx.set(port.valid, 0)
+
+    async def request(self, ctx, **fields):
+        """Begin a transfer."""
+        self.done.pop(fields["tag"], None)
+        await self.put(ctx, self.dut.request, DmaRequest.const(fields))
+
+    async def wait(self, ctx, tag: int, cycles: int = 20_000) -> tuple[int, int]:
+        """Wait for a tag's end."""
+        for _ in range(cycles):
+            if tag in self.done:
+                return self.done[tag]
+            await ctx.tick()
+        raise AssertionError(f"tag {tag} never ended")
+
+    async def message(self, ctx, **fields):
+        """Send an MSI."""
+        await self.put(ctx, self.dut.message, MsiWrite.const(fields))
+
+    async def invalidate(self, ctx, device_id: int, itag: int):
+        """Send an invalidation request."""
+        await self.put(
+            ctx,
+            self.dut.invalidation,
+            InvalidationRequest.const({"device_id": device_id, "itag": itag}),
+        )
+
+    def run(self, test) -> None:
+        """Simulate until ``test`` ends."""
+        from amaranth.sim import Simulator
+
+        sim = Simulator(self.dut)
+        sim.add_clock(1e-6)
+        for agent in (
+            self.memory,
+            self.writes,
+            self.iommu,
+            self.pager,
+            self.locals,
+            self.sinks,
+        ):
+            sim.add_testbench(agent, background=True)
+
+        async def start(ctx):
+            for function in range(self.config.functions):
+                ctx.set(self.dut.controls[function].enable, 1)
+                ctx.set(self.dut.controls[function].ats, 1)
+            await test(ctx)
+
+        sim.add_testbench(start)
+        sim.run()
