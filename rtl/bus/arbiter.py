@@ -142,7 +142,7 @@ class AxiWriteArbiter(_Arbiter):
 
     Latency
     -------
-    One cycle each way; a burst of n beats takes n + 1 cycles.
+    Two cycles down, one up; a burst of n beats takes n + 2 cycles.
 
     Parameters
     ----------
@@ -176,33 +176,35 @@ class AxiWriteArbiter(_Arbiter):
         wiring.connect(m, w.o, wiring.flipped(self.down.w))
         wiring.connect(m, wiring.flipped(self.down.b), b.i)
 
-        grant, last = Signal(range(self.count)), Signal(range(self.count))
-        data_phase = Signal()
-        round_robin(m, Cat(manager.aw.valid for manager in self.managers), last, grant)
-        with m.If(~data_phase):
-            with m.Switch(grant):
-                for number, manager in enumerate(self.managers):
-                    with m.Case(number):
-                        m.d.comb += [
-                            aw.i.valid.eq(manager.aw.valid),
-                            manager.aw.ready.eq(aw.i.ready),
-                            aw.i.payload.as_value().eq(
-                                Cat(self.prefixed(number, manager.aw.payload))
-                            ),
-                        ]
-            with m.If(aw.i.valid & aw.i.ready):
-                m.d.sync += [last.eq(grant), data_phase.eq(1)]
-        with m.Else():
-            with m.Switch(last):
-                for number, manager in enumerate(self.managers):
-                    with m.Case(number):
-                        m.d.comb += [
-                            w.i.valid.eq(manager.w.valid),
-                            manager.w.ready.eq(w.i.ready),
-                            w.i.payload.eq(manager.w.payload),
-                        ]
-            with m.If(w.i.valid & w.i.ready & w.i.payload.last):
-                m.d.sync += data_phase.eq(0)
+        # Whose turn it is is registered, so that wide payloads are chosen by registers alone.
+        turn, following = Signal(range(self.count)), Signal(range(self.count))
+        asking = Cat(manager.aw.valid for manager in self.managers)
+        round_robin(m, asking, turn, following)
+        address, beats = Signal(), Signal()
+        with m.Switch(turn):
+            for number, manager in enumerate(self.managers):
+                with m.Case(number):
+                    m.d.comb += [
+                        aw.i.payload.as_value().eq(Cat(self.prefixed(number, manager.aw.payload))),
+                        aw.i.valid.eq(address & manager.aw.valid),
+                        manager.aw.ready.eq(address & aw.i.ready),
+                        w.i.payload.eq(manager.w.payload),
+                        w.i.valid.eq(beats & manager.w.valid),
+                        manager.w.ready.eq(beats & w.i.ready),
+                    ]
+        with m.FSM():
+            with m.State("CHOOSE"):
+                m.d.sync += turn.eq(following)
+                with m.If(asking.any()):
+                    m.next = "ADDRESS"
+            with m.State("ADDRESS"):
+                m.d.comb += address.eq(1)
+                with m.If(aw.i.ready):
+                    m.next = "DATA"
+            with m.State("DATA"):
+                m.d.comb += beats.eq(1)
+                with m.If(w.i.valid & w.i.ready & w.i.payload.last):
+                    m.next = "CHOOSE"
 
         with m.Switch(b.o.payload.id[self.low_width :]):
             for number, manager in enumerate(self.managers):

@@ -1,8 +1,10 @@
 """A register file made from tables of :mod:`models.spec.registers`."""
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,11 +20,13 @@ class RegisterBank(wiring.Component):
     """Registers of a table behind a register port.
 
     Registers of 64 bits are two words that are written and read apart, in either order.  Reserved
-    bits, read-only bits and addresses of no register are read-only 0 or what hardware says.
+    bits, read-only bits and addresses of no register are read-only 0 or what hardware says.  Bytes
+    without strobe keep what they were when the write began.
 
     Latency
     -------
-    An access is answered in the cycle after it was accepted.
+    A read is answered in the second cycle after it was accepted, a write in the third, in which the
+    value written is seen.
 
     Parameters
     ----------
@@ -106,54 +110,73 @@ class RegisterBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         request, response = self.bus.request, self.bus.response
-        accept, write = Signal(), Signal()
+        data, strobes, write = Signal(WORD_BITS), Signal(WORD_BITS // 8), Signal()
+        looking, storing = Signal(), Signal()
+        accept = Signal()
         m.d.comb += [
-            request.ready.eq(~response.valid | response.ready),
+            request.ready.eq(~looking & ~storing & ~response.valid),
             accept.eq(request.valid & request.ready),
-            write.eq(accept & request.payload.write),
         ]
-        with m.If(request.ready):
-            m.d.sync += response.valid.eq(request.valid)
 
-        word = request.payload.addr[2:]
-        strobes = Cat(strobe.replicate(8) for strobe in request.payload.strb)
-        ones = Signal(WORD_BITS)
-        m.d.comb += ones.eq(request.payload.data & strobes)
+        # One register per word says that it is meant; then the word is read; then, if it is to be
+        # written, it is, and bytes without strobe as they were.
+        selected = {
+            register.name: Signal(self._words(register), name=f"{register.name}_selected")
+            for register in self._registers
+        }
+        words = []
         for register in self._registers:
-            self._hold(m, register, write=write, word=word, strobes=strobes, ones=ones)
-
+            value = self._readable(register)
+            for part in range(self._words(register)):
+                chosen = selected[register.name][part]
+                place = register.offset // 4 + part
+                with m.If(accept):
+                    m.d.sync += chosen.eq(request.payload.addr[2:] == place)
+                words.append(value.word_select(part, WORD_BITS) & chosen.replicate(WORD_BITS))
         with m.If(accept):
-            m.d.sync += response.payload.eq(0)
-            with m.If(~request.payload.write):
-                with m.Switch(word):
-                    for register in self._registers:
-                        value = self._readable(register)
-                        for part in range(self._words(register)):
-                            with m.Case(register.offset // 4 + part):
-                                m.d.sync += response.payload.eq(value.word_select(part, WORD_BITS))
+            m.d.sync += [
+                data.eq(request.payload.data),
+                strobes.eq(request.payload.strb),
+                write.eq(request.payload.write),
+            ]
+        was = Signal(WORD_BITS)
+        with m.If(looking):
+            m.d.sync += was.eq(reduce(or_, words, Const(0, WORD_BITS)))
+        m.d.sync += [looking.eq(accept), storing.eq(looking & write)]
+        with m.If((looking & ~write) | storing):
+            m.d.sync += response.valid.eq(1)
+        with m.Elif(response.ready):
+            m.d.sync += response.valid.eq(0)
+        m.d.comb += response.payload.eq(Mux(write, 0, was))
+
+        merged, ones = Signal(WORD_BITS), Signal(WORD_BITS)
+        mask = Cat(strobe.replicate(8) for strobe in strobes)
+        m.d.comb += [merged.eq((was & ~mask) | (data & mask)), ones.eq(data & mask)]
+        for register in self._registers:
+            chosen = selected[register.name]
+            self._hold(m, register, chosen & storing.replicate(len(chosen)), merged, ones)
         return m
 
-    def _hold(self, m: Module, register: Register, *, write, word, strobes, ones) -> None:
-        """Storage of one register and its writes by hardware and software."""
+    def _hold(self, m: Module, register: Register, store, merged, ones) -> None:
+        """Storage of one register and its writes by hardware and software, word by word."""
         name = register.name
         stored, written = getattr(self, name).as_value(), getattr(self, f"{name}_written")
         if name in self._loadable:
             with m.If(getattr(self, f"{name}_load")):
                 following = getattr(self, f"{name}_next").as_value()
                 m.d.sync += stored.eq(following & register.mask(Access.RW))
-        m.d.sync += written.eq(0)
         ones_mask = self._ones_mask(register)
         if ones_mask:
             m.d.sync += getattr(self, f"{name}_ones").eq(0)
+        m.d.sync += written.eq(store)
         for part in range(self._words(register)):
             low = WORD_BITS * part
             mask = self._writable[name] >> low & 0xFFFF_FFFF
             window = slice(low, min(low + WORD_BITS, register.width))
-            with m.If(write & (word == register.offset // 4 + part)):
-                m.d.sync += written[part].eq(1)
+            with m.If(store[part]):
                 if mask:
-                    kept = stored[window] & ~(strobes & mask)
-                    m.d.sync += stored[window].eq(kept | (ones & mask))
+                    kept = stored[window] & ~Const(mask, WORD_BITS)
+                    m.d.sync += stored[window].eq(kept | (merged & mask))
                 if ones_mask >> low & 0xFFFF_FFFF:
                     m.d.sync += getattr(self, f"{name}_ones")[window].eq(ones & (ones_mask >> low))
 

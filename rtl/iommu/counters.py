@@ -1,7 +1,7 @@
 """Hardware performance monitor of the IOMMU."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec import iommu_registers as regs
@@ -29,41 +29,47 @@ EVENTS = {
 }
 
 
+class Selector(data.Struct):
+    """A selector as :class:`EventFilter` wants it; registered once per counter."""
+
+    kinds: len(EVENTS)  # one-hot, in the order of EVENTS; only what IDT allows
+    ignored: 24  # bits of DID_GSCID that match anything
+    pid_pscid: 20
+    did_gscid: 24
+    pv_pscv: 1
+    dv_gscv: 1
+    idt: 1
+
+
 class EventFilter(wiring.Component):
     """Does an event count for a selector?  Registered, one cycle.
 
     Members
     -------
-    selector : ``In(iohpmevt)``
+    selector : ``In(Selector)``
     event : ``In(Event)``
     hit : ``Out(1)``
     """
 
-    def __init__(self):
-        super().__init__(
-            {"selector": In(regs.IOHPMEVT[0].layout), "event": In(Event), "hit": Out(1)}
-        )
+    selector: In(Selector)
+    event: In(Event)
+    hit: Out(1)
 
     def elaborate(self, platform):
         m = Module()
         selector, event = self.selector, self.event
-        happened = Signal()
-        with m.Switch(selector.eventid):
-            for number, (bit, by_soft_context) in EVENTS.items():
-                with m.Case(number):
-                    allowed = 1 if by_soft_context else ~selector.idt
-                    m.d.comb += happened.eq(event[bit] & event.valid & allowed)
-        # DMASK: the lowest 0 of the field and the bits below it match anything.
-        field = selector.did_gscid
-        ignored = Mux(selector.dmask, field ^ (field + 1), 0)
+        kinds = Cat(event[bit] for bit, _ in EVENTS.values())
         process = Mux(selector.idt, event.pscid, event.process_id)
         process_valid = Mux(selector.idt, event.pscv, event.pv)
         device = Mux(selector.idt, event.gscid, event.device_id)
         device_valid = ~selector.idt | event.gscv
         process_hit = process_valid & (process == selector.pid_pscid)
-        device_hit = device_valid & (((device ^ field) & ~ignored)[:24] == 0)
+        device_hit = device_valid & ~((device ^ selector.did_gscid) & ~selector.ignored).any()
         m.d.sync += self.hit.eq(
-            happened & (~selector.pv_pscv | process_hit) & (~selector.dv_gscv | device_hit)
+            event.valid
+            & (kinds & selector.kinds).any()
+            & (~selector.pv_pscv | process_hit)
+            & (~selector.dv_gscv | device_hit)
         )
         return m
 
@@ -148,10 +154,11 @@ class Counters(wiring.Component):
         counter_name, selector_name = regs.IOHPMCTR[index].name, regs.IOHPMEVT[index].name
         value = getattr(bank, counter_name).counter
         selector = getattr(bank, selector_name)
+        decoded = self._decode(m, selector)
         hits = []
         for port in ("request_event", "walk_event"):
             m.submodules[f"{port}_{index}"] = entry = EventFilter()
-            m.d.comb += [entry.selector.eq(selector), entry.event.eq(getattr(self, port))]
+            m.d.comb += [entry.selector.eq(decoded), entry.event.eq(getattr(self, port))]
             hits.append(entry.hit)
         bits = self.config.hpm_bits
         total, inhibited = Signal(bits + 1), bank.iocountinh.hpm[index]
@@ -166,3 +173,24 @@ class Counters(wiring.Component):
             selector_next.eq(selector),
             selector_next.of.eq(1),
         ]
+
+    @staticmethod
+    def _decode(m: Module, selector):
+        """Registered form of a selector."""
+        decoded = Signal(Selector)
+        allowed = {
+            number: 1 if by_soft_context else ~selector.idt
+            for number, (_, by_soft_context) in EVENTS.items()
+        }
+        # DMASK: the lowest 0 of the field and the bits below it match anything.
+        field = selector.did_gscid
+        m.d.sync += [
+            decoded.kinds.eq(Cat((selector.eventid == n) & allowed[n] for n in EVENTS)),
+            decoded.ignored.eq(Mux(selector.dmask, field ^ (field + 1), 0)),
+            decoded.pid_pscid.eq(selector.pid_pscid),
+            decoded.did_gscid.eq(field),
+            decoded.pv_pscv.eq(selector.pv_pscv),
+            decoded.dv_gscv.eq(selector.dv_gscv),
+            decoded.idt.eq(selector.idt),
+        ]
+        return decoded
