@@ -25,6 +25,8 @@ __all__ = [
     "IohgatpMode",
     "Iotinval",
     "MsiPte",
+    "MsiPteMrif",
+    "MsiPteNotice",
     "Msiptp",
     "MsiptpMode",
     "NonLeafEntry",
@@ -218,6 +220,27 @@ class MsiPte(data.Struct):
     ppn: 44
     reserved2: 9
     c: 1
+
+
+class MsiPteMrif(data.Struct):
+    """First doubleword of an MSI page-table entry in MRIF mode (M=1; AIA, 9.5.2)."""
+
+    v: 1
+    m: 2
+    reserved: 4
+    address: 47  # of the MRIF, bits 55:9
+    reserved2: 9
+    c: 1
+
+
+class MsiPteNotice(data.Struct):
+    """Second doubleword of an MSI page-table entry in MRIF mode."""
+
+    nid: 10  # notice identity, bits 9:0
+    ppn: 44  # of the notice MSI
+    reserved: 6
+    nid_high: 1  # notice identity, bit 10
+    reserved2: 3
 
 
 class CommandOpcode(enum.IntEnum, shape=7):
