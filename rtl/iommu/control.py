@@ -1,6 +1,6 @@
 """Everything of the IOMMU that software sees: registers, queues, interrupts, counters."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -167,15 +167,19 @@ class Control(wiring.Component):
         connect(m, commands.fence, flipped(self.fence))
         connect(m, commands.drain, share.first)
         connect(m, share.down, flipped(self.drain))
+        again = Signal()
         m.d.comb += [
             commands.mode.eq(registers.directory.mode),
             commands.wsi.eq(registers.wsi),
-            registers.directory_busy.eq(share.second.request),
+            registers.directory_busy.eq(share.second.request | again),
         ]
+        # A write while an earlier one drains is drained once more.
         with m.If(registers.directory_written):
-            m.d.sync += share.second.request.eq(1)
-        with m.Elif(share.second.done):
-            m.d.sync += share.second.request.eq(0)
+            m.d.sync += again.eq(1)
+        with m.If(share.second.request):
+            m.d.sync += share.second.request.eq(~share.second.done)
+        with m.Elif(again):
+            m.d.sync += [share.second.request.eq(1), again.eq(registers.directory_written)]
 
         connect(m, registers.fault, fault_queue.registers)
         connect(m, flipped(self.faults), fault_queue.faults0)

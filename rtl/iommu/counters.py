@@ -118,7 +118,11 @@ class Counters(wiring.Component):
         return RegisterBank(
             [regs.IOCOUNTOVF, regs.IOCOUNTINH, regs.IOHPMCYCLES, *counters, *selectors],
             addr_width=PAGE_ADDR_WIDTH,
-            writable={"iocountinh": (1 << count + 1) - 1}
+            writable={
+                "iocountinh": (1 << count + 1) - 1,
+                "iohpmcycles": (bits & regs.IOHPMCYCLES["counter"].mask)
+                | regs.IOHPMCYCLES["of"].mask,
+            }
             | {counter.name: bits for counter in counters},
             loadable=["iohpmcycles", *(entry.name for entry in (*counters, *selectors))],
         )

@@ -249,6 +249,19 @@ def test_cycles_are_counted_and_overflow():
     bench.run(testbench)
 
 
+@pytest.mark.parametrize("hpm_bits", [32, 40, 64])
+def test_cycles_have_the_bits_there_are(hpm_bits):
+    bench = Bench(hpm_bits=hpm_bits)
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.IOCOUNTINH, CY)
+        await bench.write(ctx, regs.IOHPMCYCLES, 2**64 - 1)
+        bits = min(hpm_bits, 63)
+        assert await bench.read(ctx, regs.IOHPMCYCLES) == 1 << 63 | (1 << bits) - 1
+
+    bench.run(testbench)
+
+
 def test_absent_counters_read_zero():
     for changes in ({"hpm_counters": 2}, {"hpm": False}):
         bench = Bench(**changes)

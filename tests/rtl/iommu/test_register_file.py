@@ -145,6 +145,25 @@ def test_directory_is_busy_until_the_translator_is_drained():
     assert len(bench.drains) == 1
 
 
+def test_directory_written_again_is_drained_again():
+    bench = ControlBench()
+    bench.drain_delay = None
+
+    async def testbench(ctx):
+        await bench.software.write32(ctx, regs.DDTP.offset, 0x55 << 10 | DdtpMode.LVL1)
+        await bench.settle(ctx, 20)
+        await bench.software.write32(ctx, regs.DDTP.offset + 4, 0x11)
+        bench.drain_delay = 30  # the first is done soon, the second takes its time
+        while not bench.drains:
+            await ctx.tick()
+        assert await bench.read(ctx, regs.DDTP) & BUSY
+        await bench.settle(ctx, 80)
+        assert await bench.read(ctx, regs.DDTP) == 0x11 << 32 | 0x55 << 10 | DdtpMode.LVL1
+
+    bench.run(testbench)
+    assert len(bench.drains) == 2
+
+
 def test_queues_of_the_largest_size_are_on():
     bench = ControlBench()
 
