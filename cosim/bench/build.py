@@ -183,7 +183,8 @@ def _sources(design: Design) -> Path:
 
 def _library(simulator: str, folder: Path, final: Path) -> None:
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-shared"]
-    _call("gcc", *flags, HERE / "c/memory.c", HERE / "c/mailbox.c", "-o", folder / "libfastmem.so")
+    sources = [HERE / "c" / name for name in ("memory.c", "exclusive.c", "mailbox.c")]
+    _call("gcc", *flags, *sources, "-o", folder / "libfastmem.so")
     if simulator == "icarus":
         config = _call("iverilog-vpi", "--cflags").split()
         include = [word for word in config if word.startswith("-I")]

@@ -22,20 +22,23 @@ _SIGNATURES = {
     "fm_watch": ([_U64, _U64], _INT),
     "fm_manager": ([_U32, _U32, _U32, _U32, _U32, _U32], _INT),
     "fm_mode": ([_U32, _U32, _U32, _U32], None),
-    "fm_stall": ([_U32, _U32, _U32], None),
+    "fm_stall": ([_U32, _U32, _U32], _INT),
+    "fm_limit": ([_U64], None),
     "fm_send": ([_U32, _PTR, _U32], _INT),
     "fm_send_frame": ([_U32, _PTR, _U32, _U32, _U32], _INT),
     "fm_unsent": ([_U32], _U32),
     "fm_take_events": ([_PTR, _U32], _U32),
-    "fm_log_bytes": ([], _U64),
-    "fm_take_log": ([_PTR, _U64], _U64),
+    "fm_log_bytes": ([_U32], _U64),
+    "fm_take_log": ([_U32, _PTR, _U64], _U64),
     "fm_digest": ([], _U64),
     "fm_cycle": ([], _U64),
     "fm_count": ([_U32, _U32], _U64),
-    "fm_times": ([_PTR], None),
 }
-#: Port number of events from watched writes.
-WATCH_PORT = 0xFFFE
+#: Port numbers of events that come from no stream: watched writes, and the cycle limit.
+WATCH_PORT, LIMIT_PORT = 0xFFFE, 0xFFFD
+#: Channels of an AXI4 manager, in the order of their numbers.
+CHANNELS = ("ar", "aw", "w", "r", "b")
+_FIRST_CHANNEL = 64
 _EVENT = struct.Struct("<IIQ")
 
 
@@ -104,7 +107,16 @@ class Library:
         """Hold a port back in a share of all cycles, in steps of 1/256."""
         if not 0 <= probability < 1:
             raise ValueError(f"Stall probability must be in [0, 1), not {probability!r}")
-        self._lib.fm_stall(port, round(probability * 256), seed)
+        if self._lib.fm_stall(port, min(255, round(probability * 256)), seed & 0xFFFF_FFFF):
+            raise ValueError(f"No port {port}")
+
+    def stall_channel(self, manager: int, channel: str, probability: float, seed: int) -> None:
+        """Hold one channel of a manager back, as :meth:`stall`."""
+        self.stall(_FIRST_CHANNEL + 8 * manager + CHANNELS.index(channel), probability, seed)
+
+    def limit(self, cycle: int) -> None:
+        """Post one event of ``LIMIT_PORT`` in that cycle; 0 for never."""
+        self._lib.fm_limit(cycle)
 
     def send(self, port: int, payload: int, words: int) -> None:
         """Queue one payload for an input port."""
@@ -132,12 +144,14 @@ class Library:
             at += (length + 7) & ~7
         return events
 
-    def take_log(self) -> bytes:
-        """Remove and return the log: per record ``cycle << 8 | port`` and the padded payload."""
-        size = self._lib.fm_log_bytes()
-        room = ctypes.create_string_buffer(max(1, size))
-        taken = self._lib.fm_take_log(room, size)
-        return room.raw[:taken]
+    def take_log(self, port: int, words: int) -> np.ndarray:
+        """Remove and return a port's log: an array of ``cycle`` and ``words`` (32-bit)."""
+        size = self._lib.fm_log_bytes(port)
+        room = np.zeros(size, np.uint8)
+        self._lib.fm_take_log(port, room.ctypes.data, size)
+        padded = (words + 1) & ~1
+        records = room.view([("cycle", "<u8"), ("words", "<u4", (padded,))])
+        return records
 
     @property
     def cycle(self) -> int:
@@ -153,17 +167,6 @@ class Library:
         """Return how many ``"reads"``, ``"read_beats"``, ``"writes"``, ``"write_beats"`` came."""
         names = ("reads", "read_beats", "writes", "write_beats")
         return self._lib.fm_count(manager, names.index(what))
-
-    def times(self) -> dict[str, int]:
-        """Processor time by what followed what.
-
-        ``event_ns``: cycles in which Python was told something, Python's time included;
-        ``quiet_ns``: all others; and how many cycles each were.
-        """
-        room = (ctypes.c_uint64 * 4)()
-        self._lib.fm_times(room)
-        names = ("event_ns", "quiet_ns", "event_cycles", "quiet_cycles")
-        return dict(zip(names, room, strict=True))
 
 
 class SharedMemory:

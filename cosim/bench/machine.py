@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
+import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 from cocotb.task import Task as CocotbTask
@@ -46,7 +47,7 @@ class Stream:
     """One stream port of the design, from Python."""
 
     def __init__(self, bench: "Bench", port: StreamPort):
-        self._bench, self._port = bench, port
+        self._bench, self.port = bench, port
         self._arrived: deque[BenchEvent] = deque()
         self._wake = CocotbEvent()
         self.handler: Callable[[BenchEvent], None] | None = None
@@ -55,30 +56,30 @@ class Stream:
         """Queue one payload: a number, or the fields of the port's layout."""
         if isinstance(payload, dict):
             payload = self.layout.const(payload).as_bits()
-        self._bench.library.send(self._port.number, payload, self._port.words)
+        self._bench.library.send(self.port.number, payload, self.port.words)
 
     @property
     def layout(self) -> data.Layout:
         """Layout of the payload."""
-        return data.Layout.cast(self._port.shape)
+        return data.Layout.cast(self.port.shape)
 
     @property
     def unsent(self) -> int:
         """Payloads that wait to be offered."""
-        return self._bench.library.unsent(self._port.number)
+        return self._bench.library.unsent(self.port.number)
 
     def listen(self, handler: Callable[[BenchEvent], None] | None = None) -> None:
         """Have transfers of an output port delivered, to ``handler`` or to :meth:`get`."""
         self.handler = handler
-        self._bench.mode(self._port, Mode.EVENT)
+        self._bench.mode(self.port, Mode.EVENT)
 
     def log(self) -> None:
         """Have transfers of an output port logged, without waking Python."""
-        self._bench.mode(self._port, Mode.LOG)
+        self._bench.mode(self.port, Mode.LOG)
 
     def stall(self, probability: float, seed: int = 1) -> None:
         """Hold transfers back at random."""
-        self._bench.library.stall(self._port.number, probability, seed)
+        self._bench.library.stall(self.port.number, probability, seed)
 
     async def get_event(self, cycles: int = 100_000) -> BenchEvent:
         """Return the next transfer; fails after ``cycles`` without one."""
@@ -90,7 +91,7 @@ class Stream:
     async def get(self, cycles: int = 100_000) -> Any:
         """Return the next payload by its layout, as a number if it has none; fails in time."""
         value = (await self.get_event(cycles)).value
-        plain = isinstance(self._port.shape, (int, range, Shape))
+        plain = isinstance(self.port.shape, (int, range, Shape))
         return value if plain else self.layout.from_bits(value)
 
     def deliver(self, event: BenchEvent) -> None:
@@ -126,6 +127,8 @@ class Bench:
         self._frame_handlers: list[Callable[[bytes, int], None]] = []
         self._task: CocotbTask | None = None
         self.events = 0
+        for stream in self._streams.values():
+            self.mode(stream.port, Mode.OFF)
         for manager in self.built.ports.managers:
             self.library.manager(manager.number, bus_bytes=manager.signature.data_width // 8)
 
@@ -149,6 +152,11 @@ class Bench:
         """Choose what becomes of an output port's transfers."""
         bus = (port.width - 2) // 9 if port.kind == "frames" else 0
         self.library.mode(port.number, mode, words=port.words, frame_bytes=bus)
+
+    def take_log(self, name: str) -> np.ndarray:
+        """Remove and return a stream's log: an array of ``cycle`` and 32-bit ``words``."""
+        port = self.stream(name).port
+        return self.library.take_log(port.number, port.words)
 
     def watch(self, base: int, size: int, handler: MessageHandler) -> None:
         """Call ``handler`` with address, 32-bit data and cycle of writes into a range."""
@@ -200,7 +208,7 @@ class Bench:
     def _written(self, event: BenchEvent) -> None:
         words = [int.from_bytes(event.data[at : at + 8], "little") for at in (0, 8)]
         beat, strobe = words
-        content = event.data[24:]
+        content = event.data[32:]
         while strobe:
             low = (strobe & -strobe).bit_length() - 1
             address = beat + (low & ~3)

@@ -16,6 +16,10 @@ def _field(signal: str, layout, name: str) -> str:
     return f"{signal}[{entry.offset + entry.width - 1}:{entry.offset}]"
 
 
+def _padded(value: str, width: int, total: int) -> str:
+    return f"{{{total - width}'b0, {value}}}" if width < total else value
+
+
 class _Writer:
     def __init__(self, ports: Ports):
         self.ports = ports
@@ -62,11 +66,9 @@ class _Writer:
             self.body.append(f"{name}__ready <= ready[{number}];")
 
     def push(self, port: StreamPort, condition: str, payload: str) -> None:
-        pad = 512 - port.width
-        value = f"{{{pad}'b0, {payload}}}" if pad else payload
         self.body += [
             f"if ({condition}) begin",
-            f"    `FM_PUSH(cycle, {port.number}, {value}, info);",
+            f"    `FM_PUSH(cycle, {port.number}, {_padded(payload, port.width, 512)}, info);",
             "    any = any | info[0];",
             "end",
         ]
@@ -122,16 +124,15 @@ class _Writer:
             ]
             self.address(axi, f"{name}__aw", number, 1)
             payload, layout = f"{name}__w__payload", axi.write_layout
-            strobe_pad, data_pad = 32 - axi.data_width // 8, 128 - axi.data_width
-            data = _field(payload, layout, "data")
-            data = f"{{{data_pad}'b0, {data}}}" if data_pad else data
+            strobe = _padded(_field(payload, layout, "strb"), axi.data_width // 8, 31)
+            data = _padded(_field(payload, layout, "data"), axi.data_width, 128)
+            info = f"{{{_field(payload, layout, 'last')}, {strobe}}}"
             self.body += [
                 f"if ({name}__w__valid && {name}__w__ready) begin",
-                f"    `FM_WRITE_BEAT(cycle, {number}, "
-                f"{{{strobe_pad}'b0, {_field(payload, layout, 'strb')}}}, {data}, info);",
+                f"    `FM_WRITE_BEAT(cycle, {number}, {info}, {data}, info);",
                 "    any = any | info[0];",
                 "end",
-                f"{name}__w__ready <= ready[{63 - 3 * number}];",
+                f"{name}__w__ready <= channels[{8 * number + 2}];",
             ]
 
     def fields(self, name: str, layout, values: dict[str, str]) -> list[str]:
@@ -148,31 +149,19 @@ class _Writer:
 
     def address(self, axi: Axi4, name: str, number: int, is_write: int) -> None:
         payload, layout = f"{name}__payload", axi.address_layout
-        pad = 64 - axi.addr_width
-        addr = _field(payload, layout, "addr")
-        addr = f"{{{pad}'b0, {addr}}}" if pad else addr
-        info = (
-            (
-                f"{{12'b0, {_field(payload, layout, 'lock')}, {_field(payload, layout, 'size')}, "
-                f"{_field(payload, layout, 'len')}, {8 - axi.id_width}'b0, "
-                f"{_field(payload, layout, 'id')}}}"
-            ).replace("0'b0, ", "")
-            if axi.id_width == 8
-            else (
-                f"{{12'b0, {_field(payload, layout, 'lock')}, {_field(payload, layout, 'size')}, "
-                f"{_field(payload, layout, 'len')}, {8 - axi.id_width}'b0, "
-                f"{_field(payload, layout, 'id')}}}"
-            )
-        )
+        addr = _padded(_field(payload, layout, "addr"), axi.addr_width, 64)
+        parts = [_field(payload, layout, part) for part in ("burst", "lock", "size", "len")]
+        parts.append(_padded(_field(payload, layout, "id"), axi.id_width, 8))
         user = "64'b0"
-        if axi.user is not None:
-            entry = layout["user"]
-            user = f"{{{64 - entry.width}'b0, {_field(payload, layout, 'user')}}}"
-        stall = 63 - 3 * number - 1 - is_write
+        if "user" in dict(layout) and layout["user"].width:
+            user = _padded(_field(payload, layout, "user"), layout["user"].width, 64)
         self.body += [
-            f"if ({name}__valid && {name}__ready)",
-            f"    `FM_ADDRESS(cycle, {number}, {is_write}, {addr}, {info}, {user});",
-            f"{name}__ready <= ready[{stall}];",
+            f"if ({name}__valid && {name}__ready) begin",
+            f"    `FM_ADDRESS(cycle, {number}, {is_write}, {addr}, {{10'b0, {', '.join(parts)}}}, "
+            f"{user}, info);",
+            "    any = any | info[0];",
+            "end",
+            f"{name}__ready <= channels[{8 * number + is_write}];",
         ]
 
 
@@ -205,7 +194,7 @@ module bench (
     reg reset = 1;
     always @(posedge clk) reset <= rst;
 
-    reg [63:0] cycle, ready, pending;
+    reg [63:0] cycle, ready, pending, channels;
     reg [31:0] info;
     reg [127:0] data;
     reg [511:0] words;
@@ -224,19 +213,20 @@ module bench (
     endtask
 
     initial begin
-        cycle = 0; notify = 0; ready = 0; pending = 0; info = 0; data = 0; words = 0; any = 0;
+        cycle = 0; notify = 0; ready = 0; pending = 0; channels = 0; info = 0;
+        data = 0; words = 0; any = 0;
         clear;
     end
 
-    // info, data, words and any are temporaries; what the design sees is assigned without blocking.
+    // ready to any are temporaries; what the design sees is assigned without blocking.
     always @(posedge clk) begin
         if (reset) begin
             cycle <= 0;
 {lines([line.replace(" = ", " <= ") for line in writer.reset], 3)}
         end else begin
             cycle <= cycle + 1;
-            any = 0;
-            `FM_TICK(cycle, ready, pending);
+            `FM_TICK(cycle, ready, pending, channels, info);
+            any = info[0];
 {lines(writer.body, 3)}
             if (any) notify <= !notify;
         end

@@ -3,7 +3,8 @@
 `define FASTMEM_VH
 `ifdef VERILATOR
 import "DPI-C" function void fm_tick(
-    input longint unsigned cycle, output longint unsigned ready, output longint unsigned pending);
+    input longint unsigned cycle, output longint unsigned ready, output longint unsigned pending,
+    output longint unsigned channels, output int unsigned notify);
 import "DPI-C" function void fm_pop(
     input int unsigned port, output int unsigned valid, output bit [511:0] payload);
 import "DPI-C" function void fm_push(
@@ -11,7 +12,8 @@ import "DPI-C" function void fm_push(
     output int unsigned notify);
 import "DPI-C" function void fm_address(
     input longint unsigned cycle, input int unsigned manager, input int unsigned is_write,
-    input longint unsigned addr, input int unsigned info, input longint unsigned user);
+    input longint unsigned addr, input int unsigned info, input longint unsigned user,
+    output int unsigned notify);
 import "DPI-C" function void fm_read_beat(
     input longint unsigned cycle, input int unsigned manager, output int unsigned info,
     output bit [127:0] data);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "state.h"
 
@@ -14,19 +13,20 @@ typedef struct {
     uint32_t size, capacity, head, count;
 } queue_t;
 typedef struct {
-    uint32_t mode, words, frame_bytes, stall, frame_size;
-    uint64_t draws;
-    uint8_t *frame;
+    uint32_t mode, words, frame_bytes, frame_size;
+    uint8_t *frame, *log;
+    uint64_t log_size, log_room;
     queue_t queue;
 } port_t;
+typedef struct { uint32_t stall; uint64_t draws; } stall_t;
 
 static port_t ports[FM_PORTS];
-static uint64_t pending_ports, stalled_ports;
-static uint8_t *events, *log_bytes;
-static uint64_t event_head, event_tail, posted, log_size, log_room;
-static uint64_t digest = 0xCBF29CE484222325u, now;
-static uint64_t times[4], last_time;
-static uint32_t after_event, event_seen;
+static stall_t stalls[FM_CHANNELS + 64]; /* ports, then channels of managers */
+static uint64_t pending_ports, stalled[2], held[2];
+static uint8_t *events;
+static uint64_t event_head, event_tail, posted;
+static uint64_t digest, now, limit;
+static enum { IDLE, ARMED, ACTIVE } phase;
 
 void fm_fatal(const char *what)
 {
@@ -49,41 +49,44 @@ uint64_t fm_random(uint64_t *state)
     return x ^ (x >> 31);
 }
 
-static uint64_t nanoseconds(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
-    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
-}
+bool fm_active(void) { return phase == ACTIVE; }
 
-/* Time is read every 64 cycles, and round each event, so that reading it costs nothing. */
-static void account(uint64_t cycle)
-{
-    if (!event_seen && !after_event && cycle & 63)
-        return;
-    static uint64_t last_cycle;
-    uint64_t at = nanoseconds();
-    times[after_event ? 0 : 1] += at - last_time;
-    times[after_event ? 2 : 3] += cycle > last_cycle ? cycle - last_cycle : 0;
-    last_time = at;
-    last_cycle = cycle;
-    after_event = event_seen;
-    event_seen = 0;
-}
+bool fm_channel_held(uint32_t m, uint32_t channel) { return held[1] >> (8 * m + channel) & 1; }
 
-void fm_tick(uint64_t cycle, uint64_t *ready, uint64_t *pending)
+static uint64_t draw_held(uint32_t half)
 {
-    now = cycle;
-    account(cycle);
-    uint64_t held = 0;
-    for (uint64_t left = stalled_ports; left; left &= left - 1) {
-        uint32_t port = (uint32_t)__builtin_ctzll(left);
-        if ((fm_random(&ports[port].draws) & 255) < ports[port].stall)
-            held |= 1ull << port;
+    uint64_t mask = 0;
+    for (uint64_t left = stalled[half]; left; left &= left - 1) {
+        uint32_t bit = (uint32_t)__builtin_ctzll(left);
+        stall_t *stall = &stalls[64 * half + bit];
+        if ((fm_random(&stall->draws) & 255) < stall->stall)
+            mask |= 1ull << bit;
     }
-    *ready = ~held;
-    *pending = pending_ports & ~held;
+    return mask;
 }
+
+void fm_tick(uint64_t cycle, uint64_t *ready, uint64_t *pending, uint64_t *channels,
+             uint32_t *notify)
+{
+    *ready = *pending = *channels = 0;
+    *notify = 0;
+    if (phase == ARMED && !cycle)
+        phase = ACTIVE;
+    if (phase != ACTIVE)
+        return;
+    now = cycle;
+    held[0] = draw_held(0);
+    held[1] = draw_held(1);
+    *ready = ~held[0];
+    *channels = ~held[1];
+    *pending = pending_ports & ~held[0];
+    if (cycle == limit && limit) {
+        fm_post(FM_LIMIT_PORT, cycle, NULL, 0);
+        *notify = 1;
+    }
+}
+
+void fm_limit(uint64_t cycle) { limit = cycle; }
 
 static void grow(queue_t *queue)
 {
@@ -145,6 +148,9 @@ void fm_pop(uint32_t number, uint32_t *valid, uint32_t *payload)
         return;
     memset(payload, 0, 4 * FM_PAYLOAD_WORDS);
     memcpy(payload, queue->words + queue->head * queue->size, 4ull * queue->size);
+    fm_note(now << 8 | 0x80 | number);
+    for (uint32_t i = 0; i < queue->size; i++)
+        fm_note(payload[i]);
     queue->head = (queue->head + 1) % queue->capacity;
     if (!--queue->count)
         pending_ports &= ~(1ull << number);
@@ -166,26 +172,26 @@ void fm_post(uint32_t port, uint64_t cycle, const void *bytes, uint32_t size)
     memcpy(at, &port, 4);
     memcpy(at + 4, &size, 4);
     memcpy(at + 8, &cycle, 8);
-    memset(at + 16 + padded - 8 * (padded != 0), 0, padded ? 8 : 0);
-    memcpy(at + 16, bytes, size);
+    if (size) {
+        memset(at + 8 + padded, 0, 8);
+        memcpy(at + 16, bytes, size);
+    }
     event_tail += 16 + padded;
     posted++;
-    event_seen = 1;
 }
 
-static void write_log(uint32_t number, uint64_t cycle, const uint32_t *payload)
+static void write_log(port_t *port, uint64_t cycle, const uint32_t *payload)
 {
-    uint32_t size = 8 + ((ports[number].words * 4 + 7) & ~7u);
-    if (log_size + size > log_room) {
-        log_room = log_room ? 2 * log_room : 1 << 20;
-        log_bytes = realloc(log_bytes, log_room);
-        if (!log_bytes)
+    uint32_t size = 8 + ((port->words * 4 + 7) & ~7u);
+    if (port->log_size + size > port->log_room) {
+        port->log_room = port->log_room ? 2 * port->log_room : 1 << 16;
+        port->log = realloc(port->log, port->log_room);
+        if (!port->log)
             fm_fatal("no room for the log");
     }
-    uint64_t head = cycle << 8 | number;
-    memcpy(log_bytes + log_size, &head, 8);
-    memcpy(log_bytes + log_size + 8, payload, size - 8);
-    log_size += size;
+    memcpy(port->log + port->log_size, &cycle, 8);
+    memcpy(port->log + port->log_size + 8, payload, size - 8);
+    port->log_size += size;
 }
 
 static void take_beat(port_t *port, uint32_t number, uint64_t cycle, const uint32_t *payload)
@@ -211,6 +217,8 @@ void fm_push(uint64_t cycle, uint32_t number, const uint32_t *payload, uint32_t 
     port_t *port = &ports[number];
     uint64_t before = posted;
     *notify = 0;
+    if (phase != ACTIVE)
+        return;
     fm_note(cycle << 8 | number);
     for (uint32_t i = 0; i < port->words; i++)
         fm_note(payload[i]);
@@ -219,7 +227,7 @@ void fm_push(uint64_t cycle, uint32_t number, const uint32_t *payload, uint32_t 
     if (port->mode & FM_FRAME)
         take_beat(port, number, cycle, payload);
     if (port->mode & FM_LOG)
-        write_log(number, cycle, payload);
+        write_log(port, cycle, payload);
     *notify = posted != before;
 }
 
@@ -230,14 +238,14 @@ void fm_mode(uint32_t number, uint32_t mode, uint32_t words, uint32_t frame_byte
     ports[number].frame_bytes = frame_bytes;
 }
 
-void fm_stall(uint32_t number, uint32_t n_of_256, uint32_t seed)
+int fm_stall(uint32_t number, uint32_t n_of_256, uint32_t seed)
 {
-    ports[number].stall = n_of_256;
-    ports[number].draws = seed;
-    if (n_of_256)
-        stalled_ports |= 1ull << number;
-    else
-        stalled_ports &= ~(1ull << number);
+    if (number >= sizeof stalls / sizeof *stalls)
+        return -1;
+    uint64_t bit = 1ull << (number & 63);
+    stalls[number] = (stall_t){n_of_256, seed};
+    stalled[number >> 6] = n_of_256 ? stalled[number >> 6] | bit : stalled[number >> 6] & ~bit;
+    return 0;
 }
 
 uint32_t fm_take_events(uint8_t *into, uint32_t room)
@@ -257,36 +265,37 @@ uint32_t fm_take_events(uint8_t *into, uint32_t room)
     return taken;
 }
 
-uint64_t fm_log_bytes(void) { return log_size; }
+uint64_t fm_log_bytes(uint32_t number) { return ports[number].log_size; }
 
-uint64_t fm_take_log(uint8_t *into, uint64_t room)
+uint64_t fm_take_log(uint32_t number, uint8_t *into, uint64_t room)
 {
-    if (room < log_size)
+    uint64_t size = ports[number].log_size;
+    if (room < size)
         return 0;
-    uint64_t size = log_size;
-    memcpy(into, log_bytes, size);
-    log_size = 0;
+    memcpy(into, ports[number].log, size);
+    ports[number].log_size = 0;
     return size;
 }
 
 uint64_t fm_digest(void) { return digest; }
 uint64_t fm_cycle(void) { return now; }
-void fm_times(uint64_t *into) { memcpy(into, times, sizeof times); }
 
 void fm_mailbox_reset(void)
 {
     for (uint32_t i = 0; i < FM_PORTS; i++) {
         free(ports[i].queue.words);
         free(ports[i].frame);
+        free(ports[i].log);
     }
     memset(ports, 0, sizeof ports);
+    memset(stalls, 0, sizeof stalls);
+    memset(stalled, 0, sizeof stalled);
+    memset(held, 0, sizeof held);
     if (!events)
         events = malloc(EVENT_BYTES);
-    pending_ports = stalled_ports = event_head = event_tail = log_size = 0;
+    pending_ports = event_head = event_tail = now = limit = 0;
     digest = 0xCBF29CE484222325u;
-    memset(times, 0, sizeof times);
-    last_time = nanoseconds();
-    after_event = event_seen = 0;
+    phase = ARMED;
 }
 
 void fm_reset(void)

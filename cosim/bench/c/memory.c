@@ -11,8 +11,12 @@ enum { REGIONS = 256, RANGES = 1024, BURSTS = 512, BEATS = 4096 };
 
 typedef struct { uint64_t base, size; uint8_t *bytes; } region_t;
 typedef struct { uint64_t base, size; uint32_t resp[2]; } range_t;
-typedef struct { uint64_t due, addr; uint32_t id, left, resp, step, first; } burst_t;
-typedef struct { uint32_t strb; uint32_t words[FM_BEAT_WORDS]; } beat_t;
+typedef struct {
+    uint64_t due, addr, user;
+    uint32_t id, left, resp, step;
+    bool lock, begun, refused; /* refused: an exclusive write that changes nothing */
+} burst_t;
+typedef struct { uint32_t strb; bool last; uint32_t words[FM_BEAT_WORDS]; } beat_t;
 typedef struct { burst_t items[BURSTS]; uint32_t count; } list_t; /* in order of acceptance */
 
 typedef struct {
@@ -38,7 +42,7 @@ static manager_t *get(uint32_t m)
     return &managers[m];
 }
 
-static uint8_t *find(uint64_t addr)
+uint8_t *fm_find(uint64_t addr)
 {
     for (uint32_t n = 0; n < region_count; n++) {
         uint32_t i = region_hint + n;
@@ -108,33 +112,62 @@ static void advance(burst_t *burst)
     burst->left--;
 }
 
+/* Bytes of the bus that the burst's next beat may touch. */
+static uint32_t lanes(const manager_t *m, const burst_t *burst)
+{
+    uint32_t low = (uint32_t)burst->addr & (m->bus_bytes - 1);
+    uint32_t high = (low & ~(burst->step - 1)) + burst->step;
+    return (uint32_t)((1ull << high) - (1ull << low));
+}
+
+static void tell_watchers(uint64_t cycle, uint32_t number, const burst_t *burst, uint64_t addr,
+                          const beat_t *beat, uint32_t *notify)
+{
+    uint64_t event[4 + FM_BUS_MAX / 8] = {addr, beat->strb, number, burst->user};
+    memcpy(&event[4], beat->words, FM_BUS_MAX);
+    fm_post(FM_WATCH_PORT, cycle, event, sizeof event);
+    *notify = 1;
+}
+
+/* Store the bytes of a beat; returns its response. */
+static uint32_t store(uint64_t cycle, uint32_t number, const burst_t *burst, const beat_t *beat,
+                      uint32_t *notify)
+{
+    uint64_t addr = burst->addr & ~(uint64_t)(managers[number].bus_bytes - 1);
+    if (!beat->strb) /* touches nothing */
+        return FM_OKAY;
+    uint32_t low = (uint32_t)__builtin_ctz(beat->strb);
+    uint32_t size = 32u - (uint32_t)__builtin_clz(beat->strb) - low;
+    uint8_t *bytes = fm_find(addr);
+    uint32_t resp = bytes ? response(addr + low, size, 1) : FM_DECERR;
+    if (resp != FM_OKAY || burst->refused)
+        return resp;
+    const uint8_t *from = (const uint8_t *)beat->words;
+    for (uint32_t i = low; i < low + size; i++)
+        if (beat->strb >> i & 1)
+            bytes[i] = from[i];
+    fm_wrote(addr + low, size);
+    if (covering(watches, watch_count, addr + low, size))
+        tell_watchers(cycle, number, burst, addr, beat, notify);
+    return burst->lock ? FM_EXOKAY : FM_OKAY;
+}
+
 /* Carry out the oldest write as far as its data has come. */
 static void advance_write(uint64_t cycle, manager_t *m, uint32_t number, uint32_t *notify)
 {
     while (m->writes.count && m->beat_head != m->beat_tail) {
         burst_t *burst = &m->writes.items[0];
         const beat_t *beat = &m->beats[m->beat_head++ % BEATS];
-        uint64_t addr = burst->addr & ~(uint64_t)(m->bus_bytes - 1);
-        uint8_t *bytes = find(addr);
-        const uint8_t *from = (const uint8_t *)beat->words;
-        uint32_t resp = FM_OKAY;
-        if (beat->strb) { /* a beat without strobes touches nothing */
-            uint32_t low = (uint32_t)__builtin_ctz(beat->strb);
-            uint32_t size = 32u - (uint32_t)__builtin_clz(beat->strb) - low;
-            resp = bytes ? response(addr + low, size, 1) : FM_DECERR;
-            if (resp == FM_OKAY && covering(watches, watch_count, addr + low, size)) {
-                uint64_t event[5] = {addr, beat->strb, number, 0, 0};
-                memcpy(&event[3], from, m->bus_bytes);
-                fm_post(FM_WATCH_PORT, cycle, event, sizeof event);
-                *notify = 1;
-            }
-        }
+        if (beat->strb & ~lanes(m, burst))
+            fm_fatal("write strobe outside of the transfer's bytes");
+        if (beat->last != (burst->left == 1))
+            fm_fatal("WLAST does not agree with AWLEN");
+        if (burst->lock && !burst->begun)
+            burst->refused = !fm_reserved(number, burst->id, burst->addr, burst->left * burst->step);
+        burst->begun = true;
+        uint32_t resp = store(cycle, number, burst, beat, notify);
         if (resp > burst->resp)
             burst->resp = resp;
-        if (resp == FM_OKAY)
-            for (uint32_t i = 0; i < m->bus_bytes; i++)
-                if (beat->strb >> i & 1)
-                    bytes[i] = from[i];
         advance(burst);
         if (!burst->left) {
             burst->due = due(m, cycle);
@@ -145,24 +178,29 @@ static void advance_write(uint64_t cycle, manager_t *m, uint32_t number, uint32_
 }
 
 void fm_address(uint64_t cycle, uint32_t number, uint32_t is_write, uint64_t addr, uint32_t info,
-                uint64_t user)
+                uint64_t user, uint32_t *notify)
 {
+    *notify = 0;
+    if (!fm_active())
+        return;
     manager_t *m = get(number);
-    uint32_t len = info >> 8 & 0xFF, size = info >> 16 & 7, ignored = 0;
-    burst_t burst = {0, addr, info & 0xFF, len + 1, FM_OKAY, 1u << size, 1};
+    uint32_t len = info >> 8 & 0xFF, size = info >> 16 & 7;
+    burst_t burst = {.addr = addr, .user = user, .id = info & 0xFF, .left = len + 1,
+                     .step = 1u << size, .lock = info >> 19 & 1};
     fm_note(cycle << 8 | number << 1 | is_write);
     fm_note(addr);
-    fm_note(user << 20 | info);
+    fm_note(user);
+    fm_note(info);
     if (burst.step > m->bus_bytes)
         fm_fatal("burst size is larger than the bus");
+    if ((info >> 20 & 3) != 1 && len)
+        fm_fatal("burst is not INCR");
     if ((addr & 4095) + ((uint64_t)(len + 1) << size) - (addr & (burst.step - 1)) > 4096)
         fm_fatal("burst crosses 4 KiB");
     m->counts[is_write ? 2 : 0]++;
     if (is_write) {
         append(&m->writes, burst);
-        advance_write(cycle, m, number, &ignored);
-        if (ignored)
-            fm_fatal("write data before its address must not hit a watched range");
+        advance_write(cycle, m, number, notify);
     } else {
         burst.due = due(m, cycle);
         append(&m->reads, burst);
@@ -171,8 +209,10 @@ void fm_address(uint64_t cycle, uint32_t number, uint32_t is_write, uint64_t add
 
 void fm_read_beat(uint64_t cycle, uint32_t number, uint32_t *info, uint32_t *data)
 {
-    manager_t *m = get(number);
     *info = 0;
+    if (!fm_active() || fm_channel_held(number, FM_R))
+        return;
+    manager_t *m = get(number);
     if (!m->reads.count)
         return;
     if (!m->read_open) {
@@ -185,11 +225,17 @@ void fm_read_beat(uint64_t cycle, uint32_t number, uint32_t *info, uint32_t *dat
     burst_t *burst = &m->reads.items[m->read_current];
     uint64_t addr = burst->addr & ~(uint64_t)(m->bus_bytes - 1);
     uint64_t end = (burst->addr & ~(uint64_t)(burst->step - 1)) + burst->step;
-    const uint8_t *bytes = find(addr);
+    const uint8_t *bytes = fm_find(addr);
     uint32_t resp = bytes ? response(burst->addr, end - burst->addr, 0) : FM_DECERR;
     memset(data, 0, FM_BUS_MAX);
     if (resp == FM_OKAY)
         memcpy(data, bytes, m->bus_bytes);
+    if (resp == FM_OKAY && burst->lock) {
+        if (!burst->begun)
+            fm_reserve(number, burst->id, burst->addr, burst->left * burst->step);
+        resp = FM_EXOKAY;
+    }
+    burst->begun = true;
     *info = 1 | resp << 1 | (burst->left == 1) << 3 | burst->id << 4;
     advance(burst);
     m->counts[1]++;
@@ -205,24 +251,29 @@ void fm_read_beat(uint64_t cycle, uint32_t number, uint32_t *info, uint32_t *dat
 void fm_write_beat(uint64_t cycle, uint32_t number, uint32_t strb, const uint32_t *data,
                    uint32_t *notify)
 {
+    *notify = 0;
+    if (!fm_active())
+        return;
     manager_t *m = get(number);
     if (m->beat_tail - m->beat_head == BEATS)
         fm_fatal("write data without address");
     beat_t *beat = &m->beats[m->beat_tail++ % BEATS];
-    beat->strb = strb;
+    beat->strb = strb & 0xFFFF;
+    beat->last = strb >> 31;
     memcpy(beat->words, data, sizeof beat->words);
     m->counts[3]++;
-    fm_note(cycle << 20 | number << 16 | strb);
+    fm_note(cycle << 20 | number << 16 | (strb & 0xFFFF));
     fm_note((uint64_t)data[1] << 32 | data[0]);
     fm_note((uint64_t)data[3] << 32 | data[2]);
-    *notify = 0;
     advance_write(cycle, m, number, notify);
 }
 
 void fm_write_response(uint64_t cycle, uint32_t number, uint32_t *info)
 {
-    manager_t *m = get(number);
     *info = 0;
+    if (!fm_active() || fm_channel_held(number, FM_B))
+        return;
+    manager_t *m = get(number);
     if (!m->responses.count)
         return;
     int index = pick(m, &m->responses, cycle);
@@ -289,4 +340,5 @@ void fm_memory_reset(void)
         munmap(regions[i].bytes, regions[i].size);
     memset(managers, 0, sizeof managers);
     region_count = region_hint = fault_count = watch_count = 0;
+    fm_exclusive_reset();
 }

@@ -9,6 +9,15 @@ void fm_fatal(const char *what);
 void fm_note(uint64_t word);
 uint64_t fm_random(uint64_t *state);
 void fm_post(uint32_t port, uint64_t cycle, const void *bytes, uint32_t size);
+bool fm_active(void);                                   /* whether calls from HDL count */
+bool fm_channel_held(uint32_t m, uint32_t channel);     /* in this cycle */
+uint8_t *fm_find(uint64_t addr);                        /* NULL if not mapped */
 void fm_memory_reset(void);
 void fm_mailbox_reset(void);
+
+/* Exclusive accesses (IHI 0022, A7.2): one reservation per manager and ID. */
+void fm_reserve(uint32_t m, uint32_t id, uint64_t addr, uint32_t size);
+bool fm_reserved(uint32_t m, uint32_t id, uint64_t addr, uint32_t size);
+void fm_wrote(uint64_t addr, uint32_t size);            /* ends the reservations it touches */
+void fm_exclusive_reset(void);
 #endif

@@ -6,7 +6,7 @@
 
 #include "fastmem.h"
 
-enum { ARGS = 6 };
+enum { ARGS = 7 };
 typedef uint32_t words_t[FM_PAYLOAD_WORDS];
 typedef struct {
     vpiHandle handle[ARGS];
@@ -68,12 +68,14 @@ static PLI_INT32 call_tick(PLI_BYTE8 *unused)
 {
     (void)unused;
     site_t *s = here();
-    uint64_t masks[2];
-    fm_tick(scalar(s, 0), &masks[0], &masks[1]);
-    for (int i = 0; i < 2; i++) {
+    uint64_t masks[3];
+    uint32_t notify;
+    fm_tick(scalar(s, 0), &masks[0], &masks[1], &masks[2], &notify);
+    for (int i = 0; i < 3; i++) {
         uint32_t words[2] = {(uint32_t)masks[i], (uint32_t)(masks[i] >> 32)};
         put(s, 1 + i, words);
     }
+    put(s, 4, &notify);
     return 0;
 }
 
@@ -107,8 +109,10 @@ static PLI_INT32 call_address(PLI_BYTE8 *unused)
 {
     (void)unused;
     site_t *s = here();
+    uint32_t notify;
     fm_address(scalar(s, 0), (uint32_t)scalar(s, 1), (uint32_t)scalar(s, 2), scalar(s, 3),
-               (uint32_t)scalar(s, 4), scalar(s, 5));
+               (uint32_t)scalar(s, 4), scalar(s, 5), &notify);
+    put(s, 6, &notify);
     return 0;
 }
 
