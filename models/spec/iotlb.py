@@ -21,6 +21,17 @@ a global entry ignores it), both stage flags and the page number, whatever its p
 A lookup that finds insufficient rights, or A or D to be set, is a hit that is walked again and
 counts as a hit for the counters only if no walk follows: ``HpmEvent.TLB_MISS`` counts walks and
 joins, so such a lookup counts as a miss there; ``IotlbResult.hit`` says which.
+
+Details
+-------
+Of several entries that match, ways come before superpages, lower numbers first.  Rights suffice
+if ``u`` is set and: for ATS, ``r`` is set, and with ``write`` set ``w`` implies ``dirty``; for
+others ``x`` for ``exec``, else ``r`` or ``write``, and with ``write`` set ``w`` and ``dirty``.  A
+fill's tag equals an entry's if the entry's space matches the key as for a lookup, and ``glob``, the
+size and the page (aligned to the size) are equal.  VMA is about entries whose first stage is on: of
+the VM ``gscid`` if ``gv``, else those without second stage; ``pscv`` spares global entries; ``av``
+takes those whose page holds ``addr``.  GVMA is about entries whose second stage is on, of ``gscid``
+if ``gv``.  ``nl`` and ``s`` are not looked at.
 """
 
 from amaranth.lib import data
