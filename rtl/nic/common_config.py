@@ -1,0 +1,461 @@
+"""Virtio common configuration of all functions, and the life of their queues."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from models.spec.config import NicConfig
+from models.spec.nic import MANAGEMENT, Isr, queue_error_offset
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
+from rtl.bus.lite import RegisterPort
+from rtl.nic.address import BLOCK_BITS, PAGE_BITS, block_function_of, function_of, is_management
+from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
+from rtl.nic.config_state import (
+    ERROR_WORD,
+    QUEUE_WORDS,
+    FunctionRow,
+    QueueWords,
+    reset_row,
+    reset_words,
+)
+from rtl.nic.doorbells import lowest
+from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
+
+__all__ = ["CommonConfig"]
+
+WORD_BITS = 32
+#: Words of the common configuration.
+_COMMON_WORDS = 1 + word_of("queue_reset")
+_QUEUE_SHIFT = exact_log2(QUEUE_WORDS)
+
+
+class CommonConfig(wiring.Component):
+    """Common configuration, ISR status and device configuration (virtio 1.3, 4.1.4, 5.1.4).
+
+    One thing at a time: an access of software, an answer or error of the engine, a command to it.
+    A function's state is a row of one RAM, a queue's eight words of another; only what steers is
+    in flip-flops: per queue whether it is enabled, running, stopping, resetting.
+
+    Queues run from DRIVER_OK (or ``queue_enable``, if that is later) to a reset of the queue or the
+    function.  A reset is over when the engine has stopped each queue that ran; until then
+    ``device_status`` or ``queue_reset`` read what they read before, writes to a function in reset
+    are ignored, and other functions notice nothing.  What the driver may not write is ignored:
+    registers of an enabled queue (but ``queue_reset``), sizes that are no power of two or too
+    large, clearing status bits, features after FEATURES_OK.  FEATURES_OK stays clear unless
+    VERSION_1 and ACCESS_PLATFORM are accepted and nothing is that was not offered; DRIVER_OK needs
+    FEATURES_OK.  A vector that is not there reads back as MSI_NO_VECTOR.
+
+    Latency
+    -------
+    An access takes three cycles, and up to ten more behind another operation; the end of a reset
+    of a function takes eight cycles per queue.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    bus : ``In(RegisterPort)``
+        Accesses to the first page of a BAR, and to ``status`` and queue errors in a block.
+    macs : ``In(ArrayLayout(48))``
+    links : ``In(functions)``
+        Link status of each function.
+    changed : ``In(functions)``
+        The device configuration of these functions has changed: raises the generation and notifies.
+    command : ``Out(stream)`` of QueueCommand
+    stopped : ``In(stream)`` of 16
+        Queues that have stopped, after a DISABLE each.
+    error : ``In(stream)`` of ErrorReport
+        Queues that stopped by themselves; their functions then need a reset.
+    interrupt : ``Out(stream)`` of Interrupt
+        Configuration changes.
+    live : ``Out(functions)``
+        Functions whose driver has set DRIVER_OK and which are not in reset.
+    able : ``Out(queues)``
+        Queues that run and may be notified.
+    forget : ``Out(queues)``
+        Queues that were reset in this cycle.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "bus": In(RegisterPort(addr_width=24)),
+                "macs": In(data.ArrayLayout(48, config.functions)),
+                "links": In(config.functions),
+                "changed": In(config.functions),
+                "command": Out(stream.Signature(QueueCommand)),
+                "stopped": In(stream.Signature(16)),
+                "error": In(stream.Signature(ErrorReport)),
+                "interrupt": Out(stream.Signature(Interrupt)),
+                "live": Out(config.functions),
+                "able": Out(config.queues),
+                "forget": Out(config.queues),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._storage(m)
+        self._wants(m)
+        self._wire(m)
+        with m.FSM():
+            with m.State("IDLE"):
+                self._choose(m)
+            self._sweep(m)
+            self._report(m)
+            self._notify(m)
+            self._access(m)
+            self._start(m)
+        with m.If(self.command.ready):
+            m.d.sync += self.command.valid.eq(0)
+        with m.If(self.interrupt.ready):
+            m.d.sync += self.interrupt.valid.eq(0)
+        return m
+
+    # Storage and what is under way
+
+    def _storage(self, m: Module) -> None:
+        config = self.config
+        m.submodules.rows = rows = Memory(shape=FunctionRow, depth=config.functions, init=[])
+        words = Memory(shape=WORD_BITS, depth=config.queues * QUEUE_WORDS, init=[])
+        m.submodules.words = words
+        self.row_read, self.row_write = rows.read_port(), rows.write_port()
+        self.word_read, self.word_write = words.read_port(), words.write_port()
+
+        self.enabled = Signal(config.queues)  # queue_enable
+        self.running = Signal(config.queues)  # ENABLE was sent, and no DISABLE answered
+        self.stopping = Signal(config.queues)  # DISABLE was sent and not answered
+        self.resetting = Signal(config.queues)  # queue_reset
+        self.driver_ok = Signal(config.functions)
+        # All functions are reset when the power comes.
+        self.reset = Signal(config.functions, init=-1)
+        self.fresh = Signal(init=1)
+        self.notice = Signal(config.functions)  # a configuration change to notify
+        self.moved = Signal(config.functions)  # a device configuration that changed
+
+        self.access = Signal.like(self.bus.request.payload)
+        self.function, self.queue = Signal(8), Signal(range(config.queues))
+        self.answer = Signal(WORD_BITS)
+        self.gathered, self.step = Signal(QueueWords), Signal(range(QUEUE_WORDS + 1))
+        self.code = Signal.like(self.error.payload.error)
+        self.sweep_word = Signal(range(config.queues * QUEUE_WORDS))
+        self.sweep_left = Signal(range(config.queues_per_function * QUEUE_WORDS))
+        self.sweep_all = Signal()  # of the whole function
+        m.d.comb += [
+            self.bus.response.payload.eq(self.answer),
+            self.row_read.addr.eq(self.function),
+            self.row_write.addr.eq(self.function),
+            self.row_write.data.eq(self.row_read.data),
+            self.live.eq(self.driver_ok & ~self.reset),
+            self.able.eq(
+                self.running & ~self.stopping & ~self.command.valid.replicate(len(self.able))
+            ),
+        ]
+
+    def _wants(self, m: Module) -> None:
+        """What there is to do, and for whom first."""
+        config = self.config
+        per, functions = config.queues_per_function, range(config.functions)
+        live = Cat(self.live[f].replicate(per) for f in functions)
+        resets = Cat(self.reset[f].replicate(per) for f in functions)
+        self.want_start = Signal(config.queues)
+        self.want_stop = Signal(config.queues)
+        self.reset_done = Signal(config.functions)
+        self.queue_reset_done = Signal(config.queues)
+        m.d.comb += [
+            self.want_start.eq(self.enabled & live & ~self.running & ~self.resetting),
+            self.want_stop.eq(self.running & ~self.stopping & (self.resetting | resets)),
+            self.queue_reset_done.eq(self.resetting & ~self.running & ~resets),
+            self.reset_done.eq(
+                Cat(self.reset[f] & ~self.running.word_select(f, per).any() for f in functions)
+            ),
+        ]
+        self.first_reset, self.first_moved = Signal(8), Signal(8)
+        self.first_notice = Signal(8)
+        self.first_queue_reset, self.first_command = (Signal.like(self.queue) for _ in range(2))
+        lowest(m, self.reset_done, self.first_reset)
+        lowest(m, self.moved, self.first_moved)
+        lowest(m, self.notice, self.first_notice)
+        lowest(m, self.queue_reset_done, self.first_queue_reset)
+        wanted = Signal(config.queues)
+        m.d.comb += wanted.eq(Mux(self.want_stop.any(), self.want_stop, self.want_start))
+        lowest(m, wanted, self.first_command)
+        # Bits of ``moved`` and ``notice`` that are dealt with or raised in this cycle
+        self.move_done, self.notice_done, self.raised = (Signal(config.functions) for _ in range(3))
+        m.d.sync += [
+            self.moved.eq((self.moved & ~self.move_done) | self.changed),
+            self.notice.eq((self.notice & ~self.notice_done) | self.raised),
+        ]
+        with m.If(~self.reset.any()):
+            m.d.sync += self.fresh.eq(0)
+
+    def _choose(self, m: Module) -> None:
+        """Next operation; the row of its function is read meanwhile."""
+        request, per = self.bus.request, self.config.queues_per_function
+        with m.If(self.stopped.valid):
+            m.d.comb += self.stopped.ready.eq(1)
+            with m.If(self.stopped.payload < self.config.queues):
+                for bits in (self.running, self.stopping):
+                    m.d.sync += bits.bit_select(self.stopped.payload[: len(self.queue)], 1).eq(0)
+        with m.Elif(self.reset_done.any()):
+            first = self.first_reset * (per * QUEUE_WORDS)
+            m.d.sync += [
+                self.function.eq(self.first_reset),
+                self.sweep_word.eq(first),
+                self.sweep_left.eq(per * QUEUE_WORDS - 1),
+                self.sweep_all.eq(1),
+            ]
+            m.next = "SWEEP"
+        with m.Elif(self.queue_reset_done.any()):
+            m.d.sync += [
+                self.queue.eq(self.first_queue_reset),
+                self.sweep_word.eq(self.first_queue_reset << _QUEUE_SHIFT),
+                self.sweep_left.eq(QUEUE_WORDS - 1),
+                self.sweep_all.eq(0),
+            ]
+            m.next = "SWEEP"
+        with m.Elif(self.error.valid):
+            m.d.comb += self.error.ready.eq(1)
+            report = self.error.payload
+            m.d.sync += [
+                self.queue.eq(report.queue),
+                self.function.eq(report.queue // per),
+                self.code.eq(report.error),
+            ]
+            with m.If(report.queue < self.config.queues):
+                m.next = "ERROR"
+        with m.Elif(request.valid):
+            addr = request.payload.addr
+            m.d.comb += request.ready.eq(1)
+            m.d.sync += [
+                self.access.eq(request.payload),
+                self.function.eq(
+                    Mux(is_management(addr), block_function_of(addr), function_of(addr))
+                ),
+            ]
+            m.next = "ACCESS"
+        with m.Elif(self.moved.any()):
+            m.d.comb += self.move_done.eq(1 << self.first_moved)
+            m.d.sync += self.function.eq(self.first_moved)
+            m.next = "MOVED"
+        with m.Elif((self.want_stop | self.want_start).any() & ~self.command.valid):
+            m.d.sync += [self.queue.eq(self.first_command), self.step.eq(0)]
+            with m.If(self.want_stop.any()):
+                m.d.sync += [
+                    self.stopping.bit_select(self.first_command, 1).eq(1),
+                    self.command.valid.eq(1),
+                    self.command.payload.op.eq(QueueOp.DISABLE),
+                    self.command.payload.queue.eq(self.first_command),
+                ]
+            with m.Else():
+                m.next = "GATHER"
+        with m.Elif(self.notice.any() & ~self.interrupt.valid):
+            m.d.comb += self.notice_done.eq(1 << self.first_notice)
+            m.d.sync += self.function.eq(self.first_notice)
+            m.next = "NOTICE"
+
+    # Resets, errors, changes, starts
+
+    def _sweep(self, m: Module) -> None:
+        """Give a queue, or a function and its queues, their state after a reset."""
+        per, word = self.config.queues_per_function, self.sweep_word[:_QUEUE_SHIFT]
+        with m.State("SWEEP"):
+            m.d.comb += [
+                self.word_write.en.eq((word != ERROR_WORD) | self.fresh),
+                self.word_write.addr.eq(self.sweep_word),
+            ]
+            with m.Switch(word):
+                for number, value in enumerate(reset_words(self.config)):
+                    with m.Case(number):
+                        m.d.comb += self.word_write.data.eq(value)
+            m.d.sync += [
+                self.sweep_word.eq(self.sweep_word + 1),
+                self.sweep_left.eq(self.sweep_left - 1),
+            ]
+            with m.If(self.sweep_left == 0):
+                m.next = "IDLE"
+                of_function, of_queue = (1 << per) - 1 << (self.function * per), 1 << self.queue
+                m.d.comb += self.forget.eq(Mux(self.sweep_all, of_function, of_queue))
+                m.d.sync += [
+                    self.enabled.eq(self.enabled & ~self.forget),
+                    self.resetting.eq(self.resetting & ~self.forget),
+                ]
+                with m.If(self.sweep_all):
+                    m.d.comb += [self.row_write.en.eq(1), self.row_write.data.eq(reset_row())]
+                    m.d.comb += self.notice_done.eq(1 << self.function)
+                    for bits in (self.reset, self.driver_ok):
+                        m.d.sync += bits.bit_select(self.function, 1).eq(0)
+
+    def _report(self, m: Module) -> None:
+        """Configuration changes: an error of a queue, or a new MAC or link state."""
+        row = self.row_write.data
+
+        def raise_change():
+            with m.If(self.live.bit_select(self.function, 1)):
+                m.d.comb += [
+                    self.raised.eq(1 << self.function),
+                    row.isr.eq(self.row_read.data.isr | Isr.CONFIG),
+                ]
+
+        with m.State("ERROR"):
+            m.next = "REPORT"
+        with m.State("REPORT"):
+            m.d.comb += [
+                self.word_write.en.eq(1),
+                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | ERROR_WORD),
+                self.word_write.data.eq(self.code),
+                self.row_write.en.eq(1),
+                row.device_status.eq(
+                    self.row_read.data.device_status | DeviceStatus.DEVICE_NEEDS_RESET
+                ),
+            ]
+            raise_change()
+            m.next = "IDLE"
+        with m.State("MOVED"):
+            m.next = "CHANGE"
+        with m.State("CHANGE"):
+            m.d.comb += [
+                self.row_write.en.eq(1),
+                row.config_generation.eq(self.row_read.data.config_generation + 1),
+            ]
+            raise_change()
+            m.next = "IDLE"
+
+    def _notify(self, m: Module) -> None:
+        """Interrupt of a configuration change."""
+        vector = self.row_read.data.config_msix_vector
+        with m.State("NOTICE"):
+            m.next = "INTERRUPT"
+        with m.State("INTERRUPT"):
+            m.d.sync += [
+                self.interrupt.valid.eq(vector != MSI_NO_VECTOR),
+                self.interrupt.payload.function.eq(self.function),
+                self.interrupt.payload.vector.eq(vector),
+            ]
+            m.next = "IDLE"
+
+    def _start(self, m: Module) -> None:
+        """Send ENABLE with what is in the queue's words."""
+        command = self.command.payload
+        with m.State("GATHER"):
+            m.d.comb += self.word_read.addr.eq(self.queue << _QUEUE_SHIFT | self.step)
+            m.d.sync += [
+                self.step.eq(self.step + 1),
+                self.gathered.eq(Cat(self.gathered.as_value()[WORD_BITS:], self.word_read.data)),
+            ]
+            with m.If(self.step == QUEUE_WORDS):
+                m.next = "START"
+        with m.State("START"):
+            m.d.comb += [
+                self.word_write.en.eq(1),
+                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | ERROR_WORD),
+                self.word_write.data.eq(0),
+            ]
+            m.d.sync += [
+                self.running.bit_select(self.queue, 1).eq(1),
+                self.command.valid.eq(1),
+                command.op.eq(QueueOp.ENABLE),
+                command.queue.eq(self.queue),
+                command.size.eq(self.gathered.size),
+                command.desc.eq(self.gathered.desc),
+                command.driver.eq(self.gathered.driver),
+                command.device.eq(self.gathered.device),
+                command.msix_vector.eq(self.gathered.msix_vector),
+            ]
+            m.next = "IDLE"
+
+    # Software
+
+    def _wire(self, m: Module) -> None:
+        """Give both halves of the registers what they need."""
+        config, access = self.config, self.access
+        m.submodules.function_registers = functions = FunctionRegisters(config)
+        m.submodules.queue_registers = queues = QueueRegisters(config)
+        self.functions, self.queues = functions, queues
+        row, word = self.row_read.data, access.addr[2:PAGE_BITS]
+        m.d.comb += [
+            functions.word.eq(word),
+            functions.row.eq(row),
+            functions.mac.eq(self.macs[self.function]),
+            functions.link.eq(self.links.bit_select(self.function, 1)),
+            queues.word.eq(word),
+            queues.stored.eq(self.word_read.data),
+            queues.number.eq(row.queue_select),
+            queues.enabled.eq(self.enabled.bit_select(self.queue, 1)),
+            queues.resetting.eq(self.resetting.bit_select(self.queue, 1)),
+            queues.can_reset.eq(row.driver_features[Feature.RING_RESET]),
+        ]
+        for write in (functions.write, queues.write):
+            m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
+
+    def _access(self, m: Module) -> None:
+        """Read or write a word."""
+        access, per, functions, queues = (
+            self.access,
+            self.config.queues_per_function,
+            self.functions,
+            self.queues,
+        )
+        row, word = self.row_read.data, access.addr[2:PAGE_BITS]
+        managed = is_management(access.addr)
+        busy = self.reset.bit_select(self.function, 1)
+        error_word = queue_error_offset(0) // 4
+        block_word = access.addr[2:BLOCK_BITS]
+        with m.State("ACCESS"):
+            m.d.sync += self.answer.eq(0)
+            m.next = "ROW"
+        with m.State("ROW"):
+            m.next = "RESPOND"
+            with m.If(managed):
+                m.d.sync += self.queue.eq(self.function * per + (block_word - error_word))
+                with m.If(block_word == MANAGEMENT["status"].offset // 4):
+                    m.d.sync += self.answer.eq(Mux(access.write, 0, row.device_status))
+                with m.Elif((block_word >= error_word) & (block_word < error_word + per)):
+                    m.next = "WORD"
+            with m.Elif((word >= word_of("queue_size")) & (word < _COMMON_WORDS)):
+                m.d.sync += self.queue.eq(self.function * per + row.queue_select)
+                with m.If(row.queue_select < per):
+                    m.next = "WORD"
+            with m.Else():
+                m.d.comb += [
+                    functions.read.eq(~access.write),
+                    functions.write.en.eq(access.write & ~busy),
+                    self.row_write.en.eq((functions.read | functions.write.en) & ~functions.reset),
+                    self.row_write.data.eq(functions.updated),
+                ]
+                status = functions.updated.device_status
+                with m.If(functions.write.en):
+                    with m.If(functions.reset):
+                        m.d.sync += self.reset.bit_select(self.function, 1).eq(1)
+                    with m.Elif((status & DeviceStatus.DRIVER_OK) != 0):
+                        m.d.sync += self.driver_ok.bit_select(self.function, 1).eq(1)
+                with m.Else():
+                    m.d.sync += self.answer.eq(functions.value)
+        with m.State("WORD"):
+            m.d.comb += self.word_read.addr.eq(
+                self.queue << _QUEUE_SHIFT | Mux(managed, ERROR_WORD, queues.index)
+            )
+            m.next = "QUEUE"
+        with m.State("QUEUE"):
+            m.d.comb += [
+                queues.write.en.eq(access.write & ~busy & ~managed),
+                self.word_write.en.eq(queues.kept),
+                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | queues.index),
+                self.word_write.data.eq(queues.updated),
+            ]
+            with m.If(queues.enable):
+                m.d.sync += self.enabled.bit_select(self.queue, 1).eq(1)
+            with m.If(queues.reset):
+                m.d.sync += self.resetting.bit_select(self.queue, 1).eq(1)
+            with m.If(~access.write):
+                m.d.sync += self.answer.eq(Mux(managed, self.word_read.data, queues.value))
+            m.next = "RESPOND"
+        with m.State("RESPOND"):
+            m.d.comb += self.bus.response.valid.eq(1)
+            with m.If(self.bus.response.ready):
+                m.next = "IDLE"

@@ -1,0 +1,83 @@
+"""Notifications that the virtqueue engine has not taken yet."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from models.spec.config import NicConfig
+from rtl.nic.seams import Doorbell
+
+__all__ = ["Doorbells", "lowest"]
+
+
+def lowest(m: Module, bits, index) -> None:
+    """Drive ``index`` with the number of the lowest bit that is set; 0 if none is."""
+    for number in reversed(range(len(bits))):
+        with m.If(bits[number]):
+            m.d.comb += index.eq(number)
+
+
+class Doorbells(wiring.Component):
+    """One bit per queue: rung and not served.  Rings of a queue that waits become one.
+
+    Queues are served in turn, only while they may run; a ring of a queue that may not yet is kept.
+
+    Latency
+    -------
+    Two cycles from a ring to its doorbell offered, one doorbell every two cycles.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    ring : ``In(1)``
+        Rings ``queue``; may happen every cycle.
+    queue : ``In(range(queues))``
+    able : ``In(queues)``
+        Queues that may run.
+    forget : ``In(queues)``
+        Clears the bits of these queues.
+    doorbell : ``Out(stream)`` of Doorbell
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "ring": In(1),
+                "queue": In(range(config.queues)),
+                "able": In(config.queues),
+                "forget": In(config.queues),
+                "doorbell": Out(stream.Signature(Doorbell)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        count = self.config.queues
+        rung, served = Signal(count), Signal(count)
+        waiting, later = Signal(count), Signal(count)
+        first, following, chosen = (Signal(range(count)) for _ in range(3))
+        above = Signal(count)  # queues behind the last one served
+        out = self.doorbell
+        m.d.comb += [
+            waiting.eq(rung & self.able & ~self.forget),
+            later.eq(waiting & above),
+            chosen.eq(Mux(later.any(), following, first)),
+        ]
+        lowest(m, waiting, first)
+        lowest(m, later, following)
+        with m.If(~out.valid & waiting.any()):
+            m.d.comb += served.eq(1 << chosen)
+            m.d.sync += [
+                out.valid.eq(1),
+                out.payload.queue.eq(chosen),
+                above.eq(~((2 << chosen) - 1)),
+            ]
+        with m.Elif(out.ready):
+            m.d.sync += out.valid.eq(0)
+        # A ring in the cycle in which the queue is served counts as a later one.
+        m.d.sync += rung.eq((rung & ~served & ~self.forget) | (self.ring << self.queue))
+        return m

@@ -1,0 +1,174 @@
+"""Frames at rest: two memories of slots, and who may read and write them when."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from rtl.bus.stream import StreamArbiter
+from rtl.nic.seams import FrameRef, LoadPort, LocalMemory, StorePort
+from rtl.nic.slots import COUNT_BITS, SlotPool
+
+__all__ = ["BEAT_BYTES", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
+
+#: Bytes of a beat of the frame memories.
+BEAT_BYTES = 16
+
+
+class FrameRead(wiring.Signature):
+    """Reads of the TX memory that wait for the DMA.
+
+    ``data`` follows a cycle with ``en`` and ``ready`` by one cycle.
+    """
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "addr": Out(20), "ready": In(1), "data": In(128)})
+
+
+class FrameWrite(wiring.Signature):
+    """Whole beats into the RX memory; never stalls."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "addr": Out(20), "data": Out(128)})
+
+
+class FrameShare(data.Struct):
+    """How many receivers a frame has; its sender's reference is among them no more."""
+
+    frame: FrameRef
+    count: COUNT_BITS
+
+
+class FrameStore(wiring.Component):
+    """TX memory (frames from guests) and RX memory (frames from the port) with their slots.
+
+    The DMA has both memories whenever it wants them; other readers of the TX memory wait, the
+    header's first.  Beats are addressed ``slot * frame_bytes / 16 + beat``.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    store : ``In(StorePort)``
+        DMA into the TX memory; other memories are not looked at.
+    load : ``In(LoadPort)``
+        DMA from both memories.
+    header, egress : ``In(FrameRead)``
+        Readers of the TX memory.
+    ingress : ``In(FrameWrite)``
+        Writer of the RX memory.
+    tx_alloc, rx_alloc : ``Out(stream)`` of 8
+        Free slots.  Taking one takes a reference to it.
+    share : ``In(stream)`` of FrameShare
+        From the sender's one reference to one per receiver; 0 frees the slot.  Receivers may be
+        told when it has been accepted.
+    release0, release1 : ``In(stream)`` of FrameRef
+        Give a reference back; lengths are not looked at.
+    tx_free, rx_free : ``Out``
+        Slots that are free, for tests and counters.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "store": In(StorePort()),
+                "load": In(LoadPort()),
+                "header": In(FrameRead()),
+                "egress": In(FrameRead()),
+                "ingress": In(FrameWrite()),
+                "tx_alloc": Out(stream.Signature(8)),
+                "rx_alloc": Out(stream.Signature(8)),
+                "share": In(stream.Signature(FrameShare)),
+                "release0": In(stream.Signature(FrameRef)),
+                "release1": In(stream.Signature(FrameRef)),
+                "tx_free": Out(range(config.tx_slots + 1)),
+                "rx_free": Out(range(config.rx_slots + 1)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self._tx_memory(m)
+        self._rx_memory(m)
+        self._slots(m)
+        return m
+
+    def _memory(self, slots: int) -> Memory:
+        return Memory(shape=128, depth=slots * self.config.frame_bytes // BEAT_BYTES, init=[])
+
+    def _tx_memory(self, m: Module) -> None:
+        """DMA in; DMA, headers and egress out.  Loads of both memories meet here."""
+        m.submodules.tx = tx = self._memory(self.config.tx_slots)
+        write, read = tx.write_port(granularity=8), tx.read_port()
+        store, load, header, egress = self.store, self.load, self.header, self.egress
+        m.d.comb += [
+            write.addr.eq(store.addr),
+            write.data.eq(store.data),
+            read.en.eq(0),
+            header.data.eq(read.data),
+            egress.data.eq(read.data),
+        ]
+        with m.If(store.en & (store.memory == LocalMemory.TX)):
+            m.d.comb += write.en.eq(store.mask)
+        with m.If(load.en & (load.memory == LocalMemory.TX)):
+            m.d.comb += [read.en.eq(1), read.addr.eq(load.addr)]
+        with m.Elif(header.en):
+            m.d.comb += [read.en.eq(1), read.addr.eq(header.addr), header.ready.eq(1)]
+        with m.Else():
+            m.d.comb += [read.en.eq(egress.en), read.addr.eq(egress.addr), egress.ready.eq(1)]
+        self._tx_data = read.data
+
+    def _rx_memory(self, m: Module) -> None:
+        """Ingress in, DMA out."""
+        m.submodules.rx = rx = self._memory(self.config.rx_slots)
+        write, read = rx.write_port(), rx.read_port()
+        from_rx, wanted = Signal(), Signal()
+        m.d.comb += [
+            write.en.eq(self.ingress.en),
+            write.addr.eq(self.ingress.addr),
+            write.data.eq(self.ingress.data),
+            wanted.eq(self.load.en & (self.load.memory == LocalMemory.RX)),
+            read.en.eq(wanted),
+            read.addr.eq(self.load.addr),
+        ]
+        m.d.sync += from_rx.eq(wanted)
+        with m.If(from_rx):
+            m.d.comb += self.load.data.eq(read.data)
+        with m.Else():
+            m.d.comb += self.load.data.eq(self._tx_data)
+
+    def _slots(self, m: Module) -> None:
+        """Two pools; what concerns a slot goes to the pool of its memory."""
+        m.submodules.tx_pool = tx_pool = SlotPool(self.config.tx_slots)
+        m.submodules.rx_pool = rx_pool = SlotPool(self.config.rx_slots)
+        m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
+        connect(m, tx_pool.alloc, flipped(self.tx_alloc))
+        connect(m, rx_pool.alloc, flipped(self.rx_alloc))
+        connect(m, flipped(self.release0), releases.i0)
+        connect(m, flipped(self.release1), releases.i1)
+        m.d.comb += [self.tx_free.eq(tx_pool.free), self.rx_free.eq(rx_pool.free)]
+
+        release, share = releases.o, self.share
+        for memory, pool in ((LocalMemory.TX, tx_pool), (LocalMemory.RX, rx_pool)):
+            m.d.comb += [
+                pool.release.payload.eq(release.payload.slot),
+                pool.share.payload.slot.eq(share.payload.frame.slot),
+                pool.share.payload.count.eq(share.payload.count),
+            ]
+            with m.If(release.payload.memory == memory):
+                m.d.comb += [
+                    pool.release.valid.eq(release.valid),
+                    release.ready.eq(pool.release.ready),
+                ]
+            with m.If(share.payload.frame.memory == memory):
+                m.d.comb += [pool.share.valid.eq(share.valid), share.ready.eq(pool.share.ready)]
+        # A reference to neither memory is nobody's.
+        with m.If(
+            (release.payload.memory != LocalMemory.TX) & (release.payload.memory != LocalMemory.RX)
+        ):
+            m.d.comb += release.ready.eq(1)
+        return

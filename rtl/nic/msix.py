@@ -1,0 +1,224 @@
+"""MSI-X: tables, pending bits, and who gets which message when."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from models.spec.config import NicConfig
+from models.spec.nic import FunctionControl, MsixEntry, Stat
+from rtl.bus.lite import RegisterPort
+from rtl.bus.stream import StreamRegister
+from rtl.nic.address import PAGE_BITS, Page, function_of, page_of
+from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
+
+__all__ = ["Msix"]
+
+WORD_BITS = 32
+
+
+class _Entry(data.Struct):
+    """What is kept per vector: a table entry whose reserved bits hold the pending bit."""
+
+    address: 64
+    data: 32
+    mask: 1
+    reserved: 30
+    pending: 1
+
+
+class Msix(wiring.Component):
+    """Turns interrupts into messages (PCI Base 6.0, 6.1.4).
+
+    An interrupt of a masked vector, or of a function that is not enabled, sets the pending bit;
+    the message goes when the vector is not masked and the function enabled.  An interrupt of a
+    vector that the table does not have is dropped, MSI_NO_VECTOR too.  There is no PCI
+    configuration space yet: MSI-X is enabled and the function mask clear in every function.
+
+    All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
+    then vectors that may have become free to send.  After reset all vectors become masked, one
+    per cycle.
+
+    Latency
+    -------
+    Interrupt to message offered: four cycles.  Table access: three cycles, pending bits as many as
+    there are vectors and three.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    bus : ``In(RegisterPort)``
+        Accesses to the MSI-X table and pending-bit pages of a BAR.
+    controls : ``In(ArrayLayout(FunctionControl))``
+    interrupt : ``In(stream)`` of Interrupt
+    message : ``Out(stream)`` of MsiWrite
+    stat : ``Out(stream)`` of StatEvent
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        self.vector_bits = ceil_log2(config.msix_vectors)
+        super().__init__(
+            {
+                "bus": In(RegisterPort(addr_width=24)),
+                "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
+                "interrupt": In(stream.Signature(Interrupt)),
+                "message": Out(stream.Signature(MsiWrite)),
+                "stat": Out(stream.Signature(StatEvent)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        functions, vectors = self.config.functions, self.config.msix_vectors
+        depth = functions << self.vector_bits
+        m.submodules.table = table = Memory(shape=128, depth=depth, init=[])
+        load, store = table.read_port(), table.write_port(granularity=8)
+        m.submodules.messages = messages = StreamRegister(MsiWrite)
+        m.submodules.counts = counts = StreamRegister(StatEvent)
+        connect(m, messages.o, flipped(self.message))
+        connect(m, counts.o, flipped(self.stat))
+
+        request, response = self.bus.request, self.bus.response
+        access = Signal.like(request.payload)  # the one under way
+        function, vector = Signal(8), Signal(self.vector_bits)  # being looked at
+        entry = data.View(_Entry, load.data)
+        enabled, recheck = Signal(functions), Signal(functions)
+        m.d.comb += [
+            enabled.eq(Cat(self.controls[n].enable for n in range(functions))),
+            load.addr.eq(Cat(vector, function)),
+            store.addr.eq(Cat(vector, function)),
+        ]
+        enabled_before = Signal.like(enabled)
+        m.d.sync += enabled_before.eq(enabled)
+
+        # Vectors that may have become free to send: of functions enabled or unmasked just now
+        unmasked, checked = Signal(functions), Signal(functions)
+        m.d.sync += recheck.eq((recheck & ~checked) | unmasked | (enabled & ~enabled_before))
+        candidate = Signal(8)
+        for number in reversed(range(functions)):
+            with m.If(recheck[number]):
+                m.d.comb += candidate.eq(number)
+
+        message, count = messages.i.payload, counts.i.payload
+        send, pend, raised = Signal(), Signal(), Signal()  # raised: by an interrupt, not a recheck
+        able = Signal()
+        m.d.comb += [
+            able.eq(enabled.bit_select(function, 1) & ~entry.mask),
+            message.function.eq(function),
+            message.address.eq(entry.address),
+            message.data.eq(entry.data),
+            messages.i.valid.eq(send & counts.i.ready),
+            counts.i.valid.eq((send & messages.i.ready) | pend),
+            count.function.eq(function),
+            count.stat.eq(Mux(pend, Stat.INTERRUPTS_MASKED, Stat.INTERRUPTS)),
+            count.amount.eq(1),
+        ]
+        pending_byte = 1 << 15
+        m.d.comb += store.data[127].eq(pend)
+
+        word, part = access.addr[2:4], Signal(range(WORD_BITS))
+        asked_vector = request.payload.addr[4:PAGE_BITS]
+        in_table = page_of(request.payload.addr) == Page.MSIX_TABLE
+        bits_base = Signal(PAGE_BITS + 5)  # first vector of a word of pending bits
+        m.d.comb += bits_base.eq(request.payload.addr[2:PAGE_BITS] << 5)
+        answer = Signal(WORD_BITS)
+        m.d.comb += response.payload.eq(answer)
+
+        with m.FSM():
+            with m.State("CLEAR"):
+                m.d.comb += [
+                    store.en.eq(-1),
+                    store.data.eq(_Entry.const({"mask": 1}).as_bits()),
+                ]
+                m.d.sync += Cat(vector, function).eq(Cat(vector, function) + 1)
+                with m.If(Cat(vector, function) == depth - 1):
+                    m.next = "IDLE"
+            with m.State("IDLE"):
+                m.d.sync += [answer.eq(0), part.eq(0)]
+                with m.If(request.valid):
+                    m.d.comb += request.ready.eq(1)
+                    m.d.sync += access.eq(request.payload)
+                    m.d.sync += function.eq(function_of(request.payload.addr))
+                    with m.If(in_table):
+                        m.d.sync += vector.eq(asked_vector)
+                        m.next = "ACCESS"
+                        with m.If(asked_vector >= vectors):
+                            m.next = "RESPOND"
+                    with m.Else():
+                        m.d.sync += vector.eq(bits_base)
+                        m.next = "PENDING"
+                        with m.If(bits_base >= vectors):
+                            m.next = "RESPOND"
+                with m.Elif(self.interrupt.valid):
+                    interrupt = self.interrupt.payload
+                    m.d.comb += self.interrupt.ready.eq(1)
+                    m.d.sync += [
+                        function.eq(interrupt.function),
+                        vector.eq(interrupt.vector),
+                        raised.eq(1),
+                    ]
+                    with m.If((interrupt.vector < vectors) & (interrupt.function < functions)):
+                        m.next = "LOOK"
+                with m.Elif(recheck.any()):
+                    m.d.comb += checked.eq(1 << candidate)
+                    m.d.sync += [function.eq(candidate), vector.eq(0), raised.eq(0)]
+                    m.next = "LOOK"
+            with m.State("LOOK"):
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                with m.If(raised & ~able):
+                    m.d.comb += pend.eq(1)
+                    with m.If(counts.i.ready):
+                        m.d.comb += store.en.eq(pending_byte)
+                        m.next = "IDLE"
+                with m.Elif(able & (raised | entry.pending)):
+                    m.d.comb += send.eq(1)
+                    with m.If(messages.i.ready & counts.i.ready):
+                        m.d.comb += store.en.eq(pending_byte)
+                        m.next = "NEXT"
+                with m.Else():
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += vector.eq(vector + 1)
+                m.next = "LOOK"
+                with m.If(raised | (vector == vectors - 1)):
+                    m.next = "IDLE"
+            with m.State("ACCESS"):
+                m.next = "EXECUTE"
+            with m.State("EXECUTE"):
+                visible = Signal(MsixEntry)
+                m.d.comb += [visible.eq(load.data), visible.reserved.eq(0)]
+                with m.If(access.write):
+                    strobes = access.strb
+                    # Of the last word only the mask is kept.
+                    with m.Switch(word):
+                        for number in range(3):
+                            with m.Case(number):
+                                m.d.comb += store.en.eq(strobes << 4 * number)
+                        with m.Default():
+                            m.d.comb += store.en.eq(strobes[0] << 12)
+                            m.d.comb += unmasked.eq((strobes[0] & ~access.data[0]) << function)
+                    m.d.comb += store.data.eq(access.data.replicate(4))
+                    m.d.comb += store.data[97:104].eq(0)
+                with m.Else():
+                    m.d.sync += answer.eq(visible.as_value().word_select(word, WORD_BITS))
+                m.next = "RESPOND"
+            with m.State("PENDING"):
+                # One vector per two cycles into its bit
+                m.next = "COLLECT"
+            with m.State("COLLECT"):
+                m.d.sync += answer.bit_select(part, 1).eq(entry.pending)
+                m.d.sync += [part.eq(part + 1), vector.eq(vector + 1)]
+                m.next = "PENDING"
+                with m.If((part == WORD_BITS - 1) | (vector == vectors - 1)):
+                    m.next = "RESPOND"
+            with m.State("RESPOND"):
+                m.d.comb += response.valid.eq(1)
+                with m.If(response.ready):
+                    m.next = "IDLE"
+        return m

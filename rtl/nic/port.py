@@ -1,0 +1,213 @@
+"""The Ethernet port: frames from the wire into RX slots, frames from TX slots to the wire."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from models.spec.config import NicConfig
+from models.spec.nic import Stat
+from rtl.bus.axi import AxiStream, FrameBeat
+from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.nic.frames import BEAT_BYTES, FrameRead, FrameWrite
+from rtl.nic.seams import FrameRef, LocalMemory, StatEvent
+
+__all__ = ["FRAME_BYTES_MIN", "PORT_OWNER", "PortEgress", "PortFrame", "PortIngress"]
+
+#: Bytes of the shortest frame that is passed on: an Ethernet header.
+FRAME_BYTES_MIN = 14
+#: Function whose counters have what the port drops: the PF.
+PORT_OWNER = 0
+#: Beats between memory and wire, so that a read that comes back always has a place.
+_EGRESS_PLACES = 4
+
+
+class PortFrame(data.Struct):
+    """A whole frame from the wire (port to switch)."""
+
+    frame: FrameRef
+    destination: 48  # MAC, first byte lowest
+
+
+class PortIngress(wiring.Component):
+    """Writes frames from the wire into RX slots.
+
+    The wire is never stalled.  A frame that begins while no slot is free is dropped and counted
+    as RX_DROPPED_FULL of the PF; one with an error, longer than a slot or shorter than an Ethernet
+    header as RX_DROPPED_FILTER of the PF.  Up to 255 drops of a kind wait to be counted.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    wire : ``In(AxiStream)``
+    alloc : ``In(stream)`` of 8
+        Free RX slots.
+    write : ``Out(FrameWrite)``
+    frame : ``Out(stream)`` of PortFrame
+        Frames that are complete, in order.
+    stat : ``Out(stream)`` of StatEvent
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "wire": In(AxiStream(data_width=config.data_width)),
+                "alloc": In(stream.Signature(8)),
+                "write": Out(FrameWrite()),
+                "frame": Out(stream.Signature(PortFrame)),
+                "stat": Out(stream.Signature(StatEvent)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        beats = self.config.frame_bytes // BEAT_BYTES
+        # As many places as slots: a frame in a slot always has one.
+        m.submodules.queue = queue = StreamFifo(PortFrame, self.config.rx_slots)
+        connect(m, queue.o, flipped(self.frame))
+        beat, wire = Signal(range(beats + 1)), self.wire.payload
+        arrived, started, first, room = Signal(), Signal(), Signal(), Signal()
+        slotless = Signal()  # the frame under way began without a slot
+        destination = Signal(48)
+        m.d.comb += [
+            self.wire.ready.eq(1),
+            arrived.eq(self.wire.valid),
+            first.eq(~started),
+            room.eq(Mux(first, self.alloc.valid, ~slotless)),
+            self.write.en.eq(arrived & room & (beat != beats)),
+            self.write.addr.eq(self.alloc.payload << exact_log2(beats) | beat),
+            self.write.data.eq(wire.data),
+        ]
+        kept, length, good = Signal(range(BEAT_BYTES + 1)), Signal(16), Signal()
+        m.d.comb += [
+            kept.eq(sum(wire.keep[n] for n in range(BEAT_BYTES))),
+            length.eq(beat * BEAT_BYTES + kept),
+            good.eq(~wire.error & (beat != beats) & (length >= FRAME_BYTES_MIN)),
+        ]
+        frame = queue.i.payload
+        m.d.comb += [
+            frame.frame.memory.eq(LocalMemory.RX),
+            frame.frame.slot.eq(self.alloc.payload),
+            frame.frame.length.eq(length),
+            frame.destination.eq(Mux(first, wire.data[:48], destination)),
+        ]
+        with m.If(arrived):
+            m.d.sync += [started.eq(~wire.last), slotless.eq(~room & ~wire.last)]
+            with m.If(first):
+                m.d.sync += destination.eq(wire.data[:48])
+            with m.If(wire.last):
+                m.d.sync += beat.eq(0)
+            with m.Elif(beat != beats):
+                m.d.sync += beat.eq(beat + 1)
+        with m.If(arrived & wire.last & room & good):
+            m.d.comb += [queue.i.valid.eq(1), self.alloc.ready.eq(1)]
+        self._count(m, full=arrived & wire.last & ~room, bad=arrived & wire.last & room & ~good)
+        return m
+
+    def _count(self, m: Module, *, full, bad) -> None:
+        """Count drops; those that wait are added up."""
+        waiting = {
+            Stat.RX_DROPPED_FULL: (full, Signal(8)),
+            Stat.RX_DROPPED_FILTER: (bad, Signal(8)),
+        }
+        m.submodules.events = events = StreamRegister(StatEvent)
+        connect(m, events.o, flipped(self.stat))
+        m.d.comb += events.i.payload.function.eq(PORT_OWNER)
+        free = 1
+        for stat, (drop, amount) in waiting.items():
+            chosen = Signal(name=f"count_{stat.name.lower()}")
+            m.d.comb += chosen.eq(free & (amount != 0))
+            with m.If(chosen):
+                m.d.comb += [
+                    events.i.valid.eq(1),
+                    events.i.payload.stat.eq(stat),
+                    events.i.payload.amount.eq(amount),
+                ]
+            with m.If(chosen & events.i.ready):
+                m.d.sync += amount.eq(drop)
+            with m.Else():
+                m.d.sync += amount.eq(amount + (drop & (amount != 255)))
+            free = free & (amount == 0)
+
+
+class PortEgress(wiring.Component):
+    """Sends frames from TX slots to the wire.
+
+    One beat per cycle while the DMA leaves the memory free and the wire takes them, frames back to
+    back.
+
+    Latency
+    -------
+    Three cycles from a frame taken to its first beat offered.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    frame : ``In(stream)`` of FrameRef
+        Frames to send, in order; their references are given back on ``release``.
+    read : ``Out(FrameRead)``
+    release : ``Out(stream)`` of FrameRef
+    wire : ``Out(AxiStream)``
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "frame": In(stream.Signature(FrameRef)),
+                "read": Out(FrameRead()),
+                "release": Out(stream.Signature(FrameRef)),
+                "wire": Out(AxiStream(data_width=config.data_width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        beats = self.config.frame_bytes // BEAT_BYTES
+        m.submodules.queue = queue = StreamFifo(FrameBeat(self.config.data_width), _EGRESS_PLACES)
+        m.submodules.releases = releases = StreamRegister(FrameRef)
+        connect(m, queue.o, flipped(self.wire))
+        connect(m, releases.o, flipped(self.release))
+
+        frame, busy, beat = Signal(FrameRef), Signal(), Signal(range(beats))
+        left = Signal(16)  # bytes of the frame that have not been read
+        coming, issued, last = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last.eq(left <= BEAT_BYTES),
+            # The beat that is coming is not in the queue yet.
+            self.read.en.eq(
+                busy & (queue.level + coming < _EGRESS_PLACES) & (~last | releases.i.ready)
+            ),
+            self.read.addr.eq(frame.slot << exact_log2(beats) | beat),
+            issued.eq(self.read.en & self.read.ready),
+            releases.i.valid.eq(issued & last),
+            releases.i.payload.eq(frame),
+            self.frame.ready.eq(~busy | (issued & last)),
+        ]
+        with m.If(issued):
+            m.d.sync += [beat.eq(beat + 1), left.eq(left - BEAT_BYTES)]
+        with m.If(self.frame.ready):
+            m.d.sync += [
+                busy.eq(self.frame.valid),
+                frame.eq(self.frame.payload),
+                left.eq(self.frame.payload.length),
+                beat.eq(0),
+            ]
+
+        count, ends = Signal(range(BEAT_BYTES + 1)), Signal()
+        m.d.sync += [coming.eq(issued), ends.eq(last), count.eq(Mux(last, left, BEAT_BYTES))]
+        m.d.comb += [
+            queue.i.valid.eq(coming),
+            queue.i.payload.data.eq(self.read.data),
+            queue.i.payload.keep.eq((1 << count) - 1),
+            queue.i.payload.last.eq(ends),
+            queue.i.payload.error.eq(0),
+        ]
+        return m

@@ -1,0 +1,176 @@
+"""Registers of all functions behind one AXI4-Lite port."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, queue_error_offset
+from rtl.bus.axi import Axi4Lite
+from rtl.bus.lite import LiteSubordinate, RegisterPort
+from rtl.nic.address import (
+    BLOCK_BITS,
+    PAGE_BITS,
+    Page,
+    block_function_of,
+    function_of,
+    is_management,
+    page_of,
+)
+from rtl.nic.common_config import CommonConfig
+from rtl.nic.doorbells import Doorbells
+from rtl.nic.management import Management
+from rtl.nic.seams import Doorbell, ErrorReport, Interrupt, QueueCommand
+from rtl.nic.stats import StatRead
+
+__all__ = ["Registers"]
+
+
+class Registers(wiring.Component):
+    """BARs of all functions and the management pages (:mod:`models.spec.nic`).
+
+    What is not defined reads 0, and writes to it are ignored; every access is answered OKAY.
+    Registers of 8 and 16 bits may be written with strobes.
+
+    Latency
+    -------
+    A notification is answered four cycles after its address was accepted, and never waits for
+    the engine: it sets a bit.  Other accesses wait for :class:`CommonConfig`, :class:`Management`
+    or :class:`~rtl.nic.msix.Msix`.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    bus : ``In(Axi4Lite)``
+    msix : ``Out(RegisterPort)``
+        Accesses to MSI-X tables and pending bits.
+    stat : ``Out(StatRead)``
+    doorbell : ``Out(stream)`` of Doorbell
+        Of queues that run.
+    command : ``Out(stream)`` of QueueCommand
+    stopped : ``In(stream)`` of 16
+    error : ``In(stream)`` of ErrorReport
+    interrupt : ``Out(stream)`` of Interrupt
+        Configuration changes.
+    controls : ``Out(ArrayLayout(FunctionControl))``
+    macs : ``Out(ArrayLayout(48))``
+    live : ``Out(functions)``
+        Functions whose driver has set DRIVER_OK.
+    page_timeout : ``Out(32)``
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "bus": In(Axi4Lite(addr_width=ADDRESS_BITS)),
+                "msix": Out(RegisterPort(addr_width=ADDRESS_BITS)),
+                "stat": Out(StatRead()),
+                "doorbell": Out(stream.Signature(Doorbell)),
+                "command": Out(stream.Signature(QueueCommand)),
+                "stopped": In(stream.Signature(16)),
+                "error": In(stream.Signature(ErrorReport)),
+                "interrupt": Out(stream.Signature(Interrupt)),
+                "controls": Out(data.ArrayLayout(FunctionControl, config.functions)),
+                "macs": Out(data.ArrayLayout(48, config.functions)),
+                "live": Out(config.functions),
+                "page_timeout": Out(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        functions = self.config.functions
+        m.submodules.lite = lite = LiteSubordinate(addr_width=ADDRESS_BITS)
+        m.submodules.common = common = CommonConfig(self.config)
+        m.submodules.management = management = Management(self.config)
+        m.submodules.doorbells = doorbells = Doorbells(self.config)
+        connect(m, flipped(self.bus), lite.bus)
+        connect(m, management.stat, flipped(self.stat))
+        connect(m, doorbells.doorbell, flipped(self.doorbell))
+        for name in ("command", "interrupt"):
+            connect(m, getattr(common, name), flipped(getattr(self, name)))
+        for name in ("stopped", "error"):
+            connect(m, flipped(getattr(self, name)), getattr(common, name))
+        m.d.comb += [
+            common.macs.eq(management.macs),
+            common.links.eq(Cat(management.controls[n].enable for n in range(functions))),
+            common.changed.eq(management.changed),
+            doorbells.able.eq(common.able),
+            doorbells.forget.eq(common.forget),
+            self.controls.eq(management.controls),
+            self.macs.eq(management.macs),
+            self.live.eq(common.live),
+            self.page_timeout.eq(management.page_timeout),
+        ]
+
+        # Whose access it is
+        addr = lite.port.request.payload.addr
+        to_common, to_management, to_msix = Signal(), Signal(), Signal()
+        word, error_word = addr[2:BLOCK_BITS], queue_error_offset(0) // 4
+        is_error = (word >= error_word) & (word < error_word + self.config.queues_per_function)
+        with m.If(is_management(addr)):
+            with m.If(block_function_of(addr) < functions):
+                m.d.comb += to_common.eq((word == MANAGEMENT["status"].offset // 4) | is_error)
+                m.d.comb += to_management.eq(~to_common)
+        with m.Elif(function_of(addr) < functions):
+            page = page_of(addr)
+            m.d.comb += to_common.eq(page == Page.CONFIG)
+            m.d.comb += to_msix.eq((page == Page.MSIX_TABLE) | (page == Page.MSIX_PBA))
+        targets = {
+            common.bus: to_common,
+            management.bus: to_management,
+            flipped(self.msix): to_msix,
+        }
+        nowhere = self._route(m, lite.port, targets)
+        self._ring(m, lite.port.request, doorbells, nowhere)
+        return m
+
+    @staticmethod
+    def _route(m: Module, port, targets):
+        """Pass accesses to targets, answer 0 to others; returns that one of these is accepted."""
+        answering, taken = Signal(), Signal()
+        nowhere = Signal()
+        m.d.comb += nowhere.eq(~Cat(targets.values()).any())
+        with m.If(nowhere):
+            m.d.comb += [port.request.ready.eq(~answering), taken.eq(port.request.valid)]
+        # One access at a time: whoever answers was asked.
+        with m.If(port.response.ready):
+            m.d.sync += answering.eq(0)
+        with m.If(taken & port.request.ready):
+            m.d.sync += answering.eq(1)
+        m.d.comb += port.response.valid.eq(answering)
+        for target, chosen in targets.items():
+            m.d.comb += [
+                target.request.payload.eq(port.request.payload),
+                target.request.valid.eq(port.request.valid & chosen),
+                target.response.ready.eq(port.response.ready),
+            ]
+            with m.If(chosen):
+                m.d.comb += port.request.ready.eq(target.request.ready)
+            with m.If(target.response.valid):
+                m.d.comb += [
+                    port.response.valid.eq(1),
+                    port.response.payload.eq(target.response.payload),
+                ]
+        return taken & port.request.ready
+
+    def _ring(self, m: Module, request, doorbells, accepted) -> None:
+        """A write to a word of a notify page rings the queue of the word."""
+        addr, per = request.payload.addr, self.config.queues_per_function
+        word = addr[2:PAGE_BITS]
+        m.d.comb += [
+            doorbells.queue.eq(function_of(addr) * per + word),
+            doorbells.ring.eq(
+                accepted
+                & request.payload.write
+                & request.payload.strb.any()
+                & ~is_management(addr)
+                & (page_of(addr) == Page.NOTIFY)
+                & (function_of(addr) < self.config.functions)
+                & (word < per)
+            ),
+        ]
