@@ -56,8 +56,8 @@ class _Event(enum.IntEnum, shape=3):
     COMPLETE = 0  # a segment's data have moved
     TRANSLATED = 1
     RESPONSE = 2  # of a page request group
-    CANCEL = 3
-    REQUEST = 4
+    REQUEST = 3
+    CANCEL = 4
     READY = 5  # a tag may begin its next segment
     EXPIRE = 6  # look at a parked tag's age
 
@@ -164,7 +164,7 @@ class Dma(wiring.Component):
             width=StatEvent.as_shape().size, depth=16
         )
         m.submodules.dones = self.dones = fifo.SyncFIFOBuffered(
-            width=DmaDone.as_shape().size, depth=4
+            width=DmaDone.as_shape().size, depth=config.queues
         )
         m.submodules.positions = positions = memory.Memory(
             shape=DmaPosition, depth=max(2, config.queues), init=[]
@@ -267,18 +267,19 @@ class Dma(wiring.Component):
                         m.d.comb += bit.eq(self.parked.bit_select(response_tag, 1))
                         with m.If((group.index[:8] >= self.config.queues) | ~bit):
                             m.next = "CHOOSE"  # nobody waits for this one
-                    with m.Elif(self.cancel.valid):
-                        m.d.comb += self.cancel.ready.eq(1)
-                        m.d.sync += [
-                            self.event.eq(_Event.CANCEL),
-                            self.tag.eq(self.cancel.payload),
-                        ]
+                    # Requests before cancels: who cancels has asked before.
                     with m.Elif(self.request.valid):
                         m.d.comb += self.request.ready.eq(1)
                         m.d.sync += [
                             self.event.eq(_Event.REQUEST),
                             self.tag.eq(self.request.payload.tag),
                             self.held_request.eq(self.request.payload),
+                        ]
+                    with m.Elif(self.cancel.valid):
+                        m.d.comb += self.cancel.ready.eq(1)
+                        m.d.sync += [
+                            self.event.eq(_Event.CANCEL),
+                            self.tag.eq(self.cancel.payload),
                         ]
                     with m.Elif(self.message.valid & message_free & self.writes.segment.ready):
                         m.d.comb += self.message.ready.eq(1)

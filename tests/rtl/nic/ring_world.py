@@ -1,0 +1,267 @@
+"""What surrounds the virtqueue engine in tests: guest rings, a DMA that just copies, frames."""
+
+import random
+import struct
+from collections import deque
+
+from amaranth.sim import Simulator
+
+from models.spec.config import NicConfig
+from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
+from rtl.nic.virtqueue import VirtqueueEngine
+
+__all__ = ["Ring", "RingWorld"]
+
+
+class Ring:
+    """A driver's view of one split virtqueue in guest memory."""
+
+    def __init__(self, guest: bytearray, base: int, size: int, writable: bool):
+        self.guest, self.size, self.writable = guest, size, writable
+        self.desc, self.driver, self.device = base, base + 0x1000, base + 0x1800
+        self.buffers, self.room = base + 0x2000, 0x6000
+        self.idx = self.used = 0
+        self.free = list(range(size))
+        self.chains: dict[int, list[int]] = {}
+
+    def post(self, parts: list[tuple[int, int]], *, flags: int = 0, next_: int = 0) -> int:
+        """Post one chain; returns its head.  ``flags`` and ``next_`` spoil the last descriptor."""
+        ids = [self.free.pop(0) for _ in parts]
+        for i, (address, length) in enumerate(parts):
+            last = i == len(parts) - 1
+            bits = (2 if self.writable else 0) | (0 if last else 1) | (flags if last else 0)
+            link = next_ if last else ids[i + 1]
+            struct.pack_into("<QIHH", self.guest, self.desc + 16 * ids[i], address, length, bits,
+                             link)  # fmt: skip
+        self.chains[ids[0]] = ids
+        self.offer(ids[0])
+        return ids[0]
+
+    def offer(self, head: int, step: int = 1) -> None:
+        """Put a head into the available ring."""
+        at = self.driver + 4 + 2 * (self.idx % self.size)
+        struct.pack_into("<H", self.guest, at, head)
+        self.idx = (self.idx + step) & 0xFFFF
+        struct.pack_into("<H", self.guest, self.driver + 2, self.idx)
+
+    def take(self) -> list[tuple[int, int]]:
+        """Take used elements."""
+        found = []
+        (idx,) = struct.unpack_from("<H", self.guest, self.device + 2)
+        while self.used != idx:
+            at = self.device + 4 + 8 * (self.used % self.size)
+            head, length = struct.unpack_from("<II", self.guest, at)
+            found.append((head, length))
+            self.free += self.chains.pop(head, [])
+            self.used = (self.used + 1) & 0xFFFF
+        return found
+
+
+class RingWorld:
+    """Agents round an engine; ``status`` maps a page to how DMA to it ends."""
+
+    def __init__(self, config: NicConfig, seed: int, latency: int = 8):
+        self.dut, self.config = VirtqueueEngine(config), config
+        self.rng, self.latency = random.Random(seed), latency
+        self.guest = bytearray(1 << 20)
+        self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
+                       LocalMemory.RX: bytearray(config.rx_slots * config.frame_bytes)}  # fmt: skip
+        self.slots = deque(range(config.tx_slots))
+        self.status: dict[int, DmaStatus] = {}
+        self.stuck: set[int] = set()
+        self.sent, self.released, self.errors, self.interrupts = [], [], [], []
+        self.stopped, self.stats, self.requests = [], {}, []
+        self.waiting = [deque() for _ in range(config.functions)]
+        self.arrivals: deque = deque()
+        self.commands: deque = deque()
+        self.doorbells: deque = deque()
+        self.now = 0
+        self._dma: list = []
+
+    def ring(self, queue: int, size: int = 8) -> Ring:
+        """Make the rings of a queue and enable it."""
+        ring = Ring(self.guest, 0x8000 * (queue + 1), size, writable=queue % 2 == 0)
+        self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
+                              "driver": ring.driver, "device": ring.device,
+                              "msix_vector": 100 + queue})  # fmt: skip
+        return ring
+
+    def deliver(self, function: int, frame: bytes, slot: int) -> None:
+        """A frame for a function waits in an RX slot."""
+        base = slot * self.config.frame_bytes
+        self.frames[LocalMemory.RX][base : base + len(frame)] = frame
+        self.waiting[function].append((LocalMemory.RX, slot, len(frame)))
+        self.arrivals.append(function)
+
+    async def dma(self, ctx):
+        """Copy; end in any order of tags."""
+        dut = self.dut
+        ctx.set(dut.request.ready, 1)
+        while True:
+            self.now += 1
+            ready = [e for e in self._dma if e[0] <= self.now and e[1].tag not in self.stuck]
+            if ready:
+                entry = self.rng.choice(ready)
+                self._dma.remove(entry)
+                await self._end(ctx, entry[1], await self._copy(ctx, entry[1]))
+            *_, cancel, tag = await self._tick(ctx, dut.cancel.valid, dut.cancel.payload)
+            if cancel:
+                for entry in [e for e in self._dma if e[1].tag == tag]:
+                    self._dma.remove(entry)
+                    self.stuck.discard(tag)
+                    await self._end(ctx, entry[1], DmaStatus.CANCELLED)
+
+    async def _tick(self, ctx, *values):
+        dut = self.dut
+        found = await ctx.tick().sample(dut.request.valid, dut.request.payload, *values)
+        self.now += 1
+        if found[2]:
+            request = found[3]
+            self.requests.append(request)
+            assert request.tag not in [e[1].tag for e in self._dma], "two DMAs of one tag"
+            self._dma.append((self.now + self.rng.randrange(self.latency + 1), request))
+        return found[4:] if len(found) > 4 else ()
+
+    async def _copy(self, ctx, request) -> DmaStatus:
+        status = self.status.get(request.iova >> 12, DmaStatus.OK)
+        if status != DmaStatus.OK:
+            return status
+        dut, n, off = self.dut, request.length, request.offset
+        local = self.frames.get(request.memory)
+        if local is not None:
+            if request.write:
+                self.guest[request.iova : request.iova + n] = local[off : off + n]
+            else:
+                local[off : off + n] = self.guest[request.iova : request.iova + n]
+            return status
+        ctx.set(dut.store.memory, LocalMemory.SCRATCH)
+        for i in range(n):
+            at = off + i
+            if request.write:
+                ctx.set(dut.load.en, 1)
+                ctx.set(dut.load.addr, at >> 4)
+                await self._tick(ctx)
+                ctx.set(dut.load.en, 0)
+                word = ctx.get(dut.load.data)
+                self.guest[request.iova + i] = word >> 8 * (at & 15) & 0xFF
+            else:
+                ctx.set(dut.store.en, 1)
+                ctx.set(dut.store.addr, at >> 4)
+                ctx.set(dut.store.mask, 1 << (at & 15))
+                ctx.set(dut.store.data, self.guest[request.iova + i] << 8 * (at & 15))
+                await self._tick(ctx)
+                ctx.set(dut.store.en, 0)
+        return status
+
+    async def _end(self, ctx, request, status):
+        dut = self.dut
+        ctx.set(dut.done.payload.tag, request.tag)
+        ctx.set(dut.done.payload.status, status)
+        ctx.set(dut.done.valid, 1)
+        while not (await self._tick(ctx, dut.done.ready))[0]:
+            pass
+        ctx.set(dut.done.valid, 0)
+
+    async def driver(self, ctx):
+        """Commands, doorbells, slots, frames."""
+        dut = self.dut
+        while True:
+            if self.commands:
+                ctx.set(dut.command.payload, QueueCommand.const(self.commands[0]))
+            ctx.set(dut.command.valid, bool(self.commands))
+            if self.doorbells:
+                ctx.set(dut.doorbell.payload.queue, self.doorbells[0])
+            ctx.set(dut.doorbell.valid, bool(self.doorbells))
+            if self.slots:
+                ctx.set(dut.tx_alloc.payload, self.slots[0])
+            ctx.set(dut.tx_alloc.valid, bool(self.slots))
+            if self.arrivals:
+                ctx.set(dut.arrival.payload.function, self.arrivals[0])
+            ctx.set(dut.arrival.valid, bool(self.arrivals))
+            rung, arrived = bool(self.doorbells), bool(self.arrivals)
+            *_, command, alloc, pop, function = await ctx.tick().sample(
+                dut.command.valid & dut.command.ready,
+                dut.tx_alloc.valid & dut.tx_alloc.ready,
+                dut.rx_pop.en,
+                dut.rx_pop.function,
+            )
+            if command:
+                self.commands.popleft()
+            if alloc:
+                self.slots.popleft()
+            if rung:
+                self.doorbells.popleft()
+            if arrived:
+                self.arrivals.popleft()
+            frames = self.waiting[function] if pop else None
+            ctx.set(dut.rx_pop.valid, bool(frames))
+            if frames:
+                memory, slot, length = frames.popleft()
+                ctx.set(dut.rx_pop.frame.memory, memory)
+                ctx.set(dut.rx_pop.frame.slot, slot)
+                ctx.set(dut.rx_pop.frame.length, length)
+
+    async def sinks(self, ctx):
+        """Take what the engine says."""
+        dut = self.dut
+        ports = [dut.tx_frame, dut.release, dut.error, dut.interrupt, dut.stopped, dut.stat]
+        for port in (*ports, dut.cancel):
+            ctx.set(port.ready, 1)
+        while True:
+            values = [value for port in ports for value in (port.valid, port.payload)]
+            _, _, *found = await ctx.tick().sample(*values)
+            (
+                sent,
+                frame,
+                released,
+                ref,
+                error,
+                report,
+                raised,
+                interrupt,
+                ended,
+                queue,
+                stat,
+                count,
+            ) = found
+            if sent:
+                base = frame.frame.slot * self.config.frame_bytes
+                content = self.frames[LocalMemory.TX][base : base + frame.frame.length]
+                self.sent.append((frame.function, bytes(content)))
+                self.slots.append(frame.frame.slot)
+            if released:
+                self.released.append((int(ref.memory), ref.slot))
+                if ref.memory == LocalMemory.TX:
+                    self.slots.append(ref.slot)
+            if error:
+                self.errors.append((report.queue, int(report.error)))
+            if raised:
+                self.interrupts.append((interrupt.function, interrupt.vector))
+            if ended:
+                self.stopped.append(queue)
+            if stat:
+                key = (count.function, int(count.stat))
+                self.stats[key] = self.stats.get(key, 0) + count.amount
+
+    async def until(self, ctx, condition, cycles=60_000):
+        """Wait for a condition, or fail."""
+        for _ in range(cycles):
+            if condition():
+                return
+            await ctx.tick()
+        raise AssertionError("it never came about")
+
+    def run(self, test) -> None:
+        """Simulate until ``test`` ends."""
+        sim = Simulator(self.dut)
+        sim.add_clock(1e-6)
+        for agent in (self.dma, self.driver, self.sinks):
+            sim.add_testbench(agent, background=True)
+
+        async def start(ctx):
+            for function in range(self.config.functions):
+                ctx.set(self.dut.controls[function].enable, 1)
+            await test(ctx)
+
+        sim.add_testbench(start)
+        sim.run()

@@ -1,0 +1,259 @@
+"""The virtqueue engine against rings kept by an independent driver."""
+
+import struct
+
+import pytest
+
+from models.spec.config import NicConfig
+from models.spec.nic import QueueError, Stat
+from rtl.nic.seams import DmaStatus
+from tests.rtl.nic.ring_world import RingWorld
+
+CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=4, rx_slots=8)
+HEADER = bytes(12)
+
+
+def scatter(world, ring, content: bytes, at: int) -> list[tuple[int, int]]:
+    """Put bytes into guest memory in random pieces; returns the pieces."""
+    parts, cuts = [], sorted(world.rng.sample(range(1, len(content)), world.rng.randrange(3)))
+    for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
+        address = ring.buffers + at + world.rng.randrange(16)
+        world.guest[address : address + end - start] = content[start:end]
+        parts.append((address, end - start))
+        at += end - start + 16
+    return parts
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_transmit_on_all_queues_at_once(size):
+    world = RingWorld(CONFIG, seed=21)
+
+    async def test(ctx):
+        rings = {queue: world.ring(queue, size) for queue in range(1, CONFIG.queues, 2)}
+        expected = {queue // 2: [] for queue in rings}
+        returned = dict.fromkeys(rings, 0)
+        for round_ in range(24):
+            for queue, ring in rings.items():
+                await world.until(ctx, lambda ring=ring: ring.take() or len(ring.free) >= 3)
+                frame = world.rng.randbytes(world.rng.choice([14, 60, 300, 1514]))
+                at = round_ % 4 * 0x800
+                ring.post(scatter(world, ring, HEADER + frame, at))
+                expected[queue // 2].append(frame)
+                world.doorbells.append(queue)
+                returned[queue] += 1
+            await world.until(ctx, lambda r=round_: len(world.sent) == 4 * (r + 1))
+        for function, frames in expected.items():
+            assert [content for source, content in world.sent if source == function] == frames
+            assert world.stats[function, Stat.TX_PACKETS] == 24
+            assert world.stats[function, Stat.TX_BYTES] == sum(map(len, frames))
+        await ctx.tick().repeat(300)
+        assert len(world.slots) + 0 == CONFIG.tx_slots
+        assert not world.errors
+        assert len(world.interrupts) == 96
+        assert {vector for _, vector in world.interrupts} == {101, 103, 105, 107}
+
+    world.run(test)
+
+
+def test_receive_into_scattered_buffers_in_order():
+    world = RingWorld(CONFIG, seed=22)
+
+    async def test(ctx):
+        rings = {queue: world.ring(queue) for queue in range(0, CONFIG.queues, 2)}
+        for _ in range(20):
+            for queue, ring in rings.items():
+                frame = world.rng.randbytes(world.rng.choice([14, 64, 900, 1514]))
+                parts = scatter(world, ring, bytes(world.rng.choice([1600, 1526])), 0)
+                head = ring.post(parts)
+                world.doorbells.append(queue)
+                world.deliver(queue // 2, frame, slot=queue)
+                used = []
+                await world.until(
+                    ctx, lambda ring=ring, used=used: used.extend(ring.take()) or used
+                )
+                assert used == [(head, 12 + len(frame))]
+                got = b"".join(bytes(world.guest[a : a + n]) for a, n in parts)
+                header = struct.pack("<BBHHHHH", 0, 0, 0, 0, 0, 0, 1)
+                assert got[: 12 + len(frame)] == header + frame
+        await ctx.tick().repeat(100)
+        assert len(world.released) == 20 * 4
+        assert world.stats[1, Stat.RX_PACKETS] == 20
+
+    world.run(test)
+
+
+def test_frames_wait_for_buffers():
+    world = RingWorld(CONFIG, seed=23)
+
+    async def test(ctx):
+        ring = world.ring(2)
+        for slot in range(3):
+            world.deliver(1, bytes([slot]) * 60, slot)
+        await ctx.tick().repeat(300)
+        assert not world.released
+        for _ in range(3):
+            ring.post([(ring.buffers, 12), (ring.buffers + 64 * len(ring.chains), 1526)])
+        world.doorbells.append(2)
+        await world.until(ctx, lambda: len(world.released) == 3)
+        assert world.stats[1, Stat.RX_PACKETS] == 3
+
+    world.run(test)
+
+
+def test_driver_that_wants_no_interrupts_gets_none():
+    world = RingWorld(CONFIG, seed=24)
+
+    async def test(ctx):
+        ring = world.ring(1)
+        struct.pack_into("<H", world.guest, ring.driver, 1)
+        ring.post([(ring.buffers, 80)])
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: ring.take())
+        await ctx.tick().repeat(200)
+        assert not world.interrupts
+
+    world.run(test)
+
+
+def post_bad(kind, world, ring):
+    at = ring.buffers
+    if kind == "index":
+        ring.offer(0, step=ring.size + 1)
+    elif kind == "head":
+        ring.offer(ring.size)
+    elif kind == "next":
+        ring.post([(at, 80)], flags=1, next_=ring.size)
+    elif kind == "loop":
+        ring.post([(at, 80)], flags=1, next_=0)
+    elif kind == "direction":
+        ring.post([(at, 80)], flags=0 if ring.writable else 2)
+        if ring.writable:
+            struct.pack_into("<H", world.guest, ring.desc + 12, 0)
+    elif kind == "indirect":
+        ring.post([(at, 80)], flags=4)
+    elif kind == "short":
+        ring.post([(at, 30)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "queue", "error"),
+    [
+        ("index", 1, QueueError.BAD_INDEX),
+        ("head", 1, QueueError.BAD_HEAD),
+        ("next", 1, QueueError.BAD_HEAD),
+        ("loop", 1, QueueError.BAD_CHAIN),
+        ("direction", 1, QueueError.BAD_CHAIN),
+        ("direction", 0, QueueError.BAD_CHAIN),
+        ("indirect", 1, QueueError.BAD_FLAGS),
+        ("short", 0, QueueError.BAD_LENGTH),
+    ],
+)
+def test_malformed_ring_stops_that_queue_alone(kind, queue, error):
+    world = RingWorld(CONFIG, seed=25)
+
+    async def test(ctx):
+        bad, good = world.ring(queue), world.ring(3)
+        world.deliver(0, bytes(60), 0)
+        post_bad(kind, world, bad)
+        world.doorbells.append(queue)
+        await world.until(ctx, lambda: world.errors)
+        for _ in range(3):
+            good.post([(good.buffers, 80)])
+            world.doorbells += [3, queue]
+            await world.until(ctx, lambda: good.take())
+        assert world.errors == [(queue, error)]
+        await ctx.tick().repeat(200)
+        assert len(world.slots) == CONFIG.tx_slots
+        # It can be set up again.
+        world.commands.append({"op": 0, "queue": queue})
+        await world.until(ctx, lambda: world.stopped == [queue])
+        world.guest[0x8000 * (queue + 1) :][:0x2000] = bytes(0x2000)
+
+    world.run(test)
+
+
+@pytest.mark.parametrize(
+    ("status", "where", "error"),
+    [
+        (DmaStatus.FAULT, "ring", QueueError.RING_ADDRESS),
+        (DmaStatus.INVALID, "ring", QueueError.RING_ADDRESS),
+        (DmaStatus.FAILURE, "ring", QueueError.PAGE_REQUEST_FAILED),
+        (DmaStatus.BUS, "ring", QueueError.BUS),
+        (DmaStatus.FAULT, "buffer", QueueError.BUFFER_ADDRESS),
+        (DmaStatus.FAILURE, "buffer", QueueError.PAGE_REQUEST_FAILED),
+        (DmaStatus.BUS, "buffer", QueueError.BUS),
+        (DmaStatus.INVALID, "buffer", None),
+    ],
+)
+def test_dma_that_fails(status, where, error):
+    world = RingWorld(CONFIG, seed=26)
+
+    async def test(ctx):
+        ring = world.ring(1)
+        bad = ring.buffers + 0x1000
+        world.status[(ring.desc if where == "ring" else bad) >> 12] = status
+        ring.post([(ring.buffers, 12), (bad, 60)])
+        ring.post([(ring.buffers, 12), (ring.buffers + 16, 60)])
+        world.doorbells.append(1)
+        if error is None:  # that chain alone fails
+            await world.until(ctx, lambda: ring.take() and ring.used == 2)
+            assert len(world.sent) == 1
+            assert world.stats[0, Stat.TX_DROPPED] == 1
+            assert not world.errors
+        else:
+            await world.until(ctx, lambda: world.errors)
+            assert world.errors == [(1, error)]
+        await ctx.tick().repeat(100)
+        assert len(world.slots) == CONFIG.tx_slots
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("header", [bytes([1]) + bytes(11), bytes([0, 1]) + bytes(10)])
+def test_frame_that_asks_for_offloads_is_dropped(header):
+    world = RingWorld(CONFIG, seed=27)
+
+    async def test(ctx):
+        ring = world.ring(1)
+        world.guest[ring.buffers : ring.buffers + 12] = header
+        ring.post([(ring.buffers, 90)])
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: ring.take())
+        await ctx.tick().repeat(50)
+        assert world.stats == {(0, Stat.TX_DROPPED): 1}
+        assert not world.sent
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("delay", range(1, 200, 9))
+def test_disable_at_any_moment_leaks_nothing(delay):
+    world = RingWorld(CONFIG, seed=28)
+
+    async def test(ctx):
+        for queue in (0, 1):
+            ring = world.ring(queue)
+            ring.post([(ring.buffers, 12), (ring.buffers + 64, 1526)])
+            world.doorbells.append(queue)
+        world.deliver(0, bytes(200), 0)
+        if delay % 2:
+            world.stuck |= {0, 1}  # parked for ever
+        await ctx.tick().repeat(delay)
+        world.commands += [{"op": 0, "queue": 0}, {"op": 0, "queue": 1}]
+        await world.until(ctx, lambda: sorted(world.stopped) == [0, 1], 3000)
+        count = len(world.requests)
+        world.doorbells += [0, 1]
+        await ctx.tick().repeat(200)
+        assert len(world.requests) == count, "DMA of a stopped queue"
+        assert len(world.slots) == CONFIG.tx_slots
+        held = len(world.waiting[0])
+        assert held + len(world.released) == 1
+        world.stuck.clear()
+        again = world.ring(1)
+        world.guest[again.driver : again.driver + 8] = bytes(8)
+        world.guest[again.device : again.device + 8] = bytes(8)
+        again.post([(again.buffers, 80)])
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: again.take(), 3000)
+
+    world.run(test)
