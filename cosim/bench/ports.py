@@ -1,5 +1,6 @@
 """Finds what a component's ports are, from its signature alone."""
 
+import itertools
 from dataclasses import dataclass, field
 
 from amaranth.hdl import Shape
@@ -99,14 +100,29 @@ class Ports:
 
 def layout_fields(shape) -> dict[str, list[int]]:
     """Offset and width of every leaf of a layout, with dotted names; ``""`` for a plain shape."""
-    layout = getattr(shape, "as_shape", lambda: shape)()
+    layout = (
+        shape if isinstance(shape, data.Layout) else getattr(shape, "as_shape", lambda: shape)()
+    )
     if not isinstance(layout, data.Layout):
         return {"": [0, Shape.cast(shape).width]}
     found = {}
-    for name, entry in layout:
+    for name, entry in iter(layout):  # type: ignore[arg-type]
         for below, (offset, width) in layout_fields(entry.shape).items():
             found[f"{name}.{below}".rstrip(".")] = [entry.offset + offset, width]
     return found
+
+
+def _manager(name: str, number: int, signature: Axi4) -> Manager:
+    limits = {"data_width": 128, "id_width": 8, "addr_width": 64}
+    for what, most in limits.items():
+        if getattr(signature, what) > most:
+            wide = getattr(signature, what)
+            raise ValueError(f"Manager {name} may have a {what} of at most {most}, not {wide}")
+    if signature.user is not None and Shape.cast(signature.user).width > 64:
+        raise ValueError(f"Manager {name} may have a user sideband of at most 64 bits")
+    if number >= 8:
+        raise ValueError("The bench has room for 8 managers")
+    return Manager(name=name, number=number, signature=signature)
 
 
 def classify(component: wiring.Component, taps: list[Tap]) -> Ports:
@@ -136,8 +152,7 @@ def classify(component: wiring.Component, taps: list[Tap]) -> Ports:
         if isinstance(signature, wiring.FlippedSignature):
             visit(signature.flip(), path, not to_design)
         elif isinstance(signature, Axi4) and not to_design:
-            number = len(ports.managers)
-            ports.managers.append(Manager(name=path, number=number, signature=signature))
+            ports.managers.append(_manager(path, len(ports.managers), signature))
         elif isinstance(signature, stream.Signature):
             if signature.always_ready or signature.always_valid:
                 raise ValueError(f"Stream {path} must have valid and ready to be a port of a top")
@@ -146,12 +161,14 @@ def classify(component: wiring.Component, taps: list[Tap]) -> Ports:
             add(path, to_design, payload, kind)
         else:
             for name, member in signature.members.items():
-                inner = f"{path}__{name}" if path else name
-                if member.is_port:
-                    inward = to_design ^ (member.flow is Flow.In)
-                    add(inner, inward, member.shape, "signal")
-                else:  # flipped already if it points inward
-                    visit(member.signature, inner, to_design)
+                base = f"{path}__{name}" if path else name
+                for index in itertools.product(*map(range, member.dimensions)):
+                    inner = "__".join([base, *map(str, index)])
+                    if member.is_port:
+                        inward = to_design ^ (member.flow is Flow.In)
+                        add(inner, inward, member.shape, "signal")
+                    else:  # flipped already if it points inward
+                        visit(member.signature, inner, to_design)
 
     visit(component.signature, "", False)
     for tap in taps:

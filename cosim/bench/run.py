@@ -69,8 +69,10 @@ def run(
     seed: int = 1,
     waves: Path | None = None,
     timeout: float = 3600,
+    cycles: int = 100_000_000,
     test: str = "",
     quiet: bool = False,
+    junit: Path | None = None,
 ) -> dict:
     """Run every cocotb test of ``module`` on ``built`` (or the one named); returns its results.
 
@@ -89,6 +91,7 @@ def run(
             "IOVIRT_REPORT": str(report),
             "IOVIRT_DESIGN": f"{built.design.factory}",
             "COCOTB_TEST_FILTER": test,
+            "IOVIRT_CYCLES": str(cycles),
         }
         command, more = _command(built, waves.resolve() if waves else None)
         env = _environment(built, module, seed, results, {**extra, **more})
@@ -109,6 +112,8 @@ def run(
                 )
             except subprocess.TimeoutExpired as error:
                 raise SimulationError(f"{module}: no end after {timeout:.0f} s") from error
+        if junit and results.exists():
+            shutil.copy(results, junit)
         text = log.read_text(encoding="utf-8", errors="replace")
         _check(module, seed, results, done.returncode, text)
         if not report.exists():

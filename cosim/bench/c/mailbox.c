@@ -30,7 +30,7 @@ static enum { IDLE, ARMED, ACTIVE } phase;
 
 void fm_fatal(const char *what)
 {
-    fprintf(stderr, "fastmem: cycle %llu: %s\n", (unsigned long long)now, what);
+    printf("fastmem: cycle %llu: %s\n", (unsigned long long)now, what);
     fflush(NULL);
     abort();
 }
