@@ -1,0 +1,165 @@
+"""Switch between the functions and the Ethernet port."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import FunctionControl, Stat
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.nic.doorbells import lowest
+from rtl.nic.frames import FrameRead, FrameShare
+from rtl.nic.lookup import Lookup, delivery
+from rtl.nic.port import PortFrame
+from rtl.nic.receive import ReceiveFifos
+from rtl.nic.seams import Arrival, FrameRef, RxPop, StatEvent, TxFrame
+from rtl.nic.slots import COUNT_BITS
+
+__all__ = ["Switch"]
+
+
+class Switch(wiring.Component):
+    """Gives references to frames to those that are to have them; :class:`Lookup` says who.
+
+    A frame is never copied: it gets as many references as it has receivers before the first of
+    them is told.  A function whose receive FIFO has its quota of frames does not get it
+    (RX_DROPPED_FULL); others do.  A frame that nobody gets is given back.
+
+    Latency
+    -------
+    To one receiver four cycles behind the lookup, and three cycles per frame; to several two
+    cycles more per receiver, and two more.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    tx_frame : ``In(stream)`` of TxFrame
+        From guests.
+    port_frame : ``In(stream)`` of PortFrame
+        From the wire.
+    header : ``Out(FrameRead)``
+    share : ``Out(stream)`` of FrameShare
+    release : ``Out(stream)`` of FrameRef
+        Frames that wait for a function when it ceases to receive.
+    arrival : ``Out(stream)`` of Arrival
+    rx_pop : ``In(RxPop)``
+    egress : ``Out(stream)`` of FrameRef
+        To the wire.
+    controls : ``In(ArrayLayout(FunctionControl))``
+    macs : ``In(ArrayLayout(48))``
+    live : ``In(functions)``
+        Functions that have a driver.
+    stat : ``Out(stream)`` of StatEvent
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "tx_frame": In(stream.Signature(TxFrame)),
+                "port_frame": In(stream.Signature(PortFrame)),
+                "header": Out(FrameRead()),
+                "share": Out(stream.Signature(FrameShare)),
+                "release": Out(stream.Signature(FrameRef)),
+                "arrival": Out(stream.Signature(Arrival)),
+                "rx_pop": In(RxPop()),
+                "egress": Out(stream.Signature(FrameRef)),
+                "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
+                "macs": In(data.ArrayLayout(48, config.functions)),
+                "live": In(config.functions),
+                "stat": Out(stream.Signature(StatEvent)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.lookup = lookup = Lookup(config)
+        m.submodules.fifos = fifos = ReceiveFifos(config)
+        m.submodules.events = events = StreamArbiter(StatEvent, 2)
+        m.submodules.arrivals = arrivals = StreamRegister(Arrival)
+        # Every TX slot may be on its way to the wire once.
+        m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots)
+        connect(m, flipped(self.tx_frame), lookup.tx_frame)
+        connect(m, flipped(self.port_frame), lookup.port_frame)
+        connect(m, lookup.header, flipped(self.header))
+        connect(m, flipped(self.rx_pop), fifos.pop)
+        connect(m, fifos.release, flipped(self.release))
+        connect(m, arrivals.o, flipped(self.arrival))
+        connect(m, sending.o, flipped(self.egress))
+        connect(m, lookup.stat, events.i0)
+        connect(m, events.o, flipped(self.stat))
+        receiving = Signal(config.functions)
+        m.d.sync += receiving.eq(
+            self.live & Cat(self.controls[n].enable for n in range(config.functions))
+        )
+        m.d.comb += [
+            lookup.controls.eq(self.controls),
+            lookup.macs.eq(self.macs),
+            lookup.receiving.eq(receiving),
+            fifos.receiving.eq(receiving),
+        ]
+        self._deliver(m, lookup.result, fifos, arrivals.i, sending.i, events.i1)
+        return m
+
+    def _deliver(self, m: Module, result, fifos, arrival, sending, full) -> None:
+        """Find who has room, count references, then tell."""
+        current = Signal(delivery(self.config.functions))
+        getting = Signal(self.config.functions)  # functions that have room and are to be told
+        remaining = Signal(self.config.functions)
+        function, count = Signal(8), Signal(COUNT_BITS)
+        lowest(m, remaining, function)
+        m.d.comb += [
+            fifos.function.eq(function),
+            fifos.frame.eq(current.frame),
+            self.share.payload.frame.eq(current.frame),
+            self.share.payload.count.eq(count),
+            sending.payload.eq(current.frame),
+            arrival.payload.function.eq(function),
+            full.payload.function.eq(function),
+            full.payload.stat.eq(Stat.RX_DROPPED_FULL),
+            full.payload.amount.eq(1),
+        ]
+        others = remaining & (remaining - 1)[: len(remaining)]  # without the lowest
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += result.ready.eq(fifos.ready)
+                m.d.sync += [
+                    current.eq(result.payload),
+                    remaining.eq(result.payload.functions),
+                    getting.eq(0),
+                    count.eq(result.payload.port),
+                ]
+                with m.If(result.valid & result.ready):
+                    m.next = "ROOM"
+            with m.State("ROOM"):
+                with m.If(remaining.any()):
+                    m.d.comb += full.valid.eq(~fifos.room)
+                    with m.If(fifos.room):
+                        m.d.sync += [
+                            getting.eq(getting | (1 << function)),
+                            count.eq(count + 1),
+                            remaining.eq(others),
+                        ]
+                    with m.Elif(full.ready):
+                        m.d.sync += remaining.eq(others)
+                with m.Else():
+                    m.d.sync += remaining.eq(getting)
+                    m.next = "SHARE"
+                    with m.If(count == 1):
+                        m.next = "TELL"  # the sender's reference is handed on
+            with m.State("SHARE"):
+                m.d.comb += self.share.valid.eq(1)
+                with m.If(self.share.ready):
+                    m.next = "TELL"  # or, with a count of 0, nobody
+            with m.State("TELL"):
+                with m.If(remaining.any()):
+                    with m.If(arrival.ready):
+                        m.d.comb += [fifos.push.eq(1), arrival.valid.eq(1)]
+                        m.d.sync += remaining.eq(others)
+                with m.Else():
+                    m.d.comb += sending.valid.eq(current.port)
+                    m.next = "IDLE"
