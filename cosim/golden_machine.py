@@ -1,0 +1,243 @@
+"""A machine of golden models: the :class:`cosim.port.Port` without a simulator.
+
+Golden IOMMU and NIC over one memory, on the scheduler of :mod:`cosim.kernel`.  Time is nominal:
+a register access and each thing that the NIC does take a fixed number of cycles.  There are no
+caches, so its counters know no hit rate.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+
+from cosim.kernel import Event, Kernel, Task
+from cosim.port import MessageHandler
+from models.iommu import (
+    GoldenIommu,
+    InvalidationMessage,
+    PageRequest,
+    Parameters,
+    Request,
+    Response,
+    ResponseMessage,
+)
+from models.nic import GoldenNic
+from models.spec.config import SystemConfig
+
+__all__ = ["FlatMemory", "GoldenMachine"]
+
+
+class FlatMemory:
+    """One region of memory, with watched ranges; a :class:`cosim.port.PhysicalMemory`.
+
+    Parameters
+    ----------
+    base, size : int
+        Extent; other addresses are not memory.
+    """
+
+    def __init__(self, base: int, size: int) -> None:
+        self.base, self.size = base, size
+        self._bytes = np.zeros(size, np.uint8)
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        """Return the bytes themselves; ``ValueError`` if they are not memory."""
+        start = address - self.base
+        if start < 0 or start + size > self.size:
+            raise ValueError(f"{address:#x} + {size:#x} is not memory")
+        return self._bytes[start : start + size]
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes."""
+        return self.view(address, size).tobytes()
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes."""
+        self.view(address, len(data))[:] = np.frombuffer(data, np.uint8)
+
+
+class _HardwareMemory:
+    """Memory as the hardware sees it: its writes into watched ranges are told."""
+
+    def __init__(self, memory: FlatMemory, written: Callable[[int, bytes], None]) -> None:
+        self._memory, self._written = memory, written
+
+    def read(self, address: int, size: int) -> bytes:
+        return self._memory.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        self._memory.write(address, data)
+        self._written(address, data)
+
+
+class _Surroundings:
+    """What the golden NIC is connected to."""
+
+    def __init__(self, machine: "GoldenMachine") -> None:
+        self._machine = machine
+        self.memory = machine.hardware_memory
+
+    def translate(self, request: Request) -> Response:
+        return self._machine.iommu.translate(request)
+
+    def page_request(self, message: PageRequest) -> None:
+        self._machine.iommu.page_request(message)
+
+    def transmit(self, frame: bytes) -> None:
+        self._machine.frame_left(frame)
+
+    def now(self) -> int:
+        return self._machine.now()
+
+
+class GoldenMachine:
+    """A :class:`cosim.port.Port` on golden models.
+
+    Parameters
+    ----------
+    config : SystemConfig
+    memory_base, memory_bytes : int
+        Extent of memory.
+    latency : int
+        Cycles of each step of the NIC.
+    access : int
+        Cycles of a register access.
+    """
+
+    def __init__(
+        self,
+        config: SystemConfig,
+        *,
+        memory_base: int = 0x8000_0000,
+        memory_bytes: int = 1 << 28,
+        latency: int = 20,
+        access: int = 10,
+    ) -> None:
+        self.config, self.kernel = config, Kernel()
+        self.memory = FlatMemory(memory_base, memory_bytes)
+        self.hardware_memory = _HardwareMemory(self.memory, self._written)
+        self._latency, self._access = latency, access
+        self._watched: list[tuple[int, int, MessageHandler]] = []
+        self._frame_handlers: list[Callable[[bytes, int], None]] = []
+        self._posted: list[tuple[str, int, int, int]] = []
+        self._stepping = False
+        self.iommu = GoldenIommu(self.hardware_memory, Parameters.from_config(config.iommu))
+        self.nic = GoldenNic(config.nic, _Surroundings(self))
+
+    # What the hardware does ----------------------------------------------------------------------
+
+    def _written(self, address: int, data: bytes) -> None:
+        for base, size, handler in self._watched:
+            if base <= address < base + size and len(data) == 4:
+                handler(address, int.from_bytes(data, "little"), self.now())
+
+    def frame_left(self, frame: bytes) -> None:
+        """Tell of a frame that leaves the port."""
+        for handler in self._frame_handlers:
+            handler(frame, self.now())
+
+    def _schedule(self) -> None:
+        if not self._stepping:
+            self._stepping = True
+            self.kernel.call_later(self._latency, self._step)
+
+    def _step(self) -> None:
+        self._stepping = False
+        busy = self.nic.step()
+        busy = self._carry_messages() or busy
+        if busy:
+            self._schedule()
+        elif self.nic.deadline is not None:
+            self.kernel.call_later(max(1, self.nic.deadline - self.now()), self._schedule)
+
+    def _carry_messages(self) -> bool:
+        """Take messages from the IOMMU to the NIC; invalidations are complete at once."""
+        found = False
+        while messages := self.iommu.take_messages():
+            found = True
+            for message in messages:
+                if isinstance(message, ResponseMessage):
+                    device_id = (message.segment or 0) << 16 | message.rid
+                    self.nic.group_response(device_id, message.payload)
+                else:
+                    self._invalidate(message)
+        return found
+
+    def _invalidate(self, message: InvalidationMessage) -> None:
+        self.iommu.invalidation_completion(
+            rid=message.rid, segment=message.segment, itag_vector=1 << message.itag, count=1
+        )
+
+    # Port ----------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return the current cycle."""
+        return self.kernel.now()
+
+    async def sleep(self, cycles: int) -> None:
+        """Let ``cycles`` pass."""
+        await self.kernel.sleep(cycles)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str = "") -> Task:
+        """Start a task."""
+        return self.kernel.spawn(coroutine, name)
+
+    def event(self) -> Event:
+        """Make a new event."""
+        return self.kernel.event()
+
+    async def mmio_read(self, space: str, offset: int, size: int = 4) -> int:
+        """Load from a register."""
+        await self.sleep(self._access)
+        self._flush()
+        if space == "nic":
+            return self.nic.read_register(offset, size)
+        if space != "iommu":
+            raise KeyError(f"No register space {space!r}")
+        return self.iommu.read_register(offset, size)
+
+    async def mmio_write(self, space: str, offset: int, value: int, size: int = 4) -> None:
+        """Store to a register."""
+        self.mmio_post(space, offset, value, size)
+        await self.sleep(self._access)
+        self._flush()
+
+    def mmio_post(self, space: str, offset: int, value: int, size: int = 4) -> None:
+        """Store to a register without waiting."""
+        if space not in ("nic", "iommu"):
+            raise KeyError(f"No register space {space!r}")
+        self._posted.append((space, offset, value, size))
+        self.kernel.call_later(self._access, self._flush)
+
+    def _flush(self) -> None:
+        """Let everything that was posted take effect, in order."""
+        posted, self._posted = self._posted, []
+        for space, offset, value, size in posted:
+            if space == "nic":
+                self.nic.write_register(offset, size, value)
+            elif size == 8:  # two halves, the high one first
+                self.iommu.write_register(offset + 4, 4, value >> 32)
+                self.iommu.write_register(offset, 4, value & 0xFFFF_FFFF)
+            else:
+                self.iommu.write_register(offset, size, value)
+            self._schedule()
+
+    def on_message(self, base: int, size: int, handler: MessageHandler) -> None:
+        """Call ``handler`` for each 32-bit write of the hardware into a range."""
+        self._watched.append((base, size, handler))
+
+    async def send_frame(self, frame: bytes) -> None:
+        """Put a frame on the wire."""
+        self.kernel.call_later(self._latency, lambda: self._arrive(frame))
+
+    def _arrive(self, frame: bytes) -> None:
+        self.nic.receive(frame)
+        self._schedule()
+
+    def on_frame(self, handler: Callable[[bytes, int], None]) -> None:
+        """Call ``handler`` with each frame that leaves the Ethernet port."""
+        self._frame_handlers.append(handler)
+
+    def run(self, main: Coroutine[Any, Any, Any], *, limit: int | None = None) -> Any:
+        """Run until ``main`` ends; see :meth:`cosim.kernel.Kernel.run`."""
+        return self.kernel.run(main, limit=limit)

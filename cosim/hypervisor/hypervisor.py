@@ -1,0 +1,288 @@
+"""The hypervisor: VMs, functions assigned to them, demand paging for their DMA."""
+
+from dataclasses import dataclass, field
+
+from cosim.hypervisor.costs import Costs
+from cosim.hypervisor.function import FunctionPort
+from cosim.hypervisor.iommu_driver import IommuDriver, PageRequest
+from cosim.hypervisor.memory import HostPages, NotGuestMemory
+from cosim.hypervisor.vm import Vm
+from cosim.port import Port
+from models.directory import Context
+from models.pagetable import KIB_4, PageFlags, PageTable
+from models.spec.config import SystemConfig
+from models.spec.iommu import Atp, HpmEvent, IoatpMode, PageResponse
+from models.spec.nic import (
+    MANAGEMENT,
+    FunctionControl,
+    QueueError,
+    Stat,
+    function_block,
+    queue_error_offset,
+    stat_offset,
+)
+
+__all__ = ["Assignment", "Hypervisor", "Service"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A page request that was served; cycles from its message to the answer queued."""
+
+    device_id: int
+    iova: int
+    write: bool
+    code: PageResponse
+    cycles: int
+
+
+@dataclass
+class Assignment:
+    """A function given to a VM."""
+
+    vm: Vm
+    function: int
+    device_id: int
+    mac: bytes
+    ats: bool
+    counter: int | None
+    first_stage: int = 0  # fsc of the device context
+    pscid: int = 0
+    services: list[Service] = field(default_factory=list)
+
+    @property
+    def denied(self) -> list[Service]:
+        """Requests for what the guest does not own."""
+        return [service for service in self.services if service.code != PageResponse.SUCCESS]
+
+
+class Hypervisor:
+    """Runs VMs on one machine.
+
+    Parameters
+    ----------
+    port : Port
+    config : SystemConfig
+    base, size : int
+        Host memory that it may use.
+    costs : Costs
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        config: SystemConfig,
+        *,
+        base: int,
+        size: int,
+        costs: Costs | None = None,
+    ) -> None:
+        self.port, self.config, self.costs = port, config, costs or Costs()
+        self.pages = HostPages(port.memory, base, size)
+        self.vms: list[Vm] = []
+        self.assignments: dict[int, Assignment] = {}
+        self._counters = 0
+        self._requests: list[tuple[PageRequest, int]] = []
+        self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested)
+
+    async def start(self) -> None:
+        """Bring the IOMMU up and begin to serve page requests."""
+        await self.iommu.start()
+        self._wake = self.port.event()
+        self.port.spawn(self._pager(), "pager")
+
+    def new_vm(self, name: str, memory_bytes: int) -> Vm:
+        """Make a VM with nothing resident."""
+        vm = Vm(
+            self.port,
+            self.pages,
+            self.costs,
+            name=name,
+            number=len(self.vms) + 1,
+            memory_bytes=memory_bytes,
+        )
+        self.vms.append(vm)
+        return vm
+
+    # Functions -----------------------------------------------------------------------------------
+
+    async def assign(
+        self, vm: Vm, function: int, mac: bytes, *, ats: bool = True, count: bool = True
+    ) -> FunctionPort:
+        """Give a function to a VM and enable it.
+
+        Without ``ats`` its DMA cannot wait for pages: the caller pins what it may use
+        (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
+        """
+        block = function_block(function)
+        await self._manage(block, "control", 0)
+        device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
+        await self._manage(block, "mac_low", int.from_bytes(mac[:4], "little"))
+        await self._manage(block, "mac_high", int.from_bytes(mac[4:], "little"))
+        await self._manage(block, "page_timeout", 0)
+        counter = None
+        if count and self._counters + 2 <= self.config.iommu.hpm_counters:
+            counter = self._counters + 1
+            self._counters += 2
+            await self.iommu.count(counter, HpmEvent.LOOKUP, device_id)
+            await self.iommu.count(counter + 1, HpmEvent.TLB_MISS, device_id)
+        assignment = Assignment(vm, function, device_id, mac, ats, counter)
+        self.assignments[device_id] = assignment
+        await self._set_context(assignment)
+        control = FunctionControl.const({"enable": 1, "ats": int(ats)}).as_bits()
+        await self._manage(block, "control", control)
+        return FunctionPort(vm, function)
+
+    async def revoke(self, vm: Vm, function: int) -> None:
+        """Take a function away from its VM."""
+        await self._manage(function_block(function), "control", 0)
+        assignment = self.assignment(function)
+        assert assignment.vm is vm
+        del self.assignments[assignment.device_id]
+        await self.iommu.remove_context(assignment.device_id)
+        await self.iommu.invalidate_device(assignment.device_id)
+        await self.iommu.invalidate_second_stage(vm.gscid)
+        await self.iommu.fence()
+
+    def assignment(self, function: int) -> Assignment:
+        """Return what is known of a function that is assigned."""
+        for assignment in self.assignments.values():
+            if assignment.function == function:
+                return assignment
+        raise KeyError(f"Function {function} is not assigned")
+
+    async def _manage(self, block: int, name: str, value: int) -> None:
+        await self.port.mmio_write("nic", block + MANAGEMENT[name].offset, value)
+
+    async def _set_context(self, assignment: Assignment) -> None:
+        vm = assignment.vm
+        context = Context(
+            iohgatp=vm.pages.table.iohgatp(vm.gscid),
+            fsc=assignment.first_stage,
+            pscid=assignment.pscid,
+            en_ats=assignment.ats,
+            en_pri=assignment.ats,
+        )
+        await self.iommu.set_context(assignment.device_id, context)
+
+    async def queue_error(self, function: int, queue: int) -> QueueError:
+        """Why a queue has stopped."""
+        offset = function_block(function) + queue_error_offset(queue)
+        return QueueError(await self.port.mmio_read("nic", offset) & 0xFF)
+
+    async def stat(self, function: int, stat: Stat) -> int:
+        """A counter of a function."""
+        return await self.port.mmio_read("nic", function_block(function) + stat_offset(stat), 4)
+
+    async def lookups(self, assignment: Assignment) -> tuple[int, int] | None:
+        """IOTLB lookups and misses of a function by hardware counter, if it has counters."""
+        if assignment.counter is None:
+            return None
+        lookups = await self.iommu.counted(assignment.counter)
+        return lookups, await self.iommu.counted(assignment.counter + 1)
+
+    # Hypercalls of a guest with a first stage ----------------------------------------------------
+
+    async def attach_first_stage(self, vm: Vm, function: int, fsc: int, pscid: int) -> None:
+        """Let a guest's own tables translate its function's IOVAs: an exit (``viommu``)."""
+        vm.exit("viommu")
+        await vm.pay()
+        assignment = self.assignment(function)
+        assignment.first_stage, assignment.pscid = fsc, pscid
+        await self._set_context(assignment)
+
+    async def invalidate_first_stage(self, vm: Vm, function: int, iova: int | None = None) -> None:
+        """Forget translations of a guest's own tables: an exit (``viommu``)."""
+        vm.exit("viommu")
+        await vm.pay()
+        assignment = self.assignment(function)
+        await self.iommu.invalidate_first_stage(vm.gscid, assignment.pscid, iova)
+        await self.iommu.fence()
+        if assignment.ats:
+            await self.iommu.invalidate_device(assignment.device_id, iova)
+            await self.iommu.fence()
+
+    # Paging --------------------------------------------------------------------------------------
+
+    def pin(self, vm: Vm) -> None:
+        """Make all of a VM's memory resident, for functions that cannot wait for pages."""
+        for gpa in range(vm.pages.base, vm.pages.base + vm.pages.size, KIB_4):
+            vm.pages.make_resident(gpa)
+
+    async def evict(self, vm: Vm, gpa: int) -> None:
+        """Move a resident page to the backing store, while devices may be using it."""
+        vm.pages.unmap(gpa)
+        await self.iommu.invalidate_second_stage(vm.gscid, gpa & -KIB_4)
+        await self.iommu.fence()
+        for assignment in self.assignments.values():
+            if assignment.vm is vm and assignment.ats:
+                await self.iommu.invalidate_device(assignment.device_id)
+        await self.iommu.fence()
+        vm.pages.page_out(gpa)
+
+    def _page_requested(self, request: PageRequest) -> None:
+        self._requests.append((request, self.port.now()))
+        self._wake.set()
+
+    async def _pager(self) -> None:
+        """Serve page requests, each in a task of its own."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            requests, self._requests = self._requests, []
+            for request, since in requests:
+                self.port.spawn(self._serve(request, since), "page request")
+
+    async def _serve(self, request: PageRequest, since: int) -> None:
+        await self.port.sleep(self.costs.interrupt)
+        assignment = self.assignments.get(request.device_id)
+        code = PageResponse.INVALID
+        if assignment is not None:
+            await self.port.sleep(self.costs.page_service)
+            if self._make_resident(assignment, request):
+                code = PageResponse.SUCCESS
+        if request.last:
+            await self.iommu.respond(request.device_id, request.index, code)
+        if assignment is not None:
+            cycles = self.port.now() - since
+            assignment.services.append(
+                Service(request.device_id, request.iova, request.write, code, cycles)
+            )
+
+    def _make_resident(self, assignment: Assignment, request: PageRequest) -> bool:
+        """Let the page of an IOVA be there; return whether the guest may have it."""
+        memory = assignment.vm.pages
+        try:
+            gpa = request.iova
+            if assignment.first_stage:
+                found = self._first_stage(assignment, request)
+                if found is None:
+                    return False
+                gpa = found
+            memory.make_resident(gpa)
+        except NotGuestMemory:
+            return False
+        return True
+
+    def _first_stage(self, assignment: Assignment, request: PageRequest) -> int | None:
+        """Walk a guest's own tables as hardware would; ``None`` if they do not allow the access."""
+        memory, host = assignment.vm.pages, self.port.memory
+        atp = Atp.from_bits(assignment.first_stage)
+        if atp.mode == IoatpMode.BARE:
+            return request.iova
+
+        def read(gpa: int, size: int) -> bytes:
+            return host.read(memory.make_resident(gpa), size)
+
+        def refuse(*_: object) -> int:
+            raise NotGuestMemory("A walk changes nothing")
+
+        try:
+            table = PageTable(read, refuse, refuse, root=atp.ppn << 12)  # type: ignore[arg-type]
+            leaf = table.walk(request.iova)
+        except ValueError:
+            return None
+        needed = PageFlags.W if request.write else PageFlags.R
+        if leaf is None or not leaf.flags & needed or not leaf.flags & PageFlags.U:
+            return None
+        return leaf.target + request.iova % leaf.size

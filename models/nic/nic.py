@@ -1,0 +1,250 @@
+"""The golden NIC: functions, their virtqueues, the switch between them, MSI-X."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from models.nic.dma import Dma, Parked, Stopped, Surroundings
+from models.nic.function import Function
+from models.nic.rings import Chain, Ring
+from models.nic.switch import Switch
+from models.spec.config import NicConfig
+from models.spec.iommu import GroupResponsePayload, PageResponse
+from models.spec.nic import (
+    BAR_BYTES,
+    FUNCTION_BYTES,
+    MANAGEMENT_BASE,
+    Isr,
+    QueueError,
+    Stat,
+)
+from models.spec.virtio import NetHeader
+
+__all__ = ["GoldenNic"]
+
+_HEADER_BYTES = NetHeader.as_shape().size // 8
+_HEADER = NetHeader.const({"num_buffers": 1}).as_bits().to_bytes(_HEADER_BYTES, "little")
+_FRAME_BYTES_MIN = 14
+
+_Service = Generator[Parked, PageResponse, None]
+
+
+@dataclass
+class _Queue:
+    """A virtqueue that runs."""
+
+    ring: Ring
+    service: _Service | None = None
+    doorbell: bool = False
+    parked: Parked | None = None
+    deadline: int | None = None
+    buffer: Chain | None = None  # taken before a frame came
+
+
+class GoldenNic:
+    """One PF and its VFs.
+
+    Software's accesses act at once; :meth:`step` lets one queue go on with one thing.
+
+    Parameters
+    ----------
+    config : NicConfig
+    surroundings : Surroundings
+    """
+
+    def __init__(self, config: NicConfig, surroundings: Surroundings) -> None:
+        self.config, self._outside = config, surroundings
+        self.functions: list[Function] = []
+        self._dma: list[Dma] = []
+        for number in range(config.functions):
+            self._add(number)
+        self.switch = Switch(self.functions, config, surroundings.transmit)
+        self._queues: dict[int, _Queue] = {}
+        self._turn = 0
+
+    def _add(self, number: int) -> None:
+        function = Function(
+            self.config,
+            number,
+            lambda what, queue: self._changed(number, what, queue),
+            lambda address, data: self._dma[number].message(address, data),
+        )
+        self.functions.append(function)
+        self._dma.append(
+            Dma(self._outside, function.device_id, lambda: function.control, function.count)
+        )
+
+    # Register port -----------------------------------------------------------------------------
+
+    def read_register(self, address: int, size: int) -> int:
+        """Load 1, 2, 4 or 8 bytes of the register port; what is nobody's reads 0."""
+        if address >= MANAGEMENT_BASE:
+            number, offset = divmod(address - MANAGEMENT_BASE, FUNCTION_BYTES)
+            if number >= len(self.functions):
+                return 0
+            value = self.functions[number].read_management(offset & ~3)
+            if size == 8:
+                value |= self.functions[number].read_management(offset + 4) << 32
+            return value >> 8 * (offset & 3) & (1 << 8 * size) - 1
+        number, offset = divmod(address, BAR_BYTES)
+        return self.functions[number].read(offset, size) if number < len(self.functions) else 0
+
+    def write_register(self, address: int, size: int, value: int) -> None:
+        """Store 1, 2, 4 or 8 bytes."""
+        if address < MANAGEMENT_BASE:
+            number, offset = divmod(address, BAR_BYTES)
+            if number < len(self.functions):
+                self.functions[number].write(offset, value, size)
+            return
+        number, offset = divmod(address - MANAGEMENT_BASE, FUNCTION_BYTES)
+        if number >= len(self.functions):
+            return
+        if size == 8:
+            self.functions[number].write_management(offset + 4, value >> 32)
+        if size >= 4:
+            self.functions[number].write_management(offset, value & 0xFFFF_FFFF)
+
+    def _changed(self, number: int, what: str, queue: int) -> None:
+        base = number * self.config.queues_per_function
+        if what == "notify":
+            if base + queue in self._queues:
+                self._queues[base + queue].doorbell = True
+        elif what == "queue_reset":
+            self._queues.pop(base + queue, None)
+        elif what == "reset":
+            for index in range(self.config.queues_per_function):
+                self._queues.pop(base + index, None)
+            self.switch.flush(number)
+        else:  # a queue may be able to run now
+            for index in range(self.config.queues_per_function):
+                self._start(number, index)
+
+    def _start(self, number: int, index: int) -> None:
+        function, key = self.functions[number], number * self.config.queues_per_function + index
+        registers = function.queues[index]
+        if not (function.live and registers.queue_enable) or key in self._queues:
+            return
+        if registers.error:
+            return
+        ring = Ring(
+            self._dma[number],
+            size=registers.queue_size,
+            desc=registers.queue_desc,
+            driver=registers.queue_driver,
+            device=registers.queue_device,
+            writable=not index & 1,
+        )
+        self._queues[key] = _Queue(ring, doorbell=True)
+
+    # Work --------------------------------------------------------------------------------------
+
+    def receive(self, frame: bytes) -> None:
+        """Take a frame from the Ethernet port."""
+        self.switch.from_port(frame)
+
+    def group_response(self, device_id: int, payload: int) -> None:
+        """Take a PRG Response Message; one that nobody waits for is ignored."""
+        response = GroupResponsePayload.from_bits(payload)
+        queue = self._queues.get(response.index)
+        if queue is None or queue.parked is None or queue.parked.device_id != device_id:
+            return
+        self._resume(response.index, queue, PageResponse(response.code))
+
+    @property
+    def deadline(self) -> int | None:
+        """Cycle at which :meth:`step` has a time-out to act on, if any."""
+        return min(
+            (queue.deadline for queue in self._queues.values() if queue.deadline is not None),
+            default=None,
+        )
+
+    def step(self) -> bool:
+        """Let one queue go on until it parks or has done one thing; ``False`` if none can."""
+        keys = sorted(self._queues)
+        for position in range(len(keys)):
+            key = keys[(self._turn + position) % len(keys)]
+            queue = self._queues[key]
+            if queue.deadline is not None and queue.deadline <= self._outside.now():
+                self._resume(key, queue, PageResponse.FAILURE)
+                return True
+            if queue.parked is None and self._serve(key, queue):
+                self._turn = (self._turn + position + 1) % max(1, len(keys))
+                return True
+        return False
+
+    def _serve(self, key: int, queue: _Queue) -> bool:
+        number, index = divmod(key, self.config.queues_per_function)
+        if not self.functions[number].enabled:
+            return False
+        if index & 1:
+            if not queue.doorbell:
+                return False
+            queue.service = self._transmit(number, queue)
+        else:
+            if not (queue.doorbell or queue.buffer) or index or not self.switch.waiting(number):
+                return False
+            queue.service = self._receive(number, queue)
+        self._advance(key, queue, None)
+        return True
+
+    def _resume(self, key: int, queue: _Queue, code: PageResponse) -> None:
+        queue.parked = queue.deadline = None
+        self._advance(key, queue, code)
+
+    def _advance(self, key: int, queue: _Queue, code: PageResponse | None) -> None:
+        number, index = divmod(key, self.config.queues_per_function)
+        function = self.functions[number]
+        assert queue.service is not None
+        try:
+            parked = next(queue.service) if code is None else queue.service.send(code)
+        except StopIteration:
+            queue.service = None
+        except Stopped as stopped:
+            function.queues[index].error = stopped.error
+            del self._queues[key]
+        else:
+            queue.parked = parked
+            if function.page_timeout:
+                queue.deadline = self._outside.now() + function.page_timeout
+            self._outside.page_request(parked.message(key))
+
+    def _finish(self, number: int, index: int, queue: _Queue, chain: Chain, size: int) -> _Service:
+        wanted = yield from queue.ring.give_back(chain, size)
+        if wanted:
+            function = self.functions[number]
+            function.interrupt(function.queues[index].queue_msix_vector, Isr.QUEUE)
+
+    def _transmit(self, number: int, queue: _Queue) -> _Service:
+        """Send one frame (5.1.6.2)."""
+        queue.doorbell = False
+        chain = yield from queue.ring.take()
+        if chain is None:
+            return
+        size = chain.length - _HEADER_BYTES
+        if not _FRAME_BYTES_MIN <= size <= self.config.frame_bytes:
+            raise Stopped(QueueError.BAD_LENGTH)
+        content = yield from queue.ring.gather(chain)
+        function, frame = self.functions[number], content[_HEADER_BYTES:]
+        function.count(Stat.TX_PACKETS)
+        function.count(Stat.TX_BYTES, len(frame))
+        self.switch.from_function(number, frame)
+        yield from self._finish(number, 1, queue, chain, 0)
+        queue.doorbell = True  # there may be more
+
+    def _receive(self, number: int, queue: _Queue) -> _Service:
+        """Deliver one frame (5.1.6.4)."""
+        if queue.buffer is None:
+            queue.doorbell = False
+            queue.buffer = yield from queue.ring.take()
+        if queue.buffer is None:
+            return
+        frame = self.switch.take(number)
+        chain, queue.buffer = queue.buffer, None
+        content = _HEADER + frame
+        if chain.length < len(content):
+            raise Stopped(QueueError.BAD_LENGTH)
+        yield from queue.ring.scatter(chain, content)
+        function = self.functions[number]
+        function.count(Stat.RX_PACKETS)
+        function.count(Stat.RX_BYTES, len(frame))
+        yield from self._finish(number, 0, queue, chain, len(content))
+        queue.doorbell = True  # there may be more

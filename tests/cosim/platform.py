@@ -1,0 +1,117 @@
+"""A golden machine with a hypervisor and guests, for tests of software."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from cosim.golden_machine import GoldenMachine
+from cosim.guest.memory import Allocator, FirstStage
+from cosim.guest.virtio_net import VirtioNet
+from cosim.hypervisor.costs import Costs
+from cosim.hypervisor.function import FunctionPort
+from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.vm import MESSAGE_GPA, RAM_GPA, Vm
+from models.spec.config import config
+
+HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 26
+GUEST_BYTES = 1 << 22
+
+
+@dataclass
+class Guest:
+    """A VM with its driver."""
+
+    vm: Vm
+    bar: FunctionPort
+    driver: VirtioNet
+    allocator: Allocator
+    function: int
+    received: list[bytes] = field(default_factory=list)
+
+    @property
+    def mac(self) -> bytes:
+        return self.driver.mac
+
+
+@dataclass
+class Platform:
+    """Everything that a test needs."""
+
+    machine: GoldenMachine
+    hypervisor: Hypervisor
+    seed: int
+
+    async def guest(
+        self,
+        function: int,
+        *,
+        ats: bool = True,
+        first_stage: bool = False,
+        start: bool = True,
+        **options: Any,
+    ) -> Guest:
+        vm = self.hypervisor.new_vm(f"guest{function}", GUEST_BYTES)
+        if not ats:
+            self.hypervisor.pin(vm)
+        mac = bytes((0x02, 0x10, 0, 0, 0, function))
+        bar = await self.hypervisor.assign(vm, function, mac, ats=ats)
+        allocator = Allocator(RAM_GPA, GUEST_BYTES)
+        space = None
+        if first_stage:
+            space = FirstStage(
+                vm.memory,
+                allocator,
+                lambda iova: self.hypervisor.invalidate_first_stage(vm, function, iova),
+            )
+            space.table.map(FirstStage.BASE + MESSAGE_GPA, MESSAGE_GPA)
+            await self.hypervisor.attach_first_stage(vm, function, space.fsc, pscid=function)
+            options["message_address"] = FirstStage.BASE + MESSAGE_GPA & (1 << 64) - 1
+        driver = VirtioNet(
+            self.machine,
+            bar,
+            vm.memory,
+            allocator,
+            Random(f"{self.seed}/{function}"),
+            space=space,
+            pay=vm.pay,
+            **options,
+        )
+        guest = Guest(vm, bar, driver, allocator, function)
+        driver.on_receive = guest.received.append
+        if start:
+            await driver.start()
+        return guest
+
+    async def until(self, done: Callable[[], bool], cycles: int = 1_000_000) -> None:
+        """Wait for a condition; fail if it does not come true in time."""
+        end = self.machine.now() + cycles
+        while not done():
+            assert self.machine.now() < end, "what was waited for did not happen"
+            await self.machine.sleep(50)
+
+
+def run(
+    scenario: Callable[[Platform], Coroutine[Any, Any, Any]],
+    *,
+    name: str = "default",
+    seed: int = 1,
+    costs: Costs | None = None,
+    limit: int = 50_000_000,
+) -> Any:
+    """Run a scenario on a new golden machine."""
+    machine = GoldenMachine(config(name), memory_base=HOST_BASE, memory_bytes=HOST_BYTES)
+    hypervisor = Hypervisor(machine, config(name), base=HOST_BASE, size=HOST_BYTES, costs=costs)
+    platform = Platform(machine, hypervisor, seed)
+
+    async def main() -> Any:
+        await hypervisor.start()
+        return await scenario(platform)
+
+    return machine.run(main(), limit=limit)
+
+
+def frame(target: bytes, source: bytes, rng: Random, size: int | None = None) -> bytes:
+    """A frame of random content, 60 to 1514 bytes if not said otherwise."""
+    size = rng.choice((60, 61, 64, 128, 590, 1513, 1514)) if size is None else size
+    return target + source + b"\x88\xb5" + rng.randbytes(size - 14)
