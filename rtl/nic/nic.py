@@ -1,0 +1,176 @@
+"""Top of the NIC."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import ADDRESS_BITS
+from models.spec.translation import (
+    DmaUser,
+    GroupResponse,
+    InvalidationCompletion,
+    InvalidationRequest,
+    PageRequest,
+)
+from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
+from rtl.bus.stream import StreamArbiter
+from rtl.iommu.seams import TranslationPort
+from rtl.nic.dma import Dma
+from rtl.nic.frames import FrameStore
+from rtl.nic.msix import Msix
+from rtl.nic.port import PortEgress, PortIngress
+from rtl.nic.registers import Registers
+from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
+from rtl.nic.stats import Stats
+from rtl.nic.switch import Switch
+from rtl.nic.virtqueue import VirtqueueEngine
+
+__all__ = ["Nic"]
+
+
+class Nic(wiring.Component):
+    """Physical function and virtual functions that speak virtio-net, and a switch among them.
+
+    Parameters
+    ----------
+    config : NicConfig
+    address_bits : int
+        Bits of an IOVA on the DMA bus.
+
+    Members
+    -------
+    regs : ``In(Axi4Lite)``
+        BARs and management pages (:mod:`models.spec.nic`).
+    dma : ``Out(Axi4)``
+        DMA with its DmaUser, to be translated by an I/O bridge.
+    translate : ``Out(TranslationPort)``
+        ATS requests; tags below ``config.dma_slots``.
+    page_request : ``Out(stream)`` of PageRequest
+    group_response : ``In(stream)`` of GroupResponse
+    invalidation : ``In(stream)`` of InvalidationRequest
+    invalidation_completion : ``Out(stream)`` of InvalidationCompletion
+    eth_rx : ``In(AxiStream)``
+        From the wire, never stalled.
+    eth_tx : ``Out(AxiStream)``
+        To the wire.
+    """
+
+    def __init__(self, config: NicConfig, address_bits: int = 64):
+        self.config = config
+        self._dma = Dma(config)
+        self.id_width = self._dma.id_width
+        bus = {"addr_width": address_bits, "data_width": config.data_width}
+        super().__init__(
+            {
+                "regs": In(Axi4Lite(addr_width=ADDRESS_BITS)),
+                "dma": Out(Axi4(**bus, id_width=self.id_width, user=DmaUser)),
+                "translate": Out(TranslationPort()),
+                "page_request": Out(stream.Signature(PageRequest)),
+                "group_response": In(stream.Signature(GroupResponse)),
+                "invalidation": In(stream.Signature(InvalidationRequest)),
+                "invalidation_completion": Out(stream.Signature(InvalidationCompletion)),
+                "eth_rx": In(AxiStream(data_width=config.data_width)),
+                "eth_tx": Out(AxiStream(data_width=config.data_width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.dma = dma = self._dma
+        m.submodules.engine = engine = VirtqueueEngine(config)
+        m.submodules.registers = registers = Registers(config)
+        m.submodules.msix = msix = Msix(config)
+        m.submodules.switch = switch = Switch(config)
+        m.submodules.frames = frames = FrameStore(config)
+        m.submodules.ingress = ingress = PortIngress(config)
+        m.submodules.egress = egress = PortEgress(config)
+
+        connect(m, flipped(self.regs), registers.bus)
+        connect(m, dma.bus, flipped(self.dma))
+        for name in ("translate", "page_request", "invalidation_completion"):
+            connect(m, getattr(dma, name), flipped(getattr(self, name)))
+        for name in ("group_response", "invalidation"):
+            connect(m, flipped(getattr(self, name)), getattr(dma, name))
+        connect(m, flipped(self.eth_rx), ingress.wire)
+        connect(m, egress.wire, flipped(self.eth_tx))
+
+        # Registers and engine
+        for name in ("command", "doorbell"):
+            connect(m, getattr(registers, name), getattr(engine, name))
+        for name in ("stopped", "error"):
+            connect(m, getattr(engine, name), getattr(registers, name))
+        for block in (engine, dma, msix, switch):
+            m.d.comb += block.controls.eq(registers.controls)
+        m.d.comb += [
+            dma.page_timeout.eq(registers.page_timeout),
+            switch.macs.eq(registers.macs),
+            switch.live.eq(registers.live),
+        ]
+
+        # Engine and DMA
+        for name in ("request", "cancel"):
+            connect(m, getattr(engine, name), getattr(dma, name))
+        connect(m, dma.done, engine.done)
+        self._memories(m, dma, engine, frames)
+
+        # Interrupts
+        m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
+        connect(m, engine.interrupt, interrupts.i0)
+        connect(m, registers.interrupt, interrupts.i1)
+        connect(m, interrupts.o, msix.interrupt)
+        connect(m, msix.message, dma.message)
+        connect(m, registers.msix, msix.bus)
+
+        self._frames(m, engine, switch, frames, ingress, egress)
+
+        counting = (engine, dma, msix, switch, ingress)
+        m.submodules.stats = stats = Stats(config, sources=len(counting))
+        for block, source in zip(counting, stats.inputs, strict=True):
+            connect(m, block.stat, source)
+        connect(m, registers.stat, stats.read)
+        return m
+
+    @staticmethod
+    def _memories(m: Module, dma, engine, frames) -> None:
+        """The DMA's way into scratch and frame memories."""
+        store, load = dma.store, dma.load
+        from_scratch = Signal()
+        m.d.sync += from_scratch.eq(load.memory == LocalMemory.SCRATCH)
+        m.d.comb += load.data.eq(Mux(from_scratch, engine.load.data, frames.load.data))
+        for target, scratch in ((engine, True), (frames, False)):
+            stored = (store.memory == LocalMemory.SCRATCH) == scratch
+            loaded = (load.memory == LocalMemory.SCRATCH) == scratch
+            m.d.comb += [
+                target.store.en.eq(store.en & stored),
+                target.store.memory.eq(store.memory),
+                target.store.addr.eq(store.addr),
+                target.store.data.eq(store.data),
+                target.store.mask.eq(store.mask),
+                target.load.en.eq(load.en & loaded),
+                target.load.memory.eq(load.memory),
+                target.load.addr.eq(load.addr),
+            ]
+
+    @staticmethod
+    def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:
+        """From guests and wire through the switch to guests and wire."""
+        connect(m, frames.tx_alloc, engine.tx_alloc)
+        connect(m, engine.tx_frame, switch.tx_frame)
+        connect(m, switch.arrival, engine.arrival)
+        connect(m, engine.rx_pop, switch.rx_pop)
+        connect(m, switch.header, frames.header)
+        connect(m, switch.share, frames.share)
+
+        connect(m, frames.rx_alloc, ingress.alloc)
+        connect(m, ingress.write, frames.ingress)
+        connect(m, ingress.frame, switch.port_frame)
+        connect(m, switch.egress, egress.frame)
+        connect(m, egress.read, frames.egress)
+
+        m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
+        connect(m, engine.release, releases.i0)
+        connect(m, switch.release, releases.i1)
+        connect(m, releases.o, frames.release0)
+        connect(m, egress.release, frames.release1)
