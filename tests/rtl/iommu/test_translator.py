@@ -1,0 +1,317 @@
+"""The translator: latencies, overlap of misses, sizes, and what an invalidation leaves behind."""
+
+import pytest
+
+from models.spec.config import IommuConfig
+from models.spec.translation import AddressType
+from rtl.iommu.seams import InvalidateKind
+from tests.rtl.iommu.walk_world import WalkWorld
+
+CONFIG = IommuConfig(context_entries=3, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=2, misses=3,
+                     walkers=3)  # fmt: skip
+WIDE = IommuConfig(misses=8, walkers=8, iotlb_sets=16)
+HIT = 4
+
+
+def one_stage(world, device_id=1, pscid=1):
+    root = world.page()
+    world.device(device_id, first=root, pscid=pscid)
+    return root
+
+
+def two_stage(world, device_id=1, gscid=1, pscid=1):
+    """A guest whose memory lies at GPA + 0x4000_0000; returns its first-stage root and mapper."""
+    second, offset = world.page(4), 0x4000_0000
+    first = 0x10_0000
+    world.device(device_id, first=first, second=second, gscid=gscid, pscid=pscid)
+    tables = iter(range(first, first + 0x100_0000, 4096))
+    next(tables)
+
+    def back(gpa, level=0):
+        size = 4096 << 9 * level
+        base = gpa - gpa % size
+        world.map(second, base, base + offset, level, wide=True)
+
+    def page(pages=1):
+        gpa = next(tables)
+        back(gpa)
+        return gpa
+
+    def guest_map(va, gpa, level=0):
+        taken, world.page = world.page, page
+        try:
+            return world.map(first, va, gpa, level, through=lambda gpa: gpa + offset)
+        finally:
+            world.page = taken
+
+    def guest_back(gpa, level=0):
+        back(gpa, level)
+        return gpa + offset
+
+    back(first)
+    return guest_map, guest_back
+
+
+def test_hits_take_four_cycles_and_come_one_a_cycle():
+    world = WalkWorld(CONFIG)
+    root = one_stage(world)
+    for i in range(4):
+        world.map(root, 0x1000 * i, 0x80_0000 + 0x1000 * i)
+
+    async def test(ctx):
+        for i in range(4):
+            await world.translate(ctx, i, 0x1000 * i)
+        for tag in range(32):
+            await world.ask(ctx, tag, 0x1000 * (tag % 4) + tag)
+        for tag in range(32):
+            answer, latency = await world.answer(ctx, tag)
+            assert (answer.status, answer.spa) == (0, 0x80_0000 + 0x1000 * (tag % 4) + tag)
+            assert latency == HIT
+        assert world.asked[31] - world.asked[0] == 31
+        assert world.events == {"lookup": 36, "tlb_miss": 4}
+
+    world.run(test)
+
+
+def test_hits_pass_misses_and_misses_overlap():
+    world = WalkWorld(WIDE, latency=60)
+    root = one_stage(world)
+    for i in range(10):
+        world.map(root, 0x1000 * i, 0x80_0000 + 0x1000 * i)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0)
+        for i in range(1, 9):
+            await world.ask(ctx, i, 0x1000 * i)
+        for tag in range(20, 26):
+            _, latency = await world.translate(ctx, tag, 8)
+            assert latency == HIT
+        latencies = [(await world.answer(ctx, i))[1] for i in range(1, 9)]
+        assert max(latencies) < 3 * 62 + 60, "misses were served one after the other"
+
+    world.run(test)
+
+
+def test_requests_for_a_page_being_walked_join():
+    world = WalkWorld(WIDE, latency=30)
+    root = one_stage(world)
+    world.map(root, 0x5000, 0x80_0000)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0x9000)  # the context; a page fault
+        before = len(world.reads)
+        for tag in range(1, 7):
+            await world.ask(ctx, tag, 0x5000 + 8 * tag, write=tag % 2)
+        for tag in range(1, 7):
+            answer, _ = await world.answer(ctx, tag)
+            assert (answer.status, answer.spa) == (0, 0x80_0000 + 8 * tag)
+        assert len(world.reads) - before == 3
+        assert world.events == {"lookup": 7, "tlb_miss": 7}
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("latency", [1, 20])
+def test_cold_two_stage_walk_reads_fifteen_times(latency):
+    world = WalkWorld(WIDE, latency=latency)
+    guest_map, back = two_stage(world)
+    spa = back(0x300_0000)
+    guest_map(0x7000, 0x300_0000)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0x40_0000_0000)  # not canonical: fetches the context alone
+        before = len(world.reads)
+        answer, cycles = await world.translate(ctx, 1, 0x7ABC)
+        assert (answer.status, answer.spa) == (0, spa + 0xABC)
+        assert len(world.reads) - before == 15
+        print(f"two-stage miss, L = {latency}: {cycles} cycles")
+        assert cycles == 12 + 15 * (latency + 4)
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("second", [0, 1, 2])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_mixed_page_sizes(first, second):
+    """Every combination, several addresses of a page, cold and from the IOTLB."""
+    world = WalkWorld(CONFIG)
+    guest_map, back = two_stage(world)
+    va, gpa = 0x40_0000_0000 - (1 << 30), 0x1_0000_0000
+    guest_map(va, gpa, first)
+    span = 4096 << 9 * first
+    offsets = sorted({0, 0x123, span - 8, span // 2 + 16, span // 512 // 8 * 8})
+    offsets = [offset for offset in offsets if offset < span]
+    for offset in offsets:
+        back(gpa + offset, second)
+
+    async def test(ctx):
+        for _ in range(2):
+            for offset in offsets:
+                answer, _ = await world.translate(ctx, 1, va + offset)
+                assert (answer.status, answer.spa) == (0, gpa + offset + 0x4000_0000)
+                assert answer.size == 12 + 9 * min(first, second)
+        assert world.events["tlb_miss"] < world.events["lookup"]
+
+    world.run(test)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        *((phase, InvalidateKind.GVMA) for phase in range(40)),
+        *((phase, InvalidateKind.VMA) for phase in range(0, 40, 8)),
+    ],
+)
+def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind):
+    """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
+    world = WalkWorld(CONFIG, latency=3)
+    root = world.page(4)
+    world.device(1, second=root, gscid=5)
+    leaf = world.map(root, 0x5000, 0x80_0000, wide=True)
+    world.map(root, 0x6000, 0xA0_0000, wide=True)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0x6000)
+        await world.ask(ctx, 1, 0x5000)
+        if phase:
+            await ctx.tick().repeat(phase)
+        world.words[leaf] = 0x90_0000 >> 12 << 10 | 0xDF
+        await world.invalidate(ctx, kind=kind, gv=1, gscid=5)
+        if kind == InvalidateKind.VMA:  # is about first stages: not for this page
+            await world.invalidate(ctx, kind=InvalidateKind.GVMA, gv=1, gscid=5)
+        await world.ask(ctx, 2, 0x5000)
+        old, _ = await world.answer(ctx, 1)
+        new, _ = await world.answer(ctx, 2)
+        assert old.status == new.status == 0
+        assert old.spa in (0x80_0000, 0x90_0000)
+        assert new.spa == 0x90_0000
+        again, _ = await world.translate(ctx, 3, 0x5000)
+        assert again.spa == 0x90_0000
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("phase", range(0, 26))
+def test_no_phase_of_a_context_fetch_survives_an_invalidation(phase):
+    world = WalkWorld(CONFIG, latency=3)
+    old_root, new_root = world.page(4), world.page(4)
+    for root, page in ((old_root, 0x80_0000), (new_root, 0x90_0000)):
+        world.map(root, 0x5000, page, wide=True)
+    world.device(1, second=old_root, gscid=5)
+
+    async def test(ctx):
+        await world.ask(ctx, 1, 0x5000)
+        if phase:
+            await ctx.tick().repeat(phase)
+        world.device(1, second=new_root, gscid=5)
+        await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=1)
+        await world.invalidate(ctx, kind=InvalidateKind.GVMA, gv=1, gscid=5)
+        await world.ask(ctx, 2, 0x5000)
+        assert (await world.answer(ctx, 1))[0].status == 0
+        assert (await world.answer(ctx, 2))[0].spa == 0x90_0000
+        assert (await world.translate(ctx, 3, 0x5000))[0].spa == 0x90_0000
+
+    world.run(test)
+
+
+def test_random_requests_with_reordered_memory_and_stalled_answers():
+    seed = 9
+    print(f"seed {seed}")
+    world = WalkWorld(CONFIG, seed=seed, latency=2, jitter=40)
+    truth = {}
+    for device in range(1, 6):
+        root = one_stage(world, device, pscid=device)
+        for page in world.rng.sample(range(16), 10):
+            spa = world.rng.randrange(0x1000, 0x2000) << 12
+            world.map(root, page << 12, spa)
+            truth[device, page] = spa
+
+    async def stall(ctx):
+        while True:
+            ctx.set(world.dut.translate.response.ready, world.rng.random() < 0.6)
+            await ctx.tick()
+
+    async def test(ctx):
+        for round_ in range(40):
+            asked = {}
+            for tag in range(20):
+                device, page = world.rng.randrange(1, 6), world.rng.randrange(16)
+                asked[tag] = (device, page)
+                await world.ask(ctx, tag, page << 12 | tag, device_id=device)
+            for tag, (device, page) in asked.items():
+                answer, _ = await world.answer(ctx, tag)
+                spa = truth.get((device, page))
+                assert answer.status == (spa is None), (round_, tag)
+                if spa is not None:
+                    assert answer.spa == spa | tag
+        assert world.events["lookup"] == 800
+
+    from amaranth.sim import Simulator
+
+    sim = Simulator(world.dut)
+    sim.add_clock(1e-6)
+    for agent in (world.memory, world.client, stall):
+        sim.add_testbench(agent, background=True)
+
+    async def start(ctx):
+        ctx.set(world.dut.directory.mode, 2)
+        ctx.set(world.dut.directory.ppn, 1)
+        await ctx.tick().repeat(10)
+        await test(ctx)
+
+    sim.add_testbench(start)
+    sim.run()
+
+
+def test_ats_answers_say_what_is_allowed():
+    world = WalkWorld(CONFIG)
+    root = world.page(4)
+    world.device(1, second=root, gscid=2)
+    world.device(2, second=root, gscid=2, tc=1)  # no ATS
+    world.map(root, 0x1000, 0x80_0000, wide=True)
+    world.map(root, 0x2000, 0x81_0000, bits=0x53, wide=True)  # read only: V R U A
+    ats = {"at": AddressType.ATS_REQUEST}
+
+    async def test(ctx):
+        for _ in range(2):
+            answer, _ = await world.translate(ctx, 1, 0x1000, write=1, **ats)
+            assert (answer.status, answer.r, answer.w, answer.spa) == (0, 1, 1, 0x80_0000)
+            answer, _ = await world.translate(ctx, 1, 0x2000, write=1, **ats)
+            assert (answer.status, answer.r, answer.w) == (0, 1, 0)
+            answer, _ = await world.translate(ctx, 1, 0x3000, write=0, **ats)
+            assert (answer.status, answer.r, answer.w, answer.cause) == (0, 0, 0, 21)
+        assert not world.faults
+        answer, _ = await world.translate(ctx, 1, 0x1000, device_id=2, **ats)
+        assert (answer.status, answer.cause) == (1, 260)
+        await ctx.tick().repeat(5)
+        assert [record.cause for record in world.faults] == [260]
+        answer, _ = await world.translate(ctx, 1, 0x8000_1234, at=AddressType.TRANSLATED)
+        assert (answer.status, answer.spa) == (0, 0x8000_1234)
+
+    world.run(test)
+
+
+def test_drain_waits_for_older_requests_alone():
+    world = WalkWorld(CONFIG, latency=50)
+    root = one_stage(world)
+    world.map(root, 0, 0x80_0000)
+    world.map(root, 0x1000, 0x81_0000)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0)
+        await world.ask(ctx, 1, 0x1000)
+        await ctx.tick().repeat(3)
+        ctx.set(world.dut.drain.request, 1)
+        tag = 2
+        while True:
+            await world.translate(ctx, tag, 0)  # later ones do not hold it up
+            done = ctx.get(world.dut.drain.done)
+            assert not done or 1 in world.answers
+            if done:
+                break
+            tag = 2 + tag % 100
+        ctx.set(world.dut.drain.request, 0)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(world.dut.drain.done)
+
+    world.run(test)
