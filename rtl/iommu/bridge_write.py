@@ -17,7 +17,7 @@ class WriteStore(wiring.Component):
     """Write data of all slots in block RAM: in as it comes, out a burst at a time.
 
     A burst takes its ``len + 1`` beats, whatever ``last`` says, so that no slot shows what an
-    earlier burst left.  Data of malformed bursts is taken and dropped.
+    earlier burst left.  Of a burst that is too long, beats overwrite each other; it is never sent.
 
     Latency
     -------
@@ -32,7 +32,7 @@ class WriteStore(wiring.Component):
 
     Members
     -------
-    expect : ``In(stream)`` of ``slot, len, drop``
+    expect : ``In(stream)`` of ``slot, len``
         Bursts whose data will come next.
     i, o : ``In(stream)``, ``Out(stream)``
         AXI write data.
@@ -48,9 +48,7 @@ class WriteStore(wiring.Component):
         number = range(slots)
         super().__init__(
             {
-                "expect": In(
-                    stream.Signature(data.StructLayout({"slot": number, "len": 8, "drop": 1}))
-                ),
+                "expect": In(stream.Signature(data.StructLayout({"slot": number, "len": 8}))),
                 "i": In(stream.Signature(bus.write_layout)),
                 "o": Out(stream.Signature(bus.write_layout)),
                 "complete": Out(1),
@@ -76,7 +74,7 @@ class WriteStore(wiring.Component):
             is_last.eq(received == expect.payload.len),
             writer.addr.eq(Cat(received[:beat_bits], expect.payload.slot)),
             writer.data.eq(Cat(self.i.payload.data, self.i.payload.strb)),
-            writer.en.eq(taken & ~expect.payload.drop),
+            writer.en.eq(taken),
             expect.ready.eq(taken & is_last),
             self.complete.eq(taken & is_last),
             self.complete_slot.eq(expect.payload.slot),
@@ -166,7 +164,6 @@ class BridgeWrite(wiring.Component):
             expected.i.valid.eq(admission.accepted),
             expected.i.payload.slot.eq(admission.slot),
             expected.i.payload.len.eq(self.up.aw.payload.len),
-            expected.i.payload.drop.eq(admission.malformed),
         ]
         complete = Signal(self._slots)
         m.d.comb += admission.ready.eq(complete)

@@ -152,6 +152,7 @@ class AxiMemory:
     reorder: bool = False
     data: dict[int, int] = field(default_factory=dict)
     failing: list[range] = field(default_factory=list)
+    failing_bursts: list[range] = field(default_factory=list)  # hit all beats, if more than two
     now: int = 0
     reads: list = field(default_factory=list)  # (addr, beats)
     writes: list = field(default_factory=list)  # (addr, bytes with None where not strobed)
@@ -175,7 +176,11 @@ class AxiMemory:
         for n in range(size):
             self.data[addr + n] = value >> 8 * n & 0xFF
 
-    def _fails(self, addr: int) -> bool:
+    def _fails(self, addr: int, burst: Burst | None = None) -> bool:
+        if burst is not None and burst.len > 1:
+            beats = range(burst.addr, burst.addr + (burst.len + 1 << burst.size))
+            if any(set(beats) & set(bad) for bad in self.failing_bursts):
+                return True
         return any(addr in bad for bad in self.failing)
 
     async def _clock(self, ctx):
@@ -219,7 +224,7 @@ class AxiMemory:
                         {
                             "id": current.id,
                             "data": self.load(base, width),
-                            "resp": Resp.SLVERR if self._fails(addr) else Resp.OKAY,
+                            "resp": Resp.SLVERR if self._fails(addr, current) else Resp.OKAY,
                             "last": current.beat == current.len,
                         },
                     )

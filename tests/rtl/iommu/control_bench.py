@@ -173,8 +173,8 @@ class ControlBench:
             found |= self.contexts.get(request.device_id, {})
             await put(ctx, self.dut.translate.response, {"tag": request.tag} | found)
 
-    def run(self, testbench) -> None:
-        """Simulate."""
+    def run(self, testbench, *more) -> None:
+        """Simulate, with more processes in the background."""
         agents = (
             self.invalidations,
             self.to_devices,
@@ -189,5 +189,6 @@ class ControlBench:
             self._drain,
             self._fence,
             self._translate,
+            *more,
         ]
         run(self._top, testbench, background=background)

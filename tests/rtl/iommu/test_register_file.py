@@ -164,6 +164,35 @@ def test_directory_written_again_is_drained_again():
     assert len(bench.drains) == 2
 
 
+def test_directory_written_at_any_moment_of_a_drain_is_drained():
+    bench = ControlBench()
+    writes = []
+
+    async def watch(ctx):
+        cycle = 0
+        while True:
+            *_, written = await ctx.tick().sample(bench.dut.directory.ppn)
+            cycle += 1
+            if not writes or writes[-1][1] != written:
+                writes.append((cycle, written))
+
+    async def testbench(ctx):
+        for gap in range(14):
+            bench.drain_delay = 6
+            for page in (0x100 + gap, 0x200 + gap):
+                await bench.software.write32(ctx, regs.DDTP.offset, page << 10)
+                if page < 0x200:
+                    await bench.settle(ctx, gap)
+            while await bench.software.read32(ctx, regs.DDTP.offset) & BUSY:
+                pass
+            requested, _ = bench.drains[-1]
+            assert writes[-1][1] == 0x200 + gap
+            assert requested > writes[-1][0], gap
+
+    bench.run(testbench, watch)
+    assert len(writes) == 29
+
+
 def test_queues_of_the_largest_size_are_on():
     bench = ControlBench()
 
