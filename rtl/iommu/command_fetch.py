@@ -71,24 +71,28 @@ class CommandFetch(wiring.Component):
         held = Signal(range(DEPTH + 1))  # commands asked for and not consumed
         asking, delivered, consumed = Signal(), Signal(), Signal()
 
-        # Size of the next burst.
+        # Size of the next burst, registered; not to be used in the cycle after one was asked for.
         available, batch = Signal(32), Signal(range(BATCH + 1))
         until = Signal(range(BATCH + 1))
+        fresh = Signal()
         small = self.mask < BATCH - 1
         m.d.comb += [
             available.eq((self.tail - following) & self.mask),
             until.eq(Mux(small, self.mask + 1 - following, BATCH - following[:2])),
+        ]
+        m.d.sync += [
+            fresh.eq(self.run & ~asking),
             batch.eq(Mux(available < until, available, until)),
         ]
         with m.If(self.single):
-            m.d.comb += batch.eq(available.any())
+            m.d.sync += batch.eq(available.any())
 
         address = (self.ppn << PAGE_SHIFT) | (following << 4)
-        room = held + batch <= DEPTH
+        room = held <= DEPTH - batch
         with m.If(memory.ar.valid):
             with m.If(memory.ar.ready):
                 m.d.sync += memory.ar.valid.eq(0)
-        with m.Elif(self.run & batch.any() & room):
+        with m.Elif(self.run & fresh & batch.any() & room):
             m.d.comb += asking.eq(1)
             m.d.sync += [
                 memory.ar.valid.eq(1),
