@@ -248,9 +248,19 @@ def _verilate(design: Design, sources: Path, folder: Path, final: Path, trace: s
             command += ["-CFLAGS", f"-I{HERE / 'c' / 'fallback'}"]
     _call(*command, env=env)
     # The include works round a precompiled-header rule that breaks for larger designs.
-    make = ["make", "-C", folder, "-f", "Vtop.mk", f"-j{os.cpu_count()}"]
+    make = ["make", "-C", folder, "-f", "Vtop.mk", f"-j{os.cpu_count()}", "OPT_GLOBAL=-O2"]
     make += ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O3", f"VM_TRACE={int(bool(trace))}"]
+    # Verilator's own library is the same for all designs: kept, it halves a small build.
+    how = _digest(trace, *_versions("verilator"), (HERE / "build.py").read_bytes())
+    kept = build_folder() / "runtime" / how
+    if kept.exists():
+        for path in kept.glob("*.o"):
+            shutil.copy(path, folder)
     _call(*make, env=env)
+    with _made(kept) as part:
+        if part is not None:
+            for path in folder.glob("verilated*.o"):
+                shutil.copy(path, part)
     for path in (*folder.glob("*.o"), *folder.glob("*.a"), *folder.glob("*.gch")):
         path.unlink()
 
