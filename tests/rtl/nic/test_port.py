@@ -1,0 +1,185 @@
+"""Ethernet port: frames into RX slots and out of TX slots."""
+
+import pytest
+
+from models.spec.config import config
+from models.spec.nic import Stat
+from rtl.nic.port import PortEgress, PortIngress
+from rtl.nic.seams import LocalMemory
+from tests.rtl.agents import Sink, Source, put, run, seeded, wait_for
+
+TINY = config("tiny").nic
+BEATS = TINY.frame_bytes // 16
+
+
+def beats(frame: bytes, error: bool = False) -> list[dict]:
+    found = []
+    for offset in range(0, len(frame), 16):
+        part = frame[offset : offset + 16]
+        last = offset + 16 >= len(frame)
+        found.append(
+            {
+                "data": int.from_bytes(part, "little"),
+                "keep": (1 << len(part)) - 1,
+                "last": last,
+                "error": error and last,
+            }
+        )
+    return found
+
+
+class Ingress:
+    """PortIngress with its memory, in Python."""
+
+    def __init__(self, slots, stall=0.0):
+        self.dut = PortIngress(TINY)
+        self.rng = seeded(5)
+        self.alloc = Source(self.dut.alloc, self.rng)
+        self.alloc.queue.extend(slots)
+        self.frames = Sink(self.dut.frame, self.rng, stall)
+        self.stats = Sink(self.dut.stat, self.rng, stall)
+        self.memory = {}
+
+    async def writes(self, ctx):
+        write = self.dut.write
+        while True:
+            *_, en, addr, value = await ctx.tick().sample(write.en, write.addr, write.data)
+            if en:
+                self.memory[addr] = value
+
+    def run(self, frames, then=20):
+        async def wire(ctx):
+            for _ in range(4):
+                await ctx.tick()
+            for beat in (beat for frame in frames for beat in frame):
+                ctx.set(self.dut.wire.payload, beat)
+                ctx.set(self.dut.wire.valid, 1)
+                assert ctx.get(self.dut.wire.ready) == 1, "the wire was stalled"
+                await ctx.tick()
+            ctx.set(self.dut.wire.valid, 0)
+            for _ in range(then):
+                await ctx.tick()
+
+        parts = (self.alloc, self.frames, self.stats)
+        run(self.dut, wire, background=[part.process for part in parts] + [self.writes])
+
+    def content(self, slot, length) -> bytes:
+        size = -(-length // 16)
+        found = b"".join(self.memory[slot * BEATS + n].to_bytes(16, "little") for n in range(size))
+        return found[:length]
+
+    @property
+    def counted(self):
+        total = {}
+        for event in self.stats.got:
+            assert event.function == 0
+            total[event.stat] = total.get(event.stat, 0) + event.amount
+        return total
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_frames_of_all_lengths_land_in_slots(stall):
+    lengths = [14, 15, 16, 17, 64, 1514, TINY.frame_bytes]
+    bench = Ingress([4, 2, 7, 0, 1, 3, 5], stall)
+    frames = [bench.rng.randbytes(length) for length in lengths]
+    bench.run([beats(frame) for frame in frames], then=60)
+    assert len(bench.frames.got) == len(frames)
+    for got, frame, slot in zip(bench.frames.got, frames, [4, 2, 7, 0, 1, 3, 5], strict=True):
+        assert (got.frame.memory, got.frame.slot) == (LocalMemory.RX, slot)
+        assert got.frame.length == len(frame)
+        assert got.destination == int.from_bytes(frame[:6], "little")
+        assert bench.content(slot, len(frame)) == frame
+    assert bench.counted == {}
+
+
+def test_bad_frames_are_dropped_and_counted():
+    bench = Ingress([3, 6])
+    good = [bench.rng.randbytes(60), bench.rng.randbytes(61)]
+    bad = [
+        beats(bytes(64), error=True),
+        beats(bytes(13)),
+        beats(bytes(TINY.frame_bytes + 1)),
+        beats(bytes(TINY.frame_bytes + 100)),
+    ]
+    bench.run([*bad[:2], beats(good[0]), *bad[2:], beats(good[1])])
+    assert [got.frame.slot for got in bench.frames.got] == [3, 6]
+    assert [
+        bench.content(slot, len(frame)) for slot, frame in zip([3, 6], good, strict=True)
+    ] == good
+    assert bench.counted == {Stat.RX_DROPPED_FILTER: 4}
+
+
+def test_frames_without_a_slot_are_dropped_whole():
+    bench = Ingress([1])
+    frames = [bench.rng.randbytes(100) for _ in range(4)]
+    bench.run([beats(frame) for frame in frames])
+    assert [got.frame.slot for got in bench.frames.got] == [1]
+    assert bench.content(1, 100) == frames[0]
+    assert bench.counted == {Stat.RX_DROPPED_FULL: 3}
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("busy", [0.0, 0.5])
+def test_egress_sends_what_is_in_the_slots(stall, busy):
+    dut, rng = PortEgress(TINY), seeded(7)
+    frames = {slot: rng.randbytes(rng.choice([14, 16, 60, 64, 65, 300])) for slot in range(8)}
+    wire = Sink(dut.wire, rng, stall)
+    releases = Sink(dut.release, rng, stall)
+    source = Source(dut.frame, rng)
+    order = [rng.randrange(8) for _ in range(30)]
+    source.queue.extend(
+        {"memory": LocalMemory.TX, "slot": slot, "length": len(frames[slot])} for slot in order
+    )
+
+    async def memory(ctx):
+        read, value = dut.read, 0
+        while True:
+            ctx.set(read.ready, rng.random() >= busy)
+            *_, en, ready, addr = await ctx.tick().sample(read.en, read.ready, read.addr)
+            value = rng.getrandbits(128)  # nothing holds between reads
+            if en and ready:
+                slot, beat = divmod(addr, BEATS)
+                part = frames[slot][16 * beat : 16 * beat + 16]
+                assert part, "read beyond the frame"
+                value = int.from_bytes(part, "little")
+            ctx.set(read.data, value)
+
+    async def bench(ctx):
+        await wait_for(ctx, lambda: len(releases.got) == len(order), then=40)
+
+    run(dut, bench, background=[wire.process, releases.process, source.process, memory])
+    assert [got.slot for got in releases.got] == order
+    sent, current = [], b""
+    for beat in wire.got:
+        count = beat.keep.bit_count()
+        assert beat.keep == (1 << count) - 1
+        assert count == 16 or beat.last
+        assert not beat.error
+        current += beat.data.to_bytes(16, "little")[:count]
+        if beat.last:
+            sent.append(current)
+            current = b""
+    assert sent == [frames[slot] for slot in order]
+
+
+def test_egress_takes_a_cycle_per_beat():
+    dut, rng = PortEgress(TINY), seeded(1)
+    wire, releases = Sink(dut.wire, rng), Sink(dut.release, rng)
+    cycles = []
+
+    async def clock(ctx):
+        ctx.set(dut.read.ready, 1)
+        now = 0
+        while True:
+            *_, valid = await ctx.tick().sample(dut.wire.valid)
+            now += 1
+            if valid:
+                cycles.append(now)
+
+    async def bench(ctx):
+        for slot in range(4):
+            await put(ctx, dut.frame, {"memory": LocalMemory.TX, "slot": slot, "length": 64})
+        await wait_for(ctx, lambda: len(wire.got) == 16)
+
+    run(dut, bench, background=[wire.process, releases.process, clock])
+    assert cycles == list(range(cycles[0], cycles[0] + 16))
