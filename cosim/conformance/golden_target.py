@@ -11,6 +11,9 @@ __all__ = ["GoldenTarget"]
 class GoldenTarget:
     """A :class:`~cosim.conformance.target.Target` that computes.
 
+    Its memory ends where physical addresses end; software's accesses beyond raise
+    :class:`~models.memory.AccessFault`.
+
     Parameters
     ----------
     parameters : Parameters or None
@@ -22,7 +25,7 @@ class GoldenTarget:
         self._build(parameters or Parameters())
 
     def _build(self, parameters: Parameters) -> None:
-        self._memory = Memory()
+        self._memory = Memory(parameters.capabilities.pas)
         self._checked = FaultyMemory(self._memory)
         self.iommu = GoldenIommu(self._checked, parameters)
 

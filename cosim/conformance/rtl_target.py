@@ -32,6 +32,8 @@ from .vectors import VectorError, VectorFile
 __all__ = ["RtlTarget", "config_for", "run"]
 
 _BENCH = "cosim.conformance.rtl_bench"
+#: Physical address bits at most: all of memory is mapped, twice, into one process.
+_PAS_MAX = 44
 #: Cycles of jitter of the memory, so that walks finish out of order.
 _JITTER = 20
 
@@ -41,7 +43,7 @@ def config_for(profile: Parameters) -> IommuConfig:
     capabilities, tiny = profile.capabilities, config("tiny").iommu
     return replace(
         tiny,
-        pas=min(capabilities.pas, config("default").iommu.pas),
+        pas=min(capabilities.pas, _PAS_MAX),
         ats=bool(capabilities.ats),
         hpm=bool(capabilities.hpm),
         igs=capabilities.igs,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from models.iommu import Capabilities, Parameters
+from models.memory import AccessFault
 from models.spec.iommu_registers import CAPABILITIES
 
 from .golden_target import GoldenTarget
@@ -78,6 +79,6 @@ class Selector:
 def _passes(scenario: Scenario, target: GoldenTarget, profile: Parameters) -> bool:
     try:
         finish(replay(scenario, target, profile))
-    except Mismatch:
+    except (Mismatch, AccessFault):
         return False
     return True
