@@ -84,7 +84,12 @@ class FirstStage(DeviceSpace):
         """Map what is not mapped yet, and return the IOVA of ``gpa``."""
         for page in range(gpa & -KIB_4, gpa + size, KIB_4):
             if self.table.walk(self.BASE + page) is None:
-                self.table.map(self.BASE + page, page, flags=PageFlags.DATA)
+                self.map_page(page)
+        return self.BASE + gpa
+
+    def map_page(self, gpa: int) -> int:
+        """Map one page, and return its IOVA."""
+        self.table.map(self.BASE + gpa, gpa, flags=PageFlags.DATA)
         return self.BASE + gpa
 
     async def unmap(self, gpa: int) -> None:

@@ -119,7 +119,6 @@ class Hypervisor:
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
         await self._manage(block, "mac_low", int.from_bytes(mac[:4], "little"))
         await self._manage(block, "mac_high", int.from_bytes(mac[4:], "little"))
-        await self._manage(block, "page_timeout", 0)
         counter = None
         if count and self._counters + 2 <= self.config.iommu.hpm_counters:
             counter = self._counters + 1

@@ -64,9 +64,8 @@ class Platform:
                 allocator,
                 lambda iova: self.hypervisor.invalidate_first_stage(vm, function, iova),
             )
-            space.table.map(FirstStage.BASE + MESSAGE_GPA, MESSAGE_GPA)
+            options["message_address"] = space.map_page(MESSAGE_GPA)
             await self.hypervisor.attach_first_stage(vm, function, space.fsc, pscid=function)
-            options["message_address"] = FirstStage.BASE + MESSAGE_GPA & (1 << 64) - 1
         driver = VirtioNet(
             self.machine,
             bar,
