@@ -24,8 +24,8 @@ __all__ = [
 #: Bits of a request's tag.  Clients of a mux use the low ones, the mux puts its own on top.
 TAG_BITS = 8
 
-#: Message code of a Page Request Message (PCIe Base 6.0, F.1); ``iova`` of a ``MESSAGE`` request and
-#: so ``iotval`` of its fault record.
+#: Message code of a Page Request Message (PCIe Base 6.0, F.1); ``iova`` of a ``MESSAGE`` request
+#: and so ``iotval`` of its fault record.
 PAGE_REQUEST_MESSAGE = 4
 
 

@@ -103,6 +103,10 @@ class CommonConfig(wiring.Component):
         self._storage(m)
         self._wants(m)
         self._wire(m)
+        with m.If(self.command.ready):
+            m.d.sync += self.command.valid.eq(0)
+        with m.If(self.interrupt.ready):
+            m.d.sync += self.interrupt.valid.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 self._choose(m)
@@ -111,10 +115,6 @@ class CommonConfig(wiring.Component):
             self._notify(m)
             self._access(m)
             self._start(m)
-        with m.If(self.command.ready):
-            m.d.sync += self.command.valid.eq(0)
-        with m.If(self.interrupt.ready):
-            m.d.sync += self.interrupt.valid.eq(0)
         return m
 
     # Storage and what is under way

@@ -55,20 +55,31 @@ uint8_t *fm_find(uint64_t addr)
     return NULL;
 }
 
-static const range_t *covering(const range_t *ranges, uint32_t count, uint64_t addr, uint64_t size)
+/* Whether the strobed bytes of the bus at addr reach into a range. */
+static bool touches(const range_t *range, uint64_t addr, uint32_t strb)
 {
-    for (uint32_t i = 0; i < count; i++)
-        if (addr < ranges[i].base + ranges[i].size && addr + size > ranges[i].base)
-            return &ranges[i];
-    return NULL;
+    if (addr >= range->base + range->size || addr + FM_BUS_MAX <= range->base)
+        return false;
+    uint64_t low = range->base > addr ? range->base - addr : 0;
+    uint64_t high = range->base + range->size - addr;
+    high = high > FM_BUS_MAX ? FM_BUS_MAX : high;
+    return strb & (uint32_t)((1ull << high) - (1ull << low));
 }
 
-static uint32_t response(uint64_t addr, uint64_t size, int is_write)
+static uint32_t response(uint64_t addr, uint32_t strb, int is_write)
 {
     for (uint32_t i = 0; i < fault_count; i++)
-        if (faults[i].resp[is_write] && covering(&faults[i], 1, addr, size))
+        if (faults[i].resp[is_write] && touches(&faults[i], addr, strb))
             return faults[i].resp[is_write];
     return FM_OKAY;
+}
+
+static bool watched(uint64_t addr, uint32_t strb)
+{
+    for (uint32_t i = 0; i < watch_count; i++)
+        if (touches(&watches[i], addr, strb))
+            return true;
+    return false;
 }
 
 /* Cycle at which a burst accepted now may be answered; drawn per burst, so replayable. */
@@ -139,7 +150,7 @@ static uint32_t store(uint64_t cycle, uint32_t number, const burst_t *burst, con
     uint32_t low = (uint32_t)__builtin_ctz(beat->strb);
     uint32_t size = 32u - (uint32_t)__builtin_clz(beat->strb) - low;
     uint8_t *bytes = fm_find(addr);
-    uint32_t resp = bytes ? response(addr + low, size, 1) : FM_DECERR;
+    uint32_t resp = bytes ? response(addr, beat->strb, 1) : FM_DECERR;
     if (resp != FM_OKAY || burst->refused)
         return resp;
     const uint8_t *from = (const uint8_t *)beat->words;
@@ -147,7 +158,7 @@ static uint32_t store(uint64_t cycle, uint32_t number, const burst_t *burst, con
         if (beat->strb >> i & 1)
             bytes[i] = from[i];
     fm_wrote(addr + low, size);
-    if (covering(watches, watch_count, addr + low, size))
+    if (watched(addr, beat->strb))
         tell_watchers(cycle, number, burst, addr, beat, notify);
     return burst->lock ? FM_EXOKAY : FM_OKAY;
 }
@@ -224,9 +235,8 @@ void fm_read_beat(uint64_t cycle, uint32_t number, uint32_t *info, uint32_t *dat
     }
     burst_t *burst = &m->reads.items[m->read_current];
     uint64_t addr = burst->addr & ~(uint64_t)(m->bus_bytes - 1);
-    uint64_t end = (burst->addr & ~(uint64_t)(burst->step - 1)) + burst->step;
     const uint8_t *bytes = fm_find(addr);
-    uint32_t resp = bytes ? response(burst->addr, end - burst->addr, 0) : FM_DECERR;
+    uint32_t resp = bytes ? response(addr, lanes(m, burst), 0) : FM_DECERR;
     memset(data, 0, FM_BUS_MAX);
     if (resp == FM_OKAY)
         memcpy(data, bytes, m->bus_bytes);

@@ -47,6 +47,7 @@ class World:
         self._t: list = []
         self._responses: deque = deque()
         self.accesses: list = []
+        self.pending = 0  # beats of reads that have not been taken
 
     def delay(self) -> int:
         """Cycles until an answer."""
@@ -91,9 +92,11 @@ class World:
                         queue.append(
                             (when, payload.addr + 16 * beat, payload.user, beat == payload.len)
                         )
+                        self.pending += 1
                 if chosen is None or r:
                     if chosen is not None:
                         self._reads[chosen].popleft()
+                        self.pending -= 1
                     break
 
     async def writes(self, ctx):
@@ -250,7 +253,7 @@ class World:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
             if inval:
-                self.completions.append((self.now, completion))
+                self.completions.append((self.now, completion, self.pending, len(self._t)))
 
     async def put(self, ctx, port, value):
         """Send one payload."""

@@ -1,0 +1,144 @@
+"""Bugs planted in a copy of the RTL, each of which a bench must catch.
+
+A bench that passes with its bug in place is no bench.  Three of them stood in a published IOMMU:
+the address of a superpage under a smaller page, a walk that fills after the invalidation that
+covers it, and a fence that is passed before its data are in memory.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One bug: what to replace, and the tests that must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    select: str = ""
+
+
+PLANTS = [
+    Plant(
+        "a walk fills after an invalidation that is younger",
+        "rtl/iommu/resolver.py",
+        "walked & good & ~stale & ~self.stale_all",
+        "walked & good",
+        "tests/rtl/iommu/test_translator.py",
+        "survives_an_invalidation and 1",
+    ),
+    Plant(
+        "the second stage's page size is taken for the translation's",
+        "rtl/iommu/walker.py",
+        "Mux(~state.s_on | (size < state.size), size, state.size)",
+        "size",
+        "tests/rtl/iommu/test_translator.py",
+        "mixed_page_sizes",
+    ),
+    Plant(
+        "a replayed request stays joined to its leader's entry",
+        "rtl/iommu/translator.py",
+        "misses.detach.eq(resolver.replay)",
+        "misses.detach.eq(0)",
+        "tests/rtl/iommu/test_translator.py",
+        "random_requests",
+    ),
+    Plant(
+        "what is being swept out of the IOTLB is still answered",
+        "rtl/iommu/iotlb.py",
+        "            self.sweeping\n            & page",
+        "            Const(0, 1)\n            & page",
+        "tests/rtl/iommu/test_iotlb.py",
+    ),
+    Plant(
+        "overlapping entries of the IOTLB are mixed",
+        "rtl/iommu/iotlb.py",
+        "first.eq(hits & (~hits + 1))",
+        "first.eq(hits)",
+        "tests/rtl/iommu/test_iotlb.py",
+    ),
+    Plant(
+        "the head passes a fence before its data are in memory",
+        "rtl/iommu/command_queue.py",
+        "with m.If(self.write.b.valid):\n                    m.next",
+        "with m.If(self.write.w.valid):\n                    m.next",
+        "tests/rtl/iommu/test_command_queue.py",
+        "fence_data",
+    ),
+    Plant(
+        "a late answer to an earlier page request wakes the tag",
+        "rtl/nic/dma.py",
+        "same = self.answer_generation == position.generation",
+        "same = self.answer_generation.any() | ~self.answer_generation.any()",
+        "tests/rtl/nic/test_dma.py",
+        "time_out",
+    ),
+    Plant(
+        "an invalidation is answered before older uses have ended",
+        "rtl/nic/invalidator.py",
+        "older.eq(self.busy),",
+        "older.eq(0),",
+        "tests/rtl/nic/test_dma.py",
+        "invalidation",
+    ),
+    Plant(
+        "a retry begins one byte too far",
+        "rtl/nic/dma_read.py",
+        "write.data.base.eq(first.offset - first.address[:4])",
+        "write.data.base.eq(first.offset - first.address[:3])",
+        "tests/rtl/nic/test_dma.py",
+        "right_bytes",
+    ),
+    Plant(
+        "a chain may loop for ever",
+        "rtl/nic/virtqueue_steps.py",
+        "with m.Elif(s.count >= s.size):",
+        "with m.Elif(s.count > 0xFFFF):",
+        "tests/rtl/nic/test_virtqueue.py",
+        "loop",
+    ),
+    Plant(
+        "a stopped queue keeps its slot",
+        "rtl/nic/virtqueue.py",
+        'with m.If(now.has_frame):\n            self._emit(m, "release"',
+        'with m.If(now.has_frame & now.drop):\n            self._emit(m, "release"',
+        "tests/rtl/nic/test_virtqueue.py",
+        "leaks_nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "-"))
+def test_planted_bug_is_caught(plant, tmp_path):
+    for room in ("rtl", "models", "cosim", "tests"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    target = tmp_path / plant.file
+    text = target.read_text(encoding="utf-8")
+    assert text.count(plant.old) == 1, f"{plant.file} has changed; plant the bug anew"
+    target.write_text(text.replace(plant.old, plant.new), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", plant.tests]
+    command += ["-k", plant.select] if plant.select else []
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, f"not caught:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert "AssertionError" in done.stdout or "assert" in done.stdout, done.stdout[-2000:]
+    assert "ImportError" not in done.stdout

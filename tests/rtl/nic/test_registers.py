@@ -1,0 +1,608 @@
+"""Registers of all functions: negotiation, queues, resets, notifications, management."""
+
+import pytest
+
+from models.spec.config import config
+from models.spec.nic import (
+    DEVICE_OFFSET,
+    ISR_OFFSET,
+    MANAGEMENT,
+    MSIX_PBA_OFFSET,
+    NOTIFY_OFFSET,
+    OFFERED_FEATURES,
+    QueueError,
+    Stat,
+    bar_base,
+    function_block,
+    initial_mac,
+    queue_error_offset,
+    stat_offset,
+)
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
+from rtl.nic.registers import Registers
+from rtl.nic.seams import QueueOp
+from tests.rtl import agents
+from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
+
+TINY = config("tiny").nic
+PER = TINY.queues_per_function
+S = DeviceStatus
+RING = {"queue_desc": 0x1_2345_6000, "queue_driver": 0x2_0000_7000, "queue_device": 0x3_0000_8004}
+
+
+class Machine:
+    """Registers with an engine that answers DISABLE when it is told to."""
+
+    def __init__(self, *, stall=0.0, take_doorbells=True, obedient=True):
+        self.dut = Registers(TINY)
+        self.rng = seeded(3)
+        self.bus = agents.Registers(self.dut.bus)
+        self.commands = Sink(self.dut.command, self.rng, stall)
+        self.doorbells = Sink(self.dut.doorbell, self.rng, stall if take_doorbells else 2.0)
+        self.interrupts = Sink(self.dut.interrupt, self.rng, stall)
+        self.stopped = Source(self.dut.stopped, self.rng)
+        self.errors = Source(self.dut.error, self.rng)
+        self.obedient = obedient
+
+    async def _engine(self, ctx):
+        seen = 0
+        while True:
+            await ctx.tick()
+            for command in self.commands.got[seen:]:
+                seen += 1
+                if command.op == QueueOp.DISABLE and self.obedient:
+                    self.stopped.queue.append(command.queue)
+
+    async def _msix(self, ctx):
+        """Whatever asks for MSI-X gets its address."""
+        while True:
+            request = await get(ctx, self.dut.msix.request)
+            await agents.put(ctx, self.dut.msix.response, request.addr)
+
+    def run(self, bench):
+        parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
+        run(
+            self.dut,
+            bench,
+            background=[part.process for part in parts] + [self._engine, self._msix],
+        )
+
+    # Software
+
+    async def write(self, ctx, f, name, value):
+        register = common(name)
+        base = bar_base(f) + register.offset
+        if register.width == 64:
+            await self.bus.write32(ctx, base + 4, value >> 32)
+            await self.bus.write32(ctx, base, value & 0xFFFF_FFFF)
+            return
+        lane = register.offset % 4
+        strobes = (1 << register.bytes) - 1 << lane
+        noise = 0x5A5A_5A5A  # of lanes that are not strobed
+        mask = sum(0xFF << 8 * n for n in range(4) if strobes >> n & 1)
+        data = (value << 8 * lane & mask) | (noise & ~mask)
+        await self.bus.write32(ctx, base - lane, data, strobes)
+
+    async def read(self, ctx, f, name):
+        register = common(name)
+        base, lane = bar_base(f) + register.offset // 4 * 4, register.offset % 4
+        value = await self.bus.read32(ctx, base) >> 8 * lane
+        if register.width == 64:
+            return value | await self.bus.read32(ctx, base + 4) << 32
+        return value & (1 << register.width) - 1
+
+    async def manage(self, ctx, f, name, value):
+        await self.bus.write32(ctx, function_block(f) + MANAGEMENT[name].offset, value)
+
+    async def managed(self, ctx, f, name):
+        return await self.bus.read32(ctx, function_block(f) + MANAGEMENT[name].offset)
+
+    async def negotiate(self, ctx, f, features=OFFERED_FEATURES):
+        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE)
+        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER)
+        for half in range(2):
+            await self.write(ctx, f, "driver_feature_select", half)
+            await self.write(ctx, f, "driver_feature", features >> 32 * half & 0xFFFF_FFFF)
+        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER | S.FEATURES_OK)
+        return await self.read(ctx, f, "device_status")
+
+    async def set_up(self, ctx, f, queue, size=64, vector=1):
+        await self.write(ctx, f, "queue_select", queue)
+        await self.write(ctx, f, "queue_size", size)
+        await self.write(ctx, f, "queue_msix_vector", vector)
+        for name, value in RING.items():
+            await self.write(ctx, f, name, value + (f << 40) + (queue << 20))
+        await self.write(ctx, f, "queue_enable", 1)
+
+    async def driver_ok(self, ctx, f):
+        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER | S.FEATURES_OK | 4)
+
+    async def start(self, ctx, f, queues=(0, 1)):
+        await self.negotiate(ctx, f)
+        for queue in queues:
+            await self.set_up(ctx, f, queue)
+        await self.driver_ok(ctx, f)
+
+    async def notify(self, ctx, f, queue):
+        await self.bus.write32(ctx, bar_base(f) + NOTIFY_OFFSET + 4 * queue, queue, 3)
+
+    def enable(self, f, queue, size=64, vector=1):
+        at = (f << 40) + (queue << 20)
+        return {
+            "op": QueueOp.ENABLE,
+            "queue": f * PER + queue,
+            "size": size,
+            "desc": RING["queue_desc"] + at,
+            "driver": RING["queue_driver"] + at,
+            "device": RING["queue_device"] + at,
+            "msix_vector": vector,
+        }
+
+
+def fields(payload, names):
+    return {name: getattr(payload, name) for name in names}
+
+
+ALL = ("op", "queue", "size", "desc", "driver", "device", "msix_vector")
+
+
+def test_values_after_power_on():
+    machine = Machine()
+
+    async def bench(ctx):
+        for f in range(TINY.functions):
+            for name, value in {
+                "device_feature_select": 0,
+                "device_feature": OFFERED_FEATURES & 0xFFFF_FFFF,
+                "driver_feature_select": 0,
+                "driver_feature": 0,
+                "config_msix_vector": MSI_NO_VECTOR,
+                "num_queues": PER,
+                "device_status": 0,
+                "config_generation": 0,
+                "queue_select": 0,
+                "queue_size": TINY.queue_size_max,
+                "queue_msix_vector": MSI_NO_VECTOR,
+                "queue_enable": 0,
+                "queue_notify_off": 0,
+                "queue_desc": 0,
+                "queue_driver": 0,
+                "queue_device": 0,
+                "queue_notify_data": 0,
+                "queue_reset": 0,
+            }.items():
+                assert await machine.read(ctx, f, name) == value, name
+            device = [
+                await machine.bus.read32(ctx, bar_base(f) + DEVICE_OFFSET + 4 * n) for n in range(4)
+            ]
+            content = b"".join(word.to_bytes(4, "little") for word in device)
+            expected = (
+                initial_mac(f) + bytes([0, 0, TINY.queue_pairs, 0]) + (1500).to_bytes(2, "little")
+            )
+            assert content == expected + bytes(4)
+            assert await machine.bus.read32(ctx, bar_base(f) + ISR_OFFSET) == 0
+            assert await machine.managed(ctx, f, "device_id") == TINY.device_id + f
+
+    machine.run(bench)
+    assert not machine.commands.got
+
+
+def test_features_by_halves_and_selects_kept():
+    machine = Machine()
+
+    async def bench(ctx):
+        for half, value in ((1, OFFERED_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
+            await machine.write(ctx, 1, "device_feature_select", half)
+            assert await machine.read(ctx, 1, "device_feature") == value
+            assert await machine.read(ctx, 1, "device_feature_select") == half
+        await machine.write(ctx, 1, "driver_feature_select", 1)
+        await machine.write(ctx, 1, "driver_feature", 0x1234_5678)
+        await machine.write(ctx, 1, "driver_feature_select", 2)
+        await machine.write(ctx, 1, "driver_feature", 0xFFFF_FFFF)  # there are none
+        assert await machine.read(ctx, 1, "driver_feature") == 0
+        await machine.write(ctx, 1, "driver_feature_select", 0)
+        assert await machine.read(ctx, 1, "driver_feature") == 0
+        await machine.write(ctx, 1, "driver_feature_select", 1)
+        assert await machine.read(ctx, 1, "driver_feature") == 0x1234_5678
+        # Functions are apart.
+        await machine.write(ctx, 2, "driver_feature_select", 1)
+        assert await machine.read(ctx, 2, "driver_feature") == 0
+
+    machine.run(bench)
+
+
+@pytest.mark.parametrize(
+    ("features", "accepted"),
+    [
+        (OFFERED_FEATURES, True),
+        (1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM, True),
+        (1 << Feature.VERSION_1, False),
+        (1 << Feature.ACCESS_PLATFORM, False),
+        (OFFERED_FEATURES | 1 << Feature.RING_EVENT_IDX, False),
+        (OFFERED_FEATURES | 1 << 63, False),
+    ],
+)
+def test_features_ok(features, accepted):
+    machine = Machine()
+
+    async def bench(ctx):
+        status = await machine.negotiate(ctx, 1, features)
+        assert status == S.ACKNOWLEDGE | S.DRIVER | (S.FEATURES_OK if accepted else 0)
+        await machine.set_up(ctx, 1, 0)
+        await machine.driver_ok(ctx, 1)
+        # DRIVER_OK needs FEATURES_OK; asking once more does not help.
+        expected = status | (S.DRIVER_OK if accepted else 0)
+        assert await machine.read(ctx, 1, "device_status") == expected
+        assert await machine.managed(ctx, 1, "status") == expected
+        assert ctx.get(machine.dut.live) == (2 if accepted else 0)
+        # Features are settled.
+        await machine.write(ctx, 1, "driver_feature_select", 0)
+        await machine.write(ctx, 1, "driver_feature", 0x20)
+        expected = features & 0xFFFF_FFFF if accepted else 0x20
+        assert await machine.read(ctx, 1, "driver_feature") == expected
+        await wait_for(ctx, lambda: True, then=40)
+
+    machine.run(bench)
+    assert len(machine.commands.got) == accepted
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.7])
+def test_queues_start_with_driver_ok(stall):
+    machine = Machine(stall=stall)
+
+    async def bench(ctx):
+        await machine.negotiate(ctx, 2)
+        await machine.set_up(ctx, 2, 0, size=16, vector=3)
+        await machine.notify(ctx, 2, 0)
+        for _ in range(60):
+            await ctx.tick()
+        assert not machine.commands.got
+        assert not machine.doorbells.got
+        await machine.driver_ok(ctx, 2)
+        await wait_for(ctx, lambda: machine.doorbells.got)
+        assert [fields(c, ALL) for c in machine.commands.got] == [machine.enable(2, 0, 16, 3)]
+        assert [d.queue for d in machine.doorbells.got] == [2 * PER]
+        # Later ones start at once.
+        await machine.set_up(ctx, 2, 1, size=256, vector=MSI_NO_VECTOR)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 2, then=30)
+        assert fields(machine.commands.got[1], ALL) == machine.enable(2, 1, 256, MSI_NO_VECTOR)
+        assert await machine.read(ctx, 2, "queue_enable") == 1
+
+    machine.run(bench)
+    assert len(machine.doorbells.got) == 1
+
+
+def test_bytes_of_a_word_are_written_apart():
+    machine = Machine()
+
+    async def bench(ctx):
+        base = bar_base(1)
+        await machine.write(ctx, 1, "queue_select", 1)
+        await machine.write(ctx, 1, "queue_size", 32)
+        assert await machine.bus.read32(ctx, base + 24) == MSI_NO_VECTOR << 16 | 32
+        await machine.write(ctx, 1, "queue_msix_vector", 2)
+        assert await machine.bus.read32(ctx, base + 24) == 2 << 16 | 32
+        await machine.bus.write32(ctx, base + 24, 0x0001_0040, 0xF)
+        assert await machine.bus.read32(ctx, base + 24) == 0x0001_0040
+        await machine.bus.write32(ctx, base + 32, 0x1122_3344, 0b0110)
+        assert await machine.bus.read32(ctx, base + 32) == 0x0022_3300
+        await machine.bus.write32(ctx, base + 32, 0xFFFF_FFFF, 0)
+        assert await machine.bus.read32(ctx, base + 32) == 0x0022_3300
+        # The status beside the queue's number
+        await machine.write(ctx, 1, "device_status", 3)
+        assert await machine.bus.read32(ctx, base + 20) == 1 << 16 | 3
+        await machine.write(ctx, 1, "queue_select", 0)
+        assert await machine.bus.read32(ctx, base + 20) == 3
+        assert await machine.read(ctx, 1, "queue_size") == TINY.queue_size_max
+
+    machine.run(bench)
+
+
+def test_nonsense_is_ignored():
+    machine = Machine()
+
+    async def bench(ctx):
+        await machine.negotiate(ctx, 1)
+        await machine.write(ctx, 1, "queue_size", 8)
+        for size in (0, 3, 48, 2 * TINY.queue_size_max, 0xFFFF):
+            await machine.write(ctx, 1, "queue_size", size)
+            assert await machine.read(ctx, 1, "queue_size") == 8
+        for vector in (TINY.msix_vectors, 0x100, 0xFFFE):
+            await machine.write(ctx, 1, "queue_msix_vector", 1)
+            await machine.write(ctx, 1, "queue_msix_vector", vector)
+            assert await machine.read(ctx, 1, "queue_msix_vector") == MSI_NO_VECTOR
+            await machine.write(ctx, 1, "config_msix_vector", 1)
+            await machine.write(ctx, 1, "config_msix_vector", vector)
+            assert await machine.read(ctx, 1, "config_msix_vector") == MSI_NO_VECTOR
+        await machine.write(ctx, 1, "queue_enable", 2)
+        assert await machine.read(ctx, 1, "queue_enable") == 0
+        await machine.write(ctx, 1, "queue_reset", 1)  # of a queue that is not enabled
+        assert await machine.read(ctx, 1, "queue_reset") == 0
+        for name in ("num_queues", "device_feature", "queue_notify_off", "queue_notify_data"):
+            before = await machine.read(ctx, 1, name)
+            await machine.write(ctx, 1, name, before ^ 0x0505)
+            assert await machine.read(ctx, 1, name) == before
+        # Once enabled a queue stays as it is.
+        await machine.set_up(ctx, 1, 0, size=8, vector=2)
+        for name, value in {"queue_size": 16, "queue_msix_vector": 1, "queue_enable": 0}.items():
+            await machine.write(ctx, 1, name, value)
+        for name in RING:
+            await machine.write(ctx, 1, name, 0)
+        assert await machine.read(ctx, 1, "queue_size") == 8
+        assert await machine.read(ctx, 1, "queue_msix_vector") == 2
+        assert await machine.read(ctx, 1, "queue_enable") == 1
+        for name, value in RING.items():
+            assert await machine.read(ctx, 1, name) == value + (1 << 40)
+        # There is no such queue.
+        await machine.write(ctx, 1, "queue_select", PER)
+        for name in ("queue_size", "queue_msix_vector", "queue_enable", *RING, "queue_reset"):
+            await machine.write(ctx, 1, name, 1)
+            assert await machine.read(ctx, 1, name) == 0
+        assert await machine.read(ctx, 1, "queue_select") == PER
+        # A driver cannot take back a bit, nor set the device's.
+        await machine.write(ctx, 1, "device_status", S.ACKNOWLEDGE | S.DEVICE_NEEDS_RESET)
+        expected = S.ACKNOWLEDGE | S.DRIVER | S.FEATURES_OK
+        assert await machine.read(ctx, 1, "device_status") == expected
+
+    machine.run(bench)
+    assert not machine.commands.got
+
+
+def test_undefined_addresses_read_0():
+    machine = Machine()
+    holes = [
+        60, 0x104, 0x20C, 0xFFC, NOTIFY_OFFSET, NOTIFY_OFFSET + 4 * PER,
+        bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
+        function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
+        function_block(0) + 0x280, function_block(0) + 0x3FC, function_block(TINY.functions),
+        0xFF_FFFC,
+    ]  # fmt: skip
+
+    async def bench(ctx):
+        for address in holes:
+            await machine.bus.write32(ctx, address, 0xFFFF_FFFF)
+            assert await machine.bus.read32(ctx, address) == 0, hex(address)
+        # What is another block's goes there with its address.
+        address = bar_base(2) + MSIX_PBA_OFFSET + 8
+        assert await machine.bus.read32(ctx, address) == address
+        await machine.bus.write32(ctx, address, 1)
+        assert await machine.managed(ctx, 0, "status") == 0
+
+    machine.run(bench)
+    assert not machine.doorbells.got
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_reset_waits_for_the_engine(stall):
+    machine = Machine(stall=stall, obedient=False)
+
+    async def bench(ctx):
+        await machine.start(ctx, 1)
+        await machine.start(ctx, 2)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 4)
+        before = await machine.read(ctx, 1, "device_status")
+        await machine.write(ctx, 1, "device_status", 0)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 6)
+        assert [(c.op, c.queue) for c in machine.commands.got[4:]] == [
+            (QueueOp.DISABLE, PER),
+            (QueueOp.DISABLE, PER + 1),
+        ]
+        assert ctx.get(machine.dut.live) == 4
+        machine.stopped.queue.append(PER + 1)
+        for _ in range(40):
+            await ctx.tick()
+        # Not over; writes are ignored, others go on.
+        assert await machine.read(ctx, 1, "device_status") == before
+        await machine.write(ctx, 1, "queue_select", 7)
+        await machine.write(ctx, 1, "device_status", S.ACKNOWLEDGE)
+        assert await machine.read(ctx, 1, "queue_select") == 1
+        await machine.notify(ctx, 1, 0)
+        await machine.notify(ctx, 2, 0)
+        await wait_for(ctx, lambda: machine.doorbells.got)
+        machine.stopped.queue.append(PER)
+        while await machine.read(ctx, 1, "device_status"):
+            pass
+        assert await machine.read(ctx, 2, "device_status") == before
+        for name, value in {
+            "driver_feature": 0,
+            "queue_select": 0,
+            "queue_size": TINY.queue_size_max,
+            "queue_msix_vector": MSI_NO_VECTOR,
+            "queue_enable": 0,
+            "queue_desc": 0,
+            "queue_device": 0,
+        }.items():
+            assert await machine.read(ctx, 1, name) == value, name
+        # And once more from the beginning; the old notification is forgotten.
+        await machine.start(ctx, 1)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 8, then=40)
+        assert [fields(c, ALL) for c in machine.commands.got[6:]] == [
+            machine.enable(1, 0),
+            machine.enable(1, 1),
+        ]
+        await machine.notify(ctx, 1, 1)
+        await wait_for(ctx, lambda: len(machine.doorbells.got) == 2, then=30)
+
+    machine.run(bench)
+    assert [d.queue for d in machine.doorbells.got] == [2 * PER, PER + 1]
+
+
+def test_reset_of_an_idle_function_is_over_at_once():
+    """A driver that writes 0 and reads 0 goes on at once (Linux does)."""
+    machine = Machine()
+
+    async def bench(ctx):
+        for _ in range(3):
+            await machine.write(ctx, 3, "device_status", 0)
+            assert await machine.read(ctx, 3, "device_status") == 0
+            await machine.write(ctx, 3, "device_status", S.ACKNOWLEDGE)
+            assert await machine.read(ctx, 3, "device_status") == S.ACKNOWLEDGE
+            await machine.set_up(ctx, 3, 1)
+
+    machine.run(bench)
+    assert not machine.commands.got
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_queue_reset(accepted):
+    machine = Machine(obedient=False)
+    features = OFFERED_FEATURES & ~(0 if accepted else 1 << Feature.RING_RESET)
+
+    async def bench(ctx):
+        await machine.negotiate(ctx, 1, features)
+        await machine.set_up(ctx, 1, 0)
+        await machine.set_up(ctx, 1, 1)
+        await machine.driver_ok(ctx, 1)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 2)
+        await machine.write(ctx, 1, "queue_reset", 1)
+        if not accepted:
+            assert await machine.read(ctx, 1, "queue_reset") == 0
+            return
+        await wait_for(ctx, lambda: len(machine.commands.got) == 3)
+        assert fields(machine.commands.got[2], ("op", "queue")) == {
+            "op": QueueOp.DISABLE,
+            "queue": PER + 1,
+        }
+        await machine.notify(ctx, 1, 1)
+        assert await machine.read(ctx, 1, "queue_reset") == 1
+        await machine.write(ctx, 1, "queue_enable", 1)
+        machine.stopped.queue.append(PER + 1)
+        while await machine.read(ctx, 1, "queue_reset"):
+            pass
+        assert await machine.read(ctx, 1, "queue_enable") == 0
+        assert await machine.read(ctx, 1, "queue_size") == TINY.queue_size_max
+        await machine.set_up(ctx, 1, 1, size=4, vector=2)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 4, then=40)
+        assert fields(machine.commands.got[3], ALL) == machine.enable(1, 1, 4, 2)
+        await machine.write(ctx, 1, "queue_select", 0)
+        assert await machine.read(ctx, 1, "queue_enable") == 1
+
+    machine.run(bench)
+    assert not machine.doorbells.got
+    assert len(machine.commands.got) == (4 if accepted else 2)
+
+
+def test_rings_become_one_and_none_is_lost():
+    machine = Machine(take_doorbells=False)
+
+    async def bench(ctx):
+        for f in (1, 2):
+            await machine.start(ctx, f)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 4)
+        for _ in range(5):
+            for f, queue in ((1, 0), (1, 1), (2, 1)):
+                await machine.notify(ctx, f, queue)
+        # One is offered already; a ring of that queue since then is a new one.
+        machine.doorbells.stall = 0.3
+        await wait_for(ctx, lambda: len(machine.doorbells.got) == 4, then=50)
+        first, *others = [d.queue for d in machine.doorbells.got]
+        assert first == PER
+        assert sorted(others) == [PER, PER + 1, 2 * PER + 1]
+        for _ in range(10):
+            await machine.notify(ctx, 2, 0)
+            await wait_for(ctx, lambda: True, then=30)
+        assert [d.queue for d in machine.doorbells.got[4:]] == [2 * PER] * 10
+
+    machine.run(bench)
+
+
+def test_error_stops_a_queue_and_tells_the_driver():
+    machine = Machine()
+
+    async def error(ctx, f, queue):
+        return await machine.bus.read32(ctx, function_block(f) + queue_error_offset(queue))
+
+    async def bench(ctx):
+        for f in (1, 2):
+            await machine.write(ctx, f, "config_msix_vector", f)
+            await machine.start(ctx, f)
+        await machine.write(ctx, 3, "config_msix_vector", 3)
+        before = await machine.read(ctx, 1, "device_status")
+        machine.errors.queue.append({"queue": PER + 1, "error": QueueError.BAD_CHAIN})
+        machine.errors.queue.append({"queue": 3 * PER, "error": QueueError.BUS})  # no driver
+        machine.errors.queue.append({"queue": TINY.queues, "error": QueueError.BUS})  # nobody
+        await wait_for(ctx, lambda: machine.interrupts.got, then=60)
+        assert [fields(i, ("function", "vector")) for i in machine.interrupts.got] == [
+            {"function": 1, "vector": 1}
+        ]
+        assert await machine.read(ctx, 1, "device_status") == before | S.DEVICE_NEEDS_RESET
+        assert await machine.read(ctx, 2, "device_status") == before
+        assert await machine.read(ctx, 3, "device_status") == S.DEVICE_NEEDS_RESET
+        assert [await error(ctx, f, q) for f in range(4) for q in range(PER)] == [
+            0, 0, 0, QueueError.BAD_CHAIN, 0, 0, QueueError.BUS, 0,
+        ]  # fmt: skip
+        assert await machine.bus.read32(ctx, bar_base(2) + ISR_OFFSET) == 0
+        assert await machine.bus.read32(ctx, bar_base(1) + ISR_OFFSET) == 2
+        assert await machine.bus.read32(ctx, bar_base(1) + ISR_OFFSET) == 0
+        # The reason stays until the queue runs again.
+        await machine.write(ctx, 1, "device_status", 0)
+        while await machine.read(ctx, 1, "device_status"):
+            pass
+        assert await error(ctx, 1, 1) == QueueError.BAD_CHAIN
+        await machine.start(ctx, 1)
+        await wait_for(ctx, lambda: machine.commands.got[-1].op == QueueOp.ENABLE, then=40)
+        assert await error(ctx, 1, 1) == 0
+
+    machine.run(bench)
+    assert len(machine.interrupts.got) == 1
+
+
+def test_management():
+    machine = Machine()
+
+    async def bench(ctx):
+        assert [ctx.get(machine.dut.controls[f].as_value()) for f in range(4)] == [0] * 4
+        await machine.start(ctx, 2)
+        await machine.write(ctx, 2, "config_msix_vector", 3)
+        await machine.manage(ctx, 2, "control", 0xFFFF_FFFF)
+        assert await machine.managed(ctx, 2, "control") == 7
+        assert ctx.get(machine.dut.controls[2].enable) == 1
+        assert ctx.get(machine.dut.controls[1].enable) == 0
+        await machine.manage(ctx, 0, "page_timeout", 123456)
+        await machine.manage(ctx, 1, "page_timeout", 5)
+        assert ctx.get(machine.dut.page_timeout) == 123456
+        assert await machine.managed(ctx, 0, "page_timeout") == 123456
+        assert await machine.managed(ctx, 1, "page_timeout") == 0
+        # The link came up: a configuration change.
+        await wait_for(ctx, lambda: machine.interrupts.got)
+        assert machine.interrupts.got[0].vector == 3
+        assert await machine.read(ctx, 2, "config_generation") == 1
+        assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET + 4) >> 16 == 1
+        await machine.manage(ctx, 2, "mac_low", 0x4433_2211)
+        await machine.manage(ctx, 2, "mac_high", 0xFFFF_6655)
+        assert await machine.managed(ctx, 2, "mac_high") == 0x6655
+        assert ctx.get(machine.dut.macs[2]) == 0x6655_4433_2211
+        assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET) == 0x4433_2211
+        assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET + 4) == 0x0001_6655
+        assert await machine.read(ctx, 2, "config_generation") == 3
+        assert await machine.read(ctx, 1, "config_generation") == 0
+        await machine.manage(ctx, 2, "device_id", 1)
+        assert await machine.managed(ctx, 2, "device_id") == TINY.device_id + 2
+
+    machine.run(bench)
+
+
+def test_counters_are_read_low_half_first():
+    machine = Machine()
+
+    async def stats(ctx):
+        """Counter s of function f is f << 40 | s << 32 | reads so far."""
+        reads, value = 0, 0
+        stat = machine.dut.stat
+        while True:
+            *_, en, f, s = await ctx.tick().sample(stat.en, stat.function, stat.stat)
+            if en:
+                reads += 1
+                value = f << 40 | int(s) << 32 | reads
+            ctx.set(stat.value, value)
+
+    async def bench(ctx):
+        at = function_block(3) + stat_offset(Stat.RX_BYTES)
+        assert await machine.bus.read32(ctx, at) == 1
+        assert await machine.bus.read32(ctx, at + 4) == 3 << 8 | Stat.RX_BYTES
+        at = function_block(1) + stat_offset(Stat.DMA_FAULTS)
+        assert await machine.bus.read32(ctx, at) == 2
+        assert await machine.bus.read32(ctx, at + 4) == 1 << 8 | Stat.DMA_FAULTS
+
+    parts = (machine.commands, machine.doorbells, machine.interrupts)
+    run(machine.dut, bench, background=[part.process for part in parts] + [stats])
