@@ -284,7 +284,7 @@ class Demo:
         counted = await self.hypervisor.lookups(guest.assignment)
         rates = HitRates()
         if counted and counted[0]:
-            rates.counter = 1 - counted[1] / counted[0]
+            rates.counter = (counted[0] - counted[1]) / counted[0]
         return FunctionResult(
             name=guest.vm.name,
             device_id=guest.assignment.device_id,

@@ -1,0 +1,1 @@
+"""What is read out of logs and waves; knows ports and models, never the inside of the RTL."""
