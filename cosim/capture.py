@@ -48,7 +48,7 @@ class Capture:
 
 def shipped_capture() -> Path:
     """The capture that comes with the project."""
-    return Path(__file__).parent / "captures" / "loopback.pcapng"
+    return Path(__file__).parent / "captures" / "veth.pcapng"
 
 
 def read_capture(path: Path | str, *, mtu: int = 1500) -> Capture:

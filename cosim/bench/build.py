@@ -204,7 +204,9 @@ def _sources(design: Design, simulator: str) -> Path:
         if part is not None:
             component = design.make()
             ports = classify(component, list(design.taps))
-            (part / "design.v").write_text(_verilog(component, design.top, simulator), encoding="utf-8")
+            (part / "design.v").write_text(
+                _verilog(component, design.top, simulator), encoding="utf-8"
+            )
             dump = [(f"dut.{path}".rstrip("."), levels) for path, levels in design.waves]
             (part / "bench.sv").write_text(wrapper(ports, design.top, dump=dump), encoding="utf-8")
             (part / "ports.json").write_text(json.dumps(manifest(ports), indent=1))

@@ -151,9 +151,7 @@ def _transfers(path: Path, manifest: dict[str, Any]) -> dict[str, list[tuple[int
         {name: tuple(codes[n] for n in _names(port)) for name, port in ports.items()},  # type: ignore[misc]
     )
     try:
-        VCDVCD(
-            str(path), signals=list(references.values()), store_tvs=False, callbacks=sampler
-        )
+        VCDVCD(str(path), signals=list(references.values()), store_tvs=False, callbacks=sampler)
     except Exception as error:
         raise WaveError(f"{path}: not readable as VCD ({error})") from None
     return sampler.transfers

@@ -1,0 +1,197 @@
+"""The command ``iovirt``.
+
+Exit status: 0 if all is well, 1 if a run found something wrong, 2 with one line on standard error
+if what was asked makes no sense or a tool is missing.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cosim.bench.build import SIMULATORS, ToolError
+from cosim.bench.run import SimulationError
+from cosim.capture import CaptureError, read_capture, shipped_capture
+from cosim.conformance.main import TARGETS
+from cosim.conformance.main import main as conformance
+from cosim.report.table import print_result
+from cosim.report.waves import WaveError, check
+from cosim.scenarios.demo import HOSTILE
+from cosim.scenarios.on_rtl import run_demo
+from cosim.scenarios.settings import Settings
+from models.spec.config import CONFIGS
+
+__all__ = ["main"]
+
+#: Scenarios of ``iovirt run``, with what each shows.
+SCENARIOS = {
+    "demo": "three guests on three VFs and a host on the wire exchange a capture, with page faults",
+}
+
+
+class _Wrong(Exception):
+    """What was asked makes no sense; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        """End with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="iovirt", description="I/O virtualization that runs.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    run = commands.add_parser("run", help="run a scenario on the RTL")
+    run.add_argument("scenario", choices=SCENARIOS, help="see 'iovirt list'")
+    run.add_argument("--pcap", type=Path, metavar="FILE", help="pcap or pcapng to replay")
+    run.add_argument("--packets", type=int, default=0, metavar="N", help="at most N frames")
+    run.add_argument("--sim", default="verilator", help=f"one of {', '.join(SIMULATORS)}")
+    run.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; tiny on Icarus")
+    run.add_argument("--seed", type=int, default=1)
+    run.add_argument("--latency", type=int, default=20, help="of memory, in cycles")
+    run.add_argument("--jitter", type=int, default=20, help="more cycles at most, at random")
+    run.add_argument(
+        "--service-cycles", type=int, metavar="N", help="cycles to serve a page request"
+    )
+    run.add_argument("--resident", action="store_true", help="no page faults: all memory is there")
+    run.add_argument("--hostile", default="", metavar="KIND", help=f"guest 3: {', '.join(HOSTILE)}")
+    run.add_argument("--waves", type=Path, metavar="FILE", help="keep the waves (VCD)")
+    run.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.set_defaults(function=_run)
+
+    listing = commands.add_parser("list", help="list scenarios and configurations")
+    listing.set_defaults(function=_list)
+
+    waves = commands.add_parser("waves", help="analyse waves")
+    actions = waves.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    checking = actions.add_parser("check", help="recompute IOTLB hit rates from a wave file alone")
+    checking.add_argument("file", type=Path)
+    checking.set_defaults(function=_check)
+
+    replaying = commands.add_parser("conformance", help="replay IOMMU test vectors")
+    replaying.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
+    replaying.add_argument("--target", default="golden", help=f"one of {', '.join(TARGETS)}")
+    replaying.set_defaults(function=lambda asked: conformance(asked.paths, asked.target))
+    return parser
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    if asked.sim not in SIMULATORS:
+        raise _Wrong(f"no simulator {asked.sim!r}; there are {', '.join(SIMULATORS)}")
+    try:
+        return Settings(
+            config=asked.config or ("tiny" if asked.sim == "icarus" else "default"),
+            sim=asked.sim,
+            seed=asked.seed,
+            packets=asked.packets,
+            latency=asked.latency,
+            jitter=asked.jitter,
+            service_cycles=asked.service_cycles,
+            resident=asked.resident,
+            hostile=asked.hostile,
+        )
+    except ValueError as error:
+        raise _Wrong(str(error)) from None
+
+
+def _must_be_writable(path: Path) -> None:
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise _Wrong(f"{path}: cannot be written")
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file in its place, whole."""
+    folder = path.resolve().parent
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    try:
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(file.name)
+        raise
+
+
+def _run(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    to_stdout = asked.json == "-"
+    for path in filter(None, [asked.waves, None if to_stdout or not asked.json else asked.json]):
+        _must_be_writable(Path(path))
+    if asked.waves and asked.waves.suffix != ".vcd":
+        raise _Wrong(f"{asked.waves}: waves are VCD; name it .vcd")
+    source = asked.pcap or shipped_capture()
+    capture = read_capture(source, mtu=settings.system.nic.mtu)
+    if not asked.quiet:
+        count = min(len(capture.frames), settings.packets or len(capture.frames))
+        print(
+            f"{capture.name}: {count} of {len(capture.frames)} frames; building and running "
+            f"{settings.config} on {settings.sim}",
+            file=sys.stderr,
+            flush=True,
+        )
+    result = run_demo(settings, source, waves=asked.waves, progress=not asked.quiet)
+    print_result(result, sys.stderr if to_stdout else sys.stdout)
+    if asked.json:
+        text = json.dumps(result.as_dict(), indent=2) + "\n"
+        if to_stdout:
+            print(text, end="")
+        else:
+            _write(Path(asked.json), text)
+    return int(not result.good)
+
+
+def _list(asked: argparse.Namespace) -> int:  # noqa: ARG001
+    for name, what in SCENARIOS.items():
+        print(f"{name:<10} {what}")
+    print(f"configurations: {', '.join(CONFIGS)}")
+    return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    good = True
+    for checked in check(asked.file):
+        good &= checked.equal
+        counts = checked.waves
+        by_hardware = (
+            ""
+            if checked.counted is None
+            else ", as counted by hardware"
+            if checked.equal
+            else f"; hardware counted {checked.counted[0]} lookups, {checked.counted[1]} misses"
+        )
+        print(
+            f"device_id {checked.device_id}: {counts.hits + counts.misses} lookups, "
+            f"{counts.misses} misses, hit rate {100 * counts.rate:.2f} %{by_hardware}"
+        )
+    return int(not good)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    asked = _parser().parse_args(arguments)
+    function: Callable[[argparse.Namespace], int] = asked.function
+    try:
+        return function(asked)
+    except (_Wrong, CaptureError, WaveError, ToolError) as error:
+        print(f"iovirt: {error}", file=sys.stderr)
+        return 2
+    except SimulationError as error:
+        print(f"iovirt: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
