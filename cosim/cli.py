@@ -151,7 +151,7 @@ def _run(asked: argparse.Namespace) -> int:
     return int(not result.good)
 
 
-def _list(asked: argparse.Namespace) -> int:  # noqa: ARG001
+def _list(asked: argparse.Namespace) -> int:
     for name, what in SCENARIOS.items():
         print(f"{name:<10} {what}")
     print(f"configurations: {', '.join(CONFIGS)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcdvcd import StreamParserCallbacks, VCDVCD
+from vcdvcd import VCDVCD, StreamParserCallbacks
 
 from cosim.report.hit_rates import IOTLB, PORTS, counts_from_transfers
 from models.cache import HitCounts
@@ -97,7 +97,7 @@ class _Sampler(StreamParserCallbacks):
         self._cycle = 0
         self.transfers: dict[str, list[tuple[int, int]]] = {name: [] for name in ports}
 
-    def time(self, vcd, time, cur_sig_vals) -> None:  # noqa: ARG002
+    def time(self, vcd, time, cur_sig_vals) -> None:
         """Take note of one moment, all of its changes made."""
         clock = cur_sig_vals[self._clock]
         if clock == "1" and self._was == "0":
