@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
-from models.spec.config import IommuConfig
+from models.spec.config import CAPABILITY_BITS, IommuConfig
 from models.spec.iommu_registers import CAPABILITIES, FCTL, VERSION_1_0
 
 __all__ = ["IGS_BOTH", "IGS_MSI", "IGS_WSI", "Capabilities", "Parameters"]
@@ -110,12 +110,7 @@ class Parameters:
         wired, both = config.igs == IGS_WSI, config.igs == IGS_BOTH
         return cls(
             capabilities=Capabilities(
-                sv39=int(config.sv39),
-                sv39x4=int(config.sv39x4),
-                msi_flat=int(config.msi_flat),
-                amo_hwad=int(config.amo_hwad),
-                ats=int(config.ats),
-                hpm=int(config.hpm),
+                **{name: int(getattr(config, name)) for name in CAPABILITY_BITS},
                 igs=config.igs,
                 pas=config.pas,
             ),

@@ -5,7 +5,7 @@ RTL, models, drivers and documents read the same object.
 
 from dataclasses import dataclass, field, replace
 
-__all__ = ["CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
+__all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
@@ -16,6 +16,20 @@ def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be in {low} to {high}, not {value!r}")
+
+
+#: Capabilities that are of no use, or not allowed, without another (section 6.3).
+_NEEDS = (
+    ("sv48", "sv39"),
+    ("sv57", "sv48"),
+    ("sv48x4", "sv39x4"),
+    ("sv57x4", "sv48x4"),
+    ("t2gpa", "ats"),
+    ("msi_mrif", "msi_flat"),
+    ("amo_mrif", "msi_mrif"),
+    ("pd17", "pd8"),
+    ("pd20", "pd17"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +44,12 @@ class IommuConfig:
         Largest DDT depth, 1 to 3.
     device_id_bits : int
         Bits of device_id that are looked at; requests with more are refused (cause 260).
-    ats, amo_hwad, msi_flat, hpm : bool
+    sv39, sv48, sv57, sv39x4, sv48x4, sv57x4, svpbmt, svrsw60t59b : bool
+        Schemes of the two stages, ``capabilities`` of those names.
+    ats, t2gpa, amo_hwad, amo_mrif, msi_flat, msi_mrif, hpm, dbg, nl, s : bool
         ``capabilities`` of those names.
+    pd8, pd17, pd20 : bool
+        Process directories of one, two and three levels.
     igs : int
         ``capabilities.IGS``: 0 MSI, 1 wired, 2 both.
     hpm_counters, hpm_bits : int
@@ -59,11 +77,26 @@ class IommuConfig:
     ddt_levels: int = 1
     device_id_bits: int = 24
     sv39: bool = True
+    sv48: bool = False
+    sv57: bool = False
     sv39x4: bool = True
+    sv48x4: bool = False
+    sv57x4: bool = False
+    svpbmt: bool = False
+    svrsw60t59b: bool = False
     ats: bool = True
+    t2gpa: bool = False
     amo_hwad: bool = False
+    amo_mrif: bool = False
     msi_flat: bool = False
+    msi_mrif: bool = False
     hpm: bool = True
+    dbg: bool = False
+    nl: bool = False
+    s: bool = False
+    pd8: bool = False
+    pd17: bool = False
+    pd20: bool = False
     igs: int = 2
     hpm_counters: int = 8
     hpm_bits: int = 64
@@ -100,6 +133,17 @@ class IommuConfig:
             raise ValueError(f"memory_width must be 64, not {self.memory_width!r}")
         if not self.sv39x4 and not self.sv39:
             raise ValueError("At least one of sv39 and sv39x4 must be there")
+        for name, needed in _NEEDS:
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name} needs {needed}")
+
+
+#: Members of :class:`IommuConfig` that are bits of ``capabilities``, under the same name.
+CAPABILITY_BITS = (
+    *("sv39", "sv48", "sv57", "sv39x4", "sv48x4", "sv57x4", "svpbmt", "svrsw60t59b"),
+    *("ats", "t2gpa", "amo_hwad", "amo_mrif", "msi_flat", "msi_mrif", "hpm", "dbg"),
+    *("nl", "s", "pd8", "pd17", "pd20"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec import iommu_registers as regs
-from models.spec.config import IommuConfig
+from models.spec.config import CAPABILITY_BITS, IommuConfig
 from models.spec.iommu import DdtpMode
 from models.spec.registers import Register, field_mask
 from rtl.bus.lite import RegisterPort
@@ -22,17 +22,8 @@ IGS_MSI, IGS_WSI, IGS_BOTH = 0, 1, 2
 
 def capabilities(config: IommuConfig) -> int:
     """Value of the ``capabilities`` register of a configuration."""
-    values = {
-        "version": regs.VERSION_1_0,
-        "sv39": config.sv39,
-        "sv39x4": config.sv39x4,
-        "msi_flat": config.msi_flat,
-        "amo_hwad": config.amo_hwad,
-        "ats": config.ats,
-        "igs": config.igs,
-        "hpm": config.hpm,
-        "pas": config.pas,
-    }
+    values = {name: getattr(config, name) for name in CAPABILITY_BITS}
+    values |= {"version": regs.VERSION_1_0, "igs": config.igs, "pas": config.pas}
     return sum(regs.CAPABILITIES[name].insert(int(value)) for name, value in values.items())
 
 
