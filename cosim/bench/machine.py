@@ -64,7 +64,8 @@ class Machine:
 
     def __init__(self, bench: Bench, spaces: dict[str, str] | None = None):
         self.bench = bench
-        spaces = spaces or {"iommu": "iommu_regs", "nic": "nic_regs"}
+        if spaces is None:
+            spaces = {"iommu": "iommu_regs", "nic": "nic_regs"}
         self._spaces = {space: bench.registers(name) for space, name in spaces.items()}
 
     @property

@@ -57,7 +57,7 @@ class Registers:
     """
 
     #: Cycles after which an unanswered access ends the run.
-    PATIENCE = 100_000
+    PATIENCE = 80_000
 
     def __init__(self, bench: "Bench", name: str):
         self._bench, self._name = bench, name
