@@ -36,7 +36,7 @@ PLANTS = [
         "walked & good & ~stale & ~self.stale_all",
         "walked & good",
         "tests/rtl/iommu/test_translator.py",
-        "survives_an_invalidation and 1",
+        "walk_survives_an_invalidation",
     ),
     Plant(
         "the second stage's page size is taken for the translation's",
@@ -52,7 +52,7 @@ PLANTS = [
         "misses.detach.eq(resolver.replay)",
         "misses.detach.eq(0)",
         "tests/rtl/iommu/test_translator.py",
-        "random_requests",
+        "replays",
     ),
     Plant(
         "what is being swept out of the IOTLB is still answered",

@@ -162,7 +162,8 @@ def test_mixed_page_sizes(first, second):
         *((phase, InvalidateKind.VMA) for phase in range(0, 40, 8)),
     ],
 )
-def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
     world = WalkWorld(CONFIG, latency=3)
     root = world.page(4)
@@ -179,8 +180,11 @@ def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind):
         await world.invalidate(ctx, kind=kind, gv=1, gscid=5)
         if kind == InvalidateKind.VMA:  # is about first stages: not for this page
             await world.invalidate(ctx, kind=InvalidateKind.GVMA, gv=1, gscid=5)
-        await world.ask(ctx, 2, 0x5000)
+        if at_once:
+            await world.ask(ctx, 2, 0x5000)
         old, _ = await world.answer(ctx, 1)
+        if not at_once:
+            await world.ask(ctx, 2, 0x5000)
         new, _ = await world.answer(ctx, 2)
         assert old.status == new.status == 0
         assert old.spa in (0x80_0000, 0x90_0000)
@@ -214,10 +218,12 @@ def test_no_phase_of_a_context_fetch_survives_an_invalidation(phase):
     world.run(test)
 
 
-def test_random_requests_with_reordered_memory_and_stalled_answers():
-    seed = 9
+@pytest.mark.parametrize(
+    ("seed", "latency", "jitter", "ready"), [(9, 2, 40, 0.6), (10, 1, 0, 0.1), (11, 1, 3, 0.3)]
+)
+def test_random_requests_with_reordered_memory_and_stalled_answers(seed, latency, jitter, ready):
     print(f"seed {seed}")
-    world = WalkWorld(CONFIG, seed=seed, latency=2, jitter=40)
+    world = WalkWorld(CONFIG, seed=seed, latency=latency, jitter=jitter)
     truth = {}
     for device in range(1, 6):
         root = one_stage(world, device, pscid=device)
@@ -228,7 +234,7 @@ def test_random_requests_with_reordered_memory_and_stalled_answers():
 
     async def stall(ctx):
         while True:
-            ctx.set(world.dut.translate.response.ready, world.rng.random() < 0.6)
+            ctx.set(world.dut.translate.response.ready, world.rng.random() < ready)
             await ctx.tick()
 
     async def test(ctx):
@@ -313,5 +319,29 @@ def test_drain_waits_for_older_requests_alone():
         ctx.set(world.dut.drain.request, 0)
         await ctx.tick().repeat(3)
         assert not ctx.get(world.dut.drain.done)
+
+    world.run(test)
+
+
+def test_replays_that_stall_are_not_answered_by_the_walk_of_the_first():
+    """Its page is walked while the others, which hit, still wait to pass the pipeline."""
+    world = WalkWorld(CONFIG, latency=1)
+    root = one_stage(world)
+    world.map(root, 0, 0x80_0000)
+    world.map(root, 0x1000, 0x81_0000)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0)
+        await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=1)
+        ready = world.dut.translate.response.ready
+        ctx.set(ready, 0)
+        await world.ask(ctx, 1, 0x1000)
+        for tag in (2, 3):
+            await world.ask(ctx, tag, tag)
+        await ctx.tick().repeat(80)
+        ctx.set(ready, 1)
+        for tag, spa in ((1, 0x81_0000), (2, 0x80_0002), (3, 0x80_0003)):
+            assert (await world.answer(ctx, tag))[0].spa == spa
+        await ctx.tick().repeat(30)  # a second answer would fail the run
 
     world.run(test)
