@@ -93,6 +93,8 @@ class CommandQueue(wiring.Component):
         connect(m, fetcher.memory, flipped(self.fetch))
         connect(m, flipped(self.completion), tracker.completion)
 
+        # Status bits that enabling is about to clear raise nothing more.
+        opens = registers.enable & ~registers.on
         head, single = Signal(32), Signal()
         flags, set_flags = Signal(4), Signal(4)
         command, failed = Signal(Command), Signal()
@@ -100,7 +102,7 @@ class CommandQueue(wiring.Component):
         m.d.comb += [
             registers.position.eq(head),
             registers.flags.eq(flags),
-            self.interrupt.eq(registers.interrupt_enable & flags.any()),
+            self.interrupt.eq(registers.interrupt_enable & flags.any() & ~opens),
             fetcher.single.eq(single),
             fetcher.head.eq(head),
             fetcher.tail.eq(registers.index),

@@ -137,10 +137,13 @@ class RecordWriter(wiring.Component):
                     m.next = "IDLE"
 
         written = self.record.valid & self.record.ready & (self.outcome == RecordOutcome.WRITTEN)
+        # Status bits that enabling is about to clear raise nothing more.
+        opens = registers.enable & ~registers.on
         # One cycle later, when the index has moved.
         pulse = Signal()
         m.d.sync += pulse.eq(written)
         m.d.comb += self.interrupt.eq(
-            registers.interrupt_enable & (pulse | flags[MEMORY_FAULT] | flags[OVERFLOW])
+            registers.interrupt_enable
+            & (pulse | ((flags[MEMORY_FAULT] | flags[OVERFLOW]) & ~opens))
         )
         return m

@@ -137,6 +137,29 @@ def test_ats_commands_are_illegal_without_ats():
     bench.run(testbench)
 
 
+def test_enabling_clears_the_status_before_it_raises_an_interrupt():
+    """Section 6.15: cmd_ill is 0 again with the queue on, though cie was set in the same write."""
+    bench = ControlBench()
+
+    async def testbench(ctx):
+        await bench.enable_commands(ctx)
+        await bench.post(ctx, ILLEGAL[0])
+        await bench.settle(ctx)
+        assert await bench.read(ctx, regs.CQCSR) == EN | IE | ON | CMD_ILL
+        await bench.write(ctx, regs.CQCSR, 0)
+        while await bench.read(ctx, regs.CQCSR) & (ON | BUSY):
+            pass
+        await bench.write(ctx, regs.IPSR, 1)
+        assert await bench.read(ctx, regs.IPSR) == 0
+        await bench.write(ctx, regs.CQT, 0)
+        await bench.write(ctx, regs.CQCSR, EN | IE)
+        await bench.settle(ctx, 30)
+        assert await bench.read(ctx, regs.CQCSR) & ~BUSY == EN | IE | ON
+        assert await bench.read(ctx, regs.IPSR) == 0
+
+    bench.run(testbench)
+
+
 def test_device_ids_must_fit_the_directory():
     bench = ControlBench(ddt_levels=2)
 

@@ -62,3 +62,26 @@ def test_memory_fault_and_its_clearing_meet(gap):
         assert ctx.get(dut.registers.position) == 0
 
     run(dut, testbench)
+
+
+def test_enabling_clears_the_status_before_it_raises_an_interrupt():
+    dut = RecordWriter(words=2, addr_width=32)
+
+    async def testbench(ctx):
+        ctx.set(dut.registers.index, 1)
+        await start(ctx, dut)
+        ctx.set(dut.record.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.record.valid, 0)
+        assert ctx.get(dut.registers.flags) == OF
+        ctx.set(dut.registers.enable, 0)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.registers.enable, 1)
+        ctx.set(dut.registers.interrupt_enable, 1)
+        for _ in range(6):
+            assert not ctx.get(dut.interrupt)
+            await ctx.tick()
+        assert ctx.get(dut.registers.on)
+        assert ctx.get(dut.registers.flags) == 0
+
+    run(dut, testbench)
