@@ -1,6 +1,6 @@
 """IOTLB hit rates by the cache model, from the transfers at the IOTLB's ports alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cosim.bench.ports import Tap
 from models.cache import Fill, HitCounts, Invalidation, IotlbModel, Lookup
@@ -20,7 +20,7 @@ Transfers = Iterable[tuple[int, int]]
 
 
 def counts_from_transfers(
-    transfers: dict[str, Transfers], config: IommuConfig
+    transfers: Mapping[str, Transfers], config: IommuConfig
 ) -> dict[int, HitCounts]:
     """Return hits and misses by device_id; ``transfers`` by port, each in order of cycles."""
     model = IotlbModel.from_config(config)
