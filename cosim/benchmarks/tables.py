@@ -13,7 +13,7 @@ CQ_LOG2 = 9
 
 def iotinval(func: CommandFunc = CommandFunc.VMA, **operands: int) -> bytes:
     """Return an IOTINVAL command; ``addr`` is ADDR[63:12]."""
-    fields = {"opcode": CommandOpcode.IOTINVAL, "func": func, **operands}
+    fields = {"opcode": CommandOpcode.IOTINVAL, "func3": func, **operands}
     return Iotinval.const(fields).as_bits().to_bytes(16, "little")
 
 

@@ -44,9 +44,9 @@ class IommuConfig:
         Largest DDT depth, 1 to 3.
     device_id_bits : int
         Bits of device_id that are looked at; requests with more are refused (cause 260).
-    sv39, sv48, sv57, sv39x4, sv48x4, sv57x4, svpbmt, svrsw60t59b : bool
+    sv32, sv39, sv48, sv57, sv32x4, sv39x4, sv48x4, sv57x4, svpbmt, svrsw60t59b : bool
         Schemes of the two stages, ``capabilities`` of those names.
-    ats, t2gpa, amo_hwad, amo_mrif, msi_flat, msi_mrif, hpm, dbg, nl, s : bool
+    ats, t2gpa, amo_hwad, amo_mrif, msi_flat, msi_mrif, end, hpm, dbg, qosid, nl, s : bool
         ``capabilities`` of those names.
     pd8, pd17, pd20 : bool
         Process directories of one, two and three levels.
@@ -54,8 +54,8 @@ class IommuConfig:
         ``capabilities.IGS``: 0 MSI, 1 wired, 2 both.
     hpm_counters, hpm_bits : int
         Programmable event counters (iohpmctr1..n) and their width.
-    context_entries : int
-        Device contexts cached, fully associative.
+    context_entries, process_entries : int
+        Device and process contexts cached, fully associative; the latter of use with ``pd8``.
     iotlb_ways, iotlb_sets, iotlb_superpages : int
         Geometry of the IOTLB; see :mod:`models.spec.iotlb`.
     misses : int
@@ -63,7 +63,7 @@ class IommuConfig:
     walkers : int
         Walk contexts, 1 to 128; at most ``misses`` are of use.
     walk_cache : int
-        Non-leaf entries cached by the walker, 0 for none.
+        Non-leaf entries cached by the walker per stage, 0 for none, else a power of two from 2.
     queue_entries_log2_max : int
         Largest LOG2SZ of the command, fault and page-request queues.
     memory_width : int
@@ -76,9 +76,11 @@ class IommuConfig:
     pas: int = 46
     ddt_levels: int = 1
     device_id_bits: int = 24
+    sv32: bool = False
     sv39: bool = True
     sv48: bool = False
     sv57: bool = False
+    sv32x4: bool = False
     sv39x4: bool = True
     sv48x4: bool = False
     sv57x4: bool = False
@@ -90,8 +92,10 @@ class IommuConfig:
     amo_mrif: bool = False
     msi_flat: bool = False
     msi_mrif: bool = False
+    end: bool = False
     hpm: bool = True
     dbg: bool = False
+    qosid: bool = False
     nl: bool = False
     s: bool = False
     pd8: bool = False
@@ -101,6 +105,7 @@ class IommuConfig:
     hpm_counters: int = 8
     hpm_bits: int = 64
     context_entries: int = 16
+    process_entries: int = 8
     iotlb_ways: int = 4
     iotlb_sets: int = 64
     iotlb_superpages: int = 8
@@ -120,6 +125,7 @@ class IommuConfig:
         _check_range("hpm_counters", self.hpm_counters, 0, 31)
         _check_range("hpm_bits", self.hpm_bits, 32, 64)
         _check_range("context_entries", self.context_entries, 1, 1024)
+        _check_range("process_entries", self.process_entries, 1, 1024)
         _check_range("iotlb_ways", self.iotlb_ways, 1, 16)
         _check_power_of_two("iotlb_sets", self.iotlb_sets, 2, 4096)
         _check_range("iotlb_superpages", self.iotlb_superpages, 1, 64)
@@ -140,9 +146,9 @@ class IommuConfig:
 
 #: Members of :class:`IommuConfig` that are bits of ``capabilities``, under the same name.
 CAPABILITY_BITS = (
-    *("sv39", "sv48", "sv57", "sv39x4", "sv48x4", "sv57x4", "svpbmt", "svrsw60t59b"),
-    *("ats", "t2gpa", "amo_hwad", "amo_mrif", "msi_flat", "msi_mrif", "hpm", "dbg"),
-    *("nl", "s", "pd8", "pd17", "pd20"),
+    *("sv32", "sv39", "sv48", "sv57", "sv32x4", "sv39x4", "sv48x4", "sv57x4"),
+    *("svpbmt", "svrsw60t59b", "ats", "t2gpa", "amo_hwad", "amo_mrif", "msi_flat", "msi_mrif"),
+    *("end", "hpm", "dbg", "qosid", "nl", "s", "pd8", "pd17", "pd20"),
 )
 
 
