@@ -2,9 +2,13 @@
 
 import random
 
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from models.spec.translation import AddressType, TranslationRequest
+from rtl.bus.arbiter import AxiReadArbiter
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Invalidate
 from rtl.iommu.translator import Translator
 
@@ -17,11 +21,41 @@ DDT = 0x1000
 _V = 1
 
 
+class _Bed(wiring.Component):
+    """A translator with its reads on one port."""
+
+    def __init__(self, config):
+        self.translator = translator = Translator(config)
+        sizes = {"addr_width": config.pas, "data_width": 64}
+        ids = [translator.memory.signature.id_width, 1]
+        self.reads = AxiReadArbiter(**sizes, id_widths=ids, user=QosId if config.qosid else None)
+        self.memory = self.reads.down
+        for name in ("translate", "directory", "invalidate", "drain", "faults", "request_event",
+                     "walk_event"):  # fmt: skip
+            setattr(self, name, getattr(translator, name))
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.translator, m.submodules.reads = self.translator, self.reads
+        walker, fetch = self.translator.memory, self.translator.directory_memory
+        for source, sink in ((walker, self.reads.up0), (fetch, self.reads.up1)):
+            m.d.comb += [
+                sink.ar.valid.eq(source.ar.valid),
+                sink.ar.payload.eq(source.ar.payload),
+                source.ar.ready.eq(sink.ar.ready),
+                source.r.valid.eq(sink.r.valid),
+                source.r.payload.eq(sink.r.payload),
+                sink.r.ready.eq(source.r.ready),
+            ]
+        return m
+
+
 class WalkWorld:
     """Memory of 8-byte words behind a translator; table pages are handed out from 0x2000 up."""
 
     def __init__(self, config, *, seed: int = 1, latency: int = 5, jitter: int = 0):
-        self.dut, self.config = Translator(config), config
+        self.dut, self.config = _Bed(config), config
         self.rng, self.latency, self.jitter = random.Random(seed), latency, jitter
         self.words: dict[int, int] = {}
         self.free = 0x200_0000
