@@ -1,77 +1,40 @@
 """The pipeline: looks contexts and translations up, one request a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import Cause, DdtpMode, FaultRecord
+from models.spec.iommu import Cause, DdtpMode
 from models.spec.iotlb import IotlbLookup, IotlbResult
-from models.spec.translation import AddressType, TranslationRequest, TranslationResponse
+from models.spec.translation import AddressType, TranslationRequest
+from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
-from rtl.iommu.misses import Allocate
 from rtl.iommu.msi import is_interrupt_file
-from rtl.iommu.permissions import (
-    BARE_SIZE,
-    by_access,
-    fault_response,
-    grant,
-    is_ats,
-    lookup_key,
-    record_fields,
-    stages,
-)
+from rtl.iommu.permissions import is_ats, lookup_key, stages
 from rtl.iommu.requests import Context, Held, ProcessState
-from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl, Event
+from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl
 
 __all__ = ["Pipeline"]
 
-_DEPTH = 4
-_SPA_BITS = 56
-
-
-class _Verdict(data.Struct):
-    """What is known of a request when it leaves the second stage of the pipeline."""
-
-    held: Held
-    cause: 12  # a fault already known
-    lookup: 1  # the IOTLB was asked
-    missing: 1  # a context is not there
-    walks: 1  # there is no translation for it
-    stale: 1
-    result: IotlbResult
-
-
-class _Rights(data.Struct):
-    """What :func:`grant` looks at."""
-
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    glob: 1
-    dirty: 1
-    pbmt: 2
-
 
 class Pipeline(wiring.Component):
-    """From a request to its answer, or to the miss table.
+    """From a request to a verdict on it.
 
     Two registers: contexts are looked for while a request is in the first, the IOTLB's set is read
-    on the way to the second, and compared there.  Verdicts wait in a FIFO to be answered in order.
-    Requests that had waited for a context pass again as replays.
+    on the way to the second, and compared there.  Requests that had waited for a context pass again
+    as replays.
 
     Latency
     -------
-    A request accepted in cycle *n* is answered, or handed to the miss table, in cycle *n + 3*; one
-    a cycle.  A fault takes a cycle more.
+    A request accepted in cycle *n* has its verdict in cycle *n + 2*; one a cycle.
 
     Members
     -------
-    request : ``In(stream)``; response : ``Out(stream)``
-        The translation port.
-    late, late_epoch
-        Answers of the resolver; they come first.
+    request : ``In(stream.Signature(TranslationRequest))``
+        New requests.
+    verdict : ``Out(stream.Signature(Verdict))``
+        What is known of them.
     directory : ``In(DirectoryControl)``
     device_id, process_id : ``Out``; context_hit, context, process_hit, process : ``In``
         Caches of contexts, in the same cycle.
@@ -81,16 +44,12 @@ class Pipeline(wiring.Component):
         Replays, before new requests.
     replay_looks : ``Out(1)``
         A replay looks for its contexts.
-    allocate_en, allocate, used, release_en, release_entry
-        Miss table; an entry is given back when its replay is answered.
+    used, left
+        Entries of the miss table that are not free; a new request has got its answer or an entry.
     transfer : ``In(1)``
         An invalidation takes effect.
-    record_en, record, record_room
-        Faults, handed over only while there is room.
-    epoch : ``In(1)``; accepted : ``Out(1)``; answered : ``Out(2)``
-        For drains: requests accepted now are of ``epoch``; those of which epoch are answered.
-    event : ``Out(Event)``
-        Once per request, when its contexts are known.
+    epoch : ``In(1)``; accepted : ``Out(1)``
+        For drains: requests accepted now are of ``epoch``.
     """
 
     def __init__(self, config: IommuConfig):
@@ -99,9 +58,6 @@ class Pipeline(wiring.Component):
         super().__init__(
             {
                 "request": In(stream.Signature(TranslationRequest)),
-                "response": Out(stream.Signature(TranslationResponse)),
-                "late": In(stream.Signature(TranslationResponse)),
-                "late_epoch": In(1),
                 "directory": In(DirectoryControl),
                 "device_id": Out(24),
                 "process_id": Out(20),
@@ -116,35 +72,23 @@ class Pipeline(wiring.Component):
                 "replay_held": In(Held),
                 "replay_taken": Out(1),
                 "replay_looks": Out(1),
-                "allocate_en": Out(1),
-                "allocate": Out(Allocate),
                 "used": In(range(self.entries + 1)),
-                "release_en": Out(1),
-                "release_entry": Out(8),
+                "left": In(1),
+                "verdict": Out(stream.Signature(Verdict)),
                 "transfer": In(1),
-                "record_en": Out(1),
-                "record": Out(FaultRecord),
-                "record_room": In(1),
                 "epoch": In(1),
                 "accepted": Out(1),
-                "answered": Out(2),
-                "event": Out(Event),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.verdicts = self.verdicts = fifo.SyncFIFO(
-            width=_Verdict.as_shape().size, depth=_DEPTH
-        )
-        self.inflight = Signal(range(2 * _DEPTH))
         self.held, self.valid, self.stale = Signal(Held), Signal(), Signal()
         self.found, self.process_found = Signal(), Signal()
         self.second_process = Signal(ProcessState)
         self.leaves = Signal()
         self._front(m)
         self._ask(m)
-        self._answer(m)
         return m
 
     def _front(self, m: Module) -> None:
@@ -154,7 +98,9 @@ class Pipeline(wiring.Component):
         moves = ~self.valid | self.leaves
         free = ~first_valid | moves
         # A replay first; else a new request if the miss table is sure to have room for it.
-        room = (self.used + self.inflight) < self.entries
+        inflight = Signal(range(8))
+        m.d.sync += inflight.eq(inflight + self.accepted - self.left)
+        room = (self.used + inflight) < self.entries
         m.d.comb += [
             self.replay_taken.eq(self.replay_valid & free),
             request.ready.eq(free & ~self.replay_valid & room),
@@ -214,7 +160,7 @@ class Pipeline(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Judge what contexts alone decide; ask the IOTLB."""
-        verdict, lookup, mode = Signal(_Verdict), self.lookup, self.directory.mode
+        verdict, lookup, mode = self.verdict.payload, self.lookup, self.directory.mode
         request, context = self.held.request, self.held.context
         untranslated = request.at == AddressType.UNTRANSLATED
         translated = request.at == AddressType.TRANSLATED
@@ -280,103 +226,7 @@ class Pipeline(wiring.Component):
             payload.sum.eq(held.context.sum),
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),
-            self.leaves.eq(self.verdicts.w_rdy & lookup.ready),
-            lookup.valid.eq(self.valid & looks & self.verdicts.w_rdy),
-            self.verdicts.w_data.eq(verdict),
-            self.verdicts.w_en.eq(self.valid & self.leaves),
-        ]
-
-    def _answer(self, m: Module) -> None:
-        """Answer the oldest request, or hand it to the miss table."""
-        verdict = data.View(_Verdict, self.verdicts.r_data)
-        valid, held = self.verdicts.r_rdy, verdict.held
-        request, response = held.request, self.response
-        waits, plain = verdict.missing | verdict.walks, ~verdict.lookup & (verdict.cause == 0)
-        own, recorded, cause = Signal(TranslationResponse), Signal(), Signal(12)
-        m.d.comb += cause.eq(verdict.cause)
-        # What is not translated must be a physical address.
-        beyond = request.iova[_SPA_BITS:].any() & (request.at != AddressType.MESSAGE)
-        with m.If(plain & beyond):
-            m.d.comb += cause.eq(by_access(request, 5, 7, 1))
-        m.d.comb += recorded.eq(record_fields(m, self.record, held, cause) & ~waits)
-        with m.If(cause != 0):
-            fault_response(m, own, held, cause)
-            m.d.comb += own.prpr.eq(held.context.prpr)
-        with m.Else():
-            self._grant(m, own, verdict)
-
-        # The resolver's answers come first, unless ours is being offered already.  A fault is
-        # recorded before it is answered.
-        mine, offering, logged, done = Signal(), Signal(), Signal(), Signal()
-        answers = response.valid & response.ready
-        which = Mux(mine, held.epoch, self.late_epoch)
-        m.d.comb += [
-            self.record_en.eq(valid & recorded & ~logged & self.record_room),
-            mine.eq(valid & ~waits & (~recorded | logged) & (offering | ~self.late.valid)),
-            response.valid.eq(mine | (self.late.valid & ~offering)),
-            response.payload.eq(Mux(mine, own.as_value(), self.late.payload.as_value())),
-            self.late.ready.eq(response.ready & ~mine),
-            done.eq((mine & response.ready) | (valid & waits)),
-            self.verdicts.r_en.eq(done),
-            self.release_en.eq(mine & response.ready & held.replay),
-            self.release_entry.eq(held.entry),
-            self.allocate_en.eq(valid & waits),
-            self.allocate.held.eq(held),
-            self.allocate.for_context.eq(verdict.missing),
-            self.answered.eq(Cat(answers & ~which, answers & which)),
-        ]
-        m.d.sync += [
-            offering.eq(mine & ~response.ready),
-            logged.eq((logged | self.record_en) & ~done),
-            self.inflight.eq(self.inflight + self.accepted - (done & ~held.replay)),
-        ]
-        self._age(m, verdict, done)
-        self._count(m, done & ~verdict.missing, verdict)
-
-    def _age(self, m: Module, verdict, done) -> None:
-        """Tell the miss table which verdicts are older than an invalidation."""
-        level, old = Signal(range(_DEPTH + 2)), Signal(range(_DEPTH + 2))
-        m.d.comb += [
-            level.eq(self.verdicts.level + self.verdicts.w_en - done),
-            self.allocate.stale.eq(verdict.stale | (old != 0)),
-        ]
-        with m.If(self.transfer):
-            m.d.sync += old.eq(level)
-        with m.Elif(done & (old != 0)):
-            m.d.sync += old.eq(old - 1)
-
-    def _grant(self, m: Module, own, verdict) -> None:
-        """A success from the IOTLB, or one that needs no translation."""
-        held, result = verdict.held, verdict.result
-        request = held.request
-        rights = Signal(_Rights)
-        for name in _Rights.as_shape().members:
-            bare = 0 if name in ("glob", "pbmt") else 1
-            m.d.comb += rights[name].eq(Mux(verdict.lookup, result[name], bare))
-        size = Mux(verdict.lookup, result.size, Mux(is_ats(request), BARE_SIZE, _SPA_BITS))
-        # Without a translation nobody's privilege matters.
-        grant(m, own, held, rights, size=size, bare=~verdict.lookup)
-        m.d.comb += own.spa.eq(request.iova)
-        with m.If(verdict.lookup):
-            m.d.comb += own.spa.eq(Cat(request.iova[:12], result.ppn))
-
-    def _count(self, m: Module, leaves, verdict) -> None:
-        """Count a request when it leaves the pipeline with its contexts known."""
-        event, held = self.event, verdict.held
-        request, context = held.request, held.context
-        first, second = stages(request, context)
-        m.d.comb += [
-            event.valid.eq(leaves),
-            event.untranslated.eq(request.at == AddressType.UNTRANSLATED),
-            event.translated.eq(request.at == AddressType.TRANSLATED),
-            event.ats.eq(is_ats(request)),
-            event.lookup.eq(verdict.lookup),
-            event.tlb_miss.eq(verdict.walks),
-            event.device_id.eq(request.device_id),
-            event.process_id.eq(request.process_id),
-            event.pv.eq(request.pv),
-            event.gscid.eq(context.gscid),
-            event.gscv.eq(second),
-            event.pscid.eq(context.pscid),
-            event.pscv.eq(first),
+            self.leaves.eq(self.verdict.ready & lookup.ready),
+            lookup.valid.eq(self.valid & looks & self.verdict.ready),
+            self.verdict.valid.eq(self.valid & lookup.ready),
         ]

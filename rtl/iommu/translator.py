@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
+from rtl.iommu.answer import Answerer
 from rtl.iommu.context import ContextCache, ProcessCache
 from rtl.iommu.directory import Directory
 from rtl.iommu.iotlb import Iotlb
@@ -29,8 +30,8 @@ __all__ = ["Translator"]
 class Translator(wiring.Component):
     """Pipeline, caches, miss table, directory and walker.
 
-    A request that hits is answered by the :class:`~rtl.iommu.pipeline.Pipeline`.  Others become
-    entries of the miss table: they wait for contexts, and then pass the pipeline again, or for a
+    A request that hits passes the pipeline and is answered at its end.  Others become entries of
+    the miss table: they wait for contexts, and then pass the pipeline again, or for a
     walk, whose result the resolver turns into answers.
 
     Latency
@@ -83,6 +84,7 @@ class Translator(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.pipeline = self.pipeline = Pipeline(config)
+        m.submodules.answerer = self.answerer = Answerer(config)
         m.submodules.cache = self.cache = ContextCache(config)
         if config.pd8:
             m.submodules.processes = self.processes = ProcessCache(config)
@@ -104,21 +106,25 @@ class Translator(wiring.Component):
         return m
 
     def _pipeline(self, m: Module) -> None:
-        pipeline, iotlb, cache = self.pipeline, self.iotlb, self.cache
+        pipeline, answerer = self.pipeline, self.answerer
+        iotlb, cache = self.iotlb, self.cache
         connect(m, flipped(self.translate.request), pipeline.request)
-        connect(m, pipeline.response, flipped(self.translate.response))
+        connect(m, pipeline.verdict, answerer.verdict)
+        connect(m, answerer.response, flipped(self.translate.response))
         connect(m, pipeline.lookup, iotlb.lookup)
-        connect(m, self.resolver.response, pipeline.late)
+        connect(m, self.resolver.response, answerer.late)
         m.d.comb += [
             iotlb.next_page.eq(pipeline.next_page),
             pipeline.result.eq(iotlb.result),
-            pipeline.late_epoch.eq(self.resolver.epoch),
+            answerer.late_epoch.eq(self.resolver.epoch),
             pipeline.directory.eq(self.directory),
             pipeline.transfer.eq(self.transfer),
+            pipeline.left.eq(answerer.leaves),
+            answerer.transfer.eq(self.transfer),
             cache.device_id.eq(pipeline.device_id),
             pipeline.context_hit.eq(cache.hit),
             pipeline.context.eq(cache.context),
-            self.request_event.eq(pipeline.event),
+            self.request_event.eq(answerer.event),
             self.walk_event.eq(self.resolver.event),
         ]
         if self.config.pd8:
@@ -131,12 +137,13 @@ class Translator(wiring.Component):
 
     def _waiting(self, m: Module) -> None:
         """Miss table between pipeline and resolver."""
-        pipeline, misses, resolver = self.pipeline, self.misses, self.resolver
+        pipeline, answerer = self.pipeline, self.answerer
+        misses, resolver = self.misses, self.resolver
         m.d.comb += [
-            misses.allocate_en.eq(pipeline.allocate_en),
-            misses.allocate.eq(pipeline.allocate),
-            misses.release_en.eq(pipeline.release_en),
-            misses.release_entry.eq(pipeline.release_entry),
+            misses.allocate_en.eq(answerer.allocate_en),
+            misses.allocate.eq(answerer.allocate),
+            misses.release_en.eq(answerer.release_en),
+            misses.release_entry.eq(answerer.release_entry),
             pipeline.used.eq(misses.used),
             misses.free_en.eq(resolver.free_en),
             misses.free_entry.eq(resolver.free_entry),
@@ -154,19 +161,19 @@ class Translator(wiring.Component):
 
     def _records(self, m: Module) -> None:
         """Queue fault records of both sides, the resolver's first."""
-        pipeline, resolver = self.pipeline, self.resolver
+        answerer, resolver = self.answerer, self.resolver
         m.submodules.records = records = fifo.SyncFIFOBuffered(
             width=FaultRecord.as_shape().size, depth=4
         )
         m.d.comb += [
             resolver.record_room.eq(records.w_rdy),
-            pipeline.record_room.eq(records.w_rdy & ~resolver.record_en),
-            records.w_en.eq(resolver.record_en | pipeline.record_en),
+            answerer.record_room.eq(records.w_rdy & ~resolver.record_en),
+            records.w_en.eq(resolver.record_en | answerer.record_en),
             records.w_data.eq(
                 Mux(
                     resolver.record_en,
                     resolver.record.as_value(),
-                    pipeline.record.as_value(),
+                    answerer.record.as_value(),
                 )
             ),
             self.faults.payload.eq(records.r_data),
@@ -306,7 +313,7 @@ class Translator(wiring.Component):
         draining, epoch = Signal(), self.pipeline.epoch
         for i, count in enumerate(counts):
             m.d.sync += count.eq(
-                count + (self.pipeline.accepted & (epoch == i)) - self.pipeline.answered[i]
+                count + (self.pipeline.accepted & (epoch == i)) - self.answerer.answered[i]
             )
         with m.If(self.drain.request & ~draining):
             m.d.sync += [draining.eq(1), epoch.eq(~epoch)]

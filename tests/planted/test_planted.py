@@ -33,8 +33,8 @@ PLANTS = [
     Plant(
         "a walk fills after an invalidation that is younger",
         "rtl/iommu/resolver.py",
-        "walked & good & ~stale & ~self.stale_all",
-        "walked & good",
+        "& ~found.mrif & ~stale",
+        "& ~found.mrif",
         "tests/rtl/iommu/test_translator.py",
         "walk_survives_an_invalidation",
     ),
