@@ -319,6 +319,30 @@ def test_queue_conditions_are_answered(prpr):
     assert len(bench.responses.got) == 5
 
 
+@pytest.mark.parametrize("stall", STALLS)
+def test_big_endian_records(stall):
+    """Each doubleword is big-endian; their order is the same."""
+    bench = ControlBench(seed=9, stall=stall, end=True)
+    raw = FaultRecord.const(fault(0x55)).as_bits()
+    request = page(3)
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.FCTL, 1)
+        await bench.enable(ctx, regs.FQB, regs.FQCSR, FQ, 2)
+        await bench.enable(ctx, regs.PQB, regs.PQCSR, PQ, 2)
+        await faults(bench, ctx, 0x55)
+        await pages(bench, ctx, request)
+
+    bench.run(testbench)
+    for n in range(4):
+        stored = bench.memory.load(FQ + 8 * n, 8).to_bytes(8, "little")
+        assert int.from_bytes(stored, "big") == raw >> 64 * n & (1 << 64) - 1
+    stored = bench.memory.load(PQ + 8, 8).to_bytes(8, "little")
+    assert int.from_bytes(stored, "big") == request["payload"]
+    stored = bench.memory.load(PQ, 8).to_bytes(8, "little")
+    assert int.from_bytes(stored, "big") >> 40 == 0x120003
+
+
 def test_fault_record_layout_is_what_memory_gets():
     """The queue writes doublewords in order, lowest first."""
     bench = ControlBench()
