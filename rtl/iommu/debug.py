@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from models.spec import iommu_registers as regs
 from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import (
     AddressType,
@@ -12,13 +13,39 @@ from models.spec.translation import (
     TranslationStatus,
 )
 from rtl.bus.stream import StreamArbiter
-from rtl.iommu.register_file import DebugRegisters
 from rtl.iommu.seams import TranslationPort
 
-__all__ = ["DebugTranslation", "TwoClients"]
+__all__ = ["DebugRegisters", "DebugTranslation", "TwoClients"]
 
 #: Bits of tr_response.PPN, and log2 of the largest range that it can tell.
 PPN_BITS, LARGEST = 44, 56
+
+
+class DebugRegisters(wiring.Signature):
+    """tr_req_iova, tr_req_ctl and tr_response, as the register file sees them.
+
+    Members
+    -------
+    go : ``Out(1)``
+        Software writes 1 to Go/Busy, for one cycle.
+    vpn : ``Out(52)``, control : ``Out(layout)``
+        tr_req_iova.vpn and tr_req_ctl.
+    busy : ``In(1)``
+        What Go/Busy reads.
+    response : ``In(layout)``
+        tr_response.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "go": Out(1),
+                "vpn": Out(52),
+                "control": Out(regs.TR_REQ_CTL.layout),
+                "busy": In(1),
+                "response": In(regs.TR_RESPONSE.layout),
+            }
+        )
 
 
 class DebugTranslation(wiring.Component):

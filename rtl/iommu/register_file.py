@@ -10,11 +10,11 @@ from models.spec.iommu import DdtpMode
 from models.spec.registers import Register, field_mask
 from rtl.bus.lite import RegisterPort
 from rtl.bus.registers import RegisterBank, RegisterDecoder
+from rtl.iommu.debug import DebugRegisters
 from rtl.iommu.seams import DirectoryControl
 
 __all__ = [
     "PAGE_ADDR_WIDTH",
-    "DebugRegisters",
     "QueueRegisters",
     "RegisterFile",
     "capabilities",
@@ -66,33 +66,6 @@ class QueueRegisters(wiring.Signature):
                 "on": In(1),
                 "position": In(32),
                 "flags": In(4),
-            }
-        )
-
-
-class DebugRegisters(wiring.Signature):
-    """tr_req_iova, tr_req_ctl and tr_response, as the register file sees them.
-
-    Members
-    -------
-    go : ``Out(1)``
-        Software writes 1 to Go/Busy, for one cycle.
-    vpn : ``Out(52)``, control : ``Out(layout)``
-        tr_req_iova.vpn and tr_req_ctl.
-    busy : ``In(1)``
-        What Go/Busy reads.
-    response : ``In(layout)``
-        tr_response.
-    """
-
-    def __init__(self):
-        super().__init__(
-            {
-                "go": Out(1),
-                "vpn": Out(52),
-                "control": Out(regs.TR_REQ_CTL.layout),
-                "busy": In(1),
-                "response": In(regs.TR_RESPONSE.layout),
             }
         )
 
