@@ -77,7 +77,7 @@ class MrifStore(wiring.Component):
         memory, target, response = self.memory, self.target, self.response
         msi, identity = Signal(IncomingMsi), Signal(WORD_BITS)
         noticing, doubleword = Signal(), Signal(64)
-        cause = Signal(Cause)
+        cause = Signal(12)
         m.d.comb += identity.eq(in_order(msi.data, msi.offset[0]))
         self._accesses(m, identity, noticing, doubleword)
         self._record(m, cause)
