@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from models.spec.config import IommuConfig
 from models.spec.translation import TAG_BITS, DmaUser, TranslationRequest
 from rtl.bus.axi import Axi4
 from rtl.bus.stream import StreamArbiter
@@ -13,7 +14,26 @@ from rtl.iommu.bridge_write import BridgeWrite
 from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Drain, TranslationPort
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "bridge_options", "join"]
+
+
+def bridge_options(config: IommuConfig) -> dict:
+    """What a bridge must know of the IOMMU beside it, as arguments of :class:`Bridge`."""
+    return {
+        "addr_width": config.pas,
+        "mrif": config.msi_mrif,
+        "atomic": config.amo_mrif,
+        "qos": config.qosid,
+    }
+
+
+def join(m: Module, bridge, iommu) -> None:
+    """Connect a bridge to an :class:`~rtl.iommu.iommu.Iommu` as its translation client 0."""
+    connect(m, bridge.translate, iommu.translate0)
+    connect(m, iommu.fence, bridge.drain)
+    if iommu.config.msi_mrif:
+        connect(m, bridge.interrupt_files, iommu.interrupt_files)
+        connect(m, bridge.faults, iommu.bridge_faults)
 
 
 class Bridge(wiring.Component):

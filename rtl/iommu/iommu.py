@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
+from models.spec.iommu import FaultRecord
 from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
 from models.spec.translation import (
     GroupResponse,
@@ -17,6 +18,7 @@ from rtl.bus.axi import Axi4, Axi4Lite
 from rtl.iommu.client_mux import ClientMux
 from rtl.iommu.control import Control
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Drain, TranslationPort
 from rtl.iommu.translator import Translator
 
@@ -47,6 +49,9 @@ class Iommu(wiring.Component):
     invalidation_completion : ``In(stream)`` of InvalidationCompletion
     fence : ``Out(Drain)``
         Asks the outside to finish the DMA that it had accepted.
+    interrupt_files : ``In(Axi4)``, bridge_faults : ``In(stream)`` of FaultRecord
+        Only with MSI_MRIF: the bridge's accesses for MSIs to memory-resident interrupt files, which
+        go to ``memory``, and their faults.
     interrupts : ``Out(16)``
         Wires by vector, level.
     """
@@ -60,14 +65,21 @@ class Iommu(wiring.Component):
         self._mux = ClientMux(clients + 1)
         self.tag_bits = self._mux.tag_bits
         walker, sizes = self._translator.id_width, {"addr_width": config.pas, "data_width": 64}
-        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, 1])
+        files = [1] if config.msi_mrif else []
+        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, 1, *files])
         self._writes = None
         write_id_width = self._control.write_id_width
-        if hasattr(self._translator.memory, "aw"):
-            self._writes = AxiWriteArbiter(**sizes, id_widths=[walker, write_id_width])
+        walker_writes = [walker] if hasattr(self._translator.memory, "aw") else []
+        writers = [*walker_writes, write_id_width, *files]
+        if len(writers) > 1:
+            self._writes = AxiWriteArbiter(**sizes, id_widths=writers)
             write_id_width = self._writes.id_width
         self.id_width = max(self._reads.id_width, write_id_width)
         members = {f"translate{n}": In(TranslationPort()) for n in range(clients)}
+        if config.msi_mrif:
+            user = QosId if config.qosid else None
+            members["interrupt_files"] = In(Axi4(**sizes, id_width=1, user=user))
+            members["bridge_faults"] = In(stream.Signature(FaultRecord))
         super().__init__(
             members
             | {
@@ -107,6 +119,8 @@ class Iommu(wiring.Component):
             connect(m, flipped(getattr(self, name)), getattr(control, name))
         for name in ("group_response", "invalidation", "fence"):
             connect(m, getattr(control, name), flipped(getattr(self, name)))
+        if self.config.msi_mrif:
+            connect(m, flipped(self.bridge_faults), control.bridge_faults)
         self._memory(m, translator.memory, control)
         return m
 
@@ -117,15 +131,21 @@ class Iommu(wiring.Component):
         self._channel(m, walker.ar, reads.up0.ar)
         self._channel(m, reads.up0.r, walker.r)
         connect(m, control.read, reads.up1)
+        if self.config.msi_mrif:
+            self._channel(m, self.interrupt_files.ar, reads.up2.ar)
+            self._channel(m, reads.up2.r, self.interrupt_files.r)
         self._channel(m, reads.down.ar, memory.ar)
         self._channel(m, memory.r, reads.down.r)
         below = control.write
         if self._writes is not None:
             m.submodules.writes = writes = self._writes
-            self._channel(m, walker.aw, writes.up0.aw)
-            self._channel(m, walker.w, writes.up0.w)
-            self._channel(m, writes.up0.b, walker.b)
-            connect(m, control.write, writes.up1)
+            sources = [walker] if hasattr(walker, "aw") else []
+            sources += [control.write]
+            sources += [self.interrupt_files] if self.config.msi_mrif else []
+            for source, sink in zip(sources, writes.managers, strict=True):
+                self._channel(m, source.aw, sink.aw)
+                self._channel(m, source.w, sink.w)
+                self._channel(m, sink.b, source.b)
             below = writes.down
         self._channel(m, below.aw, memory.aw)
         self._channel(m, below.w, memory.w)
