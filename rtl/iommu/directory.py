@@ -1,7 +1,7 @@
 """Fetches device and process contexts through their directories."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
@@ -9,11 +9,11 @@ from models.spec.iommu import (
     Cause,
     DdtpMode,
 )
-from models.spec.translation import AddressType
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.iommu.context_checks import needs_process
 from rtl.iommu.context_judge import ContextJudge
-from rtl.iommu.requests import Context, Guest, ProcessState, QosId, WalkResult, WalkStart
+from rtl.iommu.directory_records import ContextFill, DirectoryRequest
+from rtl.iommu.requests import Guest, QosId, WalkResult, WalkStart
 from rtl.iommu.seams import DirectoryControl
 
 __all__ = ["ContextFill", "Directory", "DirectoryRequest"]
@@ -27,40 +27,6 @@ _MODES = {DdtpMode.LVL1: 1, DdtpMode.LVL2: 2, DdtpMode.LVL3: 3}
 #: Bits of process_id and device_id that index each level, lowest first.
 _PDI, _DDI_BASE, _DDI_EXTENDED = (8, 9, 3), (7, 9, 8), (6, 9, 9)
 _GPA_BITS_SXL = 34
-
-
-class DirectoryRequest(data.Struct):
-    """Whose contexts are wanted, for which request (miss-table entry ``index``)."""
-
-    index: 8
-    at: AddressType
-    device_id: 24
-    process_id: 20
-    pv: 1
-
-
-class ContextFill(data.Struct):
-    """What was found, or why not (``cause`` not 0).
-
-    ``process_id`` is 0 for a request without one.  With ``guest`` the second stage refused ``gpa``
-    while the process directory was read: a guest page fault, implicit, of the request's own kind
-    of access (``cause`` then need not be exact).  A device context can be good though ``cause`` is
-    set: it is the process context's.  Without ``process_valid`` and ``cause`` none was needed, or
-    the request is refused (:func:`~rtl.iommu.context_checks.refused`).
-    """
-
-    device_id: 24
-    process_id: 20
-    cause: 12
-    guest: 1
-    gpa: 64
-    implicit_write: 1
-    context_valid: 1
-    context: Context  # of the device alone
-    process_valid: 1
-    process: ProcessState
-    ddt_walk: 1  # what was read, for the counters
-    pdt_walk: 1
 
 
 def _index(number, widths: tuple[int, ...], level: int):
@@ -78,8 +44,9 @@ class Directory(wiring.Component):
 
     Latency
     -------
-    From ``request`` to the first address 3 cycles; from an answer's last data to the next address
-    or to ``fill`` 3 or 4.
+    From ``request`` to the first address 2 cycles; from last data to the next address 4, to
+    ``fill`` 3 after an error or a process context, else 4.  A second-stage walk adds its own time
+    and one cycle.
 
     Members
     -------
