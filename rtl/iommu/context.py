@@ -15,13 +15,13 @@ __all__ = ["ContextCache", "ProcessCache"]
 class _Cache(wiring.Component):
     """Fully associative cache with keys in registers and contents in RAM, replaced in turn.
 
-    A key that is filled again takes over its old entry's place among the valid ones, so that no
-    two entries answer.  ``clear`` has a bit per entry: it looks at ``keys``.
+    Whoever fills must ``remove`` the entries of the same key in that cycle, so that no two answer.
+    It has a bit per entry and looks at ``keys``; fills come after it.
     """
 
     def __init__(self, entries: int, key_bits: int, content):
         self.entries = entries
-        self.keys = [Signal(key_bits, name=f"key{i}") for i in range(entries)]
+        self.keys = [Signal(key_bits, name=f"key{i}", reset_less=True) for i in range(entries)]
         super().__init__(
             {
                 "key": In(key_bits),
@@ -30,7 +30,7 @@ class _Cache(wiring.Component):
                 "fill_en": In(1),
                 "fill_key": In(key_bits),
                 "fill_content": In(content),
-                "clear": In(entries),
+                "remove": In(entries),
             }
         )
 
@@ -47,7 +47,7 @@ class _Cache(wiring.Component):
         for i, own in enumerate(self.keys):
             m.d.comb += match[i].eq(valid[i] & (own == self.key))
             index = index | Mux(match[i], i, 0)
-            with m.If(self.clear[i] | (self.fill_en & (own == self.fill_key))):
+            with m.If(self.remove[i]):
                 m.d.sync += valid[i].eq(0)
             with m.If(self.fill_en & (victim == i)):
                 m.d.sync += [valid[i].eq(1), own.eq(self.fill_key)]
@@ -90,7 +90,8 @@ class ContextCache(wiring.Component):
         Store in place of what there is of that device.  Members that the configuration does not
         need are not kept and read 0.
     clear_en : ``In(1)``; clear_all : ``In(1)``; clear_id : ``In(24)``
-        Forget one device, or all.  Comes before a fill in the same cycle.
+        Forget one device, or all.  Comes before a fill in the same cycle; since both then want the
+        same comparators, everything is forgotten but what is filled.
     """
 
     def __init__(self, config: IommuConfig):
@@ -124,9 +125,12 @@ class ContextCache(wiring.Component):
                 self.context[name].eq(cache.content[name]),
                 cache.fill_content[name].eq(self.fill_context[name]),
             ]
+        everything = self.clear_en & (self.clear_all | self.fill_en)
+        wanted = Signal(bits)
+        m.d.comb += wanted.eq(Mux(self.clear_en, self.clear_id, self.fill_id))
         for i, own in enumerate(cache.keys):
-            covered = self.clear_all | (own == self.clear_id[:bits])
-            m.d.comb += cache.clear[i].eq(self.clear_en & covered)
+            covered = (self.clear_en | self.fill_en) & (own == wanted)
+            m.d.comb += cache.remove[i].eq(everything | covered)
         return m
 
 
@@ -148,7 +152,7 @@ class ProcessCache(wiring.Component):
     fill_device : ``In(24)``; fill_process : ``In(20)``
         which is this one.
     clear_en : ``In(1)``; clear_all : ``In(1)``; clear_device : ``In(24)``
-        Forget everything or all of a device; comes before a fill in the same cycle.
+        Forget everything or all of a device; with a fill as :class:`ContextCache`.
     clear_process_en : ``In(1)``; clear_process : ``In(20)``
         Of the device, forget this process only.
     """
@@ -175,23 +179,31 @@ class ProcessCache(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        device_bits = self.config.device_id_bits
-        process_bits = 20 if self.config.pd20 else 17 if self.config.pd17 else 8
-        key = data.StructLayout({"process": 20, "device": device_bits})
-        m.submodules.cache = cache = _Cache(self.config.process_entries, key.size, ProcessState)
+        config = self.config
+        device_bits = config.device_id_bits
+        process_bits = 20 if config.pd20 else 17 if config.pd17 else 8
+        key = data.StructLayout({"process": process_bits, "device": device_bits})
+        m.submodules.cache = cache = _Cache(config.process_entries, key.size, ProcessState)
         m.d.comb += [
             key(cache.key).process.eq(self.process_id),
             key(cache.key).device.eq(self.device_id),
-            self.hit.eq(cache.hit),
+            self.hit.eq(cache.hit & ~self.process_id[process_bits:].any()),
             self.process.eq(cache.content),
             cache.fill_en.eq(self.fill_en),
-            key(cache.fill_key).process.eq(self.fill_process[:process_bits]),
+            key(cache.fill_key).process.eq(self.fill_process),
             key(cache.fill_key).device.eq(self.fill_device),
             cache.fill_content.eq(self.fill_state),
         ]
+        everything = self.clear_en & (self.clear_all | self.fill_en)
+        whole_device = self.clear_en & ~self.clear_process_en
+        wanted = Signal(key)
+        m.d.comb += [
+            wanted.process.eq(Mux(self.clear_en, self.clear_process, self.fill_process)),
+            wanted.device.eq(Mux(self.clear_en, self.clear_device, self.fill_device)),
+        ]
         for i, raw in enumerate(cache.keys):
             own = key(raw)
-            process = ~self.clear_process_en | (own.process == self.clear_process)
-            device = own.device == self.clear_device[:device_bits]
-            m.d.comb += cache.clear[i].eq(self.clear_en & (self.clear_all | (device & process)))
+            process = whole_device | (own.process == wanted.process)
+            covered = (self.clear_en | self.fill_en) & (own.device == wanted.device) & process
+            m.d.comb += cache.remove[i].eq(everything | covered)
         return m

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from models.memory import AccessFault, DataCorruption, ErrorKind, FaultyMemory, Memory
@@ -53,7 +54,7 @@ class World:
         self.config, self.rng = config, rng
         self.dut = Directory(config)
         self.scene: Scene = None  # type: ignore
-        self.latency = rng.choice(((0, 0), (0, 5)))
+        self.latency = (0, 0)
 
     async def _pause(self, ctx):
         for _ in range(self.rng.randint(*self.latency)):
@@ -100,9 +101,28 @@ class World:
             assert ctx.get(dut.guest) == guest
             await put(ctx, dut.walked, result)
 
+    async def _watch(self, ctx, port):
+        """A stalled payload does not change."""
+        waiting = None
+        while True:
+            *_, valid, ready, payload = await ctx.tick().sample(
+                port.valid, port.ready, port.payload.as_value()
+            )
+            if waiting is not None:
+                assert valid, "valid fell before ready"
+                assert payload == waiting, "a stalled payload changed"
+            waiting = payload if valid and not ready else None
+
+    def processes(self) -> list:
+        """Testbenches to run in the background."""
+        dut = self.dut
+        watched = [partial(self._watch, port=p) for p in (dut.memory.ar, dut.walk, dut.fill)]
+        return [self.serve_memory, self.serve_walks, *watched]
+
     async def serve(self, ctx, scene: Scene):
         """Run one request."""
         self.scene = scene
+        self.latency = self.rng.choice(((0, 0), (0, 5)))
         qos = {"rcid": scene.qos & 0xFFF, "mcid": scene.qos >> 12}
         control = {"mode": 1 + scene.levels, "ppn": scene.root, "be": scene.be, "qos": qos}
         ctx.set(self.dut.directory, control)

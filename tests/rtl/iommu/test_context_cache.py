@@ -82,7 +82,8 @@ def test_context_cache(entries):
                     hits += 1
                     assert ctx.get(dut.context.as_value()) == expected
             if clear:
-                model.clear(lambda held, one=cleared, all=everything: all or held == one)
+                all = everything or fill
+                model.clear(lambda held, one=cleared, all=all: all or held == one)
             if fill:
                 model.fill(key, content)
             await ctx.tick()
@@ -103,7 +104,7 @@ def test_process_cache(entries):
     async def bench(ctx):
         hits = 0
         for _ in range(CYCLES):
-            fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 1))
+            fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 0, 1))
             everything, one = not rng.getrandbits(4), rng.getrandbits(2) != 0
             key, cleared = rng.choice(keys), rng.choice(keys)
             content = any_content(rng, ProcessState, config)
@@ -130,7 +131,7 @@ def test_process_cache(entries):
                 covered = {
                     held
                     for held in keys
-                    if everything or held == cleared or (held[0] == cleared[0] and not one)
+                    if everything or fill or held == cleared or (held[0] == cleared[0] and not one)
                 }
                 model.clear(covered.__contains__)
             if fill:

@@ -173,7 +173,7 @@ def test_random_directories(name):
                 context = scene.answer.context
                 good[int(context.pd_levels), context.g_levels != 0] += 1
 
-    run(world.dut, bench, background=[world.serve_memory, world.serve_walks])
+    run(world.dut, bench, background=world.processes())
     print(seen, good)
     assert seen[0] > sum(seen.values()) // 4
     wanted = _DDT_CAUSES | (_PDT_CAUSES if config.pd20 else set())
@@ -235,7 +235,7 @@ def test_addresses_of_32_bit_guests_end_at_34_bits():
                 assert answer.gpa == 1 << 34 | 9 * 16
                 assert answer.context_valid
 
-    run(world.dut, bench, background=[world.serve_memory, world.serve_walks])
+    run(world.dut, bench, background=world.processes())
 
 
 def test_latency():
