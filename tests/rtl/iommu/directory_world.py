@@ -210,7 +210,7 @@ class Builder:
                 return page
             if page not in scene.pages:
                 scene.pages[page] = (
-                    rng.choice(SECOND_STAGE_CAUSES) if not rng.randrange(20) else self.some_page()
+                    rng.choice(SECOND_STAGE_CAUSES) if not rng.randrange(8) else self.some_page()
                 )
             found = scene.pages[page]
             return 1 << 44 if isinstance(found, Cause) else found
