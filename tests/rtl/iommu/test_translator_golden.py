@@ -41,6 +41,12 @@ DEVICES, PROCESSES = 6, (0, 1, 2)
 PDT = {1: 64, 2: 65, 3: 66}
 MSI_TABLE = 67
 MSI_PATTERN, MSI_MASK = 20, 3
+#: Event that each kind of request counts as, once.
+EVENTS = {
+    AddressType.UNTRANSLATED: "untranslated",
+    AddressType.TRANSLATED: "translated",
+    AddressType.ATS_REQUEST: "ats",
+}
 
 
 def device(rng, config):
@@ -183,6 +189,7 @@ class Agreement(WalkWorld):
         self.wanted_faults: Counter = Counter()
         self.golden._push_fault = self.record
         self.seen: Counter = Counter()
+        self.requests: Counter = Counter()
 
     def record(self, fields):
         self.wanted_faults[
@@ -231,6 +238,8 @@ class Agreement(WalkWorld):
                 pass
             self.asked[tag] = self.now
             ctx.set(port.valid, 0)
+        for one, _ in bits.values():
+            self.requests[EVENTS[one["at"]]] += 1
         for tag, (one, want) in bits.items():
             answer, _ = await self.answer(ctx, tag)
             self.seen[want.cause] += 1
@@ -271,6 +280,7 @@ def test_random_requests_agree(config, rounds, seed):
             for record in world.faults
         )
         assert got == world.wanted_faults
+        assert {name: world.counted[name] for name in world.requests} == world.requests
 
     world.run(test)
     print(dict(world.seen), world.events)

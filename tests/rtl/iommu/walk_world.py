@@ -1,6 +1,7 @@
 """What surrounds the translator in tests: memory with tables, a client, a fault sink."""
 
 import random
+from collections import Counter
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -19,6 +20,9 @@ LEAF = 0xDF
 #: Page of the device directory.
 DDT = 0x1000
 _V = 1
+#: Kinds of events.
+COUNTED = ("untranslated", "translated", "ats", "tlb_miss", "ddt_walk", "pdt_walk",
+           "first_stage_walk", "second_stage_walk")  # fmt: skip
 
 
 class _Bed(wiring.Component):
@@ -64,6 +68,8 @@ class WalkWorld:
         self.asked: dict[int, int] = {}
         self.faults: list = []
         self.events = {"lookup": 0, "tlb_miss": 0}
+        #: The same, and what else may be counted, of both event ports.
+        self.counted: Counter = Counter()
         self.bad: set[int] = set()
         self.now = 0
         self._due: list = []
@@ -134,13 +140,15 @@ class WalkWorld:
         dut = self.dut
         ctx.set(dut.faults.ready, 1)
         while True:
-            *_, got, answer, fault, record, event, events = await ctx.tick().sample(
+            *_, got, answer, fault, record, event, events, walk, walks = await ctx.tick().sample(
                 dut.translate.response.valid & dut.translate.response.ready,
                 dut.translate.response.payload,
                 dut.faults.valid,
                 dut.faults.payload,
                 dut.request_event.valid,
                 dut.request_event,
+                dut.walk_event.valid,
+                dut.walk_event,
             )
             if got:
                 assert answer.tag not in self.answers, "answered twice"
@@ -150,15 +158,19 @@ class WalkWorld:
             if event:
                 for name in self.events:
                     self.events[name] += events[name]
+            for valid, found in ((event, events), (walk, walks)):
+                for name in COUNTED if valid else ():
+                    self.counted[name] += found[name]
 
     async def ask(self, ctx, tag: int, iova: int, *, device_id: int = 1, write: int = 0,
-                  at=AddressType.UNTRANSLATED, exec_: int = 0) -> None:  # fmt: skip
+                  at=AddressType.UNTRANSLATED, exec_: int = 0,
+                  pid: int | None = None) -> None:  # fmt: skip
         """Offer one request until it is accepted."""
         request = self.dut.translate.request
         self.answers.pop(tag, None)
         ctx.set(request.payload, TranslationRequest.const({
             "tag": tag, "at": at, "device_id": device_id, "write": write, "exec": exec_,
-            "iova": iova}))  # fmt: skip
+            "iova": iova, "process_id": pid or 0, "pv": pid is not None}))  # fmt: skip
         ctx.set(request.valid, 1)
         while not (await ctx.tick().sample(request.ready))[-1]:
             pass
