@@ -55,6 +55,22 @@ PLANTS = [
         "replays",
     ),
     Plant(
+        "a request joins a walk in the cycle in which it is taken",
+        "rtl/iommu/misses.py",
+        "open_[i] & ~closes & ~self.stale[i]",
+        "open_[i] & ~self.stale[i]",
+        "tests/rtl/iommu/test_translator.py",
+        "join_at_every_phase",
+    ),
+    Plant(
+        "a request joins the walk of another kind of access",
+        "rtl/iommu/misses.py",
+        "(new.for_context | (hows[i] == how))",
+        "(new.for_context | (hows[i][9:] == how[9:]))",
+        "tests/rtl/iommu/test_translator.py",
+        "being_walked_join",
+    ),
+    Plant(
         "what is being swept out of the IOTLB is still answered",
         "rtl/iommu/iotlb.py",
         "            self.sweeping\n            & page",

@@ -113,6 +113,26 @@ def test_requests_for_a_page_being_walked_join():
     world.run(test)
 
 
+@pytest.mark.parametrize("phase", range(28))
+def test_requests_join_at_every_phase_of_a_walk(phase):
+    """Also in the cycle in which its result is taken; everybody is answered."""
+    world = WalkWorld(WIDE, latency=3)
+    root = one_stage(world)
+    world.map(root, 0x5000, 0x80_0000)
+
+    async def test(ctx):
+        await world.translate(ctx, 0, 0x9000)
+        await world.ask(ctx, 1, 0x5008)
+        if phase:
+            await ctx.tick().repeat(phase)
+        await world.ask(ctx, 2, 0x5010)
+        for tag in (1, 2):
+            answer, _ = await world.answer(ctx, tag)
+            assert (answer.status, answer.spa) == (0, 0x80_0000 + 8 * tag)
+
+    world.run(test)
+
+
 @pytest.mark.parametrize("latency", [1, 20])
 def test_cold_two_stage_walk_reads_fifteen_times(latency):
     world = WalkWorld(WIDE, latency=latency)
