@@ -206,6 +206,7 @@ def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
             await world.ask(ctx, 2, 0x5000)
         old, _ = await world.answer(ctx, 1)
         if not at_once:
+            await ctx.tick().repeat(CONFIG.iotlb_sets + 6)  # fills wait while sets are cleared
             await world.ask(ctx, 2, 0x5000)
         new, _ = await world.answer(ctx, 2)
         assert old.status == new.status == 0

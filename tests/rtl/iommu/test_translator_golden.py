@@ -260,7 +260,7 @@ class Agreement(WalkWorld):
 
 @pytest.mark.parametrize(
     ("config", "rounds"),
-    [(SMALL, 6), (FULL, 12), (LARGE, 12)],
+    [(SMALL, 4), (FULL, 5), (LARGE, 5)],
     ids=["small", "full", "large"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
