@@ -1,15 +1,17 @@
-"""The demonstration on the RTL: both simulators to the same cycle, and hostile guests."""
+"""The demonstration: RTL on both simulators to the same cycle, golden machine, hostile guests."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from cosim.capture import shipped_capture
+from cosim.capture import read_capture, shipped_capture
+from cosim.golden_machine import GoldenMachine
 from cosim.report.waves import check
-from cosim.scenarios.demo import HOSTILE
+from cosim.scenarios.demo import HOST_BASE, HOST_BYTES, HOSTILE, Demo, DemoOptions
 from cosim.scenarios.on_rtl import run_demo
 from cosim.scenarios.settings import Settings
+from cosim.scenarios.traffic import plan
 
 SETTINGS = Settings(config="tiny", packets=12)
 
@@ -51,6 +53,32 @@ def test_same_seed_same_run_other_seed_another(verilator):
     other = run_demo(replace(SETTINGS, seed=2), shipped_capture())
     assert other.good
     assert other.cycles != verilator.cycles
+
+
+def on_golden_machine(**options):
+    machine = GoldenMachine(SETTINGS.system, memory_base=HOST_BASE, memory_bytes=HOST_BYTES)
+    frames = plan(read_capture(shipped_capture()).frames, limit=40)
+    choices = DemoOptions(windows=SETTINGS.windows, queue_size=64, **options)
+    demo = Demo(machine, SETTINGS.system, frames, choices)
+    return machine.run(demo.run(), limit=50_000_000)
+
+
+def test_the_same_software_runs_on_the_golden_machine():
+    result = on_golden_machine()
+    assert result.good, result.problems
+    assert result.packets >= 40
+    assert all(function.page_faults for function in result.functions)
+    resident = on_golden_machine(resident=True)
+    assert resident.good, resident.problems
+    assert not any(function.page_faults for function in resident.functions)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_golden_machine_and_rtl_stop_a_hostile_guest_alike(kind):
+    rtl = run_demo(replace(SETTINGS, hostile=kind, packets=40), shipped_capture())
+    golden = on_golden_machine(hostile=kind)
+    assert golden.good, golden.problems
+    assert golden.hostile == rtl.hostile
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
