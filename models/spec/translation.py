@@ -54,7 +54,9 @@ class TranslationRequest(data.Struct):
     """One address to translate.
 
     ``write`` is set for writes and AMOs, and for ATS requests whose no-write flag is clear;
-    ``exec`` for reads for execute, and for ATS requests that ask for execute.
+    ``exec`` for reads for execute, and for ATS requests that ask for execute.  ``also_read`` and
+    ``debug`` are the debug interface's: its requests may want to write and to read, and get no
+    MRIF.
     """
 
     tag: TAG_BITS
@@ -66,6 +68,8 @@ class TranslationRequest(data.Struct):
     exec: 1
     write: 1
     iova: 64
+    also_read: 1
+    debug: 1
 
 
 class TranslationResponse(data.Struct):

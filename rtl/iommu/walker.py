@@ -1,387 +1,585 @@
 """Page-table walker: many two-stage walks at once, one step per memory answer."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import Pte
-from rtl.bus.axi import Axi4, Burst, Resp
-from rtl.iommu.seams import PIPELINE_DEPTH
+from models.spec.translation import AddressType
+from rtl.bus.axi import Axi4, Burst
+from rtl.iommu.msi import MsiUnit, is_interrupt_file, range_without_files
+from rtl.iommu.requests import Guest, Held, QosId, WalkResult, WalkStart
+from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl, Invalidate
+from rtl.iommu.walk_cache import TableKey, TableOfStage, WalkCache
+from rtl.iommu.walk_step import GPA_BITS, Goal, Outcome, StepKind, WalkState, WalkStep
 
-__all__ = ["Outcome", "WalkResult", "WalkStart", "WalkStatus", "Walker"]
+__all__ = ["CACHED_LEVELS", "Walker", "walk_cache_entries"]
 
-#: Levels of Sv39 and Sv39x4.
-_TOP = 2
-_INDEX = 9
-#: Bits of a GPA under Sv39x4, and of an IOVA under Sv39.
-_GPA_BITS = 41
-_IOVA_BITS = 39
-
-
-class WalkStatus(enum.IntEnum, shape=3):
-    """How a walk ended."""
-
-    OK = 0
-    FIRST_STAGE = 1  # page fault of the first stage
-    IMPLICIT = 2  # guest page fault while reaching a first-stage PTE; gpa is the PTE's
-    FINAL = 3  # guest page fault on the translated address; gpa is that
-    ACCESS = 4  # a PTE could not be read; before the first-stage leaf
-    FINAL_ACCESS = 5  # likewise, after it
+#: Levels of tables that the walk caches hold: those of 4 KiB pages, and those above.
+CACHED_LEVELS = (0, 1)
 
 
-class Rights(data.Struct):
-    """Rights of a leaf."""
-
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    a: 1
-    d: 1
+def walk_cache_entries(config: IommuConfig, level: int) -> int:
+    """Entries that each stage's cache of a level has."""
+    return max(2, config.walk_cache >> 2 * level) if config.walk_cache else 0
 
 
-class WalkStart(data.Struct):
-    """A walk to begin.  ``index`` names it until its result is taken."""
+class _Ready(data.Struct):
+    """A step's outcome with what of its context the access needs."""
 
     index: 8
+    outcome: Outcome
     iova: 64
-    g_on: 1
+    s_levels: 3
+    g_levels: 3
     g_ppn: 44
-    s_on: 1
-    s_ppn: 44
+    gscid: 16
+    pscid: 20
+    user: QosId
+    msi: 1
+    msi_ppn: 44
+    msi_mask: 52
+    msi_pattern: 52
+    executes: 1
+    resumed: 1
+    keeps: 1  # its walk may fill caches
+    cacheable: 1
+    access: 12  # causes by kind of access
+    guest: 12
 
 
-class WalkResult(data.Struct):
-    """Both leaves of a walk, unjudged.  A stage that is off has every right.
+class _Access(data.Struct):
+    """What is read or stored next."""
 
-    ``size`` is log2 of the range that both stages map alike; ``ppn`` holds the page of the IOVA.
-    """
-
-    index: 8
-    status: WalkStatus
-    gpa: 64
-    first: Rights
-    second: Rights
-    glob: 1
-    ppn: 44
-    size: 6
-
-
-class _State(data.Struct):
-    """A walk between two memory accesses."""
-
-    iova: 64
-    g_on: 1
-    g_ppn: 44
-    s_on: 1
-    second: 1  # in the second stage; else at a first-stage PTE
-    final: 1  # the second stage translates the final address, not a PTE's
-    s_level: 2
-    g_level: 2
-    gpa: 56  # being translated by the second stage
-    first: Rights
-    glob: 1
-    size: 6  # of the first-stage leaf
-
-
-#: Everything is allowed.
-_ALL = Const((1 << 6) - 1, 6)
-
-
-class Outcome(data.Struct):
-    """What a step decides: read ``address`` next, or end with ``result``."""
-
-    done: 1
-    address: 64
-    state: _State
-    result: WalkResult
-
-
-class _Step(wiring.Component):
-    """Decides from a walk's state and the PTE it had asked for.  Combinational.
-
-    Section "Process to translate an IOVA", steps 17 to 19; Privileged Architecture, "Virtual
-    Address Translation Process" and "Two-Stage Address Translation".
-    """
-
-    index: In(8)
-    state: In(_State)
-    pte: In(Pte)
-    bad: In(1)
-    outcome: Out(Outcome)
-
-    def elaborate(self, platform):
-        m = Module()
-        state, pte, out = self.state, self.pte, self.outcome
-        result = out.result
-        level = Mux(state.second, state.g_level, state.s_level)
-        leaf = pte.r | pte.x
-        napot = pte.n
-        low = Signal(18)  # PPN bits that a superpage must leave 0
-        with m.Switch(level):
-            with m.Case(1):
-                m.d.comb += low.eq((1 << _INDEX) - 1)
-            with m.Case(2):
-                m.d.comb += low.eq((1 << 2 * _INDEX) - 1)
-        invalid = (
-            ~pte.v
-            | (pte.w & ~pte.r)
-            | pte.reserved.any()
-            | pte.rsw2.any()
-            | pte.pbmt.any()
-            | Mux(
-                leaf,
-                (pte.ppn & low).any() | (napot & ((level != 0) | (pte.ppn[:4] != 0b1000))),
-                pte.a | pte.d | pte.u | napot | (level == 0),
-            )
-        )
-        size = Signal(6)
-        m.d.comb += size.eq(Mux(napot, 16, 12 + level * _INDEX))
-        rights = Signal(Rights)
-        m.d.comb += rights.eq(Cat(pte.r, pte.w, pte.x, pte.u, pte.a, pte.d))
-        # Address that a leaf gives: its page, with the lower bits of what was translated.
-        source = Mux(state.second, state.gpa, state.iova[:56])
-        mask, target = Signal(56), Signal(56)
-        m.d.comb += [
-            mask.eq((Const(1, 57) << size) - 1),
-            target.eq(((pte.ppn << 12) & ~mask) | (source & mask)),
-        ]
-        # Defaults: go on with the same state.
-        m.d.comb += [
-            out.state.eq(state),
-            result.index.eq(self.index),
-            result.gpa.eq(state.gpa),
-            result.first.eq(state.first),
-            result.second.eq(_ALL),
-            result.glob.eq(state.glob),
-        ]
-        with m.If(self.bad):
-            m.d.comb += out.done.eq(1)
-            m.d.comb += result.status.eq(
-                Mux(state.second & state.final, WalkStatus.FINAL_ACCESS, WalkStatus.ACCESS)
-            )
-        with m.Elif(state.second):
-            self._second_stage(m, invalid, leaf, rights, size, target)
-        with m.Else():
-            self._first_stage(m, invalid, leaf, rights, size, target)
-        return m
-
-    def _finish(self, m: Module, target, size) -> None:
-        """End with a translation."""
-        result = self.outcome.result
-        m.d.comb += [
-            self.outcome.done.eq(1),
-            result.status.eq(WalkStatus.OK),
-            result.ppn.eq(target[12:]),
-            result.size.eq(size),
-        ]
-
-    def _enter_second(self, m: Module, gpa, final) -> None:
-        """Translate a GPA by the second stage."""
-        out, state = self.outcome, self.state
-        index = gpa[30:_GPA_BITS]
-        m.d.comb += [
-            out.state.second.eq(1),
-            out.state.final.eq(final),
-            out.state.g_level.eq(_TOP),
-            out.state.gpa.eq(gpa),
-            out.address.eq((state.g_ppn << 12) + (index << 3)),
-        ]
-        with m.If(gpa[_GPA_BITS:].any()):
-            m.d.comb += [
-                out.done.eq(1),
-                out.result.gpa.eq(gpa),
-                out.result.status.eq(WalkStatus.FINAL if final else WalkStatus.IMPLICIT),
-            ]
-
-    def _first_stage(self, m: Module, invalid, leaf, rights, size, target) -> None:
-        out, state, pte = self.outcome, self.state, self.pte
-        result = out.result
-        m.d.comb += [
-            out.state.glob.eq(state.glob | pte.g),
-            result.glob.eq(state.glob | pte.g),
-        ]
-        with m.If(invalid):
-            m.d.comb += [out.done.eq(1), result.status.eq(WalkStatus.FIRST_STAGE)]
-        with m.Elif(leaf):
-            m.d.comb += [
-                out.state.first.eq(rights),
-                result.first.eq(rights),
-                out.state.size.eq(size),
-            ]
-            with m.If(state.g_on):
-                self._enter_second(m, target, 1)
-            with m.Else():
-                self._finish(m, target, size)
-        with m.Else():
-            table = Signal(56, name="table")
-            index = Mux(state.s_level == _TOP, state.iova[21:30], state.iova[12:21])
-            m.d.comb += [
-                table.eq((pte.ppn << 12) + (index << 3)),
-                out.state.s_level.eq(state.s_level - 1),
-                out.state.second.eq(0),
-                out.address.eq(table),
-            ]
-            with m.If(state.g_on):
-                self._enter_second(m, table, 0)
-
-    def _second_stage(self, m: Module, invalid, leaf, rights, size, target) -> None:
-        out, state, pte = self.outcome, self.state, self.pte
-        result = out.result
-        fault = invalid | (leaf & ~pte.u)
-        # Reaching a first-stage PTE is a read.
-        fault_implicit = leaf & ~state.final & (~pte.r | ~pte.a)
-        with m.If(fault | fault_implicit):
-            m.d.comb += [
-                out.done.eq(1),
-                result.status.eq(Mux(state.final, WalkStatus.FINAL, WalkStatus.IMPLICIT)),
-            ]
-        with m.Elif(leaf & state.final):
-            m.d.comb += result.second.eq(rights)
-            self._finish(m, target, Mux(~state.s_on | (size < state.size), size, state.size))
-        with m.Elif(leaf):
-            m.d.comb += [out.state.second.eq(0), out.address.eq(target)]
-        with m.Else():
-            index = Mux(state.g_level == _TOP, state.gpa[21:30], state.gpa[12:21])
-            m.d.comb += [
-                out.state.g_level.eq(state.g_level - 1),
-                out.address.eq((pte.ppn << 12) + (index << 3)),
-            ]
+    state: WalkState
+    table: 44
+    offset: 12
+    narrow: 1
 
 
 class Walker(wiring.Component):
     """Advances as many walks as the miss table has entries, their states in RAM, one step a cycle.
 
+    A memory answer is registered with its walk's state, judged (:class:`WalkStep`), and becomes the
+    next address, shortened by the walk caches where a stage begins.  Final addresses that are
+    virtual interrupt files go through the :class:`~rtl.iommu.msi.MsiUnit`, one after another.
+
     Latency
     -------
-    From an accepted read address to the next one of the same walk: the memory's latency + 2.
+    From an accepted read address to the next one of the same walk: the memory's latency + 3.  From
+    ``start`` to the first address 3; from the last answer to ``result`` 2.
 
     Members
     -------
     start : ``In(stream.Signature(WalkStart))``
-        Begins walk ``index``, which must not be under way.
+        Begins walk ``index``, which must not be under way; the directory has one walk at a time.
+    entry_index : ``Out(8)``; entry : ``In(Held)``
+        Requests of walks; the cycle after.
+    guest : ``In(Guest)``
+        Second stage of the directory's walk.
+    directory : ``In(DirectoryControl)``
+    stale : ``In(entries)``; stale_all : ``In(1)``
+        Walks that are older than an invalidation, and an invalidation.
+    invalidate : ``In(stream.Signature(Invalidate))``
+        For the walk caches; takes effect when accepted.
     result : ``Out(stream.Signature(WalkResult))``
-        Ends one.
+        Ends a walk.
     memory : ``Out(Axi4(...))``
-        Reads of 8 bytes, the walk as ID.
+        Reads of 8 (Sv32: 4; MSI PTEs: 16) bytes, exclusive reads and writes of entries whose A or D
+        change.  ID is the walk; the directory's is the first above.
     """
 
     def __init__(self, config: IommuConfig):
         self.config = config
-        self.id_width = (config.misses + PIPELINE_DEPTH - 1).bit_length()
+        self.entries = config.misses + PIPELINE_DEPTH
+        self.directory_id, self.msi_id = self.entries, self.entries + 1
+        self.id_width = self.msi_id.bit_length()
         super().__init__(
             {
                 "start": In(stream.Signature(WalkStart)),
+                "entry_index": Out(8),
+                "entry": In(Held),
+                "guest": In(Guest),
+                "directory": In(DirectoryControl),
+                "stale": In(self.entries),
+                "stale_all": In(1),
+                "invalidate": In(stream.Signature(Invalidate)),
                 "result": Out(stream.Signature(WalkResult)),
                 "memory": Out(
-                    Axi4(addr_width=config.pas, data_width=64, id_width=self.id_width, write=False)
+                    Axi4(
+                        addr_width=config.pas,
+                        data_width=64,
+                        id_width=self.id_width,
+                        user=QosId if config.qosid else None,
+                    )
                 ),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.states = states = memory.Memory(
-            shape=_State, depth=self.config.misses + PIPELINE_DEPTH, init=[]
-        )
-        read, write = states.read_port(), states.write_port()
-        m.submodules.step = step = _Step()
-        ar, r = self.memory.ar, self.memory.r
-
-        # An answer is taken while the step before it can leave; its state is read meanwhile.
-        pending, index = Signal(), Signal(8)
-        pte, bad = Signal(64), Signal()
-        out, can_leave = step.outcome, Signal()
-        beyond = Signal()
-        taken = Signal()
+        m.submodules.step = self.step = WalkStep(self.config)
+        self.ready, self.ready_valid = Signal(_Ready), Signal()
+        self.access = Signal(_Access)
+        self.ready_leaves = Signal()
+        self.own_address = Signal()  # the address register takes the walk's
+        self.waits = Signal()  # for the MSI unit
+        self.msi_ends = Signal()  # the MSI unit's result is offered
+        self.end = Signal(WalkResult)
+        self.ends = Signal()
+        self.resume_valid, self.resume_index, self.resume_taken = Signal(), Signal(8), Signal()
+        states = memory.Memory(shape=WalkState, depth=self.entries + 1, init=[])
+        m.submodules.states = states
+        self._answers(m, states)
+        self._judged(m)
+        self._next_access(m)
+        self._addresses(m)
+        self._results(m)
+        write = states.write_port()
+        ready = self.ready
         m.d.comb += [
-            r.ready.eq(~pending | can_leave),
-            read.addr.eq(Mux(r.ready, r.payload.id, index)),
-            read.en.eq(1),
-            step.index.eq(index),
-            step.state.eq(read.data),
-            step.pte.eq(pte),
-            step.bad.eq(bad),
+            write.addr.eq(self._row(ready.outcome.state.directory, ready.index)),
+            write.data.eq(self.access.state),
+            write.en.eq(self.ready_valid & self.ready_leaves & ~self.ends),
         ]
-        with m.If(r.ready):
-            m.d.sync += [
-                pending.eq(r.valid),
-                index.eq(r.payload.id),
-                pte.eq(r.payload.data),
-                bad.eq(r.payload.resp != Resp.OKAY),
-            ]
-
-        # Steps share the address register with new walks, and come first.
-        first = Signal(Outcome)
-        self._begin(m, first)
-        chosen, valid = Signal(Outcome), Signal()
-        result_free = ~self.result.valid | self.result.ready
-        address_free = ~ar.valid | ar.ready
-        m.d.comb += [
-            chosen.eq(Mux(pending, out.as_value(), first.as_value())),
-            valid.eq(pending | self.start.valid),
-            beyond.eq(chosen.address[self.config.pas :].any()),
-            taken.eq(valid & Mux(chosen.done | beyond, result_free, address_free)),
-            can_leave.eq(pending & taken),
-            self.start.ready.eq(~pending & taken),
-            write.addr.eq(Mux(pending, index, self.start.payload.index)),
-            write.data.eq(chosen.state),
-            write.en.eq(taken & ~chosen.done & ~beyond),
-        ]
-        with m.If(ar.ready):
-            m.d.sync += ar.valid.eq(0)
-        with m.If(self.result.ready):
-            m.d.sync += self.result.valid.eq(0)
-        with m.If(taken):
-            with m.If(chosen.done | beyond):
-                m.d.sync += [self.result.valid.eq(1), self.result.payload.eq(chosen.result)]
-                with m.If(~chosen.done):
-                    m.d.sync += self.result.payload.status.eq(
-                        Mux(
-                            chosen.state.second & chosen.state.final,
-                            WalkStatus.FINAL_ACCESS,
-                            WalkStatus.ACCESS,
-                        )
-                    )
-            with m.Else():
-                m.d.sync += [
-                    ar.valid.eq(1),
-                    ar.payload.addr.eq(chosen.address),
-                    ar.payload.id.eq(write.addr),
-                    ar.payload.size.eq(3),
-                    ar.payload.burst.eq(Burst.INCR),
-                ]
         return m
 
-    def _begin(self, m: Module, out) -> None:
-        """First access of a walk, or its end before any."""
-        start, state = self.start.payload, out.state
-        iova, tail = start.iova, start.iova[_IOVA_BITS - 1 :]
-        table = Signal(56, name="root")
-        gpa = Signal(64, name="start_gpa")
+    def _row(self, directory, index):
+        return Mux(directory, self.directory_id, index)
+
+    def _answers(self, m: Module, states) -> None:
+        """Register what moves a walk on, and read its state and its request."""
+        r, b, start = self.memory.r, self.memory.b, self.start
+        read = states.read_port()
+        step = self.step
+        valid, index, kind = Signal(), Signal(8), Signal(StepKind)
+        moves, load = Signal(), Signal()
+        directory_entry = Signal(8)
+        for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
         m.d.comb += [
-            table.eq((start.s_ppn << 12) + (iova[30:39] << 3)),
-            gpa.eq(Mux(start.s_on, table, iova)),
-            state.iova.eq(iova),
-            state.g_on.eq(start.g_on),
-            state.g_ppn.eq(start.g_ppn),
-            state.s_on.eq(start.s_on),
-            state.second.eq(start.g_on),
-            state.final.eq(~start.s_on),
-            state.s_level.eq(_TOP),
-            state.g_level.eq(_TOP),
-            state.gpa.eq(gpa),
-            state.first.eq(_ALL),
-            state.size.eq(63),
-            out.result.index.eq(start.index),
-            out.result.gpa.eq(gpa),
-            out.result.first.eq(_ALL),
-            out.result.second.eq(_ALL),
-            out.address.eq(Mux(start.g_on, (start.g_ppn << 12) + (gpa[30:_GPA_BITS] << 3), table)),
+            load.eq(~valid | moves),
+            r.ready.eq(load | for_msi),
+            b.ready.eq(load & ~(r.valid & ~for_msi)),
+            self.resume_taken.eq(self.resume_valid & b.ready & ~b.valid),
+            start.ready.eq(b.ready & ~b.valid & ~self.resume_valid),
         ]
-        with m.If(start.s_on & ~(tail.all() | ~tail.any())):
-            m.d.comb += [out.done.eq(1), out.result.status.eq(WalkStatus.FIRST_STAGE)]
-        with m.Elif(start.g_on & gpa[_GPA_BITS:].any()):
-            m.d.comb += out.done.eq(1)
-            m.d.comb += out.result.status.eq(Mux(start.s_on, WalkStatus.IMPLICIT, WalkStatus.FINAL))
+        row, new_kind, coming = Signal(8), Signal(StepKind), Signal()
+        m.d.comb += coming.eq(1)
+        with m.If(r.valid & ~for_msi):
+            m.d.comb += [row.eq(r.payload.id), new_kind.eq(StepKind.READ)]
+        with m.Elif(b.valid):
+            m.d.comb += [row.eq(b.payload.id), new_kind.eq(StepKind.STORED)]
+        with m.Elif(self.resume_valid):
+            m.d.comb += [row.eq(self.resume_index), new_kind.eq(StepKind.RESUME)]
+        with m.Else():
+            m.d.comb += [
+                row.eq(self._row(start.payload.directory, start.payload.index)),
+                new_kind.eq(StepKind.START),
+                coming.eq(start.valid),
+            ]
+        entry = Signal(8)
+        m.d.comb += entry.eq(
+            Mux(
+                new_kind == StepKind.START,
+                start.payload.index,
+                Mux(row == self.directory_id, directory_entry, row),
+            )
+        )
+        with m.If(load):
+            m.d.sync += [
+                valid.eq(coming),
+                index.eq(entry),
+                kind.eq(new_kind),
+                step.start_directory.eq(start.payload.directory),
+                step.start_gpa.eq(start.payload.gpa),
+                step.answer.eq(r.payload.data),
+                step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.payload.resp)),
+            ]
+        with m.If(start.valid & start.ready & start.payload.directory):
+            m.d.sync += directory_entry.eq(start.payload.index)
+        m.d.comb += [
+            read.addr.eq(row),
+            read.en.eq(load),
+            self.entry_index.eq(Mux(load, entry, index)),
+            step.kind.eq(kind),
+            step.state.eq(read.data),
+            step.held.eq(self.entry),
+            step.guest.eq(self.guest),
+            step.be.eq(self.directory.be),
+        ]
+        m.d.comb += moves.eq(~self.ready_valid | self.ready_leaves)
+        self.judged_valid, self.judged_index, self.judged_moves = valid, index, moves
+        self.judged_kind = kind
+
+    def _judged(self, m: Module) -> None:
+        """Register the step's outcome with what the access needs of the context."""
+        step, ready = self.step, self.ready
+        held, context = step.held, step.held.context
+        directory = step.directory
+        stale = Signal()
+        with m.Switch(self.judged_index):
+            for number in range(self.entries):
+                with m.Case(number):
+                    m.d.comb += stale.eq(self.stale[number])
+        with m.If(self.judged_moves):
+            m.d.sync += [
+                self.ready_valid.eq(self.judged_valid),
+                ready.index.eq(self.judged_index),
+                ready.outcome.eq(step.outcome),
+                ready.iova.eq(held.request.iova),
+                ready.s_levels.eq(step.s_levels),
+                ready.g_levels.eq(step.g_levels),
+                ready.g_ppn.eq(Mux(directory, self.guest.g_ppn, context.g_ppn)),
+                ready.gscid.eq(Mux(directory, self.guest.gscid, context.gscid)),
+                ready.pscid.eq(context.pscid),
+                ready.user.rcid.eq(Mux(directory, self.guest.rcid, context.rcid)),
+                ready.user.mcid.eq(Mux(directory, self.guest.mcid, context.mcid)),
+                ready.msi.eq(context.msi & ~directory),
+                ready.msi_ppn.eq(context.msi_ppn),
+                ready.msi_mask.eq(context.msi_mask),
+                ready.msi_pattern.eq(context.msi_pattern),
+                ready.executes.eq(step.executes),
+                ready.resumed.eq(self.judged_kind == StepKind.RESUME),
+                ready.keeps.eq(~stale & ~self.stale_all & ~directory),
+                ready.cacheable.eq(
+                    ~directory & ~((held.request.at == AddressType.ATS_REQUEST) & context.t2gpa)
+                ),
+                ready.access.eq(step.access_fault),
+                ready.guest.eq(step.guest_fault),
+            ]
+        with m.Elif(self.stale_all):
+            m.d.sync += ready.keeps.eq(0)
+
+    def _offset(self, address, level, narrow):
+        """Offset of an entry in its table's page, and the bits above that an x4 root adds."""
+        wide = Cat(Const(0, 3), address.bit_select(12, 9))
+        for number in range(1, 5):
+            chosen = Cat(Const(0, 3), address[12 + 9 * number : 21 + 9 * number])
+            wide = Mux(level == number, chosen, wide)
+        if not (self.config.sv32 or self.config.sv32x4):
+            return wide
+        short = Mux(level == 0, address[12:22], address[22:32])
+        return Mux(narrow, Cat(Const(0, 2), short), wide)
+
+    def _root(self, gpa):
+        """Page of a second stage's root table that holds the entry of an address."""
+        extra = 0
+        for levels, bits in GPA_BITS.items():
+            extra = Mux(self.ready.g_levels == levels, gpa[bits - 2 : bits], extra)
+        return self.ready.g_ppn | extra
+
+    def _next_access(self, m: Module) -> None:
+        """From a goal to the entry that is accessed next."""
+        ready, access, out = self.ready, self.access, self.ready.outcome
+        goal, state = out.goal, out.state
+        narrow_s = ready.s_levels == 2 if self.config.sv32 else Const(0, 1)
+        narrow_g = ready.g_levels == 2 if self.config.sv32x4 else Const(0, 1)
+        two = ready.g_levels != 0
+        first, second = self._caches(m)
+        begins, enters = goal == Goal.FIRST, Signal()
+        gpa, width_ok = Signal(64), Signal()
+        table_gpa = Cat(self._offset(ready.iova, state.s_level, narrow_s), state.table)
+        final = goal == Goal.FINAL
+        m.d.comb += [
+            gpa.eq(Mux(final, state.gpa, table_gpa)),
+            enters.eq(final | (goal == Goal.TABLE) | (begins & two & ~first.hit)),
+            second.key.gv.eq(1),
+            second.key.gscid.eq(ready.gscid),
+            second.address.eq(gpa),
+            access.state.eq(state),
+        ]
+        for levels, bits in GPA_BITS.items():
+            with m.If(ready.g_levels == levels):
+                m.d.comb += width_ok.eq(~gpa[bits:].any())
+        file = Signal()
+        if self.config.msi_flat:
+            page = state.gpa[12:]
+            m.d.comb += file.eq(
+                final
+                & ready.msi
+                & ~state.directory
+                & is_interrupt_file(page, ready.msi_mask, ready.msi_pattern)
+            )
+            limit = range_without_files(m, page, ready.msi_mask, ready.msi_pattern)
+            with m.If(final & ready.msi & ~file & (limit < state.size)):
+                m.d.comb += access.state.size.eq(limit)
+        with m.If(enters):
+            m.d.comb += [
+                access.state.second.eq(1),
+                access.state.gpa.eq(gpa),
+                access.narrow.eq(narrow_g),
+                access.state.g_level.eq(ready.g_levels - 1),
+                access.table.eq(self._root(gpa)),
+                access.offset.eq(self._offset(gpa, ready.g_levels - 1, narrow_g)),
+            ]
+            with m.If(second.hit):
+                m.d.comb += [
+                    access.state.g_level.eq(second.level),
+                    access.table.eq(second.found.ppn),
+                    access.offset.eq(self._offset(gpa, second.level, narrow_g)),
+                ]
+        with m.Elif(begins & first.hit):
+            offset = self._offset(ready.iova, first.level, narrow_s)
+            m.d.comb += [
+                access.state.second.eq(0),
+                access.state.s_level.eq(first.level),
+                access.state.glob.eq(first.found.glob),
+                access.state.gpa.eq(Cat(offset, first.found.gpa_ppn)),
+                access.narrow.eq(narrow_s),
+                access.table.eq(first.found.ppn),
+                access.offset.eq(offset),
+            ]
+        with m.Else():
+            source = Mux(state.second, state.gpa, ready.iova)
+            level = Mux(state.second, state.g_level, state.s_level)
+            m.d.comb += [
+                access.narrow.eq(Mux(state.second, narrow_g, narrow_s)),
+                access.table.eq(state.table),
+                access.offset.eq(self._offset(source, level, access.narrow)),
+            ]
+        m.d.comb += access.state.table.eq(access.table)
+        beyond = (access.table >> self.config.pas - 12).any()
+        self._ended(m, enters & ~width_ok & ~file, beyond & (goal != Goal.DONE) & ~file, gpa, file)
+
+    def _ended(self, m: Module, too_wide, beyond, gpa, file) -> None:
+        """Whether the walk is at its end, and with what."""
+        ready, out, end = self.ready, self.ready.outcome, self.end
+        state, second = out.state, out.second
+        first = state.first
+        m.d.comb += [
+            self.waits.eq(file),
+            self.ends.eq((out.goal == Goal.DONE) | too_wide | beyond),
+            end.index.eq(ready.index),
+            end.directory.eq(state.directory),
+            end.cause.eq(out.cause),
+            end.implicit.eq(out.implicit),
+            end.implicit_write.eq(out.implicit_write),
+            end.gpa.eq(state.gpa),
+            end.r.eq(first.r & second.r),
+            end.w.eq(first.w & second.w),
+            end.x.eq(first.x & second.x),
+            end.u.eq(first.u),
+            end.glob.eq(state.glob),
+            end.dirty.eq(first.dirty & second.dirty),
+            end.pbmt.eq(Mux(first.pbmt.any(), first.pbmt, second.pbmt)),
+            end.ppn.eq(out.ppn),
+            end.size.eq(out.size),
+            end.cacheable.eq(ready.cacheable & (out.cause == 0) & (out.goal == Goal.DONE)),
+        ]
+        with m.If(too_wide):
+            m.d.comb += [
+                end.cause.eq(ready.guest),
+                end.gpa.eq(gpa),
+                end.implicit.eq(~state.final),
+                end.implicit_write.eq(~state.final & state.implicit_write),
+            ]
+        with m.Elif(beyond):
+            m.d.comb += end.cause.eq(ready.access)
+
+    def _caches(self, m: Module):
+        """Walk caches of both stages; returns what the two probes find."""
+        first, second = _Probe("first"), _Probe("second")
+        self.invalidate_busy = Const(0, 1)
+        ready, out = self.ready, self.ready.outcome
+        gv = ready.g_levels != 0
+        m.d.comb += [
+            first.address.eq(ready.iova),
+            first.key.gv.eq(gv),
+            first.key.gscid.eq(Mux(gv, ready.gscid, 0)),
+            first.key.pscid.eq(ready.pscid),
+        ]
+        self.probes = (first, second)
+        for probe, is_second in ((first, False), (second, True)):
+            narrow = (ready.g_levels if is_second else ready.s_levels) == 2
+            for level in reversed(CACHED_LEVELS):
+                entries = walk_cache_entries(self.config, level)
+                if entries:
+                    cache = WalkCache(entries=entries, second=is_second)
+                    m.submodules[f"{probe.name}_level{level}"] = cache
+                    self._cache(m, probe, cache, level, narrow, is_second)
+        fills = ready.keeps & ~self.stale_all
+        m.d.comb += [
+            first.fills.eq(out.table_first & fills),
+            second.fills.eq(out.table_second & fills),
+        ]
+        m.d.comb += self.invalidate.ready.eq(~self.invalidate_busy)
+        return first, second
+
+    def _cache(self, m: Module, probe, cache, level: int, narrow, is_second: bool) -> None:
+        """Probe and fill the cache of a level; deeper levels, made later, win."""
+        ready, out = self.ready, self.ready.outcome
+        state = out.state
+
+        def prefix(address):
+            return Mux(narrow, address[22 + 10 * level :], address[21 + 9 * level :])
+
+        # What is found belongs to the address of the step that fills.
+        at = state.g_level if is_second else state.s_level
+        filled = state.gpa if is_second else ready.iova
+        m.d.comb += [
+            cache.key.eq(probe.key),
+            cache.key.prefix.eq(prefix(probe.address)),
+            cache.fill_en.eq(self.ready_valid & self.ready_leaves & probe.fills & (at == level)),
+            cache.fill_key.eq(probe.key),
+            cache.fill_key.prefix.eq(prefix(filled)),
+            cache.fill_table.ppn.eq(out.found),
+            cache.fill_table.gpa_ppn.eq(state.gpa[12:56]),
+            cache.fill_table.glob.eq(state.glob),
+            cache.invalidate_en.eq(self.invalidate.valid & self.invalidate.ready),
+            cache.invalidate.eq(self.invalidate.payload),
+        ]
+        with m.If(cache.hit):
+            m.d.comb += [probe.hit.eq(1), probe.level.eq(level), probe.found.eq(cache.found)]
+        self.invalidate_busy = self.invalidate_busy | cache.busy
+
+    def _addresses(self, m: Module) -> None:
+        """Address registers; the MSI unit's reads come first."""
+        ready, access, out = self.ready, self.access, self.ready.outcome
+        ar, aw, w = self.memory.ar, self.memory.aw, self.memory.w
+        msi = self._msi(m)
+        ar_free, store_free = ~ar.valid | ar.ready, ~aw.valid & ~w.valid
+        stores = out.goal == Goal.STORE
+        unit_free = self.msi_walk_ready
+        m.d.comb += [
+            self.ready_leaves.eq(
+                Mux(
+                    self.ends,
+                    self.result.ready & ~self.msi_ends,
+                    Mux(
+                        self.waits,
+                        ~ready.resumed | unit_free,
+                        Mux(stores, store_free, ar_free & ~msi.valid),
+                    ),
+                )
+            ),
+            self.own_address.eq(
+                self.ready_valid & self.ready_leaves & ~self.ends & ~self.waits & ~stores
+            ),
+            msi.ready.eq(ar_free),
+        ]
+        address = Cat(access.offset, access.table)
+        row = self._row(out.state.directory, ready.index)
+        with m.If(ar.ready):
+            m.d.sync += ar.valid.eq(0)
+        with m.If(msi.valid & ar_free):
+            m.d.sync += [
+                ar.valid.eq(1),
+                ar.payload.addr.eq(msi.payload.addr),
+                ar.payload.id.eq(self.msi_id),
+                ar.payload.len.eq(1),
+                ar.payload.size.eq(3),
+                ar.payload.lock.eq(0),
+            ]
+        with m.Elif(self.own_address):
+            m.d.sync += [
+                ar.valid.eq(1),
+                ar.payload.addr.eq(address),
+                ar.payload.id.eq(row),
+                ar.payload.len.eq(0),
+                ar.payload.size.eq(Mux(access.narrow, 2, 3)),
+                ar.payload.lock.eq(out.lock & (out.goal == Goal.READ)),
+            ]
+        with m.If(aw.ready):
+            m.d.sync += aw.valid.eq(0)
+        with m.If(w.ready):
+            m.d.sync += w.valid.eq(0)
+        with m.If(self.ready_valid & self.ready_leaves & ~self.ends & ~self.waits & stores):
+            lanes = Mux(access.offset[2], 0xF0, 0x0F)
+            m.d.sync += [
+                aw.valid.eq(1),
+                aw.payload.addr.eq(address),
+                aw.payload.id.eq(row),
+                aw.payload.size.eq(Mux(access.narrow, 2, 3)),
+                aw.payload.lock.eq(1),
+                w.valid.eq(1),
+                w.payload.data.eq(out.data),
+                w.payload.strb.eq(Mux(access.narrow, lanes, 0xFF)),
+                w.payload.last.eq(1),
+            ]
+        m.d.comb += [ar.payload.burst.eq(Burst.INCR), aw.payload.burst.eq(Burst.INCR)]
+        if self.config.qosid:
+            with m.If(msi.valid & ar_free):
+                m.d.sync += ar.payload.user.eq(msi.payload.user)
+            with m.Elif(self.own_address):
+                m.d.sync += ar.payload.user.eq(ready.user)
+            with m.If(store_free):
+                m.d.sync += aw.payload.user.eq(ready.user)
+
+    def _msi(self, m: Module):
+        """The MSI unit and who waits for it; returns its stream of addresses."""
+        ready, state = self.ready, self.ready.outcome.state
+        if not self.config.msi_flat:
+            self.msi_walk_ready, self.unit = Const(1, 1), None
+            return _NoAddress()
+        m.submodules.msi = unit = self.unit = MsiUnit(self.config)
+        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
+        busy = Signal()  # someone is on the way to the unit, or in it
+        handed = self.ready_valid & self.waits & ~self.ends & ready.resumed
+        r, walk = self.memory.r, unit.walk
+        m.d.comb += [
+            waiting.w_data.eq(ready.index),
+            waiting.w_en.eq(
+                self.ready_valid & self.ready_leaves & self.waits & ~self.ends & ~ready.resumed
+            ),
+            self.resume_valid.eq(waiting.r_rdy & ~busy),
+            self.resume_index.eq(waiting.r_data),
+            waiting.r_en.eq(self.resume_taken),
+            walk.valid.eq(handed),
+            walk.payload.index.eq(ready.index),
+            walk.payload.gpa.eq(state.gpa),
+            walk.payload.mask.eq(ready.msi_mask),
+            walk.payload.ppn.eq(ready.msi_ppn),
+            walk.payload.first.eq(state.first),
+            walk.payload.executes.eq(ready.executes),
+            walk.payload.user.eq(ready.user),
+            unit.be.eq(self.directory.be),
+            unit.answer_valid.eq(r.valid & (r.payload.id == self.msi_id)),
+            unit.answer.eq(r.payload.data),
+            unit.resp.eq(r.payload.resp),
+            unit.last.eq(r.payload.last),
+        ]
+        with m.If(self.resume_taken):
+            m.d.sync += busy.eq(1)
+        with m.Elif(unit.result.valid & unit.result.ready):
+            m.d.sync += busy.eq(0)
+        self.msi_walk_ready = walk.ready
+        return unit.address
+
+    def _results(self, m: Module) -> None:
+        """Ends of walks, those of the MSI unit first."""
+        own = self.ready_valid & self.ends
+        if self.unit is None:
+            m.d.comb += [self.result.valid.eq(own), self.result.payload.eq(self.end)]
+            return
+        # An end that is being offered stays.
+        unit, offering = self.unit.result, Signal()
+        m.d.sync += offering.eq(own & ~self.msi_ends & ~self.result.ready)
+        m.d.comb += [
+            self.msi_ends.eq(unit.valid & ~offering),
+            self.result.valid.eq(own | unit.valid),
+            self.result.payload.eq(
+                Mux(self.msi_ends, unit.payload.as_value(), self.end.as_value())
+            ),
+            unit.ready.eq(self.result.ready & self.msi_ends),
+        ]
+
+
+class _NoAddress:
+    """Stands for the MSI unit's reads where there is none."""
+
+    def __init__(self):
+        layout = data.StructLayout({"addr": 1, "user": QosId})
+        self.valid, self.ready, self.payload = Signal(), Signal(), Signal(layout)
+
+
+class _Probe:
+    """What a stage looks for in its walk caches, and what they find."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.key = Signal(TableKey, name=f"{name}_key")
+        self.hit = Signal(name=f"{name}_hit")
+        self.level = Signal(3, name=f"{name}_level")
+        self.found = Signal(TableOfStage, name=f"{name}_found")
+        self.fills = Signal(name=f"{name}_fills")
+        self.address = Signal(64, name=f"{name}_address")
