@@ -5,9 +5,10 @@ ARGS ?=
 JOBS ?= 2
 PY := .venv/bin/python
 IOVIRT := .venv/bin/iovirt
+PCAP_ARG = $(if $(PCAP),--pcap '$(PCAP)')
 export PYTHONWARNINGS ?= default
 
-.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance docs clean
+.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -18,13 +19,14 @@ setup: .venv/.installed ## Make .venv and install what is missing
 	@sh tools/setup.sh
 
 run: setup ## The main demonstration: three guests on three VFs (PCAP=file, ARGS=...)
-	@$(IOVIRT) run demo $(if $(PCAP),--pcap $(PCAP)) $(ARGS)
+	@$(IOVIRT) run demo $(PCAP_ARG) $(ARGS)
 
 sim: setup ## The demonstration on SIM=verilator|icarus (icarus: configuration tiny, few packets)
-	@$(IOVIRT) run demo --sim $(SIM) $(if $(filter icarus,$(SIM)),--config tiny --packets 24) $(ARGS)
+	@$(IOVIRT) run demo --sim $(SIM) $(if $(filter icarus,$(SIM)),--config tiny --packets 24) \
+		$(PCAP_ARG) $(ARGS)
 
 waves: setup ## The demonstration with waves of all ports in build/waves.vcd, and their check
-	@$(IOVIRT) run demo --waves build/waves.vcd $(ARGS)
+	@$(IOVIRT) run demo --waves build/waves.vcd $(PCAP_ARG) $(ARGS)
 	@$(IOVIRT) waves check build/waves.vcd
 
 test: setup ## Fast tests, on all cores

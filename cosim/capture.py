@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import logging
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ _PCAP_MAGICS = {
     b"\xa1\xb2\x3c\x4d": ">",
 }
 _PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+#: Block types that hold a packet: obsolete, simple, enhanced.
+_PCAPNG_PACKETS = (2, 3, 6)
 
 
 class CaptureError(ValueError):
@@ -91,11 +95,13 @@ def _packets(path: Path) -> list[tuple[int, bytes]]:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise CaptureError(f"{path}: {error}") from None
-    _check_whole(path, raw)
+    expected = _check_whole(path, raw)
     from scapy.utils import RawPcapNgReader, RawPcapReader
 
+    # Scapy warns of damage, stops reading there and calls that the end; the count tells.
+    logging.getLogger("scapy").setLevel(logging.ERROR)
     found = []
     try:
         if raw[:4] == _PCAPNG_MAGIC:
@@ -107,45 +113,50 @@ def _packets(path: Path) -> list[tuple[int, bytes]]:
             found = [(reader.linktype, content) for content, _ in reader]
     except Exception as error:  # scapy raises many kinds
         raise CaptureError(f"{path}: not readable as a capture ({error})") from None
+    if len(found) != expected:
+        raise CaptureError(f"{path}: damaged, {len(found)} of {expected} packets are readable")
     return found
 
 
-def _check_whole(path: Path, raw: bytes) -> None:
-    """Make sure that a file is a capture and ends where a record ends."""
+def _check_whole(path: Path, raw: bytes) -> int:
+    """Make sure that a file is a capture and ends where a record ends; returns its packets."""
     if not raw:
         raise CaptureError(f"{path}: is empty")
     if raw[:4] == _PCAPNG_MAGIC:
-        _check_pcapng(path, raw)
-    elif raw[:4] in _PCAP_MAGICS:
-        _check_pcap(path, raw, _PCAP_MAGICS[raw[:4]])
-    else:
-        raise CaptureError(f"{path}: neither pcap nor pcapng")
+        return _check_pcapng(path, raw)
+    if raw[:4] in _PCAP_MAGICS:
+        return _check_pcap(path, raw, _PCAP_MAGICS[raw[:4]])
+    raise CaptureError(f"{path}: neither pcap nor pcapng")
 
 
-def _check_pcap(path: Path, raw: bytes, order: str) -> None:
-    at = 24
+def _check_pcap(path: Path, raw: bytes, order: str) -> int:
+    at, packets = 24, 0
     while at < len(raw):
         if at + 16 > len(raw):
             raise CaptureError(f"{path}: truncated in the header of a packet, at byte {at}")
         at += 16 + struct.unpack_from(f"{order}I", raw, at + 8)[0]
+        packets += 1
     if at > len(raw):
         raise CaptureError(f"{path}: truncated, {at - len(raw)} bytes are missing")
+    return packets
 
 
-def _check_pcapng(path: Path, raw: bytes) -> None:
-    at, order = 0, "<"
+def _check_pcapng(path: Path, raw: bytes) -> int:
+    at, order, packets = 0, "<", 0
     while at < len(raw):
         if at + 12 > len(raw):
             raise CaptureError(f"{path}: truncated in the header of a block, at byte {at}")
         if raw[at : at + 4] == _PCAPNG_MAGIC:
             order = "<" if raw[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
-        length = struct.unpack_from(f"{order}I", raw, at + 4)[0]
+        kind, length = struct.unpack_from(f"{order}II", raw, at)
+        packets += kind in _PCAPNG_PACKETS
         if length < 12 or length % 4:
             raise CaptureError(f"{path}: damaged, a block of {length} bytes at byte {at}")
         if at + length > len(raw):
             missing = at + length - len(raw)
             raise CaptureError(f"{path}: truncated, {missing} bytes are missing")
         at += length
+    return packets
 
 
 def _header_bytes(frame: bytes) -> int:

@@ -104,32 +104,49 @@ def _settings(asked: argparse.Namespace) -> Settings:
 
 
 def _must_be_writable(path: Path) -> None:
-    folder = path.resolve().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise _Wrong(f"{path}: cannot be written")
+    """Make sure, before hours of work, that :func:`_write` can put a file there."""
+    try:
+        if not path.name or path.is_dir():
+            raise IsADirectoryError
+        if _is_special(path):
+            return
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError:
+        raise _Wrong(f"{str(path)!r} cannot be written") from None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe: written to, never replaced."""
+    return path.exists() and not path.is_file()
 
 
 def _write(path: Path, text: str) -> None:
     """Put a file in its place, whole."""
-    folder = path.resolve().parent
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    try:
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(file.name)
-        raise
+    if _is_special(path):
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(file.name)
+            raise
 
 
 def _run(asked: argparse.Namespace) -> int:
     settings = _settings(asked)
     to_stdout = asked.json == "-"
-    for path in filter(None, [asked.waves, None if to_stdout or not asked.json else asked.json]):
-        _must_be_writable(Path(path))
-    if asked.waves and asked.waves.suffix != ".vcd":
-        raise _Wrong(f"{asked.waves}: waves are VCD; name it .vcd")
+    for path in (asked.waves, None if to_stdout else asked.json):
+        if path is not None:
+            _must_be_writable(Path(path))
+    if asked.waves is not None and (asked.waves.suffix != ".vcd" or _is_special(asked.waves)):
+        raise _Wrong(f"{asked.waves}: waves are VCD; name a file .vcd")
     source = asked.pcap or shipped_capture()
     capture = read_capture(source, mtu=settings.system.nic.mtu)
     if not asked.quiet:
@@ -142,7 +159,7 @@ def _run(asked: argparse.Namespace) -> int:
         )
     result = run_demo(settings, source, waves=asked.waves, progress=not asked.quiet)
     print_result(result, sys.stderr if to_stdout else sys.stdout)
-    if asked.json:
+    if asked.json is not None:
         text = json.dumps(result.as_dict(), indent=2) + "\n"
         if to_stdout:
             print(text, end="")
@@ -189,6 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SimulationError as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"iovirt: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 

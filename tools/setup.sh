@@ -2,6 +2,7 @@
 # Makes the project's own environment in .venv; installs Icarus Verilog where that is allowed.
 # Usage: tools/setup.sh EXTRAS, where EXTRAS is a comma-separated list from pyproject.toml.
 set -eu
+unset PYTHONWARNINGS # the Makefile's; pip's own are nobody's business here
 cd "$(dirname "$0")/.."
 venv=.venv
 extras=${1:-dev,fpga,formal}

@@ -144,6 +144,8 @@ def _made(folder: Path) -> Iterator[Path | None]:
 
 def _call(*command: str | Path, cwd: Path | None = None, env: dict | None = None) -> str:
     words = [str(word) for word in command]
+    # Verilator is a Perl script; its name says more than that of its interpreter.
+    name = Path(words[words[0] == "perl"]).name
     try:
         done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=env, check=False)
     except FileNotFoundError as error:
@@ -151,7 +153,7 @@ def _call(*command: str | Path, cwd: Path | None = None, env: dict | None = None
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()
         errors = [line for line in lines if "rror" in line] or lines
-        raise ToolError(f"{words[0]} failed:\n" + "\n".join(errors[:20]))
+        raise ToolError(f"{name} failed:\n" + "\n".join(errors[:20]))
     return done.stdout
 
 

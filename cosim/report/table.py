@@ -67,7 +67,8 @@ def print_result(result: Result, stream: TextIO) -> None:
         console.print(
             f"{harm.name} did harm ({harm.kind}): its transmit queue stopped with "
             f"{harm.queue_error}, {harm.fault_records} fault records, "
-            f"{harm.requests_denied} page requests denied; the others went on"
+            f"{harm.requests_denied} page requests denied"
+            f"{'; the others went on' if not (result.lost or result.mismatches) else ''}"
         )
     for problem in result.problems:
         console.print(f"PROBLEM: {problem}", style="bold red")

@@ -237,6 +237,7 @@ class Demo:
         hostile = self.guests[_HOSTILE - 1] if self.options.hostile else None
         if hostile is not None:
             result.hostile = await self._judge(hostile)
+            result.problems += result.hostile.problems
         await self.port.sleep(2_000)
         for guest in self.guests:
             result.functions.append(await self._figures(guest))

@@ -65,11 +65,6 @@ def _wave_rates(file: Path, result: Result) -> None:
     counts = hit_counts(file)
     for function in result.functions:
         found = counts.get(function.device_id)
-        if found is None:
-            continue
-        function.iotlb_hit_rate.waves = found.rate
-        if (found.hits + found.misses, found.misses) != (function.lookups, function.misses):
-            result.problems.append(
-                f"{function.name}: {function.lookups} lookups and {function.misses} misses "
-                f"counted, {found.hits + found.misses} and {found.misses} in the waves"
-            )
+        if found is not None:
+            function.iotlb_hit_rate.waves = found.rate
+        result.problems += function.counted_elsewhere(found, "in the waves")

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.cache import HitCounts
+from models.spec.nic import QueueError
+
 __all__ = ["FunctionResult", "HitRates", "Hostile", "Result"]
 
 
@@ -33,6 +36,20 @@ class FunctionResult:
     misses: int = 0
     iotlb_hit_rate: HitRates = field(default_factory=HitRates)
 
+    def counted_elsewhere(self, found: HitCounts | None, where: str) -> list[str]:
+        """Compare lookups and misses with those that were found ``where``; returns problems.
+
+        Nothing found is zero lookups: a figure that is missing never passes for equal.
+        """
+        counts = found or HitCounts()
+        lookups = counts.hits + counts.misses
+        if (lookups, counts.misses) == (self.lookups, self.misses):
+            return []
+        return [
+            f"{self.name}: {self.lookups} lookups and {self.misses} misses counted, "
+            f"{lookups} and {counts.misses} {where}"
+        ]
+
 
 @dataclass
 class Hostile:
@@ -44,6 +61,16 @@ class Hostile:
     fault_records: int
     requests_denied: int
     withheld: int
+
+    @property
+    def problems(self) -> list[str]:
+        """What should have become of it and did not."""
+        found = []
+        if self.queue_error == QueueError.NONE.name:
+            found.append(f"{self.name} did harm ({self.kind}), and its queue has not stopped")
+        if self.kind == "address" and not self.fault_records:
+            found.append(f"{self.name} did harm ({self.kind}), and no fault record says so")
+        return found
 
 
 @dataclass

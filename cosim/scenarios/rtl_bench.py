@@ -39,11 +39,7 @@ def _model_rates(bench: Bench, config: SystemConfig, result: Result) -> None:
         found = counts.get(function.device_id)
         if found is not None:
             function.iotlb_hit_rate.model = found.rate
-            if (found.hits + found.misses, found.misses) != (function.lookups, function.misses):
-                result.problems.append(
-                    f"{function.name}: {function.lookups} lookups and {function.misses} misses "
-                    f"counted, {found.hits + found.misses} and {found.misses} by the cache model"
-                )
+        result.problems += function.counted_elsewhere(found, "by the cache model")
 
 
 @cocotb.test()

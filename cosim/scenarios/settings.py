@@ -30,7 +30,7 @@ class Settings:
     resident : bool
         Make all memory resident beforehand: no page faults.
     hostile : str
-        Harm that the third guest does: ``"address"``, ``"descriptor"`` or none.
+        Harm that the third guest does, one of ``HOSTILE``, or none.
     """
 
     config: str = "default"

@@ -1,6 +1,7 @@
 """The bench on both simulators, held against each other."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from vcdvcd import VCDVCD
@@ -49,6 +50,25 @@ def test_waves_hold_the_chosen_ports_alone(verilator, simulator, tmp_path):
     names = VCDVCD(str(waves), only_sigs=True).signals
     assert any("echo.sink__payload" in name for name in names)
     assert not any("bus__ar" in name for name in names)
+
+
+def test_fst_waves_are_written_on_request(tmp_path):
+    waves = tmp_path / "dump.fst"
+    built = build(DESIGN, "verilator", "fst")
+    run(built, MODULE, options={"seed": 5}, waves=waves, test="everything")
+    # Header block: its type, its length, start and end time.
+    header = waves.read_bytes()[:25]
+    assert header[0] == 0
+    assert int.from_bytes(header[1:9], "big") == 329
+    assert int.from_bytes(header[17:25], "big") > 1000
+
+
+def test_failing_tool_is_named_with_its_errors(monkeypatch, tmp_path):
+    monkeypatch.setenv("IOVIRT_BUILD", str(tmp_path))
+    renamed = replace(DESIGN, taps=(Tap(instance="echo", name="renamed", shape=32),))
+    with pytest.raises(ToolError, match=r"^verilator failed:\n.*renamed__valid"):
+        build(renamed, "verilator")
+    assert not list((tmp_path / "sim").glob("*/"))
 
 
 def test_failing_test_is_reported():
