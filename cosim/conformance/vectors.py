@@ -15,6 +15,8 @@ __all__ = ["FORMAT", "SUFFIX", "Header", "Scenario", "VectorError", "VectorFile"
 
 FORMAT = "iovirt-iommu-vectors/1"
 SUFFIX = ".jsonl.gz"
+#: What the vectors leave open: invalidation requests outstanding, and the largest LOG2SZ.
+_ITAGS, _QUEUE_ENTRIES_LOG2_MAX = 2, 16
 
 
 class VectorError(Exception):
@@ -39,16 +41,26 @@ class Scenario:
     steps: list[list[Any]]
 
 
+def _ddt_levels(devices: int, extended: bool) -> int:
+    """Levels of a device directory for device_ids of a mask (section "Device-Directory-Table")."""
+    last = 6 if extended else 7
+    return 1 + max(0, -(-(devices.bit_length() - last) // 9))
+
+
 def _header(line: dict[str, Any]) -> Header:
     config = line["config"]
+    capabilities = Capabilities.from_bits(int(line["capabilities"], 16))
     writable = sum(FCTL[name.lower()].mask for name in config["fctl_writable"])
     parameters = Parameters(
-        capabilities=Capabilities.from_bits(int(line["capabilities"], 16)),
+        capabilities=capabilities,
         fctl=int(line["fctl"], 16),
         fctl_writable=writable,
+        ddt_levels=_ddt_levels(int(config["max_devid_mask"], 16), bool(capabilities.msi_flat)),
         hpm_counters=config["hpm_counters"],
         hpm_bits=config["hpm_bits"],
         vector_bits=config["vector_bits"],
+        queue_entries_log2_max=_QUEUE_ENTRIES_LOG2_MAX,
+        itags=_ITAGS,
     )
     return Header(line["topic"], line["profile"], parameters)
 
