@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.directory import directory_levels
 from models.iommu import Capabilities, Parameters
 from models.spec.iommu_registers import FCTL
 
@@ -41,12 +42,6 @@ class Scenario:
     steps: list[list[Any]]
 
 
-def _ddt_levels(devices: int, extended: bool) -> int:
-    """Levels of a device directory for device_ids of a mask (section "Device-Directory-Table")."""
-    last = 6 if extended else 7
-    return 1 + max(0, -(-(devices.bit_length() - last) // 9))
-
-
 def _header(line: dict[str, Any]) -> Header:
     config = line["config"]
     capabilities = Capabilities.from_bits(int(line["capabilities"], 16))
@@ -55,7 +50,9 @@ def _header(line: dict[str, Any]) -> Header:
         capabilities=capabilities,
         fctl=int(line["fctl"], 16),
         fctl_writable=writable,
-        ddt_levels=_ddt_levels(int(config["max_devid_mask"], 16), bool(capabilities.msi_flat)),
+        ddt_levels=directory_levels(
+            int(config["max_devid_mask"], 16), extended=bool(capabilities.msi_flat)
+        ),
         hpm_counters=config["hpm_counters"],
         hpm_bits=config["hpm_bits"],
         vector_bits=config["vector_bits"],
