@@ -140,7 +140,7 @@ class Library:
     def take_events(self) -> list[BenchEvent]:
         """Remove and return what has happened, oldest first."""
         size = self._lib.fm_take_events(self._room, len(self._room))
-        raw, at, events = self._room.raw[:size] if size else b"", 0, []
+        raw, at, events = ctypes.string_at(self._room, size), 0, []
         while at < size:
             port, length, cycle = _EVENT.unpack_from(raw, at)
             at += _EVENT.size

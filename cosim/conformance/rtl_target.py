@@ -71,9 +71,9 @@ class RtlTarget:
     #: Translations offered at once; tags tell them apart.
     CONCURRENT = 32
     #: Cycles without any transfer after which nothing is under way.
-    QUIET = 96
+    QUIET = 64
     #: Cycles that the caches take to clear themselves after reset.
-    CLEARING = 600
+    CLEARING = 128
     #: The same in rests; one that is not to end fails the scenario.
     RESTS = 2_000
     #: Cycles for the answers to the translations offered at once.
