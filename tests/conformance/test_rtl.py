@@ -7,8 +7,8 @@ import pytest
 from cosim.conformance import main
 from cosim.conformance.rtl_runs import run
 from cosim.conformance.rtl_target import config_for
-from cosim.conformance.vectors import find
-from models.iommu import Parameters
+from cosim.conformance.vectors import VectorError, find
+from models.iommu import Capabilities, Parameters
 from models.spec.config import IommuConfig
 
 HERE = Path(__file__).parent
@@ -44,6 +44,12 @@ def test_rtl_passes_all_and_skips_none(profile):
     assert not any(result.skipped for result in results)
     assert [result.passed for result in results] == [len(file) for file in files]
     assert sorted(seen) == sorted(file.name for file in files)
+
+
+def test_impossible_capabilities_are_an_error_of_the_file():
+    odd = Capabilities(sv48=1, sv39x4=1)
+    with pytest.raises(VectorError, match="no configuration has these capabilities: sv48 needs"):
+        config_for(Parameters(capabilities=odd))
 
 
 def test_jobs_must_make_sense(capsys):
