@@ -24,6 +24,7 @@ class Space(NamedTuple):
 
     gscid: int | None
     pscid: int | None
+    msi: bool = False  # its device has an MSI page table
 
 
 class Lookup(NamedTuple):
@@ -35,6 +36,9 @@ class Lookup(NamedTuple):
     write: bool = False
     execute: bool = False
     ats: bool = False
+    privileged: bool = False
+    sum: bool = False
+    also_read: bool = False
 
     @classmethod
     def from_bits(cls, bits: int) -> "Lookup":
@@ -44,9 +48,7 @@ class Lookup(NamedTuple):
             space,
             vpn,
             bits >> _DEVICE_ID & 0xFF_FFFF,
-            bool(bits >> _WRITE & 1),
-            bool(bits >> _EXEC & 1),
-            bool(bits >> _ATS & 1),
+            *(bool(bits >> offset & 1) for offset in _RIGHTS),
         )
 
 
@@ -72,12 +74,13 @@ class Fill(NamedTuple):
 
 
 class Invalidation(NamedTuple):
-    """An IOTINVAL; operands that are not valid are ``None``.  ``vpn`` is ADDR[63:12]."""
+    """An IOTINVAL; operands that are not valid are ``None``.  ``vpn`` is a page of its range."""
 
     second_stage: bool
     gscid: int | None
     pscid: int | None
     vpn: int | None
+    pages_log2: int = 0
 
     @classmethod
     def from_bits(cls, bits: int) -> "Invalidation":
@@ -88,25 +91,26 @@ class Invalidation(NamedTuple):
             take["gscid"] if take["gv"] else None,
             take["pscid"] if take["pscv"] else None,
             take["addr"] if take["av"] else None,
+            # Ones below a zero encode the range: as many as the number changes by adding one.
+            (take["addr"] ^ take["addr"] + 1).bit_length() if take["av"] and take["s"] else 0,
         )
 
 
 _LOOKUP, _FILL = IotlbLookup.as_shape(), IotlbFill.as_shape()
 _INVALIDATE = IotlbInvalidate.as_shape()
 _KEY = IotlbKey.as_shape()
-_GV, _GSCID, _PV, _PSCID, _VPN = (
-    _KEY[name].offset for name in ("gv", "gscid", "pv", "pscid", "vpn")
+_GV, _GSCID, _PV, _PSCID, _VPN, _MSI = (
+    _KEY[name].offset for name in ("gv", "gscid", "pv", "pscid", "vpn", "msi")
 )
-_DEVICE_ID, _WRITE, _EXEC, _ATS = (
-    _LOOKUP[name].offset for name in ("device_id", "write", "exec", "ats")
-)
+_DEVICE_ID = _LOOKUP["device_id"].offset
+_RIGHTS = [_LOOKUP[n].offset for n in ("write", "exec", "ats", "priv", "sum", "also_read")]
 _VPN_MASK = (1 << _KEY["vpn"].width) - 1
 
 
 def _key(bits: int) -> tuple[Space, int]:
     gscid = bits >> _GSCID & 0xFFFF if bits >> _GV & 1 else None
     pscid = bits >> _PSCID & 0xF_FFFF if bits >> _PV & 1 else None
-    return Space(gscid, pscid), bits >> _VPN & _VPN_MASK
+    return Space(gscid, pscid, bool(bits >> _MSI & 1)), bits >> _VPN & _VPN_MASK
 
 
 @dataclass
@@ -125,7 +129,9 @@ class HitCounts:
 
 def _matches(entry: Fill, space: Space, vpn: int) -> bool:
     """Whether an entry translates a page of an address space."""
-    if (entry.vpn ^ vpn) >> entry.size_log2 - PAGE_SHIFT or entry.space[0] != space[0]:
+    if (entry.vpn ^ vpn) >> entry.size_log2 - PAGE_SHIFT:
+        return False
+    if entry.space[0] != space[0] or entry.space[2] != space[2]:
         return False
     mine, other = entry.space[1], space[1]
     if mine is None or other is None:
@@ -135,24 +141,30 @@ def _matches(entry: Fill, space: Space, vpn: int) -> bool:
 
 def _suffices(entry: Fill, lookup: Lookup) -> bool:
     """Whether an entry's rights answer a lookup without another walk."""
-    if not entry.u:
+    if lookup.privileged and lookup.space.pscid is not None:
+        if entry.u and ((lookup.execute and not lookup.ats) or not lookup.sum):
+            return False
+    elif not entry.u:
         return False
     if lookup.ats:
         return entry.r and (not lookup.write or not entry.w or entry.dirty)
-    right = entry.x if lookup.execute else entry.r or lookup.write
-    return right and (not lookup.write or (entry.w and entry.dirty))
+    if (lookup.execute and not entry.x) or (lookup.write and not (entry.w and entry.dirty)):
+        return False
+    return entry.r or ((lookup.execute or lookup.write) and not lookup.also_read)
 
 
 def _covered(entry: Fill, op: Invalidation) -> bool:
     """Whether an invalidation removes an entry."""
-    gscid, pscid = entry.space
+    gscid, pscid, _ = entry.space
     if op.second_stage:
         return gscid is not None and op.gscid in (None, gscid)
     if gscid != op.gscid or pscid is None:
         return False
     if op.pscid is not None and (entry.glob or op.pscid != pscid):
         return False
-    return op.vpn is None or not (entry.vpn ^ op.vpn) >> entry.size_log2 - PAGE_SHIFT
+    if op.vpn is None:
+        return True
+    return not (entry.vpn ^ op.vpn) >> max(entry.size_log2 - PAGE_SHIFT, op.pages_log2)
 
 
 def _numbered(order: int, source: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, int, Any]]:
@@ -263,18 +275,18 @@ class IotlbModel:
     ) -> Counter[bool]:
         """Apply operations, each with the cycle in which its port took it; return hit counts.
 
-        Each kind must come in order of cycles.  Within a cycle the invalidation is first, then
-        the fill, then the lookup.
+        Each kind must come in order of cycles.  Within a cycle the lookup is first, then the
+        invalidation, then the fill.
         """
         outcomes: Counter[bool] = Counter()
         streams = [
-            _numbered(order, source) for order, source in enumerate((invalidations, fills, lookups))
+            _numbered(order, source) for order, source in enumerate((lookups, invalidations, fills))
         ]
         for _, order, record in merge(*streams, key=itemgetter(0, 1)):
-            if order == 2:
+            if order == 0:
                 outcomes[self.lookup(record)] += 1
             elif order == 1:
-                self.fill(record)
-            else:
                 self.invalidate(record)
+            else:
+                self.fill(record)
         return outcomes

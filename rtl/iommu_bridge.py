@@ -17,9 +17,10 @@ from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Axi4Lite
 from rtl.iommu.admission import IOVA_BITS
-from rtl.iommu.bridge import Bridge
+from rtl.iommu.bridge import Bridge, bridge_options, join
 from rtl.iommu.iommu import Iommu
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import TranslationPort
 
 __all__ = ["IommuWithBridge", "main"]
@@ -67,18 +68,20 @@ class IommuWithBridge(wiring.Component):
         self.config = replace(config, ats=False, t2gpa=False)
         self._iommu = Iommu(self.config, clients=2)
         bus = {"data_width": data_width, "id_width": id_width}
-        self._bridge = Bridge(addr_width=config.pas, slots=slots, beats=beats, **bus)
+        self._bridge = Bridge(**bridge_options(config), slots=slots, beats=beats, **bus)
+        user = QosId if config.qosid else None
         super().__init__(
             {
                 "regs": In(Axi4Lite(addr_width=PAGE_ADDR_WIDTH)),
                 "dma": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
                 "translate": In(TranslationPort()),
-                "memory": Out(Axi4(addr_width=config.pas, **bus)),
+                "memory": Out(Axi4(addr_width=config.pas, user=user, **bus)),
                 "tables": Out(
                     Axi4(
                         addr_width=config.pas,
                         data_width=config.memory_width,
                         id_width=self._iommu.id_width,
+                        user=user,
                     )
                 ),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
@@ -91,9 +94,8 @@ class IommuWithBridge(wiring.Component):
         m.submodules.bridge = bridge = self._bridge
         connect(m, flipped(self.regs), iommu.regs)
         connect(m, flipped(self.dma), bridge.up)
-        connect(m, bridge.translate, iommu.translate0)
+        join(m, bridge, iommu)
         connect(m, flipped(self.translate), iommu.translate1)
-        connect(m, iommu.fence, bridge.drain)
         connect(m, bridge.down, flipped(self.memory))
         connect(m, iommu.memory, flipped(self.tables))
         m.d.comb += [

@@ -15,9 +15,10 @@ from models.spec.config import SystemConfig, config
 from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
 from models.spec.nic import ADDRESS_BITS
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
-from rtl.iommu.bridge import Bridge
+from rtl.iommu.bridge import Bridge, bridge_options, join
 from rtl.iommu.iommu import Iommu
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
+from rtl.iommu.requests import QosId
 from rtl.nic.nic import Nic
 
 __all__ = ["System", "main"]
@@ -51,11 +52,12 @@ class System(wiring.Component):
         self._nic = Nic(config.nic, address_bits=config.address_bits)
         self._iommu = Iommu(config.iommu, clients=2)
         self._bridge = Bridge(
-            addr_width=config.iommu.pas,
+            **bridge_options(config.iommu),
             data_width=config.nic.data_width,
             id_width=self._nic.id_width,
             beats=config.nic.max_burst_beats,
         )
+        user = QosId if config.iommu.qosid else None
         ethernet = AxiStream(data_width=config.nic.data_width)
         super().__init__(
             {
@@ -66,6 +68,7 @@ class System(wiring.Component):
                         addr_width=config.iommu.pas,
                         data_width=config.nic.data_width,
                         id_width=self._nic.id_width,
+                        user=user,
                     )
                 ),
                 "tables": Out(
@@ -73,6 +76,7 @@ class System(wiring.Component):
                         addr_width=config.iommu.pas,
                         data_width=config.iommu.memory_width,
                         id_width=self._iommu.id_width,
+                        user=user,
                     )
                 ),
                 "eth_rx": In(ethernet),
@@ -87,9 +91,8 @@ class System(wiring.Component):
         m.submodules.iommu = iommu = self._iommu
         m.submodules.bridge = bridge = self._bridge
         connect(m, nic.dma, bridge.up)
-        connect(m, bridge.translate, iommu.translate0)
+        join(m, bridge, iommu)
         connect(m, nic.translate, iommu.translate1)
-        connect(m, iommu.fence, bridge.drain)
         for name in ("page_request", "invalidation_completion"):
             connect(m, getattr(nic, name), getattr(iommu, name))
         for name in ("group_response", "invalidation"):

@@ -13,25 +13,33 @@ Invalidations clear entries and leave the pointers alone.  A lookup changes noth
 
 Order
 -----
-An operation takes effect in the cycle in which its port accepts it.  Within one cycle the
-invalidation comes first, then the fill, then the lookup.
+An operation takes effect in the cycle in which its port accepts it.  Within one cycle the lookup
+comes first, then the invalidation, then the fill.
 
-A lookup hits if an entry matches in ``gscid`` (if second stage on), ``pscid`` (if first stage on;
-a global entry ignores it), both stage flags and the page number, whatever its permissions are.
-A lookup that finds insufficient rights, or A or D to be set, is a hit that is walked again and
-counts as a hit for the counters only if no walk follows: ``HpmEvent.TLB_MISS`` counts walks and
-joins, so such a lookup counts as a miss there; ``IotlbResult.hit`` says which.
+A lookup finds an entry that matches in ``gscid`` (if second stage on), ``pscid`` (if first stage
+on; a global entry ignores it), the flags of both stages and of MSI page tables, and the page
+number, whatever its permissions are.  If its rights do not suffice, or A or D is to be set, the
+lookup is walked again and counts as a miss: ``HpmEvent.TLB_MISS`` counts walks and joins;
+``IotlbResult.hit`` says which.
 
 Details
 -------
-Of several entries that match, ways come before superpages, lower numbers first.  Rights suffice
-if ``u`` is set and: for ATS, ``r`` is set, and with ``write`` set ``w`` implies ``dirty``; for
-others ``x`` for ``exec``, else ``r`` or ``write``, and with ``write`` set ``w`` and ``dirty``.  A
-fill's tag equals an entry's if the entry's space matches the key as for a lookup, and ``glob``, the
-size and the page (aligned to the size) are equal.  VMA is about entries whose first stage is on: of
-the VM ``gscid`` if ``gv``, else those without second stage; ``pscv`` spares global entries; ``av``
-takes those whose page holds ``addr``.  GVMA is about entries whose second stage is on, of ``gscid``
-if ``gv``.  ``nl`` and ``s`` are not looked at.
+Of several entries that match, ways come before superpages, lower numbers first.
+
+A request is a supervisor's if ``priv`` is set and its first stage is on.  Others may use an entry
+only with ``u``.  Supervisors may use one with ``u`` only with ``sum``, and never execute from it.
+Rights suffice if the entry may be used and: for ATS, ``r`` is set, and with ``write`` set ``w``
+implies ``dirty``; for others, ``x`` for ``exec``, ``w`` and ``dirty`` for ``write``, and ``r`` with
+neither or with ``also_read``.
+
+A fill's tag equals an entry's if the entry's space matches the key as for a lookup, and ``glob``,
+the size and the page (aligned to the size) are equal.
+
+VMA is about entries whose first stage is on: of the VM ``gscid`` if ``gv``, else those without
+second stage; ``pscv`` spares global entries; ``av`` takes those whose range has a page in common
+with ``addr``, or, with ``s``, with the range that ``addr`` encodes: with X ones below its lowest
+zero 2^(X + 1) pages, aligned.  GVMA is about entries whose second stage is on, of ``gscid`` if
+``gv``.  ``nl`` is not looked at.
 """
 
 from amaranth.lib import data
@@ -47,10 +55,11 @@ class IotlbKey(data.Struct):
     pv: 1  # first stage is not Bare
     pscid: 20  # 0 if pv is 0
     vpn: 52  # IOVA[63:12]
+    msi: 1  # second stage with an MSI page table: its range has no interrupt file
 
 
 class IotlbLookup(data.Struct):
-    """One lookup.  ``write``, ``exec``, ``user``, ``sum`` are what rights are judged by."""
+    """One lookup.  What follows ``tag`` is what rights are judged by."""
 
     key: IotlbKey
     device_id: 24
@@ -60,6 +69,7 @@ class IotlbLookup(data.Struct):
     priv: 1
     sum: 1
     ats: 1
+    also_read: 1
 
 
 class IotlbResult(data.Struct):
@@ -78,7 +88,7 @@ class IotlbResult(data.Struct):
 
 
 class IotlbFill(data.Struct):
-    """A finished walk's translation, rights of both stages combined."""
+    """A finished walk's translation, rights of both stages combined; ``u`` is the first's."""
 
     key: IotlbKey
     ppn: 44

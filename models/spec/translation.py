@@ -54,9 +54,9 @@ class TranslationRequest(data.Struct):
     """One address to translate.
 
     ``write`` is set for writes and AMOs, and for ATS requests whose no-write flag is clear;
-    ``exec`` for reads for execute, and for ATS requests that ask for execute.  ``also_read`` and
-    ``debug`` are the debug interface's: its requests may want to write and to read, and get no
-    MRIF.
+    ``exec`` for reads for execute, and for ATS requests that ask for execute.  ``also_read`` with
+    ``write``: both rights are wanted.  ``debug``: a translation-request of the debug registers,
+    which must not get to a memory-resident interrupt file (cause 260).
     """
 
     tag: TAG_BITS
@@ -80,6 +80,9 @@ class TranslationResponse(data.Struct):
     means that the access may go to ``spa``.  For ATS requests ``r w x priv global u`` are the
     completion's bits, ``size`` is log2 of the answered range in bytes, and ``spa`` has the offset
     within the range from the request's IOVA.  ``prpr`` answers a ``MESSAGE``.
+
+    ``rcid mcid`` are for the access itself (sections "Device-context fields" and "IOMMU QoS ID");
+    ``dtf`` is the device context's, for faults that are found after the translation.
     """
 
     tag: TAG_BITS
@@ -98,6 +101,9 @@ class TranslationResponse(data.Struct):
     mrif: 1  # spa is the MRIF's address; nid and notice_ppn say whom to notify
     nid: 11
     notice_ppn: 44
+    dtf: 1
+    rcid: 12
+    mcid: 12
 
 
 class DmaUser(data.Struct):

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from rtl.bus.axi import Axi4, Burst
-from rtl.bus.stream import StreamArbiter, StreamRegister, round_robin
+from rtl.bus.stream import StreamRegister, round_robin
 
 __all__ = ["AxiReadArbiter", "AxiWriteArbiter", "set_address"]
 
@@ -38,7 +38,7 @@ class _Arbiter(wiring.Component):
     in any order.
     """
 
-    def __init__(self, *, addr_width, data_width, id_widths, read, write):
+    def __init__(self, *, addr_width, data_width, id_widths, read, write, user=None):
         _check(id_widths)
         self.count = len(id_widths)
         self.low_width = max(id_widths)
@@ -49,6 +49,7 @@ class _Arbiter(wiring.Component):
                 addr_width=addr_width,
                 data_width=data_width,
                 id_width=id_width,
+                user=user,
                 read=read,
                 write=write,
             )
@@ -67,8 +68,7 @@ class _Arbiter(wiring.Component):
         prefix = Const(number, self.id_width - self.low_width)
         wide = Cat((payload.id | Const(0, self.low_width))[: self.low_width], prefix)
         return [
-            field if name != "id" else wide
-            for name, field in ((name, payload[name]) for name in payload.shape().members)
+            wide if name == "id" else Value.cast(payload[name]) for name in payload.shape().members
         ]
 
 
@@ -77,7 +77,8 @@ class AxiReadArbiter(_Arbiter):
 
     Latency
     -------
-    One cycle each way.
+    None either way: addresses and answers pass through.  What is offered below stays until it is
+    accepted, whoever else asks.
 
     Parameters
     ----------
@@ -85,6 +86,8 @@ class AxiReadArbiter(_Arbiter):
         Of all ports.
     id_widths : Sequence[int]
         Bits of the IDs of each manager.
+    user : Shape-castable
+        ARUSER of all ports, ``None`` for none.
 
     Members
     -------
@@ -93,33 +96,42 @@ class AxiReadArbiter(_Arbiter):
         IDs have ``ceil_log2`` of the number of managers more bits than the widest above.
     """
 
-    def __init__(self, *, addr_width, data_width, id_widths):
+    def __init__(self, *, addr_width, data_width, id_widths, user=None):
         super().__init__(
             addr_width=addr_width,
             data_width=data_width,
             id_widths=id_widths,
             read=True,
             write=False,
+            user=user,
         )
 
     def elaborate(self, platform):
         m = Module()
-        shape = self.down.ar.payload.shape()
-        m.submodules.requests = requests = StreamArbiter(shape, self.count)
-        for number, manager in enumerate(self.managers):
-            target = requests.inputs[number]
-            m.d.comb += [
-                target.valid.eq(manager.ar.valid),
-                manager.ar.ready.eq(target.ready),
-                target.payload.as_value().eq(Cat(self.prefixed(number, manager.ar.payload))),
-            ]
-        wiring.connect(m, requests.o, wiring.flipped(self.down.ar))
-
-        m.submodules.answers = answers = StreamRegister(self.down.r.payload.shape())
-        wiring.connect(m, wiring.flipped(self.down.r), answers.i)
-        answer = answers.o
+        down, managers = self.down, self.managers
+        asking = Cat(manager.ar.valid for manager in managers)
+        # ``served`` had the last turn; while it is ``held`` its address is still offered.
+        served, held = Signal(range(self.count)), Signal()
+        following, grant = Signal(range(self.count)), Signal(range(self.count))
+        round_robin(m, asking, served, following)
+        m.d.comb += [
+            grant.eq(Mux(held, served, following)),
+            down.ar.valid.eq(asking.any()),
+        ]
+        with m.If(down.ar.valid):
+            m.d.sync += [served.eq(grant), held.eq(~down.ar.ready)]
+        with m.Switch(grant):
+            for number, manager in enumerate(managers):
+                with m.Case(number):
+                    m.d.comb += [
+                        down.ar.payload.as_value().eq(
+                            Cat(self.prefixed(number, manager.ar.payload))
+                        ),
+                        manager.ar.ready.eq(down.ar.ready),
+                    ]
+        answer = down.r
         with m.Switch(answer.payload.id[self.low_width :]):
-            for number, manager in enumerate(self.managers):
+            for number, manager in enumerate(managers):
                 with m.Case(number):
                     m.d.comb += [
                         manager.r.valid.eq(answer.valid),
@@ -127,13 +139,9 @@ class AxiReadArbiter(_Arbiter):
                     ]
             with m.Default():
                 m.d.comb += answer.ready.eq(1)  # of nobody
-        for manager in self.managers:
-            m.d.comb += [
-                manager.r.payload.data.eq(answer.payload.data),
-                manager.r.payload.resp.eq(answer.payload.resp),
-                manager.r.payload.last.eq(answer.payload.last),
-                manager.r.payload.id.eq(answer.payload.id),
-            ]
+        for manager in managers:
+            for name in ("data", "resp", "last", "id"):
+                m.d.comb += manager.r.payload[name].eq(answer.payload[name])
         return m
 
 
@@ -150,6 +158,8 @@ class AxiWriteArbiter(_Arbiter):
         Of all ports.
     id_widths : Sequence[int]
         Bits of the IDs of each manager.
+    user : Shape-castable
+        AWUSER of all ports, ``None`` for none.
 
     Members
     -------
@@ -158,13 +168,14 @@ class AxiWriteArbiter(_Arbiter):
         IDs have ``ceil_log2`` of the number of managers more bits than the widest above.
     """
 
-    def __init__(self, *, addr_width, data_width, id_widths):
+    def __init__(self, *, addr_width, data_width, id_widths, user=None):
         super().__init__(
             addr_width=addr_width,
             data_width=data_width,
             id_widths=id_widths,
             read=False,
             write=True,
+            user=user,
         )
 
     def elaborate(self, platform):

@@ -7,59 +7,20 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import (
-    AddressType,
     DmaUser,
     TranslationRequest,
     TranslationResponse,
     TranslationStatus,
 )
-from rtl.bus.axi import Axi4, Burst, Resp
+from rtl.bus.axi import Axi4, Resp
 from rtl.bus.stream import round_robin
+from rtl.iommu.burst_check import BurstCheck
+from rtl.iommu.requests import QosId
 from rtl.iommu.slots import SlotTable
 
-__all__ = ["Admission", "BurstCheck"]
+__all__ = ["Admission"]
 
 IOVA_BITS = 64
-
-
-class BurstCheck(wiring.Component):
-    """Finds bursts that are refused before translation; combinational.
-
-    These are bursts of more than ``beats`` beats, bursts that cross a 4 KiB boundary (IHI 0022
-    forbids them), and address types other than translated and untranslated.
-
-    Parameters
-    ----------
-    layout : StructLayout
-        Payload of ``aw`` or ``ar`` with a DmaUser.
-    beats : int
-        Beats of the longest burst.
-
-    Members
-    -------
-    address : ``In(layout)``
-    malformed : ``Out(1)``
-    """
-
-    def __init__(self, layout, *, beats: int):
-        self._beats = beats
-        super().__init__({"address": In(layout), "malformed": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        address, at = self.address, self.address.user.at
-        begin = Signal(PAGE_SHIFT)
-        length = Signal(PAGE_SHIFT + 4)  # 256 beats of up to 128 bytes
-        m.d.comb += [
-            begin.eq((address.addr[:PAGE_SHIFT] >> address.size) << address.size),
-            length.eq((address.len + 1) << address.size),
-            self.malformed.eq(
-                (address.len >= self._beats)
-                | ((address.burst == Burst.INCR) & (begin + length > 1 << PAGE_SHIFT))
-                | ((at != AddressType.UNTRANSLATED) & (at != AddressType.TRANSLATED))
-            ),
-        ]
-        return m
 
 
 class Admission(wiring.Component):
@@ -69,6 +30,10 @@ class Admission(wiring.Component):
     burst that is refused comes out of ``error`` when all earlier ones of its ID are finished, and
     holds later ones of its ID until then.  ``error`` says DECERR when the translation was refused
     and SLVERR when the burst is malformed (see :class:`BurstCheck`).
+
+    A burst to a memory-resident interrupt file comes out of ``error`` too (AIA, "MSI PTE, MRIF
+    mode"): OKAY for a read of an aligned word, which reads 0, and for a write of one beat, which
+    ``divert`` marks for whoever knows its data; SLVERR for all others.
 
     Latency
     -------
@@ -86,6 +51,8 @@ class Admission(wiring.Component):
         Of the bus.
     write : bool
         The requests are for writes.
+    mrif, qos : bool
+        There may be MRIFs, else an answer that names one is a refusal; addresses carry a QosId.
 
     Members
     -------
@@ -100,22 +67,27 @@ class Admission(wiring.Component):
     ready : ``In(slots)``
         Slots whose data is there.
     issue : ``Out(stream)`` of the translated address with its slot
-    error : ``Out(stream)`` of ``slot, id, len, resp``
+    error : ``Out(stream)`` of ``slot, id, len, resp, divert``
         The slot is free after the transfer.
     answer, answer_id : ``In``
         The memory finished the oldest issued burst of the ID.
     live, finished : ``Out(slots)``
     """
 
-    def __init__(self, *, slots, beats, addr_width, data_width, id_width, write):
+    def __init__(
+        self, *, slots, beats, addr_width, data_width, id_width, write, mrif=False, qos=False
+    ):
         self.slots, self.beats, self.addr_width = slots, beats, addr_width
-        self.id_width, self.write = id_width, write
+        self.id_width, self.write, self.mrif, self.qos = id_width, write, mrif, qos
         self._table = SlotTable(slots=slots, id_width=id_width)
         bus = {"data_width": data_width, "id_width": id_width}
         self._above = Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus).address_layout
-        below = Axi4(addr_width=addr_width, **bus).address_layout
+        user = QosId if qos else None
+        below = Axi4(addr_width=addr_width, user=user, **bus).address_layout
         issue = data.StructLayout({"address": below, "slot": range(slots)})
-        error = data.StructLayout({"slot": range(slots), "id": id_width, "len": 8, "resp": Resp})
+        error = data.StructLayout(
+            {"slot": range(slots), "id": id_width, "len": 8, "resp": Resp, "divert": 1}
+        )
         super().__init__(
             {
                 "address": In(stream.Signature(self._above)),
@@ -140,6 +112,7 @@ class Admission(wiring.Component):
         m.submodules.check = check = BurstCheck(self._above, beats=self.beats)
         m.submodules.table = table = self._table
         translated, refused, bad = (Signal(self.slots) for _ in range(3))
+        interrupt, single = Signal(self.slots), Signal(self.slots)
 
         # Into a slot, and to the translator
         address = self.address.payload
@@ -164,6 +137,12 @@ class Admission(wiring.Component):
                 refused.bit_select(table.slot, 1).eq(check.malformed),
                 bad.bit_select(table.slot, 1).eq(check.malformed),
             ]
+            if self.mrif:
+                word = (address.size == 2) & ~address.addr[:2].any()
+                m.d.sync += [
+                    interrupt.bit_select(table.slot, 1).eq(0),
+                    single.bit_select(table.slot, 1).eq((address.len == 0) & (self.write | word)),
+                ]
 
         # The answer
         response = self.response.payload
@@ -171,7 +150,7 @@ class Admission(wiring.Component):
         fault = Signal()
         m.d.comb += [
             self.response.ready.eq(1),
-            # An MRIF is not a place that a bridge can write.
+            # An MRIF is not a place that a burst can go to.
             fault.eq((response.status != TranslationStatus.SUCCESS) | response.mrif),
         ]
         with m.If(self.response.valid):
@@ -179,10 +158,15 @@ class Admission(wiring.Component):
                 translated.bit_select(answered, 1).eq(1),
                 refused.bit_select(answered, 1).eq(fault),
             ]
+            if self.mrif:
+                m.d.sync += interrupt.bit_select(answered, 1).eq(
+                    (response.status == TranslationStatus.SUCCESS) & response.mrif
+                )
 
         held, page = self._memories(m, table)
         self._issue(m, table, translated & ~refused & self.ready & table.in_turn, held, page)
-        self._error(m, table, refused & self.ready & table.first, held, bad)
+        kinds = (bad, interrupt, single)
+        self._error(m, table, refused & self.ready & table.first, held, kinds)
         m.d.comb += [table.answer.eq(self.answer), table.answer_id.eq(self.answer_id)]
         return m
 
@@ -207,7 +191,8 @@ class Admission(wiring.Component):
             {"offset": PAGE_SHIFT, "id": self.id_width, "len": 8, "size": 3, "burst": 2, "lock": 1}
         )
         m.submodules.held = held = Memory(shape=kept, depth=self.slots, init=[])
-        pages = Memory(shape=self.addr_width - PAGE_SHIFT, depth=self.slots, init=[])
+        target = {"page": self.addr_width - PAGE_SHIFT} | ({"user": QosId} if self.qos else {})
+        pages = Memory(shape=data.StructLayout(target), depth=self.slots, init=[])
         m.submodules.pages = pages
         hold, turn = held.write_port(), pages.write_port()
         address, response = self.address.payload, self.response.payload
@@ -222,8 +207,13 @@ class Admission(wiring.Component):
             hold.data.lock.eq(address.lock),
             turn.addr.eq(response.tag),
             turn.en.eq(self.response.valid),
-            turn.data.eq(response.spa >> PAGE_SHIFT),
+            turn.data.page.eq(response.spa >> PAGE_SHIFT),
         ]
+        if self.qos:
+            m.d.comb += [
+                turn.data.user.rcid.eq(response.rcid),
+                turn.data.user.mcid.eq(response.mcid),
+            ]
         return held, pages.read_port(domain="comb")
 
     def _issue(self, m: Module, table, candidates, held, page) -> None:
@@ -245,19 +235,22 @@ class Admission(wiring.Component):
                 self.issue.valid.eq(candidates.any()),
                 last.eq(chosen),
                 self.issue.payload.slot.eq(chosen),
-                out.addr.eq(Cat(kept.data.offset, page.data)),
+                out.addr.eq(Cat(kept.data.offset, page.data.page)),
                 out.id.eq(kept.data.id),
                 out.len.eq(kept.data.len),
                 out.size.eq(kept.data.size),
                 out.burst.eq(kept.data.burst),
                 out.lock.eq(kept.data.lock),
             ]
+            if self.qos:
+                m.d.sync += out.user.eq(page.data.user)
 
-    def _error(self, m: Module, table, candidates, held, bad) -> None:
+    def _error(self, m: Module, table, candidates, held, kinds) -> None:
         """Registered: one of the bursts that were refused and whose turn it is."""
         chosen = Signal(range(self.slots))
         kept = held.read_port(domain="comb")
         error = self.error
+        bad, interrupt, single = (kind.bit_select(chosen, 1) for kind in kinds)
         for n in reversed(range(self.slots)):
             with m.If(candidates[n]):
                 m.d.comb += chosen.eq(n)
@@ -272,7 +265,14 @@ class Admission(wiring.Component):
                 error.payload.slot.eq(chosen),
                 error.payload.id.eq(kept.data.id),
                 error.payload.len.eq(kept.data.len),
-                error.payload.resp.eq(Mux(bad.bit_select(chosen, 1), Resp.SLVERR, Resp.DECERR)),
+                error.payload.resp.eq(
+                    Mux(
+                        bad | (interrupt & ~single),
+                        Resp.SLVERR,
+                        Mux(interrupt, Resp.OKAY, Resp.DECERR),
+                    )
+                ),
+                error.payload.divert.eq(interrupt & single),
             ]
         with m.Elif(error.ready):
             m.d.sync += error.valid.eq(0)

@@ -41,6 +41,8 @@ class AtsTracker(wiring.Component):
     pending : ``Out(1)``
         Some tag is outstanding.
     timed_out, forget : ``Out(1)``, ``In(1)``
+    abandon : ``In(1)``
+        Give up all tags without a word.
     """
 
     def __init__(self, *, itags: int, timeout: int):
@@ -57,6 +59,7 @@ class AtsTracker(wiring.Component):
                 "pending": Out(1),
                 "timed_out": Out(1),
                 "forget": In(1),
+                "abandon": In(1),
             }
         )
 
@@ -126,4 +129,6 @@ class AtsTracker(wiring.Component):
             m.d.sync += timer.eq(0)
         with m.Elif(timer == self._timeout):
             m.d.sync += [timer.eq(0), busy.eq(0), self.timed_out.eq(1)]
+        with m.If(self.abandon):
+            m.d.sync += [busy.eq(0), self.timed_out.eq(0)]
         return m

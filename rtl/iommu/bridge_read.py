@@ -8,6 +8,7 @@ from models.spec.translation import DmaUser, TranslationRequest, TranslationResp
 from rtl.bus.axi import Axi4
 from rtl.bus.stream import StreamRegister
 from rtl.iommu.admission import IOVA_BITS, Admission
+from rtl.iommu.requests import QosId
 
 __all__ = ["BridgeRead"]
 
@@ -18,11 +19,12 @@ LONGEST_BURST = 256
 class BridgeRead(wiring.Component):
     """Reads: address to translation to memory, data straight back.
 
-    A refused read is answered with as many beats of zeros and an error response.
+    A refused read is answered with as many beats of zeros and an error response; a word of a
+    memory-resident interrupt file reads 0.
 
     Parameters
     ----------
-    slots, addr_width, data_width, id_width : int
+    slots, addr_width, data_width, id_width, mrif, qos
         As of :class:`~rtl.iommu.bridge.Bridge`.
 
     Members
@@ -33,7 +35,7 @@ class BridgeRead(wiring.Component):
     live, finished : ``Out(slots)``
     """
 
-    def __init__(self, *, slots, addr_width, data_width, id_width):
+    def __init__(self, *, slots, addr_width, data_width, id_width, mrif, qos):
         self._admission = Admission(
             slots=slots,
             beats=LONGEST_BURST,
@@ -41,12 +43,14 @@ class BridgeRead(wiring.Component):
             data_width=data_width,
             id_width=id_width,
             write=False,
+            mrif=mrif,
+            qos=qos,
         )
         bus = {"data_width": data_width, "id_width": id_width, "write": False}
         super().__init__(
             {
                 "up": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
-                "down": Out(Axi4(addr_width=addr_width, **bus)),
+                "down": Out(Axi4(addr_width=addr_width, user=QosId if qos else None, **bus)),
                 "request": Out(stream.Signature(TranslationRequest)),
                 "response": In(stream.Signature(TranslationResponse)),
                 "live": Out(slots),

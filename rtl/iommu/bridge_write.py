@@ -5,10 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from models.spec.iommu import PAGE_SHIFT, FaultRecord
 from models.spec.translation import DmaUser, TranslationRequest, TranslationResponse
-from rtl.bus.axi import Axi4
+from rtl.bus.axi import Axi4, Resp
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.iommu.admission import IOVA_BITS, Admission
+from rtl.iommu.mrif import MrifStore
+from rtl.iommu.mrif_slots import MrifSlots, find_word
+from rtl.iommu.requests import QosId
 
 __all__ = ["BridgeWrite", "WriteStore"]
 
@@ -38,14 +42,17 @@ class WriteStore(wiring.Component):
         AXI write data.
     complete : ``Out(1)``, complete_slot : ``Out``
         All of a slot's data is there.
-    send : ``In(stream)`` of ``slot, len``
+    send : ``In(stream)`` of ``slot, len, divert``
         Give a slot's data out.
+    diverted : ``Out(1)``
+        The beat on ``o`` is of a burst sent with ``divert``.
     """
 
     def __init__(self, *, slots, beats, data_width):
         self._slots, self._beats, self._data_width = slots, beats, data_width
         bus = Axi4(addr_width=1, data_width=data_width, id_width=1)
         number = range(slots)
+        send = data.StructLayout({"slot": number, "len": 8, "divert": 1})
         super().__init__(
             {
                 "expect": In(stream.Signature(data.StructLayout({"slot": number, "len": 8}))),
@@ -53,7 +60,8 @@ class WriteStore(wiring.Component):
                 "o": Out(stream.Signature(bus.write_layout)),
                 "complete": Out(1),
                 "complete_slot": Out(number),
-                "send": In(stream.Signature(data.StructLayout({"slot": number, "len": 8}))),
+                "send": In(stream.Signature(send)),
+                "diverted": Out(1),
             }
         )
 
@@ -94,7 +102,11 @@ class WriteStore(wiring.Component):
             self.send.ready.eq(~sending | (step & ends)),
         ]
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(sending), self.o.payload.last.eq(ends)]
+            m.d.sync += [
+                self.o.valid.eq(sending),
+                self.o.payload.last.eq(ends),
+                self.diverted.eq(current.divert),
+            ]
         with m.If(step):
             m.d.sync += sent.eq(sent + 1)
         with m.If(self.send.ready):
@@ -106,11 +118,12 @@ class BridgeWrite(wiring.Component):
     """Writes: address to translation, data to a slot, both to memory when both are there.
 
     A refused write is answered with an error response and its data is dropped; nothing of it
-    reaches memory.
+    reaches memory.  A write to a memory-resident interrupt file takes the place of an error: when
+    its turn comes, its beat goes to a :class:`~rtl.iommu.mrif.MrifStore`, which answers.
 
     Parameters
     ----------
-    slots, beats, addr_width, data_width, id_width : int
+    slots, beats, addr_width, data_width, id_width, mrif, atomic, qos
         As of :class:`~rtl.iommu.bridge.Bridge`.
 
     Members
@@ -119,10 +132,14 @@ class BridgeWrite(wiring.Component):
     request, response : streams
         Translation port; the tag is the slot.
     live, finished : ``Out(slots)``
+    interrupt_files : ``Out(Axi4)``, faults : ``Out(stream)`` of FaultRecord
+        Only with ``mrif``.
     """
 
-    def __init__(self, *, slots, beats, addr_width, data_width, id_width):
+    def __init__(self, *, slots, beats, addr_width, data_width, id_width, mrif, atomic, qos):
         self._slots = slots
+        user = QosId if qos else None
+        self._mrif = MrifStore(addr_width=addr_width, atomic=atomic, qos=qos) if mrif else None
         self._admission = Admission(
             slots=slots,
             beats=beats,
@@ -130,13 +147,22 @@ class BridgeWrite(wiring.Component):
             data_width=data_width,
             id_width=id_width,
             write=True,
+            mrif=mrif,
+            qos=qos,
         )
         self._store = WriteStore(slots=slots, beats=beats, data_width=data_width)
         bus = {"data_width": data_width, "id_width": id_width, "read": False}
+        more = {}
+        if self._mrif is not None:
+            more = {
+                "interrupt_files": Out(self._mrif.memory.signature),
+                "faults": Out(stream.Signature(FaultRecord)),
+            }
         super().__init__(
-            {
+            more
+            | {
                 "up": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
-                "down": Out(Axi4(addr_width=addr_width, **bus)),
+                "down": Out(Axi4(addr_width=addr_width, user=user, **bus)),
                 "request": Out(stream.Signature(TranslationRequest)),
                 "response": In(stream.Signature(TranslationResponse)),
                 "live": Out(slots),
@@ -155,7 +181,6 @@ class BridgeWrite(wiring.Component):
         connect(m, flipped(self.response), admission.response)
         connect(m, expected.o, store.expect)
         connect(m, flipped(self.up.w), store.i)
-        connect(m, store.o, flipped(self.down.w))
         connect(m, answers.o, flipped(self.up.b))
         m.d.comb += [
             self.live.eq(admission.live),
@@ -174,16 +199,19 @@ class BridgeWrite(wiring.Component):
 
         # Address and data leave together, each as soon as there is room.
         issue, to_store, to_bus = admission.issue, Signal(), Signal()
-        stored, sent = Signal(), Signal()
+        stored, sent, divert = Signal(), Signal(), Signal()
         m.d.comb += [
             self.down.aw.valid.eq(issue.valid & ~sent),
             self.down.aw.payload.eq(issue.payload.address),
-            store.send.valid.eq(issue.valid & ~stored),
+            store.send.valid.eq((issue.valid & ~stored) | divert),
             store.send.payload.slot.eq(issue.payload.slot),
             store.send.payload.len.eq(issue.payload.address.len),
             to_bus.eq(sent | self.down.aw.ready),
-            to_store.eq(stored | store.send.ready),
+            to_store.eq(stored | (store.send.ready & ~divert)),
             issue.ready.eq(to_bus & to_store),
+            self.down.w.valid.eq(store.o.valid & ~store.diverted),
+            self.down.w.payload.eq(store.o.payload),
+            store.o.ready.eq(self.down.w.ready),
         ]
         m.d.sync += [
             sent.eq(issue.valid & to_bus & ~issue.ready),
@@ -191,7 +219,10 @@ class BridgeWrite(wiring.Component):
         ]
 
         # Responses of memory, and of errors when there are none.
-        error = admission.error
+        error, answered, resp = admission.error, Signal(), Signal(Resp)
+        m.d.comb += [answered.eq(1), resp.eq(error.payload.resp)]
+        if self._mrif is not None:
+            self._divert(m, self._mrif, divert, answered, resp)
         with m.If(self.down.b.valid):
             m.d.comb += [
                 answers.i.valid.eq(1),
@@ -202,9 +233,55 @@ class BridgeWrite(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                answers.i.valid.eq(error.valid),
+                answers.i.valid.eq(error.valid & answered),
                 answers.i.payload.id.eq(error.payload.id),
-                answers.i.payload.resp.eq(error.payload.resp),
-                error.ready.eq(answers.i.ready),
+                answers.i.payload.resp.eq(resp),
+                error.ready.eq(answers.i.ready & answered),
             ]
         return m
+
+    def _divert(self, m: Module, mrif: MrifStore, divert, answered, resp) -> None:
+        """Have an MSI stored in place of an error's answer.
+
+        ``divert`` asks the store for the beat; ``answered`` and ``resp`` are the answer.
+        """
+        admission, store = self._admission, self._store
+        m.submodules.mrif = mrif
+        m.submodules.mrif_slots = slots = MrifSlots(self._slots)
+        connect(m, mrif.memory, flipped(self.interrupt_files))
+        connect(m, mrif.faults, flipped(self.faults))
+        error, asked = admission.error, Signal()
+        m.d.comb += [
+            slots.accepted.eq(admission.accepted),
+            slots.slot.eq(admission.slot),
+            slots.iova.eq(self.up.aw.payload.addr),
+            slots.user.eq(self.up.aw.payload.user),
+            slots.answered.eq(self.response.valid),
+            slots.response.eq(self.response.payload),
+            slots.chosen.eq(error.payload.slot),
+            mrif.target.eq(slots.target),
+        ]
+        msi = find_word(m, store.o.payload, slots.target.iova[:PAGE_SHIFT])
+        m.d.comb += [
+            mrif.request.valid.eq(store.o.valid & store.diverted),
+            mrif.request.payload.eq(msi),
+        ]
+        with m.If(store.diverted):
+            m.d.comb += store.o.ready.eq(mrif.request.ready)
+        # One beat of one burst at a time, before the burst that waits.
+        with m.If(error.valid & error.payload.divert):
+            m.d.comb += [
+                divert.eq(~asked),
+                answered.eq(mrif.response.valid),
+                resp.eq(mrif.response.payload),
+                mrif.response.ready.eq(error.ready),
+            ]
+        with m.If(divert):
+            m.d.comb += [
+                store.send.payload.slot.eq(error.payload.slot),
+                store.send.payload.len.eq(0),
+                store.send.payload.divert.eq(1),
+            ]
+            m.d.sync += asked.eq(store.send.ready)
+        with m.If(error.valid & error.ready):
+            m.d.sync += asked.eq(0)

@@ -1,12 +1,12 @@
 """Several clients in front of one translation port."""
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from models.spec.translation import TAG_BITS, TranslationRequest
-from rtl.bus.stream import StreamArbiter
+from models.spec.translation import TAG_BITS
+from rtl.bus.stream import round_robin
 from rtl.iommu.seams import TranslationPort
 
 __all__ = ["ClientMux"]
@@ -15,13 +15,15 @@ __all__ = ["ClientMux"]
 class ClientMux(wiring.Component):
     """Merges requests round robin; the client's number replaces the top bits of the tag.
 
+    A request that is offered stays until it is accepted, whoever else asks.
+
     Clients use the low ``TAG_BITS - ceil_log2(clients)`` bits of the tag and get them back, zeros
     above.  A client that does not take its answer blocks the others, so every client must take
     what it asked for.
 
     Latency
     -------
-    Requests one cycle, answers none.
+    None either way.
 
     Parameters
     ----------
@@ -44,17 +46,26 @@ class ClientMux(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.arbiter = arbiter = StreamArbiter(TranslationRequest, self.clients)
-        response = self.port.response
+        request, response = self.port.request, self.port.response
+        clients = [getattr(self, f"client{number}") for number in range(self.clients)]
+        asking = Cat(client.request.valid for client in clients)
+        # ``served`` had the last turn; while it is ``held`` its request is still offered.
+        served, held = Signal(range(self.clients)), Signal()
+        following, grant = Signal(range(self.clients)), Signal(range(self.clients))
+        round_robin(m, asking, served, following)
+        m.d.comb += [grant.eq(Mux(held, served, following)), request.valid.eq(asking.any())]
+        with m.If(request.valid):
+            m.d.sync += [served.eq(grant), held.eq(~request.ready)]
         chosen = response.payload.tag[self.tag_bits :]
-        for number, target in enumerate(arbiter.inputs):
-            client = getattr(self, f"client{number}")
-            prefix = Const(number, TAG_BITS - self.tag_bits)
+        for number, client in enumerate(clients):
+            own, prefix = client.request.payload, Const(number, TAG_BITS - self.tag_bits)
+            with m.If(grant == number):
+                m.d.comb += [
+                    request.payload.eq(own),
+                    request.payload.tag.eq(Cat(own.tag[: self.tag_bits], prefix)),
+                    client.request.ready.eq(request.ready),
+                ]
             m.d.comb += [
-                target.valid.eq(client.request.valid),
-                client.request.ready.eq(target.ready),
-                target.payload.eq(client.request.payload),
-                target.payload.tag.eq(Cat(client.request.payload.tag[: self.tag_bits], prefix)),
                 client.response.payload.eq(response.payload),
                 client.response.payload.tag.eq(response.payload.tag[: self.tag_bits]),
             ]
@@ -65,5 +76,4 @@ class ClientMux(wiring.Component):
                 ]
         with m.If(chosen >= self.clients):
             m.d.comb += response.ready.eq(1)  # of nobody
-        wiring.connect(m, arbiter.o, wiring.flipped(self.port.request))
         return m

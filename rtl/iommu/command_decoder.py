@@ -21,8 +21,6 @@ from rtl.iommu.seams import Invalidate, InvalidateKind
 
 __all__ = ["CommandDecoder", "CommandKind"]
 
-#: process_id bits of the PDT depths, widest first.
-PD20_BITS, PD17_BITS, PD8_BITS = 20, 17, 8
 #: device_id bits below each DDT depth, for base and extended device contexts.
 DEVICE_BITS = {
     False: {DdtpMode.LVL1: 7, DdtpMode.LVL2: 16, DdtpMode.LVL3: 24},
@@ -44,8 +42,9 @@ class CommandDecoder(wiring.Component):
     """Checks a command bit by bit (section "Command-Queue"); combinational.
 
     Unknown opcodes and functions, reserved bits that are set, and operands of capabilities that
-    the configuration has not make a command illegal.  A device_id that is too wide for the DDT is
-    illegal where it is valid; with the DDT off or Bare none is too wide.
+    the configuration has not make a command illegal, as do process_ids wider than the deepest PDT
+    that there is.  A device_id that is too wide for the DDT is illegal where it is valid; with the
+    DDT off or Bare none is too wide.
 
     Parameters
     ----------
@@ -129,8 +128,8 @@ class CommandDecoder(wiring.Component):
 
     def _iodir(self, m: Module, command) -> None:
         features = self._features
-        deepest = PD17_BITS if features.pd17 else PD8_BITS
-        process_bits = PD20_BITS if features.pd20 else deepest
+        widths = ((features.pd20, 20), (features.pd17, 17), (features.pd8, 8))
+        process_bits = next((bits for there, bits in widths if there), 0)
         too_wide = Signal()
         with m.Switch(self.mode):
             for mode, bits in DEVICE_BITS[bool(features.msi_flat)].items():
@@ -142,6 +141,7 @@ class CommandDecoder(wiring.Component):
             (command.func3 == CommandFunc.INVAL_PDT)
             & command.dv
             & ~(command.pid >> process_bits).any()
+            & bool(process_bits)
         )
         out = self.invalidate
         m.d.comb += [

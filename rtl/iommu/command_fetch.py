@@ -8,6 +8,7 @@ from models.spec.iommu import PAGE_SHIFT, Command
 from rtl.bus.arbiter import set_address
 from rtl.bus.axi import Axi4, Resp
 from rtl.bus.stream import StreamFifo
+from rtl.iommu.endian import in_order
 
 __all__ = ["CommandFetch", "FetchedCommand"]
 
@@ -43,6 +44,8 @@ class CommandFetch(wiring.Component):
         Indices and the number of entries minus one.
     ppn : ``In(44)``
         Page at which the queue begins.
+    be : ``In(1)``
+        Doublewords of commands are big-endian.
     command : ``Out(stream)`` of FetchedCommand, in order
     memory : ``Out(Axi4)``, reads only
     """
@@ -57,6 +60,7 @@ class CommandFetch(wiring.Component):
                 "tail": In(32),
                 "mask": In(32),
                 "ppn": In(44),
+                "be": In(1),
                 "command": Out(stream.Signature(FetchedCommand)),
                 "memory": Out(Axi4(addr_width=addr_width, data_width=64, id_width=1, write=False)),
             }
@@ -103,17 +107,18 @@ class CommandFetch(wiring.Component):
         # Two beats make a command.
         half, low, low_failed = Signal(), Signal(64), Signal()
         failed = memory.r.payload.resp != Resp.OKAY
+        word = in_order(memory.r.payload.data, self.be)
         m.d.comb += [
             memory.r.ready.eq(1),  # there is room for all that is asked for
             delivered.eq(memory.r.valid & half),
             buffer.i.valid.eq(delivered & self.run),
-            buffer.i.payload.command.as_value().eq(Cat(low, memory.r.payload.data)),
+            buffer.i.payload.command.as_value().eq(Cat(low, word)),
             buffer.i.payload.failed.eq(failed | low_failed),
         ]
         with m.If(memory.r.valid):
             m.d.sync += [
                 half.eq(~half),
-                low.eq(memory.r.payload.data),
+                low.eq(word),
                 low_failed.eq(failed & ~half),
             ]
         m.d.comb += [

@@ -12,6 +12,7 @@ from rtl.bus.axi import Axi4, Resp
 from rtl.iommu.ats_tracker import AtsTracker
 from rtl.iommu.command_decoder import CommandDecoder, CommandKind
 from rtl.iommu.command_fetch import CommandFetch
+from rtl.iommu.endian import in_order
 from rtl.iommu.register_file import QueueRegisters
 from rtl.iommu.seams import Drain, Invalidate
 
@@ -30,8 +31,9 @@ class CommandQueue(wiring.Component):
     itself before ``cqmf`` is set, so a fault of a neighbour in the same burst does not hit it.
     A status bit stops the queue at the command concerned, which is fetched and tried again when
     software has cleared all of ``cqmf``, ``cmd_to`` and ``cmd_ill``.  Enabling clears ``cqh`` and
-    the status bits.  Disabling takes effect after the command under way; one that waits (a fence,
-    or an ATS invalidation for a tag) is left undone.
+    the status bits, and forgets ATS invalidations that are outstanding.  Disabling takes effect
+    after the command under way; one that waits (a fence, or an ATS invalidation for a tag) is left
+    undone.
 
     IOFENCE.C waits until the translator has answered what it had accepted, with PR or PW until the
     outside has finished earlier DMA, and until all ATS invalidations are completed or given up; in
@@ -50,8 +52,8 @@ class CommandQueue(wiring.Component):
     Members
     -------
     registers : ``In(QueueRegisters)``
-    mode, wsi : ``In(4)``, ``In(1)``
-        ddtp.mode and fctl.WSI.
+    mode, wsi, be : ``In(4)``, ``In(1)``, ``In(1)``
+        ddtp.mode, fctl.WSI and fctl.BE, which is the byte order of commands and of IOFENCE.C data.
     interrupt : ``Out(1)``
         Condition of ipsr.cip.
     invalidate : ``Out(stream)`` of Invalidate
@@ -70,6 +72,7 @@ class CommandQueue(wiring.Component):
                 "registers": In(QueueRegisters()),
                 "mode": In(4),
                 "wsi": In(1),
+                "be": In(1),
                 "interrupt": Out(1),
                 "invalidate": Out(stream.Signature(Invalidate)),
                 "drain": Out(Drain()),
@@ -108,6 +111,7 @@ class CommandQueue(wiring.Component):
             fetcher.tail.eq(registers.index),
             fetcher.mask.eq(registers.mask),
             fetcher.ppn.eq(registers.ppn),
+            fetcher.be.eq(self.be),
             decoder.command.eq(command),
             decoder.mode.eq(self.mode),
             decoder.wsi.eq(self.wsi),
@@ -123,6 +127,7 @@ class CommandQueue(wiring.Component):
                     m.d.sync += [registers.on.eq(registers.enable), single.eq(0)]
                     with m.If(registers.enable):
                         m.d.sync += [head.eq(0), flags.eq(0)]
+                        m.d.comb += tracker.abandon.eq(1)
                 with m.Elif(registers.on & fetcher.idle & ~(flags & STOPPING).any()):
                     m.next = "FETCH"
             with m.State("FLUSH"):
@@ -249,7 +254,7 @@ class CommandQueue(wiring.Component):
         write = self.write
         m.d.comb += [
             *set_address(write.aw, addr=fence.addr << 2, size=2),
-            write.w.payload.data.eq(fence.data.replicate(2)),
+            write.w.payload.data.eq(in_order(fence.data, self.be).replicate(2)),
             write.w.payload.strb.eq(Mux(fence.addr[0], 0xF0, 0x0F)),
             write.w.payload.last.eq(1),
         ]

@@ -19,10 +19,12 @@ from rtl.bus.lite import LiteSubordinate
 from rtl.bus.stream import StreamArbiter
 from rtl.iommu.command_queue import CommandQueue
 from rtl.iommu.counters import Counters
+from rtl.iommu.debug import DebugTranslation, TwoClients
 from rtl.iommu.fault_queue import FaultQueue
 from rtl.iommu.interrupts import Interrupts
 from rtl.iommu.page_request_queue import PageRequestQueue
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH, RegisterFile
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import DirectoryControl, Drain, Event, Invalidate, TranslationPort
 
 __all__ = ["Control", "DrainShare"]
@@ -76,6 +78,8 @@ class Control(wiring.Component):
     """The IOMMU without its translator.
 
     A write of ddtp is busy until the translator has answered what it had accepted before.
+    All accesses carry iommu_qosid as AxUSER if the configuration has QOSID; a value that software
+    writes counts from the next cycle in which the channel offers nothing.
 
     Parameters
     ----------
@@ -91,9 +95,11 @@ class Control(wiring.Component):
     drain, fence : ``Out(Drain)``
         Of the translator and of the outside.
     faults : ``In(stream)`` of FaultRecord
+    bridge_faults : ``In(stream)`` of FaultRecord
+        Only with MSI_MRIF: faults of storing MSIs.
     request_event, walk_event : ``In(Event)``
     translate : ``Out(TranslationPort)``
-        Look-ups for page requests.
+        Look-ups for page requests, and translations of the debug registers.
     page_request, group_response, invalidation, invalidation_completion : streams
         Messages from and to devices.
     read, write : ``Out(Axi4)``
@@ -108,14 +114,19 @@ class Control(wiring.Component):
             addr_width=config.pas, data_width=64, id_widths=[1] * WRITERS
         )
         self.write_id_width = self._writes.id_width
+        bus = {"addr_width": config.pas, "data_width": 64}
+        bus |= {"user": QosId if config.qosid else None}
+        sources = {"faults": In(stream.Signature(FaultRecord))}
+        if config.msi_mrif:
+            sources["bridge_faults"] = In(stream.Signature(FaultRecord))
         super().__init__(
-            {
+            sources
+            | {
                 "regs": In(Axi4Lite(addr_width=PAGE_ADDR_WIDTH)),
                 "directory": Out(DirectoryControl),
                 "invalidate": Out(stream.Signature(Invalidate)),
                 "drain": Out(Drain()),
                 "fence": Out(Drain()),
-                "faults": In(stream.Signature(FaultRecord)),
                 "request_event": In(Event),
                 "walk_event": In(Event),
                 "translate": Out(TranslationPort()),
@@ -123,15 +134,8 @@ class Control(wiring.Component):
                 "group_response": Out(stream.Signature(GroupResponse)),
                 "invalidation": Out(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
-                "read": Out(Axi4(addr_width=config.pas, data_width=64, id_width=1, write=False)),
-                "write": Out(
-                    Axi4(
-                        addr_width=config.pas,
-                        data_width=64,
-                        id_width=self.write_id_width,
-                        read=False,
-                    )
-                ),
+                "read": Out(Axi4(**bus, id_width=1, write=False)),
+                "write": Out(Axi4(**bus, id_width=self.write_id_width, read=False)),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
             }
         )
@@ -143,7 +147,9 @@ class Control(wiring.Component):
         m.submodules.registers = registers = RegisterFile(config)
         m.submodules.counters = counters = Counters(config)
         m.submodules.commands = commands = CommandQueue(config)
-        m.submodules.fault_queue = fault_queue = FaultQueue(sources=2, addr_width=config.pas)
+        m.submodules.fault_queue = fault_queue = FaultQueue(
+            sources=3 if config.msi_mrif else 2, addr_width=config.pas
+        )
         m.submodules.interrupts = interrupts = Interrupts(config)
         m.submodules.writes = writes = self._writes
         m.submodules.share = share = DrainShare()
@@ -163,7 +169,8 @@ class Control(wiring.Component):
         connect(m, commands.invalidate, flipped(self.invalidate))
         connect(m, commands.invalidation, flipped(self.invalidation))
         connect(m, flipped(self.invalidation_completion), commands.completion)
-        connect(m, commands.fetch, flipped(self.read))
+        self._own(m, commands.fetch.ar, self.read.ar, registers.directory.qos)
+        connect(m, flipped(self.read.r), commands.fetch.r)
         connect(m, commands.fence, flipped(self.fence))
         connect(m, commands.drain, share.first)
         connect(m, share.down, flipped(self.drain))
@@ -171,6 +178,9 @@ class Control(wiring.Component):
         m.d.comb += [
             commands.mode.eq(registers.directory.mode),
             commands.wsi.eq(registers.wsi),
+            commands.be.eq(registers.directory.be),
+            fault_queue.be.eq(registers.directory.be),
+            interrupts.be.eq(registers.directory.be),
             registers.directory_busy.eq(share.second.request | again),
         ]
         # A write while an earlier one drains is drained once more.
@@ -184,11 +194,15 @@ class Control(wiring.Component):
         connect(m, registers.fault, fault_queue.registers)
         connect(m, flipped(self.faults), fault_queue.faults0)
         connect(m, interrupts.faults, fault_queue.faults1)
+        if config.msi_mrif:
+            connect(m, flipped(self.bridge_faults), fault_queue.faults2)
 
         connect(m, commands.write, writes.up0)
         connect(m, fault_queue.memory, writes.up1)
         connect(m, interrupts.memory, writes.up3)
-        connect(m, writes.down, flipped(self.write))
+        self._own(m, writes.down.aw, self.write.aw, registers.directory.qos)
+        connect(m, writes.down.w, flipped(self.write.w))
+        connect(m, flipped(self.write.b), writes.down.b)
 
         page_interrupt = self._pages(m, registers, commands, writes.up2)
         m.d.comb += [
@@ -202,9 +216,36 @@ class Control(wiring.Component):
         ]
         return m
 
+    def _own(self, m: Module, source, sink, qos) -> None:
+        """Connect an address channel and put the IOMMU's own QoS ID to it."""
+        m.d.comb += [sink.valid.eq(source.valid), source.ready.eq(sink.ready)]
+        for field in source.payload.shape().members:
+            m.d.comb += sink.payload[field].eq(source.payload[field])
+        if self.config.qosid:
+            user = Signal(QosId)
+            m.d.comb += sink.payload.user.eq(user)
+            with m.If(~source.valid):
+                m.d.sync += user.eq(qos)
+
+    def _lookups(self, m: Module, registers, pages) -> None:
+        """Who looks contexts and translations up, on one port."""
+        clients = [] if pages is None else [pages.translate]
+        if self.config.dbg:
+            m.submodules.debug = debug = DebugTranslation()
+            connect(m, registers.debug, debug.registers)
+            clients.append(debug.translate)
+        if len(clients) == 2:
+            m.submodules.lookups = lookups = TwoClients()
+            connect(m, clients[0], lookups.client0)
+            connect(m, clients[1], lookups.client1)
+            connect(m, lookups.port, flipped(self.translate))
+        elif clients:
+            connect(m, clients[0], flipped(self.translate))
+
     def _pages(self, m: Module, registers, commands, memory):
         """Page requests and group responses; returns the interrupt condition."""
         if not self.config.ats:
+            self._lookups(m, registers, None)
             m.d.comb += self.page_request.ready.eq(1)
             return 0
         m.submodules.pages = pages = PageRequestQueue(addr_width=self.config.pas)
@@ -212,7 +253,8 @@ class Control(wiring.Component):
             commands.group_response.payload.shape(), 2
         )
         connect(m, flipped(self.page_request), pages.request)
-        connect(m, pages.translate, flipped(self.translate))
+        self._lookups(m, registers, pages)
+        m.d.comb += pages.be.eq(registers.directory.be)
         connect(m, registers.page, pages.registers)
         connect(m, pages.memory, memory)
         connect(m, commands.group_response, responses.i0)

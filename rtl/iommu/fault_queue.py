@@ -32,6 +32,8 @@ class FaultQueue(wiring.Component):
     -------
     faults0, faults1, ... : ``In(stream)`` of FaultRecord
     registers : ``In(QueueRegisters)``
+    be : ``In(1)``
+        fctl.BE.
     interrupt : ``Out(1)``
         Condition of ipsr.fip.
     memory : ``Out(Axi4)``, writes only
@@ -43,6 +45,7 @@ class FaultQueue(wiring.Component):
             {f"faults{n}": In(stream.Signature(FaultRecord)) for n in range(sources)}
             | {
                 "registers": In(QueueRegisters()),
+                "be": In(1),
                 "interrupt": Out(1),
                 "memory": Out(Axi4(addr_width=addr_width, data_width=64, id_width=1, read=False)),
             }
@@ -61,5 +64,6 @@ class FaultQueue(wiring.Component):
             writer.record.payload.as_value().eq(arbiter.o.payload.as_value()),
             arbiter.o.ready.eq(writer.record.ready),
             self.interrupt.eq(writer.interrupt),
+            writer.be.eq(self.be),
         ]
         return m

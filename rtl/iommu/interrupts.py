@@ -11,6 +11,7 @@ from models.spec.iommu import Cause, FaultRecord, Ttyp
 from rtl.bus.arbiter import set_address
 from rtl.bus.axi import Axi4, Resp
 from rtl.bus.lite import RegisterPort
+from rtl.iommu.endian import in_order
 from rtl.iommu.register_file import IGS_WSI, PAGE_ADDR_WIDTH
 
 __all__ = ["Interrupts"]
@@ -48,8 +49,8 @@ class Interrupts(wiring.Component):
     pending : ``Out(4)``
         ipsr.
     icvec : ``In(16)``
-    wsi : ``In(1)``
-        fctl.WSI.
+    wsi, be : ``In(1)``
+        fctl.WSI; fctl.BE, the byte order of messages.
     bus : ``In(RegisterPort)``
         msi_cfg_tbl.
     faults : ``Out(stream)`` of FaultRecord
@@ -67,6 +68,7 @@ class Interrupts(wiring.Component):
                 "pending": Out(SOURCES),
                 "icvec": In(4 * SOURCES),
                 "wsi": In(1),
+                "be": In(1),
                 "bus": In(RegisterPort(addr_width=PAGE_ADDR_WIDTH)),
                 "faults": Out(stream.Signature(FaultRecord)),
                 "memory": Out(Axi4(addr_width=config.pas, data_width=64, id_width=1, read=False)),
@@ -164,7 +166,7 @@ class Interrupts(wiring.Component):
         m.d.comb += [
             table.addr.eq(Cat(word, vector)),
             *set_address(memory.aw, addr=address, size=2),
-            memory.w.payload.data.eq(message.replicate(2)),
+            memory.w.payload.data.eq(in_order(message, self.be).replicate(2)),
             memory.w.payload.strb.eq(Mux(address[2], 0xF0, 0x0F)),
             memory.w.payload.last.eq(1),
             record.cause.eq(Cause.MSI_WRITE_ACCESS_FAULT),

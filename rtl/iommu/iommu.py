@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
+from models.spec.iommu import FaultRecord
 from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
 from models.spec.translation import (
     GroupResponse,
@@ -17,6 +18,7 @@ from rtl.bus.axi import Axi4, Axi4Lite
 from rtl.iommu.client_mux import ClientMux
 from rtl.iommu.control import Control
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Drain, TranslationPort
 from rtl.iommu.translator import Translator
 
@@ -47,6 +49,9 @@ class Iommu(wiring.Component):
     invalidation_completion : ``In(stream)`` of InvalidationCompletion
     fence : ``Out(Drain)``
         Asks the outside to finish the DMA that it had accepted.
+    interrupt_files : ``In(Axi4)``, bridge_faults : ``In(stream)`` of FaultRecord
+        Only with MSI_MRIF: the bridge's accesses for MSIs to memory-resident interrupt files, which
+        go to ``memory``, and their faults.
     interrupts : ``Out(16)``
         Wires by vector, level.
     """
@@ -59,15 +64,22 @@ class Iommu(wiring.Component):
         self._control = Control(config)
         self._mux = ClientMux(clients + 1)
         self.tag_bits = self._mux.tag_bits
-        walker, sizes = self._translator.id_width, {"addr_width": config.pas, "data_width": 64}
-        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, 1])
-        self._writes = None
-        write_id_width = self._control.write_id_width
-        if hasattr(self._translator.memory, "aw"):
-            self._writes = AxiWriteArbiter(**sizes, id_widths=[walker, write_id_width])
-            write_id_width = self._writes.id_width
-        self.id_width = max(self._reads.id_width, write_id_width)
+        sizes = {
+            "addr_width": config.pas,
+            "data_width": 64,
+            "user": QosId if config.qosid else None,
+        }
+        walker = self._translator.memory.signature.id_width
+        fetch = self._translator.directory_memory.signature.id_width
+        files = [1] if config.msi_mrif else []
+        writers = [walker, self._control.write_id_width, *files]
+        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, fetch, 1, *files])
+        self._writes = AxiWriteArbiter(**sizes, id_widths=writers)
+        self.id_width = max(self._reads.id_width, self._writes.id_width)
         members = {f"translate{n}": In(TranslationPort()) for n in range(clients)}
+        if config.msi_mrif:
+            members["interrupt_files"] = In(Axi4(**sizes, id_width=1))
+            members["bridge_faults"] = In(stream.Signature(FaultRecord))
         super().__init__(
             members
             | {
@@ -107,29 +119,31 @@ class Iommu(wiring.Component):
             connect(m, flipped(getattr(self, name)), getattr(control, name))
         for name in ("group_response", "invalidation", "fence"):
             connect(m, getattr(control, name), flipped(getattr(self, name)))
-        self._memory(m, translator.memory, control)
+        if self.config.msi_mrif:
+            connect(m, flipped(self.bridge_faults), control.bridge_faults)
+        self._memory(m, translator, control)
         return m
 
-    def _memory(self, m: Module, walker, control) -> None:
+    def _memory(self, m: Module, translator, control) -> None:
         """Reads and writes of both halves on one port."""
-        m.submodules.reads = reads = self._reads
-        memory = self.memory
-        self._channel(m, walker.ar, reads.up0.ar)
-        self._channel(m, reads.up0.r, walker.r)
-        connect(m, control.read, reads.up1)
+        m.submodules.reads, m.submodules.writes = self._reads, self._writes
+        reads, writes, memory = self._reads, self._writes, self.memory
+        files = [self.interrupt_files] if self.config.msi_mrif else []
+        walker, fetch = translator.memory, translator.directory_memory
+        readers = [walker, fetch, control.read, *files]
+        for source, sink in zip(readers, reads.managers, strict=True):
+            self._channel(m, source.ar, sink.ar)
+            self._channel(m, sink.r, source.r)
+        writers = [walker, control.write, *files]
+        for source, sink in zip(writers, writes.managers, strict=True):
+            self._channel(m, source.aw, sink.aw)
+            self._channel(m, source.w, sink.w)
+            self._channel(m, sink.b, source.b)
         self._channel(m, reads.down.ar, memory.ar)
         self._channel(m, memory.r, reads.down.r)
-        below = control.write
-        if self._writes is not None:
-            m.submodules.writes = writes = self._writes
-            self._channel(m, walker.aw, writes.up0.aw)
-            self._channel(m, walker.w, writes.up0.w)
-            self._channel(m, writes.up0.b, walker.b)
-            connect(m, control.write, writes.up1)
-            below = writes.down
-        self._channel(m, below.aw, memory.aw)
-        self._channel(m, below.w, memory.w)
-        self._channel(m, memory.b, below.b)
+        self._channel(m, writes.down.aw, memory.aw)
+        self._channel(m, writes.down.w, memory.w)
+        self._channel(m, memory.b, writes.down.b)
 
     @staticmethod
     def _channel(m: Module, source, sink) -> None:

@@ -1,86 +1,25 @@
 """IOTLB: complete IOVA-to-SPA translations, by GSCID and PSCID."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbLookup, IotlbResult
+from rtl.iommu.iotlb_entry import (
+    SMALL,
+    covers_page,
+    covers_space,
+    entry_layout,
+    matches_page,
+    packed,
+    page_span,
+    same_space,
+    sufficient,
+)
+from rtl.iommu.iotlb_superpages import IotlbSuperpages
 
 __all__ = ["Iotlb"]
-
-#: Page-number bits kept per entry.  All higher bits of a valid one equal the highest kept: 0 for a
-#: GPA of Sv39x4 (41 bits), the sign for an IOVA of Sv39.
-_VPN_BITS = 30
-_SMALL = 12
-
-
-class _Entry(data.Struct):
-    """What an entry holds."""
-
-    valid: 1
-    gv: 1
-    gscid: 16
-    pv: 1
-    pscid: 20
-    vpn: _VPN_BITS
-    ppn: 44
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    glob: 1
-    dirty: 1
-    pbmt: 2
-
-
-def _same_space(entry, key):
-    """Whether an entry belongs to the address space of a key."""
-    same_process = (entry.pscid == key.pscid) | entry.glob
-    return (
-        entry.valid
-        & (entry.gv == key.gv)
-        & (entry.gscid == key.gscid)
-        & (entry.pv == key.pv)
-        & (~key.pv | same_process)
-    )
-
-
-def _covers_space(op, *, gv, gscid, pv, pscid, glob):
-    """Whether an invalidation is about an address space (models.spec.iotlb)."""
-    vm = Mux(op.gv, gv & (op.gscid == gscid), Mux(op.gvma, gv, ~gv))
-    return vm & (op.gvma | (pv & (~op.pscv | ((op.pscid == pscid) & ~glob))))
-
-
-def _packed(fill, valid=1):
-    """An entry's bits from a fill."""
-    return data.View(
-        _Entry,
-        Cat(
-            Const(valid, 1),
-            fill.key.gv,
-            fill.key.gscid,
-            fill.key.pv,
-            fill.key.pscid,
-            fill.key.vpn[:_VPN_BITS],
-            fill.ppn,
-            fill.r,
-            fill.w,
-            fill.x,
-            fill.u,
-            fill.glob,
-            fill.dirty,
-            fill.pbmt,
-        ),
-    )
-
-
-def _sufficient(lookup, entry):
-    """Whether the rights of an entry answer a lookup without a walk."""
-    writes = ~lookup.write | (entry.w & entry.dirty)
-    plain = Mux(lookup.exec, entry.x, entry.r | lookup.write) & writes
-    ats = entry.r & (~lookup.write | ~entry.w | entry.dirty)
-    return entry.u & Mux(lookup.ats, ats, plain)
 
 
 class Iotlb(wiring.Component):
@@ -92,8 +31,9 @@ class Iotlb(wiring.Component):
 
     Latency
     -------
-    A lookup accepted in cycle *n* has its result in cycle *n + 2*; one lookup a cycle.  A fill
-    takes 2 cycles, an invalidation of one page 3, any other the number of sets + 2.
+    A lookup has its result in the same cycle, of the set that ``next_page`` had named in the cycle
+    before; one lookup a cycle.  A fill takes 2 cycles, an invalidation of one page 3, any other the
+    number of sets + 2.
 
     Parameters
     ----------
@@ -102,33 +42,41 @@ class Iotlb(wiring.Component):
 
     Members
     -------
+    next_page : ``In(52)``
+        Page number of the next cycle's lookup.
     lookup : ``In(stream.Signature(IotlbLookup))``
-        Accepted whenever results can move on.
-    result : ``Out(stream.Signature(IotlbResult))``
-        One per lookup, in order.
+        Refused only after reset, while entries are cleared.
+    result : ``Out(IotlbResult)``
+        Of this cycle's lookup.
     fill : ``In(stream.Signature(IotlbFill))``
-        Accepted in the cycle in which it takes effect.
+        Accepted in the cycle in which it takes effect.  May be withdrawn when an invalidation is
+        accepted.
     invalidate : ``In(stream.Signature(IotlbInvalidate))``
-        Accepted in the cycle in which it takes effect, never while a fill is offered.
+        Accepted in the cycle in which it takes effect; comes before a fill that has not begun.
+        ``ready`` does not depend on ``valid``.
     busy : ``Out(1)``
         Sets are being cleared.
     """
 
+    next_page: In(52)
     lookup: In(stream.Signature(IotlbLookup))
-    result: Out(stream.Signature(IotlbResult))
+    result: Out(IotlbResult)
     fill: In(stream.Signature(IotlbFill))
     invalidate: In(stream.Signature(IotlbInvalidate))
     busy: Out(1)
 
     def __init__(self, config: IommuConfig):
         self.config = config
+        self.layout = entry_layout(config)
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        m.submodules.supers = self.supers = IotlbSuperpages(config)
         # Maintenance: one of fill, invalidation and clearing after reset at a time.
         self.active = Signal(IotlbInvalidate)
+        self.span = Signal(52)
         self.sweeping = Signal()
         self.clearing = Signal(init=1)
         self.index = Signal(range(config.iotlb_sets))
@@ -136,182 +84,105 @@ class Iotlb(wiring.Component):
         self.write_index = Signal(range(config.iotlb_sets))
         self.write_now = Signal()  # the set read in the cycle before is at the ports
         self.fill_read = Signal()
-        self.set_fill = Signal()
-        self.accept_small, self.accept_super = Signal(), Signal()
-
-        read_now = Signal()
-        key, outcome = self._stages(m)
-        ways = self._ways(m, key, read_now)
-        supers = self._supers(m, key)
-        self._maintenance(m, read_now)
-        self._select(m, key, ways, supers, outcome)
+        self.swept = Signal()  # the last set has been read
+        self.accept_small = Signal()
+        self.read_now = Signal()
+        m.d.comb += self.lookup.ready.eq(~self.clearing)
+        ways = self._ways(m)
+        self._superpages(m)
+        self._maintenance(m)
+        self._select(m, ways)
         return m
 
-    def _stages(self, m: Module):
-        """Register the lookup between RAM read and compare.
-
-        What is compared is kept even if the result cannot move, so that it never depends on what
-        happens to the contents later.
-        """
-        held, valid, spare = Signal(IotlbLookup), Signal(), Signal()
-        free = ~self.result.valid | self.result.ready
-        m.d.comb += self.lookup.ready.eq(free & ~spare & ~self.clearing)
-        m.d.sync += valid.eq(self.lookup.valid & self.lookup.ready)
-        with m.If(self.lookup.ready):
-            m.d.sync += held.eq(self.lookup.payload)
-        kept, outcome = Signal(IotlbResult), Signal(IotlbResult)
-        with m.If(free):
-            m.d.sync += [
-                self.result.valid.eq(spare | valid),
-                self.result.payload.eq(Mux(spare, kept.as_value(), outcome.as_value())),
-                spare.eq(0),
-            ]
-        with m.Elif(valid):
-            m.d.sync += [spare.eq(1), kept.eq(outcome)]
-        return held, outcome
-
-    def _ways(self, m: Module, held, read_now) -> list:
-        """Sets in RAM; returns per way ``(matches, entry)`` for the held lookup."""
+    def _ways(self, m: Module) -> list:
+        """Sets in RAM; returns the entries of the lookup's set."""
         config = self.config
         set_bits = len(self.index)
-        reads, fifo_port = [], memory.Memory(shape=8, depth=config.iotlb_sets, init=[])
-        m.submodules.fifo = fifo_port
-        pointer_read, pointer_write = fifo_port.read_port(), fifo_port.write_port()
-        maintained, matches = [], []
+        reads = []
+        m.submodules.fifo = fifo = memory.Memory(shape=8, depth=config.iotlb_sets, init=[])
+        pointer_read, pointer_write = fifo.read_port(), fifo.write_port()
         victim, free = Signal(config.iotlb_ways), Signal(config.iotlb_ways)
         chosen, same = Signal(config.iotlb_ways), Signal(config.iotlb_ways)
+        fill, active = self.fill.payload, self.active
         for number in range(config.iotlb_ways):
-            ram = memory.Memory(shape=_Entry, depth=config.iotlb_sets, init=[])
+            ram = memory.Memory(shape=self.layout, depth=config.iotlb_sets, init=[])
             m.submodules[f"way{number}"] = ram
             write = ram.write_port()
             lookup = ram.read_port(transparent_for=(write,))
             upkeep = ram.read_port()
-            m.d.comb += [
-                lookup.addr.eq(self.lookup.payload.key.vpn[:set_bits]),
-                lookup.en.eq(self.lookup.ready),
-                upkeep.addr.eq(self.index),
-                upkeep.en.eq(read_now),
-                write.addr.eq(self.write_index),
-            ]
             entry = upkeep.data
-            covered = _covers_space(
-                self.active,
+            covered = covers_space(
+                active,
                 gv=entry.gv,
                 gscid=entry.gscid,
                 pv=entry.pv,
                 pscid=entry.pscid,
                 glob=entry.glob,
-            ) & (~self.active.av | self.active.gvma | (self.active.addr[:_VPN_BITS] == entry.vpn))
+            ) & covers_page(active, self.span, entry.vpn)
             filling = self.accept_small & chosen[number]
             m.d.comb += [
+                lookup.addr.eq(self.next_page[:set_bits]),
+                lookup.en.eq(1),
+                upkeep.addr.eq(self.index),
+                upkeep.en.eq(self.read_now),
+                write.addr.eq(self.write_index),
                 free[number].eq(~entry.valid),
                 same[number].eq(
-                    _same_space(entry, self.fill.payload.key)
-                    & (entry.glob == self.fill.payload.glob)
-                    & (entry.vpn == self.fill.payload.key.vpn[:_VPN_BITS])
+                    same_space(entry, fill.key)
+                    & (entry.glob == fill.glob)
+                    & (entry.vpn == fill.key.vpn[: len(entry.vpn)])
                 ),
-                write.data.eq(Mux(filling, _packed(self.fill.payload).as_value(), 0)),
+                write.data.eq(Mux(filling, packed(self.layout, fill), 0)),
                 write.en.eq(filling | self.clearing | (self.sweeping & self.write_now & covered)),
                 victim[number].eq(pointer_read.data == number),
             ]
             reads.append(lookup.data)
-            maintained.append(write)
         # The entry with equal tag, else the lowest free way, else the victim.
-        lowest = free & (~free + 1)[: config.iotlb_ways]
-        m.d.comb += chosen.eq(
-            Mux(
-                same.any(), same & (~same + 1)[: config.iotlb_ways], Mux(free.any(), lowest, victim)
-            )
-        )
-        evicts = self.accept_small & ~same.any() & ~free.any()
-        last_way = pointer_read.data == config.iotlb_ways - 1
+        count = config.iotlb_ways
+        lowest, first = free & (~free + 1)[:count], same & (~same + 1)[:count]
+        m.d.comb += chosen.eq(Mux(same.any(), first, Mux(free.any(), lowest, victim)))
+        last_way = pointer_read.data == count - 1
         m.d.comb += [
             pointer_read.addr.eq(self.index),
-            pointer_read.en.eq(read_now),
+            pointer_read.en.eq(self.read_now),
             pointer_write.addr.eq(self.write_index),
             pointer_write.data.eq(Mux(self.clearing | last_way, 0, pointer_read.data + 1)),
-            pointer_write.en.eq(self.clearing | evicts),
+            pointer_write.en.eq(self.clearing | (self.accept_small & ~same.any() & ~free.any())),
         ]
-        page = held.key.vpn
-        for entry in reads:
-            tail = page[_VPN_BITS:]
-            fits = Mux(entry.vpn[-1], tail.all(), ~tail.any())
-            matches.append(
-                (_same_space(entry, held.key) & (entry.vpn == page[:_VPN_BITS]) & fits, entry)
-            )
-        return matches
+        return reads
 
-    def _supers(self, m: Module, held) -> list:
-        """Associative entries; returns per entry ``(matches, entry, size)``."""
-        config = self.config
-        count = config.iotlb_superpages
-        entries = [Signal(_Entry, name=f"super{i}") for i in range(count)]
-        sizes = [Signal(6, name=f"size{i}") for i in range(count)]
-        pointer = Signal(range(max(2, count)))
-        free, same, chosen = Signal(count), Signal(count), Signal(count)
-        fill, found = self.fill.payload, []
-        take_op = self.invalidate.valid & self.invalidate.ready
-        op = self.invalidate.payload
-        for i, (entry, size) in enumerate(zip(entries, sizes, strict=True)):
-            mask = Signal(_VPN_BITS, name=f"mask{i}")
-            with m.Switch(size):
-                for bits in range(_SMALL + 1, _SMALL + _VPN_BITS):
-                    with m.Case(bits):
-                        m.d.comb += mask.eq((1 << bits - _SMALL) - 1)
-            page, tail = held.key.vpn, held.key.vpn[_VPN_BITS:]
-            fits = Mux(entry.vpn[-1], tail.all(), ~tail.any())
-            hit = (
-                _same_space(entry, held.key)
-                & fits
-                & (((entry.vpn ^ page[:_VPN_BITS]) & ~mask) == 0)
-            )
-            covered = _covers_space(
-                op,
-                gv=entry.gv,
-                gscid=entry.gscid,
-                pv=entry.pv,
-                pscid=entry.pscid,
-                glob=entry.glob,
-            ) & (~op.av | op.gvma | (((op.addr[:_VPN_BITS] ^ entry.vpn) & ~mask) == 0))
-            m.d.comb += [
-                free[i].eq(~entry.valid),
-                same[i].eq(
-                    _same_space(entry, fill.key)
-                    & (entry.glob == fill.glob)
-                    & (size == fill.size)
-                    & (((entry.vpn ^ fill.key.vpn[:_VPN_BITS]) & ~mask) == 0)
-                ),
-            ]
-            with m.If(take_op & covered):
-                m.d.sync += entry.valid.eq(0)
-            with m.If(self.accept_super & chosen[i]):
-                m.d.sync += [entry.eq(_packed(fill)), size.eq(fill.size)]
-            found.append((hit, entry, size, mask))
-        lowest = free & (~free + 1)[:count]
-        victim = (Const(1, count) << pointer)[:count]
-        first = same & (~same + 1)[:count]
-        m.d.comb += chosen.eq(Mux(same.any(), first, Mux(free.any(), lowest, victim)))
-        with m.If(self.accept_super & ~same.any() & ~free.any()):
-            m.d.sync += pointer.eq(Mux(pointer == count - 1, 0, pointer + 1))
-        return found
+    def _superpages(self, m: Module) -> None:
+        supers = self.supers
+        m.d.comb += [
+            supers.key.eq(self.lookup.payload.key),
+            supers.fill.eq(self.fill.payload),
+            supers.invalidate.eq(self.invalidate.payload),
+            supers.invalidate_en.eq(self.invalidate.valid & self.invalidate.ready),
+        ]
 
-    def _maintenance(self, m: Module, read_now) -> None:
+    def _maintenance(self, m: Module) -> None:
         """Order fills and invalidations; walk the sets."""
-        small = self.fill.payload.size == _SMALL
+        small = self.fill.payload.size == SMALL
         idle = ~self.sweeping & ~self.clearing & ~self.fill_read
+        begins = idle & self.fill.valid & ~self.invalidate.valid
         set_bits = len(self.index)
+        accept_super, start_fill = Signal(), Signal()
         m.d.comb += [
             self.busy.eq(self.sweeping | self.clearing),
             # A small fill reads its set first and is accepted with the write.
-            self.accept_small.eq(self.fill.valid & small & self.fill_read),
-            self.accept_super.eq(self.fill.valid & ~small & idle),
-            self.fill.ready.eq(self.accept_small | self.accept_super),
-            self.invalidate.ready.eq(idle & ~self.fill.valid),
+            start_fill.eq(begins & small),
+            accept_super.eq(begins & ~small),
+            self.supers.fill_en.eq(accept_super),
+            self.accept_small.eq(self.fill.valid & self.fill_read),
+            self.fill.ready.eq(self.accept_small | accept_super),
+            self.invalidate.ready.eq(idle),
+            self.read_now.eq(start_fill | (self.sweeping & ~self.swept)),
         ]
-        start_fill = idle & self.fill.valid & small
-        m.d.sync += [self.fill_read.eq(start_fill), self.write_now.eq(self.sweeping & read_now)]
-        m.d.sync += self.write_index.eq(self.index)
-        m.d.comb += read_now.eq(start_fill | (self.sweeping & ~self.set_fill))
+        m.d.sync += [
+            self.fill_read.eq(start_fill),
+            self.write_now.eq(self.sweeping & self.read_now),
+            self.write_index.eq(self.index),
+        ]
         pointer = Signal(set_bits)
         m.d.comb += self.index.eq(Mux(start_fill, self.fill.payload.key.vpn[:set_bits], pointer))
         with m.If(self.clearing):
@@ -324,62 +195,67 @@ class Iotlb(wiring.Component):
                 m.d.sync += [self.clearing.eq(0), pointer.eq(0)]
         with m.If(self.invalidate.valid & self.invalidate.ready):
             op = self.invalidate.payload
-            single = op.av & ~op.gvma
+            single = op.av & ~op.gvma & ~(op.s if self.config.s else 0)
             m.d.sync += [
                 self.active.eq(op),
+                self.span.eq(page_span(self.config, op)),
                 self.sweeping.eq(1),
-                self.set_fill.eq(0),
+                self.swept.eq(0),
                 pointer.eq(Mux(single, op.addr[:set_bits], 0)),
                 self.last.eq(Mux(single, op.addr[:set_bits], self.config.iotlb_sets - 1)),
             ]
         with m.If(self.sweeping):
-            with m.If(~self.set_fill):
-                m.d.sync += [pointer.eq(pointer + 1), self.set_fill.eq(pointer == self.last)]
+            with m.If(~self.swept):
+                m.d.sync += [pointer.eq(pointer + 1), self.swept.eq(pointer == self.last)]
             with m.Else():
-                m.d.sync += [self.sweeping.eq(0), self.set_fill.eq(0)]
+                m.d.sync += [self.sweeping.eq(0), self.swept.eq(0)]
 
-    def _select(self, m: Module, held, ways, supers, result) -> None:
+    def _select(self, m: Module, ways) -> None:
         """Choose the matching entry."""
-        op, key = self.active, held.key
+        op, supers, result = self.active, self.supers, self.result
+        lookup = self.lookup.payload
+        key = lookup.key
         # While sets are being cleared, what is covered is not there any more.
-        page = ~op.av | op.gvma | (op.addr[:_VPN_BITS] == key.vpn[:_VPN_BITS])
+        page = covers_page(op, self.span, key.vpn)
         gone = [
             self.sweeping
             & page
-            & _covers_space(op, gv=key.gv, gscid=key.gscid, pv=key.pv, pscid=key.pscid, glob=glob)
-            for glob in (Const(0, 1), Const(1, 1))
+            & covers_space(op, gv=key.gv, gscid=key.gscid, pv=key.pv, pscid=pscid, glob=glob)
+            for glob, pscid in ((Const(0, 1), key.pscid), (Const(1, 1), key.pscid))
         ]
-        hits = Signal(len(ways) + len(supers))
+        hits = Signal(len(ways) + len(supers.entries))
         # Ranges may overlap if software was careless: the first entry answers, never a mixture.
         first = Signal.like(hits)
         m.d.comb += [
             hits.eq(
                 Cat(
-                    *(hit & ~Mux(entry.glob, gone[1], gone[0]) for hit, entry in ways),
-                    *(hit for hit, _, _, _ in supers),
+                    *(
+                        same_space(entry, key)
+                        & matches_page(entry, key.vpn)
+                        & ~Mux(entry.glob, gone[1], gone[0])
+                        for entry in ways
+                    ),
+                    supers.matches,
                 )
             ),
             first.eq(hits & (~hits + 1)),
         ]
         chosen, size, low = 0, 0, 0
-        for number, (_, entry) in enumerate(ways):
+        for number, entry in enumerate(ways):
             chosen = chosen | Mux(first[number], entry.as_value(), 0)
-            size = size | Mux(first[number], _SMALL, 0)
-        for number, (_, entry, extent, mask) in enumerate(supers, len(ways)):
+            size = size | Mux(first[number], SMALL, 0)
+        for number, (entry, extent, mask) in enumerate(
+            zip(supers.entries, supers.sizes, supers.masks, strict=True), len(ways)
+        ):
             chosen = chosen | Mux(first[number], entry.as_value(), 0)
             size = size | Mux(first[number], extent, 0)
             low = low | Mux(first[number], mask, 0)
-        found, present, offset = Signal(_Entry), hits.any(), Signal(44)
+        found, offset = Signal(self.layout), Signal(44)
         m.d.comb += [found.eq(chosen), offset.eq(low)]
         m.d.comb += [
-            result.hit.eq(present & _sufficient(held, found)),
+            result.hit.eq(hits.any() & sufficient(lookup, found)),
             result.ppn.eq((found.ppn & ~offset) | (key.vpn & offset)),
             result.size.eq(size),
-            result.r.eq(found.r),
-            result.w.eq(found.w),
-            result.x.eq(found.x),
-            result.u.eq(found.u),
-            result.glob.eq(found.glob),
-            result.dirty.eq(found.dirty),
-            result.pbmt.eq(found.pbmt),
         ]
+        for name in ("r", "w", "x", "u", "glob", "dirty", "pbmt"):
+            m.d.comb += result[name].eq(found[name])

@@ -1,67 +1,76 @@
 """Requests that wait: for a walk, for another's walk of the same page, or for a context."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iotlb import IotlbKey
-from rtl.iommu.permissions import Held
+from rtl.iommu.requests import Held
 from rtl.iommu.seams import PIPELINE_DEPTH
 
-__all__ = ["Allocate", "MissTable", "Waiters"]
+__all__ = ["Allocate", "MissTable"]
 
 
 class Allocate(data.Struct):
     """A request that cannot be answered yet."""
 
     held: Held
-    key: IotlbKey
     for_context: 1
     stale: 1  # its context may be older than the last invalidation
 
 
-class Waiters(data.Struct):
-    """Which entry led, and all entries that waited for it are to be resolved."""
+def _requester(request):
+    """What must be equal to wait for the same contexts."""
+    return Cat(request.device_id, request.process_id, request.pv, request.at)
 
-    leader: 8
-    for_context: 1
+
+def _access(request):
+    """What must be equal besides to wait for the same walk, so that its result is both's."""
+    return Cat(
+        request.priv,
+        request.exec,
+        request.write,
+        request.also_read,
+        request.debug,
+        request.iova[12:],
+    )
 
 
 class MissTable(wiring.Component):
     """Entries with their requests in RAM, and who waits for whom.
 
-    The first to miss a page (or a context) leads; later ones join it as long as it is neither
-    resolved nor older than an invalidation.
+    The first to miss a page (or a context) leads.  Later ones that want the same of the same page
+    join it, as long as it is neither taken nor older than an invalidation.
 
     Members
     -------
     allocate_en : ``In(1)``; allocate : ``In(Allocate)``
         Store a request; the caller keeps to ``used``.  A replayed one keeps its entry.
-    free_en, free_entry
-        Give an entry back.
+    free_en, free_entry; release_en, release_entry
+        Give entries back.
     used : ``Out(range(entries + 1))``
         Entries that are not free.
     walk : ``Out(stream.Signature(8))``
-        Leaders whose walk is to begin.
+        Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
+        change while it waits.
     context : ``Out(stream.Signature(8))``
-        Leaders whose context is to be fetched; ``context_id`` is its device.
+        Leaders whose contexts are to be fetched.
     close_en, close_entry
-        From now on nobody joins this leader.
-    members : ``Out(entries)``
-        Entries that wait for ``members_of``, itself included.
+        From this cycle on nobody joins this leader.
+    members_of : ``In(8)``; members : ``Out(entries)``
+        Entries that wait for a leader, itself included, in the same cycle.
     detach : ``In(entries)``
         These wait for nobody any more; their leader's entry may be used again before theirs.
     stale_all : ``In(1)``
         An invalidation: no fill by any walk under way.
     stale : ``Out(entries)``
         What ``stale_all`` has met.
-    read_entry : ``In(8)``; read_held : ``Out(Held)``; read_key : ``Out(IotlbKey)``
-        Look at an entry; the cycle after.
+    walk_entry : ``In(8)``; walk_held : ``Out(Held)``
+        The walker looks at an entry; the cycle after, with what is stored meanwhile.
+    read_entry : ``In(8)``; read_held : ``Out(Held)``
+        The resolver looks at an entry, at once.
     replay_entry : ``In(8)``; replay_held : ``Out(Held)``
-        Look at an entry at once, for a replay.
-    walk_held
-        The request at the head of ``walk``.
+        Likewise for replays and for fetches of contexts.
     """
 
     def __init__(self, config: IommuConfig):
@@ -71,14 +80,13 @@ class MissTable(wiring.Component):
             {
                 "allocate_en": In(1),
                 "allocate": In(Allocate),
-                "joined": Out(1),
                 "free_en": In(1),
                 "free_entry": In(8),
+                "release_en": In(1),
+                "release_entry": In(8),
                 "used": Out(range(self.entries + 1)),
                 "walk": Out(stream.Signature(8)),
-                "walk_held": Out(Held),
                 "context": Out(stream.Signature(8)),
-                "context_id": Out(24),
                 "close_en": In(1),
                 "close_entry": In(8),
                 "members_of": In(8),
@@ -86,11 +94,12 @@ class MissTable(wiring.Component):
                 "detach": In(self.entries),
                 "stale_all": In(1),
                 "stale": Out(self.entries),
+                "walk_entry": In(8),
+                "walk_held": Out(Held),
                 "read_entry": In(8),
                 "read_held": Out(Held),
                 "replay_entry": In(8),
                 "replay_held": Out(Held),
-                "read_key": Out(IotlbKey),
             }
         )
 
@@ -99,9 +108,12 @@ class MissTable(wiring.Component):
         count, new = self.entries, self.allocate
         busy, leads, contexts = Signal(count), Signal(count), Signal(count)
         open_ = Signal(count)
+        request = new.held.request
+        who, how = Signal(len(_requester(request))), Signal(len(_access(request)))
+        m.d.comb += [who.eq(_requester(request)), how.eq(_access(request))]
         leaders = [Signal(8, name=f"leader{i}") for i in range(count)]
-        keys = [Signal(IotlbKey, name=f"key{i}") for i in range(count)]
-        devices = [Signal(24, name=f"device{i}") for i in range(count)]
+        whos = [Signal(len(who), name=f"who{i}") for i in range(count)]
+        hows = [Signal(len(how), name=f"how{i}") for i in range(count)]
 
         # Where the request goes, and whom it may join.
         place, leader, match = Signal(8), Signal(8), Signal(count)
@@ -112,21 +124,20 @@ class MissTable(wiring.Component):
             m.d.comb += place.eq(new.held.entry)
         index = 0
         for i in range(count):
-            same_page = keys[i].as_value() == new.key.as_value()
-            same_device = devices[i] == new.held.request.device_id
+            closes = self.close_en & (self.close_entry == i)
             m.d.comb += match[i].eq(
-                busy[i]
-                & open_[i]
-                & leads[i]
+                (busy[i] & leads[i] & open_[i] & ~closes & ~self.stale[i])
                 & (contexts[i] == new.for_context)
-                & Mux(new.for_context, same_device, same_page & ~self.stale[i])
+                & (whos[i] == who)
+                & (new.for_context | (hows[i] == how))
             )
             index = index | Mux(match[i] & (match[:i] == 0), i, 0)
-        m.d.comb += [leader.eq(index), self.joined.eq(match.any())]
+        m.d.comb += leader.eq(index)
 
         for i in range(count):
-            here = self.allocate_en & (place == i)
             with m.If(self.free_en & (self.free_entry == i)):
+                m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
+            with m.If(self.release_en & (self.release_entry == i)):
                 m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
             with m.If(self.close_en & (self.close_entry == i)):
                 m.d.sync += open_[i].eq(0)
@@ -134,62 +145,59 @@ class MissTable(wiring.Component):
                 m.d.sync += self.stale[i].eq(1)
             with m.If(self.detach[i]):
                 m.d.sync += [leaders[i].eq(i), leads[i].eq(0)]
-            with m.If(here):
+            with m.If(self.allocate_en & (place == i)):
                 m.d.sync += [
                     busy[i].eq(1),
                     leads[i].eq(~match.any()),
                     open_[i].eq(1),
                     contexts[i].eq(new.for_context),
                     leaders[i].eq(Mux(match.any(), leader, place)),
-                    keys[i].eq(new.key),
-                    devices[i].eq(new.held.request.device_id),
+                    whos[i].eq(who),
+                    hows[i].eq(how),
                     self.stale[i].eq(new.stale | self.stale_all),
                 ]
             m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of))
         fresh = self.allocate_en & ~self.allocate.held.replay
-        m.d.sync += self.used.eq(self.used + fresh - self.free_en)
+        m.d.sync += self.used.eq(self.used + fresh - self.free_en - self.release_en)
         self._storage(m, place)
-        self._queues(m, place, match, devices)
+        self._queues(m, place, match)
         return m
 
     def _storage(self, m: Module, place) -> None:
-        """Requests in RAM, with a port for whoever resolves and one for walks."""
-        shape = data.StructLayout({"held": Held, "key": IotlbKey})
-        m.submodules.ram = ram = memory.Memory(shape=shape, depth=max(2, self.entries), init=[])
+        """Requests in RAM, with a port for each who looks at them."""
+        m.submodules.ram = ram = memory.Memory(shape=Held, depth=max(2, self.entries), init=[])
         write = ram.write_port()
-        read, walk = ram.read_port(transparent_for=(write,)), ram.read_port(domain="comb")
-        replay = ram.read_port(domain="comb")
+        walk = ram.read_port(transparent_for=(write,))
+        read, replay = ram.read_port(domain="comb"), ram.read_port(domain="comb")
         m.d.comb += [
             write.addr.eq(place),
-            write.data.held.eq(self.allocate.held),
-            write.data.key.eq(self.allocate.key),
+            write.data.eq(self.allocate.held),
             write.en.eq(self.allocate_en),
+            walk.addr.eq(self.walk_entry),
+            walk.en.eq(1),
+            self.walk_held.eq(walk.data),
             read.addr.eq(self.read_entry),
-            read.en.eq(1),
-            self.read_held.eq(read.data.held),
-            self.read_key.eq(read.data.key),
+            self.read_held.eq(read.data),
             replay.addr.eq(self.replay_entry),
-            self.replay_held.eq(replay.data.held),
-            walk.addr.eq(self.walk.payload),
-            self.walk_held.eq(walk.data.held),
+            self.replay_held.eq(replay.data),
         ]
 
-    def _queues(self, m: Module, place, match, devices) -> None:
-        """Leaders in the order in which they came."""
-        for name, port, wanted in (
-            ("walks", self.walk, ~self.allocate.for_context),
-            ("fetches", self.context, self.allocate.for_context),
-        ):
-            queue = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
-            m.submodules[name] = queue
-            m.d.comb += [
-                queue.w_data.eq(place),
-                queue.w_en.eq(self.allocate_en & wanted & ~match.any()),
-                port.payload.eq(queue.r_data),
-                port.valid.eq(queue.r_rdy),
-                queue.r_en.eq(port.ready),
-            ]
-        chosen = 0
-        for i, device in enumerate(devices):
-            chosen = chosen | Mux(self.context.payload == i, device, 0)
-        m.d.comb += self.context_id.eq(chosen)
+    def _queues(self, m: Module, place, match) -> None:
+        """Leaders in the order in which they came; a walk may begin before it is queued."""
+        leads = self.allocate_en & ~match.any()
+        m.submodules.walks = walks = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
+        m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
+        at_once = Signal()
+        m.d.comb += [
+            at_once.eq(leads & ~self.allocate.for_context & (walks.level == 0)),
+            self.walk.valid.eq(walks.r_rdy | at_once),
+            self.walk.payload.eq(Mux(walks.r_rdy, walks.r_data, place)),
+            walks.w_data.eq(place),
+            walks.w_en.eq(leads & ~self.allocate.for_context & ~(at_once & self.walk.ready)),
+            walks.r_en.eq(self.walk.ready),
+            fetches.w_data.eq(place),
+            fetches.w_en.eq(leads & self.allocate.for_context),
+            self.context.payload.eq(fetches.r_data),
+            self.context.valid.eq(fetches.r_rdy),
+            fetches.r_en.eq(self.context.ready),
+        ]

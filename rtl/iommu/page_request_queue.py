@@ -57,6 +57,8 @@ class PageRequestQueue(wiring.Component):
     translate : ``Out(TranslationPort)``
         For MESSAGE requests, tag 0.
     registers : ``In(QueueRegisters)``
+    be : ``In(1)``
+        fctl.BE.
     group_response : ``Out(stream)`` of GroupResponse
     interrupt : ``Out(1)``
         Condition of ipsr.pip.
@@ -70,6 +72,7 @@ class PageRequestQueue(wiring.Component):
                 "request": In(stream.Signature(PageRequest)),
                 "translate": Out(TranslationPort()),
                 "registers": In(QueueRegisters()),
+                "be": In(1),
                 "group_response": Out(stream.Signature(GroupResponse)),
                 "interrupt": Out(1),
                 "memory": Out(Axi4(addr_width=addr_width, data_width=64, id_width=1, read=False)),
@@ -90,6 +93,7 @@ class PageRequestQueue(wiring.Component):
         record = PageRequestRecord(writer.record.payload.as_value())
         m.d.comb += [
             self.interrupt.eq(writer.interrupt),
+            writer.be.eq(self.be),
             lookup.payload.at.eq(AddressType.MESSAGE),
             lookup.payload.device_id.eq(message.device_id),
             lookup.payload.process_id.eq(Mux(message.pv, message.process_id, 0)),

@@ -1,38 +1,44 @@
-"""Judges requests: what a walk's leaves, or a fault, mean for the one who asked."""
+"""Judges requests: what a translation or a fault means for the one who asked."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.iommu import Cause, FaultRecord, Ttyp
-from models.spec.translation import (
-    AddressType,
-    TranslationRequest,
-    TranslationResponse,
-    TranslationStatus,
-)
-from rtl.iommu.context import Context
-from rtl.iommu.walker import WalkResult, WalkStatus
+from models.spec.iotlb import IotlbKey
+from models.spec.translation import AddressType, TranslationResponse, TranslationStatus
+from rtl.iommu.requests import Held, WalkResult
 
-__all__ = ["Held", "Judge", "fault_response", "record_fields"]
+__all__ = [
+    "BARE_SIZE",
+    "Judge",
+    "by_access",
+    "fault_response",
+    "grant",
+    "is_ats",
+    "lookup_key",
+    "record_fields",
+    "stages",
+]
 
 #: Faults that DC.tc.DTF does not silence (section "Device-context fields", DTF).
 _ALWAYS_RECORDED = (256, 257, 258, 259, 268, 272, 273)
+#: ATS: causes of "Unsupported Request", and of a success without rights; others abort.
+_UNSUPPORTED = (256, 257, 258, 259, 260)
+_WITHOUT_RIGHTS = (12, 13, 15, 20, 21, 23, 262, 266)
+_GUEST = (20, 21, 23)
+#: log2 of the range answered to ATS requests where both stages are Bare.
+BARE_SIZE = 30
 
 
-class Held(data.Struct):
-    """A request on its way through the translator."""
-
-    request: TranslationRequest
-    context: Context
-    epoch: 1  # for drains
-    replay: 1  # passes the pipeline again, with entry
-    entry: 8
+def _is_one_of(cause, values):
+    return Cat(cause == value for value in values).any()
 
 
-def _of_access(request, read, write, execute):
-    """The cause that fits the kind of access."""
-    return Mux(request.exec, execute, Mux(request.write, write, read))
+def by_access(request, read, write, execute):
+    """The cause that fits the kind of access; ATS requests are reads or writes."""
+    executes = request.exec & ~is_ats(request)
+    return Mux(executes, execute, Mux(request.write, write, read))
 
 
 def is_ats(request):
@@ -40,26 +46,33 @@ def is_ats(request):
     return request.at == AddressType.ATS_REQUEST
 
 
+def stages(request, context):
+    """Whether the first and the second stage are on for a request, contexts merged."""
+    first = (context.s_levels != 0) & (request.at != AddressType.TRANSLATED)
+    return first, context.g_levels != 0
+
+
+def lookup_key(held):
+    """What a request's translation is kept under; contexts are merged."""
+    request, context = held.request, held.context
+    first, second = stages(request, context)
+    fields = {
+        "gv": second,
+        "gscid": context.gscid,
+        "pv": first,
+        "pscid": Mux(first, context.pscid, 0),
+        "vpn": request.iova[12:],
+        "msi": context.msi & second,
+    }
+    return Cat(fields[name] for name in IotlbKey.as_shape().members)
+
+
 def fault_response(m: Module, response, held, cause) -> None:
     """Drive a response that carries a fault (section "ATS", table of responses)."""
     request = held.request
     ats = is_ats(request)
-    quiet = Signal(name="page_fault")  # answered as a success without rights
-    m.d.comb += quiet.eq(
-        Cat(
-            cause == value
-            for value in (
-                Cause.INSTRUCTION_PAGE_FAULT,
-                Cause.READ_PAGE_FAULT,
-                Cause.WRITE_PAGE_FAULT,
-                Cause.INSTRUCTION_GUEST_PAGE_FAULT,
-                Cause.READ_GUEST_PAGE_FAULT,
-                Cause.WRITE_GUEST_PAGE_FAULT,
-            )
-        ).any()
-    )
-    # Causes from 256 to 260 are unsupported requests, the others abort.
-    unsupported = (cause[8:] == 1) & (cause[:8] <= 4)
+    quiet = _is_one_of(cause, _WITHOUT_RIGHTS)
+    unsupported = _is_one_of(cause, _UNSUPPORTED)
     m.d.comb += [
         response.tag.eq(request.tag),
         response.cause.eq(cause),
@@ -78,7 +91,7 @@ def fault_response(m: Module, response, held, cause) -> None:
     ]
 
 
-def record_fields(m: Module, record, held, cause, gpa, implicit):
+def record_fields(m: Module, record, held, cause, *, gpa=0, implicit=0, implicit_write=0, dtf=None):
     """Drive a fault record; returns whether it is to be stored."""
     request = held.request
     kind = Signal(6, name="ttyp")
@@ -96,7 +109,6 @@ def record_fields(m: Module, record, held, cause, gpa, implicit):
             m.d.comb += kind.eq(Ttyp.ATS_REQUEST)
         with m.Case(AddressType.MESSAGE):
             m.d.comb += kind.eq(Ttyp.MESSAGE)
-    guest = Cat(cause == value for value in (20, 21, 23)).any()
     m.d.comb += [
         record.cause.eq(cause),
         record.pid.eq(Mux(request.pv, request.process_id, 0)),
@@ -105,103 +117,107 @@ def record_fields(m: Module, record, held, cause, gpa, implicit):
         record.ttyp.eq(kind),
         record.did.eq(request.device_id),
         record.iotval.eq(request.iova),
-        record.iotval2.eq(Mux(guest, Cat(implicit, Const(0, 1), gpa[2:]), 0)),
     ]
-    always = Cat(cause == value for value in _ALWAYS_RECORDED).any()
-    page_fault = guest | Cat(cause == value for value in (12, 13, 15)).any()
-    return (cause != 0) & (always | ~held.context.dtf) & ~(is_ats(request) & page_fault)
+    if not isinstance(gpa, int):
+        value = Cat(implicit, implicit_write, gpa[2:])
+        m.d.comb += record.iotval2.eq(Mux(_is_one_of(cause, _GUEST), value, 0))
+    silenced = (held.context.dtf if dtf is None else dtf) & ~_is_one_of(cause, _ALWAYS_RECORDED)
+    return (cause != 0) & ~silenced & ~(is_ats(request) & _is_one_of(cause, _WITHOUT_RIGHTS))
+
+
+def grant(m: Module, response, held, found, *, size, bare=0) -> None:
+    """Drive a success from rights ``r w x u dirty glob pbmt`` of both stages together.
+
+    With ``bare`` no stage has a say.
+    """
+    request, context = held.request, held.context
+    ats = is_ats(request)
+    first, _ = stages(request, context)
+    supervisor = request.pv & request.priv & first & (Value.cast(bare) == 0)
+    usable, executable = Signal(name="usable"), Signal(name="executable")
+    read = Signal(name="granted_read")
+    m.d.comb += [
+        usable.eq(Mux(supervisor, ~found.u | context.sum, found.u)),
+        executable.eq(Mux(supervisor, ~found.u, found.u)),
+        read.eq(found.r & usable),
+        response.tag.eq(request.tag),
+        response.status.eq(TranslationStatus.SUCCESS),
+        response.size.eq(size),
+        response.r.eq(read),
+        response.w.eq(found.w & found.dirty & usable & (request.write | ~ats)),
+        response.x.eq(found.x & executable & ((read & request.exec) | ~ats)),
+        response.priv.eq(ats & request.pv & request.priv),
+        response.glob.eq(ats & found.glob & request.pv),
+        response.pbmt.eq(found.pbmt),
+        response.prpr.eq(context.prpr),
+        response.dtf.eq(context.dtf),
+        response.rcid.eq(context.rcid),
+        response.mcid.eq(context.mcid),
+    ]
 
 
 class Judge(wiring.Component):
     """Answers one request from a walk's result, or from a fault known before.  Combinational.
 
-    Privileged Architecture, "Virtual Address Translation Process" steps 5 to 9 for the leaf of
-    each stage; specification, "ATS translation requests".
+    Specification, "ATS translation requests" and "Fault/Event-Queue".  The walk has judged its
+    leader's rights, and those who joined it want the same.
 
     Members
     -------
     held : ``In(Held)``
         Who asks.
     result : ``In(WalkResult)``
-        Leaves.
-    cause : ``In(12)``
-        A fault that makes the result void; 0 for none.
+        What the walk found; its ``cause`` is that of this request, too.
+    dtf : ``In(1)``
+        Of the device.
     response : ``Out(TranslationResponse)``; record : ``Out(FaultRecord)``; record_en : ``Out(1)``
         The answer.
     """
 
     held: In(Held)
     result: In(WalkResult)
-    cause: In(12)
+    dtf: In(1)
     response: Out(TranslationResponse)
     record: Out(FaultRecord)
     record_en: Out(1)
 
     def elaborate(self, platform):
         m = Module()
-        request, result, response = self.held.request, self.result, self.response
-        first, second = result.first, result.second
+        held, result, response = self.held, self.result, self.response
+        request = held.request
         ats = is_ats(request)
-        # What each stage allows; requests without a privileged process are user accesses.
-        allow = {}
-        for name, rights in (("first", first), ("second", second)):
-            base = rights.a & rights.u
-            read = Signal(name=f"{name}_read")
-            write = Signal(name=f"{name}_write")
-            execute = Signal(name=f"{name}_execute")
-            m.d.comb += [
-                read.eq(base & rights.r),
-                write.eq(base & rights.w & rights.d),
-                execute.eq(base & rights.x),
-            ]
-            allow[name] = (read, write, execute)
-
-        def granted(stage):
-            read, write, execute = allow[stage]
-            plain = Mux(request.exec, execute, Mux(request.write, write, read))
-            return Mux(ats, read, plain)
-
         cause = Signal(12)
-        page = _of_access(request, 13, 15, 12)
-        guest = _of_access(request, 21, 23, 20)
-        access = _of_access(request, 5, 7, 1)
-        with m.If(self.cause != 0):
-            m.d.comb += cause.eq(self.cause)
-        with m.Else():
-            with m.Switch(result.status):
-                with m.Case(WalkStatus.FIRST_STAGE):
-                    m.d.comb += cause.eq(page)
-                with m.Case(WalkStatus.IMPLICIT):
-                    m.d.comb += cause.eq(guest)
-                with m.Case(WalkStatus.ACCESS):
-                    m.d.comb += cause.eq(access)
-                with m.Default():
-                    # The first stage's leaf is judged before the second stage is looked at.
-                    with m.If(~granted("first")):
-                        m.d.comb += cause.eq(page)
-                    with m.Elif(result.status == WalkStatus.FINAL):
-                        m.d.comb += cause.eq(guest)
-                    with m.Elif(result.status == WalkStatus.FINAL_ACCESS):
-                        m.d.comb += cause.eq(access)
-                    with m.Elif(~granted("second")):
-                        m.d.comb += cause.eq(guest)
-        implicit = result.status == WalkStatus.IMPLICIT
+        m.d.comb += cause.eq(result.cause)
+        # Debug translations get no address of a memory-resident interrupt file.
+        with m.If((result.cause == 0) & result.mrif & request.debug):
+            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
         m.d.comb += self.record_en.eq(
-            record_fields(m, self.record, self.held, cause, result.gpa, implicit)
+            record_fields(
+                m,
+                self.record,
+                held,
+                cause,
+                gpa=result.gpa,
+                implicit=result.implicit,
+                implicit_write=result.implicit_write,
+                dtf=self.dtf,
+            )
         )
+        to_gpa = ats & (held.context.t2gpa | result.mrif)
         with m.If(cause != 0):
-            fault_response(m, response, self.held, cause)
+            fault_response(m, response, held, cause)
         with m.Else():
-            read = allow["first"][0] & allow["second"][0]
-            write = allow["first"][1] & allow["second"][1]
-            execute = allow["first"][2] & allow["second"][2]
+            grant(m, response, held, result, size=result.size)
             m.d.comb += [
-                response.tag.eq(request.tag),
-                response.status.eq(TranslationStatus.SUCCESS),
-                response.spa.eq(Cat(request.iova[:12], result.ppn)),
-                response.size.eq(result.size),
-                response.r.eq(read),
-                response.w.eq(write & (request.write | ~ats)),
-                response.x.eq(execute & (read | ~ats) & (request.exec | ~ats)),
+                response.u.eq(ats & result.mrif),
+                response.mrif.eq(~ats & result.mrif),
+                response.nid.eq(result.nid),
+                response.notice_ppn.eq(result.notice_ppn),
             ]
+            with m.If(to_gpa):
+                m.d.comb += response.spa.eq(Cat(request.iova[:12], result.gpa[12:56]))
+            with m.Elif(result.mrif):
+                m.d.comb += response.spa.eq(Cat(Const(0, 9), result.mrif_address))
+            with m.Else():
+                m.d.comb += response.spa.eq(Cat(request.iova[:12], result.ppn))
         return m

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.iommu import PAGE_SHIFT
 from rtl.bus.arbiter import set_address
 from rtl.bus.axi import Axi4, Resp
+from rtl.iommu.endian import in_order
 from rtl.iommu.register_file import QueueRegisters
 
 __all__ = ["RecordOutcome", "RecordWriter"]
@@ -43,6 +44,8 @@ class RecordWriter(wiring.Component):
     Members
     -------
     registers : ``In(QueueRegisters)``
+    be : ``In(1)``
+        Write each word big-endian.
     record : ``In(stream)`` of ``64 * words`` bits
     outcome : ``Out(RecordOutcome)``
         Valid in the cycle in which ``record`` is transferred.
@@ -59,6 +62,7 @@ class RecordWriter(wiring.Component):
         super().__init__(
             {
                 "registers": In(QueueRegisters()),
+                "be": In(1),
                 "record": In(stream.Signature(data.ArrayLayout(BEAT_BITS, words))),
                 "outcome": Out(RecordOutcome),
                 "interrupt": Out(1),
@@ -81,7 +85,7 @@ class RecordWriter(wiring.Component):
             registers.position.eq(tail),
             registers.flags.eq(flags),
             *set_address(memory.aw, addr=address, size=BEAT_BYTES_LOG2, length=self.words - 1),
-            memory.w.payload.data.eq(self.record.payload[beat]),
+            memory.w.payload.data.eq(in_order(self.record.payload[beat], self.be)),
             memory.w.payload.strb.eq(-1),
             memory.w.payload.last.eq(beat == self.words - 1),
         ]

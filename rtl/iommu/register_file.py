@@ -10,9 +10,15 @@ from models.spec.iommu import DdtpMode
 from models.spec.registers import Register, field_mask
 from rtl.bus.lite import RegisterPort
 from rtl.bus.registers import RegisterBank, RegisterDecoder
+from rtl.iommu.debug import DebugRegisters
 from rtl.iommu.seams import DirectoryControl
 
-__all__ = ["PAGE_ADDR_WIDTH", "QueueRegisters", "RegisterFile", "capabilities"]
+__all__ = [
+    "PAGE_ADDR_WIDTH",
+    "QueueRegisters",
+    "RegisterFile",
+    "capabilities",
+]
 
 #: Bits of a byte address in the register page.
 PAGE_ADDR_WIDTH = 12
@@ -68,7 +74,8 @@ class RegisterFile(wiring.Component):
     """Register page: global and queue registers here, counters and msi_cfg_tbl behind ports.
 
     What the configuration does not have reads 0.  ``ddtp.mode`` keeps its value when software
-    writes a mode that there is not; LOG2SZ is limited to ``queue_entries_log2_max``.
+    writes a mode that there is not; LOG2SZ is limited to ``queue_entries_log2_max``.  fctl keeps
+    its value while ddtp.mode is not Off or a queue is enabled or on.
 
     Parameters
     ----------
@@ -81,6 +88,7 @@ class RegisterFile(wiring.Component):
     counters, msi : ``Out(RegisterPort)``
         iohpmcycles to iohpmevt31 with iocountovf and iocountinh; msi_cfg_tbl.
     directory : ``Out(DirectoryControl)``
+        With fctl.BE, fctl.GXL and iommu_qosid.
     directory_written : ``Out(1)``
         ddtp was written; ``directory`` shows what was.
     directory_busy : ``In(1)``
@@ -89,6 +97,8 @@ class RegisterFile(wiring.Component):
         fctl.WSI.
     command, fault, page : ``Out(QueueRegisters)``
         ``page`` is of use only with ATS.
+    debug : ``Out(DebugRegisters)``
+        Of use only with DBG.
     pending : ``In(4)``, clear : ``Out(4)``
         ipsr and the ones written to it.
     icvec : ``Out(16)``
@@ -109,6 +119,7 @@ class RegisterFile(wiring.Component):
                 "command": Out(QueueRegisters()),
                 "fault": Out(QueueRegisters()),
                 "page": Out(QueueRegisters()),
+                "debug": Out(DebugRegisters()),
                 "pending": In(4),
                 "clear": Out(4),
                 "icvec": Out(16),
@@ -130,23 +141,50 @@ class RegisterFile(wiring.Component):
         ]
         if config.ats:
             queues += [regs.PQB, regs.PQH, regs.PQT, regs.PQCSR]
+        others = [regs.IPSR, regs.ICVEC]
+        if config.dbg:
+            others += [regs.TR_REQ_IOVA, regs.TR_REQ_CTL, regs.TR_RESPONSE]
+        if config.qosid:
+            others += [regs.IOMMU_QOSID]
         # Physical pages within the address space; the field starts at bit 10.
         pages = (1 << config.pas - 12) - 1 << regs.DDTP["ppn"].low
         bases = pages | regs.CQB["log2szm1"].mask
-        wsi = field_mask(regs.FCTL, "wsi")
+        vectors = ["civ", "fiv"] + ["pmiv"] * config.hpm + ["piv"] * config.ats
         return RegisterBank(
-            [regs.CAPABILITIES, regs.FCTL, regs.DDTP, *queues, regs.IPSR, regs.ICVEC],
+            [regs.CAPABILITIES, regs.FCTL, regs.DDTP, *queues, *others],
             addr_width=PAGE_ADDR_WIDTH,
             writable={
-                "fctl": wsi if config.igs == IGS_BOTH else 0,
+                "fctl": self._features_writable,
+                "icvec": field_mask(regs.ICVEC, *vectors),
                 "ddtp": pages | regs.DDTP["mode"].mask,
                 "cqb": bases,
                 "fqb": bases,
             }
-            | ({"pqb": bases} if config.ats else {"icvec": ~regs.ICVEC["piv"].mask}),
-            reset={"fctl": wsi if config.igs == IGS_WSI else 0},
-            loadable=["ddtp", "cqb", "fqb", "cqt", "fqh", *(["pqb", "pqh"] if config.ats else [])],
+            | ({"pqb": bases} if config.ats else {}),
+            reset={"fctl": self._features_reset},
+            loadable=["fctl", "ddtp", "cqb", "fqb", "cqt", "fqh"]
+            + (["pqb", "pqh"] if config.ats else []),
         )
+
+    @property
+    def _features_writable(self) -> int:
+        """Bits of fctl that software may choose."""
+        config = self.config
+        wide = config.sv39x4 or config.sv48x4 or config.sv57x4
+        there = {
+            "be": config.end,
+            "wsi": config.igs == IGS_BOTH,
+            "gxl": config.sv32x4 and wide,
+        }
+        return field_mask(regs.FCTL, *(name for name, choice in there.items() if choice))
+
+    @property
+    def _features_reset(self) -> int:
+        """Value of fctl after reset: what there is but one of is fixed."""
+        config = self.config
+        wide = config.sv39x4 or config.sv48x4 or config.sv57x4
+        fixed = {"wsi": config.igs == IGS_WSI, "gxl": config.sv32x4 and not wide}
+        return field_mask(regs.FCTL, *(name for name, only in fixed.items() if only))
 
     def elaborate(self, platform):
         m = Module()
@@ -165,17 +203,50 @@ class RegisterFile(wiring.Component):
 
         m.d.comb += [
             bank.capabilities_in.eq(regs.CAPABILITIES.layout.from_bits(capabilities(config))),
-            self.wsi.eq(bank.fctl.wsi),
             bank.ipsr_in.as_value().eq(self.pending),
             self.clear.eq(bank.ipsr_ones),
             self.icvec.eq(bank.icvec.as_value()),
         ]
+        self._features(m, bank)
         self._directory(m, bank)
         self._queue(m, bank, self.command, (regs.CQB, regs.CQT, regs.CQH, regs.CQCSR), "cq", "cie")
         self._queue(m, bank, self.fault, (regs.FQB, regs.FQH, regs.FQT, regs.FQCSR), "fq", "fie")
         if config.ats:
             self._queue(m, bank, self.page, (regs.PQB, regs.PQH, regs.PQT, regs.PQCSR), "pq", "pie")
+        if config.dbg:
+            m.d.comb += [
+                self.debug.go.eq(bank.tr_req_ctl_ones[0]),
+                self.debug.vpn.eq(bank.tr_req_iova.vpn),
+                self.debug.control.eq(bank.tr_req_ctl),
+                bank.tr_req_ctl_in.go_busy.eq(self.debug.busy | self.debug.go),
+                bank.tr_response_in.eq(self.debug.response),
+            ]
+        if config.qosid:
+            m.d.comb += [
+                self.directory.qos.rcid.eq(bank.iommu_qosid.rcid),
+                self.directory.qos.mcid.eq(bank.iommu_qosid.mcid),
+            ]
         return m
+
+    def _features(self, m: Module, bank: RegisterBank) -> None:
+        """Nothing of fctl changes while it is in use."""
+        ports = [self.command, self.fault, self.page]
+        layout = regs.FCTL.layout
+        features = Signal(layout, init=layout.from_bits(self._features_reset))
+        used = Signal()
+        m.d.comb += [
+            used.eq(
+                (self.directory.mode != DdtpMode.OFF)
+                | Cat((port.enable, port.on) for port in ports).any()
+            ),
+            bank.fctl_load.eq(bank.fctl_written & used),
+            bank.fctl_next.eq(features),
+            self.wsi.eq(features.wsi),
+            self.directory.be.eq(features.be),
+            self.directory.gxl.eq(features.gxl),
+        ]
+        with m.If(bank.fctl_written & ~used):
+            m.d.sync += features.eq(bank.fctl)
 
     def _directory(self, m: Module, bank: RegisterBank) -> None:
         """ddtp: only legal modes get through."""

@@ -1,19 +1,25 @@
-"""Answers everybody who waited, when a walk has ended or a context has come."""
+"""Answers everybody who waited, when a walk has ended or contexts have come."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
-from models.spec.iotlb import IotlbFill, IotlbKey
-from models.spec.translation import TranslationResponse
-from rtl.iommu.context import ContextFill
-from rtl.iommu.permissions import Held, Judge
+from models.spec.iotlb import IotlbFill
+from models.spec.translation import AddressType, TranslationResponse
+from rtl.bus.stream import StreamRegister
+from rtl.iommu.directory import ContextFill
+from rtl.iommu.permissions import Judge, by_access, is_ats, lookup_key, stages
+from rtl.iommu.requests import Context, Held, WalkResult
 from rtl.iommu.seams import PIPELINE_DEPTH, Event
-from rtl.iommu.walker import WalkResult, WalkStatus
 
 __all__ = ["Resolver"]
+
+
+class _Answer(data.Struct):
+    response: TranslationResponse
+    epoch: 1
 
 
 class Resolver(wiring.Component):
@@ -21,22 +27,25 @@ class Resolver(wiring.Component):
 
     Latency
     -------
-    From a result to the leader's answer 3 cycles, to each further one 3 more.
+    The leader's answer is offered in the cycle after its result is taken, each further one a cycle
+    later.  A fault's record is handed over before its answer is offered.
 
     Members
     -------
     walk : ``In(stream.Signature(WalkResult))``
         Ended walks.
     context : ``In(stream.Signature(ContextFill))``; ``context_leader`` is who had asked.
-        Fetched contexts; waiters of a good one are replayed, of a bad one answered.
+        Fetched contexts; waiters of good ones are replayed, of bad ones answered.
     response : ``Out(stream.Signature(TranslationResponse))``; ``epoch`` is the request's.
         Answers.
-    fault : ``Out(stream.Signature(FaultRecord))``
-        Offered together with the response that it belongs to, before it.
+    record_en : ``Out(1)``; record : ``Out(FaultRecord)``; record_room : ``In(1)``
+        Faults to be recorded, only while there is room.
     fill : ``Out(stream.Signature(IotlbFill))``
-        What may be cached.
+        What may be cached; dropped while another one waits, or when an invalidation is accepted.
     replay : ``Out(entries)``
-        Waiters whose context has come, for one cycle.
+        Waiters whose contexts have come, for one cycle.
+    event : ``Out(Event)``
+        Walks, and requests that end without having passed the pipeline.
     The other ports are the miss table's.
     """
 
@@ -49,7 +58,9 @@ class Resolver(wiring.Component):
                 "context_leader": In(8),
                 "response": Out(stream.Signature(TranslationResponse)),
                 "epoch": Out(1),
-                "fault": Out(stream.Signature(FaultRecord)),
+                "record_en": Out(1),
+                "record": Out(FaultRecord),
+                "record_room": In(1),
                 "fill": Out(stream.Signature(IotlbFill)),
                 "replay": Out(self.entries),
                 "event": Out(Event),
@@ -63,117 +74,118 @@ class Resolver(wiring.Component):
                 "free_entry": Out(8),
                 "read_entry": Out(8),
                 "read_held": In(Held),
-                "read_key": In(IotlbKey),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.judge = judge = Judge()
-        leader, for_context = Signal(8), Signal()
-        result, cause = Signal(WalkResult), Signal(12)
-        entry, left = Signal(8), Signal(self.entries)
-        at_leader = Signal()
+        m.submodules.answers = answers = StreamRegister(_Answer)
+        # Waiters that are still to be answered; the next of them, and with what.
+        left, entry, result = Signal(self.entries), Signal(8), Signal(WalkResult)
+        guest, of_context, device = Signal(), Signal(), Signal(Context)
+        busy, room, leader = left.any(), Signal(), Signal(8)
+        fetched = self.context.payload
+        failed = fetched.cause != 0
+        take_context, take_walk, answers_one = Signal(), Signal(), Signal()
         m.d.comb += [
+            room.eq(answers.i.ready & self.record_room),
+            self.context.ready.eq(~busy),
+            self.walk.ready.eq(~busy & ~self.context.valid & room),
+            take_context.eq(self.context.valid & self.context.ready),
+            take_walk.eq(self.walk.valid & self.walk.ready),
+            leader.eq(Mux(self.context.valid, self.context_leader, self.walk.payload.index)),
             self.members_of.eq(leader),
             self.close_entry.eq(leader),
-            self.read_entry.eq(entry),
-            self.free_entry.eq(entry),
+            self.close_en.eq(take_context | take_walk),
+            self.read_entry.eq(Mux(busy, entry, leader)),
+            answers_one.eq(take_walk | (busy & room)),
+            self.free_en.eq(answers_one),
+            self.free_entry.eq(self.read_entry),
             judge.held.eq(self.read_held),
-            judge.result.eq(result),
-            judge.cause.eq(cause),
+            judge.result.eq(Mux(busy, result.as_value(), self.walk.payload.as_value())),
+            judge.dtf.eq(Mux(busy & of_context, device.dtf, self.read_held.context.dtf)),
+            answers.i.valid.eq(answers_one),
+            answers.i.payload.response.eq(judge.response),
+            answers.i.payload.epoch.eq(self.read_held.epoch),
+            self.record_en.eq(answers_one & judge.record_en),
+            self.record.eq(judge.record),
+            self.replay.eq(Mux(take_context & ~failed, self.members, 0)),
+            self.response.valid.eq(answers.o.valid),
+            self.response.payload.eq(answers.o.payload.response),
+            self.epoch.eq(answers.o.payload.epoch),
+            answers.o.ready.eq(self.response.ready),
         ]
-        lowest = Signal(8)
-        for i in reversed(range(self.entries)):
-            with m.If(left[i]):
-                m.d.comb += lowest.eq(i)
+        with m.If(busy & of_context & guest):
+            m.d.comb += judge.result.cause.eq(by_access(self.read_held.request, 21, 23, 20))
 
-        with m.If(self.fill.ready):
-            m.d.sync += self.fill.valid.eq(0)
-        with m.FSM():
-            with m.State("IDLE"):
-                take_walk = self.walk.valid & ~self.context.valid
-                m.d.comb += [self.context.ready.eq(1), self.walk.ready.eq(take_walk)]
-                m.d.sync += [
-                    for_context.eq(self.context.valid),
-                    leader.eq(
-                        Mux(self.context.valid, self.context_leader, self.walk.payload.index)
-                    ),
-                    cause.eq(Mux(self.context.valid, self.context.payload.cause, 0)),
-                    result.eq(self.walk.payload),
-                    at_leader.eq(1),
-                ]
-                with m.If(self.context.valid | self.walk.valid):
-                    m.next = "CLOSE"
-            with m.State("CLOSE"):  # a request may join in this very cycle
-                m.d.comb += self.close_en.eq(1)
-                m.next = "GATHER"
-            with m.State("GATHER"):
-                with m.If(for_context & (cause == 0)):
-                    m.d.comb += self.replay.eq(self.members)
-                    m.next = "IDLE"
-                with m.Else():
-                    m.d.sync += [left.eq(self.members), entry.eq(leader)]
-                    m.next = "READ"
-            with m.State("READ"):
-                m.next = "JUDGE"
-            with m.State("JUDGE"):
-                self._judge(m, judge, at_leader & ~for_context, leader, result)
-                m.d.sync += [left.eq(left & ~(1 << entry)), at_leader.eq(0)]
-                m.next = "OFFER"
-            with m.State("OFFER"):
-                m.d.comb += self.response.valid.eq(~self.fault.valid)
-                with m.If(self.fault.ready):
-                    m.d.sync += self.fault.valid.eq(0)
-                with m.If(self.response.valid & self.response.ready):
-                    m.d.comb += self.free_en.eq(1)
-                    m.d.sync += entry.eq(lowest)
-                    with m.If(left.any()):
-                        m.next = "READ"
-                    with m.Else():
-                        m.next = "IDLE"
+        following = Signal(self.entries)
+        m.d.comb += following.eq(Mux(busy, left, self.members) & ~(1 << self.read_entry))
+        with m.If(take_context & failed):
+            m.d.sync += [left.eq(self.members), entry.eq(leader)]
+        with m.Elif(answers_one):
+            m.d.sync += left.eq(following)
+            for i in reversed(range(self.entries)):
+                with m.If(following[i]):
+                    m.d.sync += entry.eq(i)
+        with m.If(take_walk):
+            m.d.sync += [result.eq(self.walk.payload), of_context.eq(0)]
+        with m.If(take_context):
+            m.d.sync += [
+                result.eq(0),
+                result.cause.eq(fetched.cause),
+                result.gpa.eq(fetched.gpa),
+                result.implicit.eq(1),
+                result.implicit_write.eq(fetched.implicit_write),
+                guest.eq(fetched.guest),
+                of_context.eq(1),
+                device.eq(Mux(fetched.context_valid, fetched.context.as_value(), 0)),
+            ]
+        self._fill(m, take_walk)
+        self._count(m, take_walk, take_context, busy & of_context & room, device)
         return m
 
-    def _judge(self, m: Module, judge, walked, leader, result) -> None:
-        """Register the answer of one entry; the leader's walk also counts and fills."""
-        m.d.sync += [
-            self.response.payload.eq(judge.response),
-            self.epoch.eq(self.read_held.epoch),
-            self.fault.payload.eq(judge.record),
-            self.fault.valid.eq(judge.record_en),
-        ]
-        context, request = self.read_held.context, self.read_held.request
-        m.d.comb += [
-            self.event.valid.eq(walked),
-            self.event.first_stage_walk.eq(context.s_on),
-            self.event.second_stage_walk.eq(context.g_on),
-            self.event.device_id.eq(request.device_id),
-            self.event.process_id.eq(request.process_id),
-            self.event.pv.eq(request.pv),
-            self.event.gscid.eq(context.gscid),
-            self.event.gscv.eq(context.g_on),
-            self.event.pscid.eq(context.pscid),
-            self.event.pscv.eq(context.s_on),
-        ]
-        first, second, fill = result.first, result.second, self.fill.payload
+    def _fill(self, m: Module, take_walk) -> None:
+        """Offer what may be cached."""
+        found, fill = self.walk.payload, self.fill.payload
         stale = Signal()
-        with m.Switch(leader):
+        with m.Switch(found.index):
             for i in range(self.entries):
                 with m.Case(i):
                     m.d.comb += stale.eq(self.stale[i])
-        useful = (first.r & second.r) | (first.x & second.x)
-        good = (result.status == WalkStatus.OK) & first.a & second.a & useful
-        with m.If(walked & good & ~stale & ~self.stale_all):
-            m.d.sync += [
-                self.fill.valid.eq(1),
-                fill.key.eq(self.read_key),
-                fill.ppn.eq(result.ppn),
-                fill.size.eq(result.size),
-                fill.r.eq(first.r & second.r),
-                fill.w.eq(first.w & second.w),
-                fill.x.eq(first.x & second.x),
-                fill.u.eq(first.u & second.u),
-                fill.glob.eq(result.glob & context.s_on),
-                fill.dirty.eq(first.d & second.d),
-                fill.pbmt.eq(0),
-            ]
+        keep = take_walk & (found.cause == 0) & found.cacheable & ~found.mrif & ~stale
+        with m.If(self.stale_all):
+            m.d.sync += self.fill.valid.eq(0)
+        with m.Elif(~self.fill.valid | self.fill.ready):
+            m.d.sync += self.fill.valid.eq(keep)
+            with m.If(keep):
+                m.d.sync += fill.key.eq(lookup_key(self.read_held))
+                for name in ("ppn", "size", "r", "w", "x", "u", "glob", "dirty", "pbmt"):
+                    m.d.sync += fill[name].eq(found[name])
+
+    def _count(self, m: Module, walked, fetched, refused, device) -> None:
+        """Register what may be counted."""
+        event, held = self.event, self.read_held
+        request = held.request
+        context = Mux(refused, device.as_value(), held.context.as_value())
+        context = data.View(Context, context)
+        first, second = stages(request, context)
+        fill = self.context.payload
+        m.d.sync += [
+            event.eq(0),
+            event.valid.eq(walked | fetched | refused),
+            event.first_stage_walk.eq(walked & first),
+            event.second_stage_walk.eq(walked & second),
+            event.ddt_walk.eq(fetched & fill.ddt_walk),
+            event.pdt_walk.eq(fetched & fill.pdt_walk),
+            event.untranslated.eq(refused & (request.at == AddressType.UNTRANSLATED)),
+            event.translated.eq(refused & (request.at == AddressType.TRANSLATED)),
+            event.ats.eq(refused & is_ats(request)),
+            event.device_id.eq(request.device_id),
+            event.process_id.eq(request.process_id),
+            event.pv.eq(request.pv),
+            event.gscid.eq(context.gscid),
+            event.gscv.eq(second),
+            event.pscid.eq(context.pscid),
+            event.pscv.eq(first),
+        ]

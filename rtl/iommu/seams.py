@@ -4,6 +4,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.translation import TranslationRequest, TranslationResponse
+from rtl.iommu.requests import QosId
 
 __all__ = [
     "PIPELINE_DEPTH",
@@ -39,6 +40,7 @@ class DirectoryControl(data.Struct):
     ppn: 44
     be: 1
     gxl: 1
+    qos: QosId  # iommu_qosid
 
 
 class InvalidateKind(enum.IntEnum, shape=2):

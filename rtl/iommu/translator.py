@@ -1,19 +1,17 @@
 """Translator: answers translation requests, one a cycle if they hit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import Cause, DdtpMode, FaultRecord
-from models.spec.iotlb import IotlbKey
-from models.spec.translation import AddressType, TranslationResponse, TranslationStatus
-from rtl.bus.arbiter import AxiReadArbiter
-from rtl.bus.axi import Axi4
-from rtl.iommu.context import ContextCache, ContextFetch
+from models.spec.iommu import FaultRecord
+from rtl.iommu.answer import Answerer
+from rtl.iommu.context import ContextCache, ProcessCache
+from rtl.iommu.directory import Directory
 from rtl.iommu.iotlb import Iotlb
 from rtl.iommu.misses import MissTable
-from rtl.iommu.permissions import Held, fault_response, is_ats, record_fields
+from rtl.iommu.pipeline import Pipeline
 from rtl.iommu.resolver import Resolver
 from rtl.iommu.seams import (
     PIPELINE_DEPTH,
@@ -29,39 +27,29 @@ from rtl.iommu.walker import Walker
 __all__ = ["Translator"]
 
 
-class _Verdict(data.Struct):
-    """What is known of a request when it leaves the second stage of the pipeline."""
-
-    held: Held
-    key: IotlbKey
-    cause: 12  # a fault already known
-    lookup: 1  # its result comes from the IOTLB
-    missing: 1  # its context is not there
-    stale: 1
-
-
 class Translator(wiring.Component):
-    """Pipeline, caches, miss table and walker.
+    """Pipeline, caches, miss table, directory and walker.
 
-    A request passes three registers: its device context is looked for (1), its address space is
-    known and the IOTLB is asked (2), the sets are compared (3); then it is answered, or becomes an
-    entry of the miss table.  Requests that had waited for a context pass again as replays, which
-    count once.
+    A request that hits passes the pipeline and is answered at its end.  Others become entries of
+    the miss table: they wait for contexts, and then pass the pipeline again, or for a
+    walk, whose result the resolver turns into answers.
 
     Latency
     -------
-    A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
-    hold later requests up, as long as fewer than ``config.misses`` are outstanding.
+    A hit accepted in cycle *n* is answered in cycle *n + 3*; one request a cycle.  A miss does not
+    hold later requests up, as long as fewer than ``config.misses`` are outstanding.  A two-stage
+    miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
+    answered in cycle *n + 6 + 15 (L + 3)*.
 
     Members
     -------
     translate : ``In(TranslationPort())``
         Requests, and answers in any order.
     directory : ``In(DirectoryControl)``
-        ddtp and fctl.
+        ddtp, fctl and iommu_qosid.
     invalidate : ``In(stream.Signature(Invalidate))``
         A transfer makes every later request ignore what it covers, and every walk under way leave
-        the caches alone.
+        the caches alone.  It takes effect in all caches and in the miss table in the same cycle.
     drain : ``In(Drain())``
         Done when all requests accepted before have been answered.
     faults : ``Out(stream.Signature(FaultRecord))``
@@ -69,14 +57,15 @@ class Translator(wiring.Component):
     request_event, walk_event : ``Out(Event)``
         What may be counted in this cycle.
     memory : ``Out(Axi4(...))``
-        Reads of contexts and page tables.
+        Reads and updates of page tables.
+    directory_memory : ``Out(Axi4(...))``
+        Reads of contexts.
     """
 
     def __init__(self, config: IommuConfig):
         self.config = config
         self.entries = config.misses + PIPELINE_DEPTH
-        self.walker = Walker(config)
-        self.id_width = self.walker.id_width + 1
+        self.walker, self.fetch = Walker(config), Directory(config)
         super().__init__(
             {
                 "translate": In(TranslationPort()),
@@ -86,398 +75,249 @@ class Translator(wiring.Component):
                 "faults": Out(stream.Signature(FaultRecord)),
                 "request_event": Out(Event),
                 "walk_event": Out(Event),
-                "memory": Out(
-                    Axi4(addr_width=config.pas, data_width=64, id_width=self.id_width, write=False)
-                ),
+                "memory": Out(self.walker.memory.signature),
+                "directory_memory": Out(self.fetch.memory.signature),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        m.submodules.pipeline = self.pipeline = Pipeline(config)
+        m.submodules.answerer = self.answerer = Answerer(config)
         m.submodules.cache = self.cache = ContextCache(config)
-        m.submodules.fetch = self.fetch = ContextFetch(config)
+        if config.pd8:
+            m.submodules.processes = self.processes = ProcessCache(config)
+        m.submodules.fetch = self.fetch
         m.submodules.iotlb = self.iotlb = Iotlb(config)
         m.submodules.misses = self.misses = MissTable(config)
         m.submodules.walker = self.walker
         m.submodules.resolver = self.resolver = Resolver(config)
-        m.submodules.verdicts = self.verdicts = fifo.SyncFIFO(
-            width=_Verdict.as_shape().size, depth=4
-        )
-        m.submodules.records = self.records = fifo.SyncFIFOBuffered(
-            width=FaultRecord.as_shape().size, depth=4
-        )
         self.transfer = Signal()  # an invalidation is accepted
         self.replaying = Signal(self.entries)
-        self._memory(m)
-        head = self._front(m)
-        self._ask(m, *head)
-        self._answer(m)
+        self._pipeline(m)
+        self._waiting(m)
+        self._records(m)
         self._invalidations(m)
         self._contexts(m)
+        self._replays(m)
         self._walks(m)
         self._drain(m)
         return m
 
-    def _memory(self, m: Module) -> None:
-        m.submodules.arbiter = arbiter = AxiReadArbiter(
-            addr_width=self.config.pas,
-            data_width=64,
-            id_widths=[self.walker.id_width, self.fetch.memory.signature.id_width],
-        )
-        connect(m, self.walker.memory, arbiter.up0)
-        connect(m, self.fetch.memory, arbiter.up1)
-        connect(m, arbiter.down, wiring.flipped(self.memory))
-
-    def _front(self, m: Module):
-        """First register: a new request or a replay.  Then look for its context."""
-        request = self.translate.request
-        first, first_valid = Signal(Held), Signal()
-        second, second_valid, found = Signal(Held), Signal(), Signal()
-        stale, leaves = Signal(), Signal()
-        self.second_leaves = leaves
-        moves = ~second_valid | leaves
-        free = ~first_valid | moves
-
-        # A replay first; else a new request if the miss table is sure to have room for it.
-        self.inflight = Signal(range(8))
-        replay_valid, replay_held = Signal(), Signal(Held)
-        self.replay_taken = Signal()
-        room = (self.misses.used + self.inflight) < self.entries
+    def _pipeline(self, m: Module) -> None:
+        pipeline, answerer = self.pipeline, self.answerer
+        iotlb, cache = self.iotlb, self.cache
+        connect(m, flipped(self.translate.request), pipeline.request)
+        connect(m, pipeline.verdict, answerer.verdict)
+        connect(m, answerer.response, flipped(self.translate.response))
+        connect(m, pipeline.lookup, iotlb.lookup)
+        connect(m, self.resolver.response, answerer.late)
         m.d.comb += [
-            self.replay_taken.eq(replay_valid & free),
-            request.ready.eq(free & ~replay_valid & room),
+            iotlb.next_page.eq(pipeline.next_page),
+            pipeline.result.eq(iotlb.result),
+            answerer.late_epoch.eq(self.resolver.epoch),
+            pipeline.directory.eq(self.directory),
+            pipeline.transfer.eq(self.transfer),
+            pipeline.left.eq(answerer.leaves),
+            answerer.transfer.eq(self.transfer),
+            cache.device_id.eq(pipeline.device_id),
+            pipeline.context_hit.eq(cache.hit),
+            pipeline.context.eq(cache.context),
+            self.request_event.eq(answerer.event),
+            self.walk_event.eq(self.resolver.event),
         ]
-        self.replay_valid, self.replay_held = replay_valid, replay_held
-        self.accepted = Signal()
-        self.epoch = Signal()
-        m.d.comb += self.accepted.eq(request.valid & request.ready)
-        with m.If(free):
-            m.d.sync += [
-                first_valid.eq(replay_valid | self.accepted),
-                first.eq(replay_held),
-            ]
-            with m.If(~replay_valid):
-                m.d.sync += [
-                    first.request.eq(request.payload),
-                    first.replay.eq(0),
-                    first.epoch.eq(self.epoch),
-                ]
-        with m.If(moves):
-            m.d.sync += [
-                second_valid.eq(first_valid),
-                second.eq(first),
-                second.context.eq(Mux(self.cache.hit, self.cache.context.as_value(), 0)),
-                found.eq(self.cache.hit),
-                stale.eq(self.transfer),
-            ]
-        with m.Else():
-            m.d.sync += stale.eq(stale | self.transfer)
-        m.d.comb += [
-            self.cache.device_id.eq(first.request.device_id),
-            self.cache.read_index.eq(self.cache.index),
-        ]
-        return second, second_valid, found, stale
-
-    def _ask(self, m: Module, held, valid, found, stale) -> None:
-        """Judge what the context alone decides; ask the IOTLB."""
-        request, context, mode = held.request, held.context, self.directory.mode
-        verdict, lookup = Signal(_Verdict), self.iotlb.lookup
-        index_bits = 6 if self.config.msi_flat else 7
-        untranslated = request.at == AddressType.UNTRANSLATED
-        translated = request.at == AddressType.TRANSLATED
-        message = request.at == AddressType.MESSAGE
-        bare = mode == DdtpMode.BARE
-        wide = request.device_id[min(index_bits, self.config.device_id_bits) :].any()
-        known = Signal()
-        refused = (~untranslated & ~context.en_ats) | (request.pv & ~context.pdtv)
-        refused |= message & ~context.en_pri
-        m.d.comb += known.eq(found & (mode == DdtpMode.LVL1) & ~wide)
-        cause = verdict.cause
-        with m.If(mode == DdtpMode.OFF):
-            m.d.comb += cause.eq(Cause.ALL_INBOUND_DISALLOWED)
-        with m.Elif(bare):
-            m.d.comb += cause.eq(Mux(untranslated, 0, Cause.TYPE_DISALLOWED))
-        with m.Elif(wide):
-            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
-        with m.Elif(found):
-            m.d.comb += cause.eq(Mux(refused, Cause.TYPE_DISALLOWED, 0))
-        with m.Else():
-            m.d.comb += verdict.missing.eq(1)
-        # A process directory that is Bare has no first stage; neither has a request without one.
-        looks = known & ~refused & ~translated & ~message & (context.s_on | context.g_on)
-        m.d.comb += [
-            verdict.held.eq(held),
-            verdict.lookup.eq(looks),
-            verdict.stale.eq(stale | self.transfer),
-            verdict.key.gv.eq(context.g_on),
-            verdict.key.gscid.eq(context.gscid),
-            verdict.key.pv.eq(context.s_on),
-            verdict.key.pscid.eq(context.pscid),
-            verdict.key.vpn.eq(request.iova[12:]),
-        ]
-        # Without a context there is nothing that DTF could silence.
-        with m.If(~known):
-            m.d.comb += verdict.held.context.eq(0)
-        m.d.comb += [
-            lookup.payload.key.eq(verdict.key),
-            lookup.payload.device_id.eq(request.device_id),
-            lookup.payload.tag.eq(request.tag),
-            lookup.payload.write.eq(request.write),
-            lookup.payload.exec.eq(request.exec),
-            lookup.payload.priv.eq(request.priv),
-            lookup.payload.ats.eq(is_ats(request)),
-            lookup.valid.eq(valid & looks & self.verdicts.w_rdy),
-            self.second_leaves.eq(self.verdicts.w_rdy & (~looks | lookup.ready)),
-            self.verdicts.w_data.eq(verdict),
-            self.verdicts.w_en.eq(valid & self.second_leaves),
-        ]
-
-    def _answer(self, m: Module) -> None:
-        """Answer the oldest request, or hand it to the miss table."""
-        verdict = data.View(_Verdict, self.verdicts.r_data)
-        valid, result = self.verdicts.r_rdy, self.iotlb.result
-        held, request = verdict.held, verdict.held.request
-        response = self.translate.response
-        known = valid & (~verdict.lookup | result.valid)
-        waits = verdict.missing | (verdict.lookup & ~result.payload.hit)
-        record, own = Signal(FaultRecord), Signal(TranslationResponse)
-        recorded = Signal()
-        beyond = request.iova[self.config.pas :].any()
-        cause = Signal(12)
-        m.d.comb += cause.eq(verdict.cause)
-        plain = ~verdict.lookup & (verdict.cause == 0) & ~verdict.missing
-        with m.If(plain & beyond & (request.at != AddressType.MESSAGE)):
-            m.d.comb += cause.eq(Mux(request.exec, 1, Mux(request.write, 7, 5)))
-        m.d.comb += recorded.eq(record_fields(m, record, held, cause, Const(0, 64), Const(0, 1)))
-        with m.If(cause != 0):
-            fault_response(m, own, held, cause)
-        with m.Else():
-            self._grant(m, own, verdict)
-
-        # The resolver's answers come first, unless ours is being offered already.
-        resolver, offering = self.resolver, Signal()
-        mine = Signal()
-        fault_first = recorded & ~self.records.w_rdy
-        m.d.comb += [
-            mine.eq(known & ~waits & ~fault_first & (offering | ~resolver.response.valid)),
-            response.valid.eq(mine | (resolver.response.valid & ~offering)),
-            response.payload.eq(Mux(mine, own.as_value(), resolver.response.payload.as_value())),
-            resolver.response.ready.eq(response.ready & ~mine),
-        ]
-        m.d.sync += offering.eq(mine & ~response.ready)
-        done = Signal()
-        # Freeing an entry is shared with the resolver, which frees only when it answers.
-        m.d.comb += [
-            done.eq((mine & response.ready) | (known & waits)),
-            self.verdicts.r_en.eq(done),
-            result.ready.eq(done & verdict.lookup),
-        ]
-        resolver_frees = resolver.free_en
-        m.d.comb += [
-            self.misses.free_en.eq(resolver_frees | (mine & response.ready & held.replay)),
-            self.misses.free_entry.eq(Mux(resolver_frees, resolver.free_entry, held.entry)),
-            self.misses.allocate_en.eq(known & waits),
-            self.misses.allocate.held.eq(held),
-            self.misses.allocate.key.eq(verdict.key),
-            self.misses.allocate.for_context.eq(verdict.missing),
-        ]
-        level = Signal(range(6))
-        stale_count = Signal(range(6))
-        m.d.comb += level.eq(
-            self.verdicts.level + (self.verdicts.w_en & ~done) - (done & ~self.verdicts.w_en)
-        )
-        with m.If(self.transfer):
-            m.d.sync += stale_count.eq(level)
-        with m.Elif(done & (stale_count != 0)):
-            m.d.sync += stale_count.eq(stale_count - 1)
-        m.d.comb += self.misses.allocate.stale.eq(verdict.stale | (stale_count != 0))
-        fresh = self.accepted
-        leaves = done & ~held.replay
-        m.d.sync += self.inflight.eq(self.inflight + fresh - leaves)
-        self._records(m, mine, mine & response.ready & recorded, record)
-        self._count(m, done, verdict, result)
-        self.answered = Signal(2)
-        answers = response.valid & response.ready
-        which = Mux(mine, held.epoch, resolver.epoch)
-        m.d.comb += self.answered.eq(Cat(answers & ~which, answers & which))
-
-    def _grant(self, m: Module, own, verdict) -> None:
-        """A success from the IOTLB, or one that needs no translation."""
-        request, result = verdict.held.request, self.iotlb.result.payload
-        ats = is_ats(request)
-        m.d.comb += [
-            own.tag.eq(request.tag),
-            own.status.eq(TranslationStatus.SUCCESS),
-            own.prpr.eq(verdict.held.context.prpr),
-        ]
-        with m.If(verdict.lookup):
+        if self.config.pd8:
             m.d.comb += [
-                own.spa.eq(Cat(request.iova[:12], result.ppn)),
-                own.size.eq(result.size),
-                own.r.eq(result.r),
-                own.w.eq(result.w & result.dirty & (request.write | ~ats)),
-                own.x.eq(result.x & (result.r | ~ats) & (request.exec | ~ats)),
-                own.pbmt.eq(result.pbmt),
-            ]
-        with m.Else():
-            m.d.comb += [
-                own.spa.eq(request.iova),
-                own.size.eq(12),
-                own.r.eq(1),
-                own.w.eq(request.write | ~ats),
-                own.x.eq(request.exec | ~ats),
+                self.processes.device_id.eq(pipeline.device_id),
+                self.processes.process_id.eq(pipeline.process_id),
+                pipeline.process_hit.eq(self.processes.hit),
+                pipeline.process.eq(self.processes.process),
             ]
 
-    def _records(self, m: Module, offering, mine, record) -> None:
-        """Queue fault records of both sides; room for one that is being offered is not taken."""
-        fault = self.resolver.fault
+    def _waiting(self, m: Module) -> None:
+        """Miss table between pipeline and resolver."""
+        pipeline, answerer = self.pipeline, self.answerer
+        misses, resolver = self.misses, self.resolver
         m.d.comb += [
-            self.records.w_data.eq(Mux(mine, record.as_value(), fault.payload.as_value())),
-            self.records.w_en.eq(mine | (fault.valid & ~offering)),
-            fault.ready.eq(~offering & self.records.w_rdy),
-            self.faults.payload.eq(self.records.r_data),
-            self.faults.valid.eq(self.records.r_rdy),
-            self.records.r_en.eq(self.faults.ready),
+            misses.allocate_en.eq(answerer.allocate_en),
+            misses.allocate.eq(answerer.allocate),
+            misses.release_en.eq(answerer.release_en),
+            misses.release_entry.eq(answerer.release_entry),
+            pipeline.used.eq(misses.used),
+            misses.free_en.eq(resolver.free_en),
+            misses.free_entry.eq(resolver.free_entry),
+            misses.close_en.eq(resolver.close_en),
+            misses.close_entry.eq(resolver.close_entry),
+            misses.members_of.eq(resolver.members_of),
+            misses.detach.eq(resolver.replay),
+            misses.stale_all.eq(self.transfer),
+            misses.read_entry.eq(resolver.read_entry),
+            resolver.read_held.eq(misses.read_held),
+            resolver.members.eq(misses.members),
+            resolver.stale.eq(misses.stale),
+            resolver.stale_all.eq(self.transfer),
         ]
 
-    def _count(self, m: Module, done, verdict, result) -> None:
-        """Count a request when it leaves the pipeline for the first time."""
-        event, held = self.request_event, verdict.held
-        request, once = held.request, ~held.replay
+    def _records(self, m: Module) -> None:
+        """Queue fault records of both sides, the resolver's first."""
+        answerer, resolver = self.answerer, self.resolver
+        m.submodules.records = records = fifo.SyncFIFOBuffered(
+            width=FaultRecord.as_shape().size, depth=4
+        )
         m.d.comb += [
-            event.valid.eq(done),
-            event.untranslated.eq(once & (request.at == AddressType.UNTRANSLATED)),
-            event.translated.eq(once & (request.at == AddressType.TRANSLATED)),
-            event.ats.eq(once & is_ats(request)),
-            event.lookup.eq(verdict.lookup),
-            event.tlb_miss.eq(verdict.lookup & ~result.payload.hit),
-            event.device_id.eq(request.device_id),
-            event.process_id.eq(request.process_id),
-            event.pv.eq(request.pv),
-            event.gscid.eq(verdict.key.gscid),
-            event.gscv.eq(verdict.key.gv),
-            event.pscid.eq(verdict.key.pscid),
-            event.pscv.eq(verdict.key.pv),
+            resolver.record_room.eq(records.w_rdy),
+            answerer.record_room.eq(records.w_rdy & ~resolver.record_en),
+            records.w_en.eq(resolver.record_en | answerer.record_en),
+            records.w_data.eq(
+                Mux(
+                    resolver.record_en,
+                    resolver.record.as_value(),
+                    answerer.record.as_value(),
+                )
+            ),
+            self.faults.payload.eq(records.r_data),
+            self.faults.valid.eq(records.r_rdy),
+            records.r_en.eq(self.faults.ready),
         ]
 
     def _invalidations(self, m: Module) -> None:
-        """IOTINVAL to the IOTLB, IODIR to the context cache; walks under way become stale."""
-        port, op = self.invalidate, self.invalidate.payload
+        """Everywhere in one cycle; walks under way become stale."""
+        port, op, walker = self.invalidate, self.invalidate.payload, self.walker.invalidate
         iotlb = self.iotlb.invalidate
         pages = (op.kind == InvalidateKind.VMA) | (op.kind == InvalidateKind.GVMA)
+        devices = self.transfer & (op.kind == InvalidateKind.DDT)
         m.d.comb += [
-            iotlb.valid.eq(port.valid & pages),
+            iotlb.valid.eq(port.valid & pages & walker.ready),
             iotlb.payload.gvma.eq(op.kind == InvalidateKind.GVMA),
-            port.ready.eq(~pages | iotlb.ready),
+            walker.valid.eq(port.valid & (~pages | iotlb.ready)),
+            walker.payload.eq(op),
+            port.ready.eq(walker.ready & (~pages | iotlb.ready)),
             self.transfer.eq(port.valid & port.ready),
-            self.misses.stale_all.eq(self.transfer),
-            self.resolver.stale_all.eq(self.transfer),
-            self.cache.clear_en.eq(self.transfer & ~pages),
+            self.cache.clear_en.eq(devices),
             self.cache.clear_all.eq(~op.dv),
             self.cache.clear_id.eq(op.did),
         ]
         for name in ("av", "pscv", "gv", "nl", "s", "pscid", "gscid", "addr"):
             m.d.comb += iotlb.payload[name].eq(op[name])
+        if self.config.pd8:
+            processes = self.processes
+            one = op.kind == InvalidateKind.PDT
+            m.d.comb += [
+                processes.clear_en.eq(devices | (self.transfer & one)),
+                processes.clear_all.eq(~one & ~op.dv),
+                processes.clear_device.eq(op.did),
+                processes.clear_process_en.eq(one),
+                processes.clear_process.eq(op.pscid),
+            ]
 
     def _contexts(self, m: Module) -> None:
-        """Fetch contexts for those who wait, fill the cache, replay them."""
+        """Fetch contexts for those who wait, fill the caches."""
         misses, fetch, resolver = self.misses, self.fetch, self.resolver
         leader, busy, stale = Signal(8), Signal(), Signal()
+        # One at a time, and not before those who waited for the last have looked for theirs.
+        begun, settled = Signal(), Signal()
+        asker, fill = misses.replay_held.request, fetch.fill.payload
+        request = fetch.request.payload
         m.d.comb += [
             fetch.directory.eq(self.directory),
-            fetch.request.payload.eq(misses.context_id),
-            # One at a time, and not before those who waited for the last have passed.
-            fetch.request.valid.eq(misses.context.valid & ~busy & ~self.replaying.any()),
-            misses.context.ready.eq(fetch.request.ready & fetch.request.valid),
+            settled.eq(~self.replaying.any() & ~self.pipeline.replay_looks),
+            request.index.eq(misses.context.payload),
+            request.at.eq(asker.at),
+            request.device_id.eq(asker.device_id),
+            request.process_id.eq(asker.process_id),
+            request.pv.eq(asker.pv),
+            fetch.request.valid.eq(misses.context.valid & ~busy & settled),
+            begun.eq(fetch.request.valid & fetch.request.ready),
+            misses.context.ready.eq(begun),
             resolver.context_leader.eq(leader),
         ]
         connect(m, fetch.fill, resolver.context)
         took = fetch.fill.valid & fetch.fill.ready
-        with m.If(fetch.request.valid & fetch.request.ready):
-            m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(0)]
+        with m.If(begun):
+            m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(self.transfer)]
         with m.Elif(took):
             m.d.sync += busy.eq(0)
-        with m.If(busy & self.transfer):
+        with m.Elif(self.transfer):
             m.d.sync += stale.eq(1)
-        fill = fetch.fill.payload
+        keep = took & ~stale & ~self.transfer
         m.d.comb += [
-            self.cache.fill_en.eq(took & (fill.cause == 0) & ~stale & ~self.transfer),
+            self.cache.fill_en.eq(keep & fill.context_valid),
             self.cache.fill_id.eq(fill.device_id),
             self.cache.fill_context.eq(fill.context),
         ]
-        self._replays(m)
-        # Walks are counted by the resolver; a directory walk waits for a cycle without one.
-        counted, device = Signal(), Signal(24)
-        event = self.walk_event
-        m.d.comb += event.eq(resolver.event)
-        with m.If(~resolver.event.valid):
-            m.d.comb += [event.valid.eq(counted), event.ddt_walk.eq(1), event.device_id.eq(device)]
-            for name in ("first_stage_walk", "second_stage_walk", "gscv", "pscv", "pv"):
-                m.d.comb += event[name].eq(0)
-            m.d.sync += counted.eq(0)
-        with m.If(took):
-            m.d.sync += [counted.eq(1), device.eq(fill.device_id)]
+        if self.config.pd8:
+            m.d.comb += [
+                self.processes.fill_en.eq(keep & fill.process_valid),
+                self.processes.fill_device.eq(fill.device_id),
+                self.processes.fill_process.eq(fill.process_id),
+                self.processes.fill_state.eq(fill.process),
+            ]
 
     def _replays(self, m: Module) -> None:
         """Offer replays to the pipeline, one entry after another."""
-        misses, resolver = self.misses, self.resolver
+        misses, pipeline = self.misses, self.pipeline
         chosen = Signal(8)
         for i in reversed(range(self.entries)):
             with m.If(self.replaying[i]):
                 m.d.comb += chosen.eq(i)
         m.d.comb += [
-            misses.members_of.eq(resolver.members_of),
-            misses.detach.eq(resolver.replay),
-            misses.close_en.eq(resolver.close_en),
-            misses.close_entry.eq(resolver.close_entry),
-            misses.replay_entry.eq(chosen),
-            self.replay_held.eq(misses.replay_held),
-            self.replay_held.replay.eq(1),
-            self.replay_held.entry.eq(chosen),
-            self.replay_valid.eq(self.replaying.any()),
-            misses.read_entry.eq(resolver.read_entry),
-            resolver.read_held.eq(misses.read_held),
-            resolver.read_key.eq(misses.read_key),
-            resolver.members.eq(misses.members),
-            resolver.stale.eq(misses.stale),
+            # Fetches begin only when there are no replays.
+            misses.replay_entry.eq(Mux(self.replaying.any(), chosen, misses.context.payload)),
+            pipeline.replay_held.eq(misses.replay_held),
+            pipeline.replay_held.entry.eq(chosen),
+            pipeline.replay_valid.eq(self.replaying.any()),
         ]
-        taken = Mux(self.replay_taken, 1 << chosen, 0)
-        m.d.sync += self.replaying.eq((self.replaying & ~taken) | resolver.replay)
+        taken = Mux(pipeline.replay_taken, 1 << chosen, 0)
+        m.d.sync += self.replaying.eq((self.replaying & ~taken) | self.resolver.replay)
 
     def _walks(self, m: Module) -> None:
         """Start walks, at most ``config.walkers`` at once; hand their results on."""
-        misses, walker, resolver = self.misses, self.walker, self.resolver
+        misses, walker, resolver, fetch = self.misses, self.walker, self.resolver, self.fetch
         active = Signal(range(self.config.walkers + 1))
-        held = misses.walk_held
-        start = walker.start
-        room = active != self.config.walkers
+        start, result = walker.start, walker.result
+        room, ours = active != self.config.walkers, Signal()
         m.d.comb += [
-            start.valid.eq(misses.walk.valid & room),
-            misses.walk.ready.eq(start.ready & room),
-            start.payload.index.eq(misses.walk.payload),
-            start.payload.iova.eq(held.request.iova),
-            start.payload.g_on.eq(held.context.g_on),
-            start.payload.g_ppn.eq(held.context.g_ppn),
-            start.payload.s_on.eq(held.context.s_on),
-            start.payload.s_ppn.eq(held.context.s_ppn),
+            # The directory's walk, one at most, is not counted.
+            ours.eq(~fetch.walk.valid),
+            start.valid.eq(fetch.walk.valid | (misses.walk.valid & room)),
+            fetch.walk.ready.eq(start.ready),
+            misses.walk.ready.eq(start.ready & room & ours),
+            walker.guest.eq(fetch.guest),
+            walker.directory.eq(self.directory),
+            walker.stale.eq(misses.stale),
+            walker.stale_all.eq(self.transfer),
+            misses.walk_entry.eq(walker.entry_index),
+            walker.entry.eq(misses.walk_held),
+            resolver.walk.payload.eq(result.payload),
+            fetch.walked.payload.eq(result.payload),
+            resolver.walk.valid.eq(result.valid & ~result.payload.directory),
+            fetch.walked.valid.eq(result.valid & result.payload.directory),
+            result.ready.eq(Mux(result.payload.directory, fetch.walked.ready, resolver.walk.ready)),
         ]
-        connect(m, walker.result, resolver.walk)
+        with m.If(ours):
+            m.d.comb += start.payload.index.eq(misses.walk.payload)
+        with m.Else():
+            m.d.comb += start.payload.eq(fetch.walk.payload)
         connect(m, resolver.fill, self.iotlb.fill)
-        begun = start.valid & start.ready
-        ended = walker.result.valid & walker.result.ready
+        connect(m, walker.memory, flipped(self.memory))
+        connect(m, fetch.memory, flipped(self.directory_memory))
+        begun = start.valid & start.ready & ours
+        ended = resolver.walk.valid & resolver.walk.ready
         m.d.sync += active.eq(active + begun - ended)
 
     def _drain(self, m: Module) -> None:
         """Count requests by epoch; a drain begins a new one and waits for the old to end."""
         width = range(self.entries + PIPELINE_DEPTH + 2)
         counts = [Signal(width, name=f"epoch{i}") for i in range(2)]
-        draining = Signal()
+        draining, epoch = Signal(), self.pipeline.epoch
         for i, count in enumerate(counts):
-            m.d.sync += count.eq(count + (self.accepted & (self.epoch == i)) - self.answered[i])
+            m.d.sync += count.eq(
+                count + (self.pipeline.accepted & (epoch == i)) - self.answerer.answered[i]
+            )
         with m.If(self.drain.request & ~draining):
-            m.d.sync += [draining.eq(1), self.epoch.eq(~self.epoch)]
+            m.d.sync += [draining.eq(1), epoch.eq(~epoch)]
         with m.Elif(~self.drain.request):
             m.d.sync += draining.eq(0)
-        old = Mux(self.epoch, counts[0], counts[1])
+        old = Mux(epoch, counts[0], counts[1])
         m.d.comb += self.drain.done.eq(draining & (old == 0))

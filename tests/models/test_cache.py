@@ -40,7 +40,8 @@ def test_miss_fill_hit_by_device(iotlb):
 
 
 @pytest.mark.parametrize(
-    "other", [HOST, SECOND_ONLY, Space(2, 7), Space(1, 8), Space(None, None), Space(0, 7)]
+    "other",
+    [HOST, SECOND_ONLY, Space(2, 7), Space(1, 8), Space(None, None), Space(0, 7), Space(1, 7, True)],
 )
 def test_spaces_are_kept_apart(iotlb, other):
     iotlb.fill(fill(5))
@@ -91,6 +92,13 @@ def test_superpage_covers_every_page_under_it(iotlb):
         ({"dirty": False}, {"write": True, "ats": True}, False),
         ({"r": False}, {"ats": True}, False),
         ({"dirty": False}, {"ats": True}, True),
+        ({"u": False}, {"privileged": True}, True),
+        ({"u": False}, {"privileged": True, "execute": True}, True),
+        ({}, {"privileged": True}, False),
+        ({}, {"privileged": True, "sum": True}, True),
+        ({}, {"privileged": True, "sum": True, "execute": True}, False),
+        ({}, {"privileged": True, "sum": True, "execute": True, "ats": True}, True),
+        ({"r": False}, {"write": True, "also_read": True}, False),
     ],
 )
 def test_rights_decide_whether_a_match_is_a_hit(iotlb, entry, request_rights, hit):
@@ -107,6 +115,8 @@ def test_rights_decide_whether_a_match_is_a_hit(iotlb, entry, request_rights, hi
         (Invalidation(False, 1, None, 3), {0, 1, 2, 4}),
         (Invalidation(True, None, None, None), {0}),
         (Invalidation(True, 1, None, 0x999), {0, 4}),
+        (Invalidation(False, 1, None, 0, pages_log2=1), {0, 2, 3, 4}),
+        (Invalidation(False, 1, None, 0, pages_log2=2), {0, 2, 4}),
     ],
 )
 def test_invalidations(op, left):
@@ -124,7 +134,7 @@ def test_order_within_a_cycle(iotlb):
         fills=[(1, fill(5)), (3, fill(5))],
         invalidations=[(2, everything), (3, everything)],
     )
-    assert outcomes == {True: 2, False: 1}
+    assert outcomes == {True: 1, False: 2}
 
 
 def test_records_decode():
@@ -140,6 +150,9 @@ def test_records_decode():
     )
     bits = IotlbInvalidate.const({"gv": 1, "gscid": 5, "av": 1, "addr": 77, "pscid": 3}).as_bits()
     assert Invalidation.from_bits(bits) == Invalidation(False, 5, None, 77)
+    for addr, pages_log2 in ((0b1000, 1), (0b1011, 3), ((1 << 52) - 1, 53)):
+        bits = IotlbInvalidate.const({"av": 1, "addr": addr, "s": 1}).as_bits()
+        assert Invalidation.from_bits(bits) == Invalidation(False, None, None, addr, pages_log2)
 
 
 class Naive:
@@ -164,22 +177,27 @@ class Naive:
 
     def same(self, entry, space):
         if entry.glob and space.pscid is not None and entry.space.pscid is not None:
-            return entry.space.gscid == space.gscid
+            return entry.space._replace(pscid=0) == space._replace(pscid=0)
         return entry.space == space
 
     def lookup(self, lookup):
         for slot in self.candidates(lookup.vpn):
             entry = self.slots.get(slot)
             if entry and self.same(entry, lookup.space) and lookup.vpn in self.pages(entry):
+                allowed = set("rwx")
+                if lookup.privileged and lookup.space.pscid is not None:
+                    if entry.u:
+                        allowed = set("rw") if lookup.sum else set()
+                elif not entry.u:
+                    allowed = set()
+                has = {name for name in "rwx" if getattr(entry, name)} & allowed
                 if lookup.ats:
-                    needed = entry.r and not (lookup.write and entry.w and not entry.dirty)
-                elif lookup.execute:
-                    needed = entry.x and (not lookup.write or (entry.w and entry.dirty))
-                elif lookup.write:
-                    needed = entry.w and entry.dirty
-                else:
-                    needed = entry.r
-                return bool(entry.u and needed)
+                    update = lookup.write and "w" in has and not entry.dirty
+                    return "r" in has and not update
+                wanted = {"w"} if lookup.write else set()
+                wanted |= {"x"} if lookup.execute else set()
+                wanted |= {"r"} if lookup.also_read or not wanted else set()
+                return wanted <= has and (entry.dirty or not lookup.write)
         return False
 
     def fill(self, new):
@@ -203,6 +221,12 @@ class Naive:
                 self.evicted[room] += 1
         self.slots[slot] = new
 
+    @staticmethod
+    def meets(op, pages):
+        span = 2**op.pages_log2
+        first = op.vpn // span * span
+        return first < pages.stop and pages.start < first + span
+
     def invalidate(self, op):
         for slot, entry in list(self.slots.items()):
             if op.second_stage:
@@ -214,21 +238,23 @@ class Naive:
                     entry.space.pscid is not None
                     and entry.space.gscid == op.gscid
                     and (op.pscid is None or (not entry.glob and entry.space.pscid == op.pscid))
-                    and (op.vpn is None or op.vpn in self.pages(entry))
+                    and (op.vpn is None or self.meets(op, self.pages(entry)))
                 )
             if gone:
                 del self.slots[slot]
 
 
 bits = st.booleans()
-spaces = st.builds(Space, st.sampled_from([None, 0, 1]), st.sampled_from([None, 0, 1]))
+spaces = st.builds(Space, st.sampled_from([None, 0, 1]), st.sampled_from([None, 0, 1]), bits)
 vpns = st.sampled_from([0, 1, 4, 8, 12, 0x1FF, 0x200, 0x201, 0x3FF, 0x40000])
-lookups = st.builds(Lookup, spaces, vpns, st.integers(0, 1), bits, bits, bits)
+lookups = st.builds(Lookup, spaces, vpns, st.integers(0, 1), bits, bits, bits, bits, bits, bits)
 fills = st.builds(
     Fill, spaces, vpns, st.sampled_from([12, 12, 16, 21, 30]), bits, bits, bits, bits, bits, bits
 )
 ids = st.sampled_from([None, 0, 1])
-invalidations = st.builds(Invalidation, bits, ids, ids, st.none() | vpns)
+invalidations = st.builds(
+    Invalidation, bits, ids, ids, st.none() | vpns, st.sampled_from([0, 0, 1, 3, 9])
+)
 
 
 @settings(max_examples=300, deadline=None)

@@ -56,8 +56,10 @@ class _OneMemory(wiring.Component):
             (control.read.ar.payload, self.memory.ar.payload),
             (self.memory.r.payload, control.read.r.payload),
         ):
-            m.d.comb += [sink[name].eq(source[name]) for name in source.shape().members]
-        connect(m, control.write.aw, flipped(self.memory.aw))
+            m.d.comb += [sink[name].eq(source[name]) for name in sink.shape().members]
+        aw, below = control.write.aw, self.memory.aw
+        m.d.comb += [below.valid.eq(aw.valid), aw.ready.eq(below.ready)]
+        m.d.comb += [below.payload[n].eq(aw.payload[n]) for n in below.payload.shape().members]
         connect(m, control.write.w, flipped(self.memory.w))
         connect(m, flipped(self.memory.b), control.write.b)
         return m
@@ -67,7 +69,8 @@ class ControlBench:
     """Software on one side, translator, memory and devices on the other.
 
     ``drain_delay`` and ``fence_delay`` are the cycles those take to be done, None for ever.
-    ``contexts`` answers look-ups for page requests: device_id to status, cause, prpr.
+    ``contexts`` answers look-ups for page requests and debug translations: device_id to status,
+    cause, prpr, spa, size, pbmt.  While ``hold_lookups`` is set they wait.
     """
 
     def __init__(self, seed: int = 1, stall: float = 0.0, latency=(1, 8), **changes):
@@ -87,6 +90,7 @@ class ControlBench:
         self.drains, self.fences = [], []  # (requested at, done at)
         self.contexts = {}
         self.lookups = []
+        self.hold_lookups = False
         self.tail = 0
 
     # Software
@@ -169,6 +173,8 @@ class ControlBench:
         while True:
             request = await get(ctx, self.dut.translate.request)
             self.lookups.append(request)
+            while self.hold_lookups:
+                await ctx.tick()
             found = {"status": TranslationStatus.SUCCESS, "cause": 0, "prpr": 0}
             found |= self.contexts.get(request.device_id, {})
             await put(ctx, self.dut.translate.response, {"tag": request.tag} | found)

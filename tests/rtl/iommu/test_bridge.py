@@ -29,6 +29,7 @@ class Access:
     at: AddressType = AddressType.UNTRANSLATED
     data: tuple = ()
     strobes: tuple = ()
+    file: Resp | None = None  # answer of a memory-resident interrupt file; nothing goes below
 
     @property
     def address(self) -> dict:
@@ -83,7 +84,7 @@ class Translation:
             if offered:
                 item = self.rng.choice(able)
                 self.pending.remove(item)
-                ctx.set(response.payload, self._answer(item[1]))
+                ctx.set(response.payload, self.answer(item[1]))
             ctx.set(response.valid, offered)
             *_, valid, ready, asked, taken = await ctx.tick().sample(
                 request.valid, request.ready, request.payload, response.ready
@@ -95,7 +96,8 @@ class Translation:
                 self.seen.append(asked)
                 self.pending.append((self.now + self.rng.randint(*self.latency), asked))
 
-    def _answer(self, asked) -> dict:
+    def answer(self, asked) -> dict:
+        """Response to a request."""
         page = asked.iova >> 12
         answer = {"tag": asked.tag, "status": TranslationStatus.SUCCESS}
         if (asked.device_id, page) in self.refused:
@@ -108,11 +110,13 @@ class Translation:
 class BridgeBench:
     """Manager above, memory below, translation beside; checks every answer."""
 
+    translator = Translation
+
     def __init__(self, seed=1, *, stall=0.0, translation=(1, 1), latency=(1, 1), **options):
         self.rng = rng = seeded(seed)
         self.dut = Bridge(addr_width=PAS, id_width=3, **{"slots": 4, "beats": 4} | options)
         self.memory = AxiMemory(self.dut.down, rng, latency=latency, stall=stall, reorder=True)
-        self.translation = Translation(self.dut.translate, rng, translation, stall)
+        self.translation = self.translator(self.dut.translate, rng, translation, stall)
         up = self.dut.up
         self.ar, self.aw, self.w = (Source(port, rng, stall) for port in (up.ar, up.aw, up.w))
         self.r, self.b = Sink(up.r, rng, stall), Sink(up.b, rng, stall)
@@ -125,14 +129,17 @@ class BridgeBench:
             self.ar.queue.append(access.address)
             return access
         self.aw.queue.append(access.address)
-        access.data = tuple(self.rng.getrandbits(8 * WIDTH) for _ in range(access.len + 1))
-        strobes = []
+        access.data = access.data or tuple(
+            self.rng.getrandbits(8 * WIDTH) for _ in range(access.len + 1)
+        )
+        strobes = list(access.strobes)
         for n, addr in enumerate(access.beats()):
             low = addr % WIDTH
             high = ((addr >> access.size) + 1 << access.size) - addr + low
             lanes = (1 << high) - (1 << low)
-            strobes.append(lanes & self.rng.getrandbits(WIDTH))
-            beat = {"data": access.data[n], "strb": strobes[-1], "last": n == access.len}
+            if len(strobes) == n:
+                strobes.append(lanes & self.rng.getrandbits(WIDTH))
+            beat = {"data": access.data[n], "strb": strobes[n], "last": n == access.len}
             self.w.queue.append(beat)
         access.strobes = tuple(strobes)
         return access
@@ -147,6 +154,8 @@ class BridgeBench:
 
     def expected(self, access: Access) -> Resp:
         """What the access must be answered with."""
+        if access.file is not None:
+            return access.file
         end = (access.iova % PAGE >> access.size << access.size) + (access.len + 1 << access.size)
         if end > PAGE or (access.write and access.len >= self.dut._write._store._beats):
             return Resp.SLVERR
@@ -170,7 +179,7 @@ class BridgeBench:
         issued = {True: [], False: []}
         for access in self.accesses:
             expected = self.expected(access)
-            if expected == Resp.OKAY:
+            if expected == Resp.OKAY and access.file is None:
                 issued[access.write].append((self.physical(access), access))
             if access.write:
                 assert answers[access.id].pop(0) == expected, access
@@ -179,7 +188,7 @@ class BridgeBench:
                 beat = beats[access.id].pop(0)
                 assert beat.resp == expected, access
                 assert beat.last == (n == access.len)
-                if expected == Resp.OKAY:
+                if expected == Resp.OKAY and access.file is None:
                     base = self.physical(access) - access.iova + addr
                     base -= base % WIDTH
                     assert beat.data == self.memory.load(base, WIDTH), access
@@ -211,9 +220,12 @@ class BridgeBench:
         async def wait(ctx):
             await wait_for(ctx, self.finished, then=then)
 
+        run(self.dut, testbench or wait, background=self.background())
+
+    def background(self) -> list:
+        """Everything that plays a part."""
         agents = (self.translation, self.ar, self.aw, self.w, self.r, self.b)
-        background = [*self.memory.processes(), *(agent.process for agent in agents)]
-        run(self.dut, testbench or wait, background=background)
+        return [*self.memory.processes(), *(agent.process for agent in agents)]
 
 
 def fill(bench, pages=range(4), devices=range(4)) -> None:

@@ -44,7 +44,7 @@ def test_commands_execute_once_and_in_order_round_the_queue(log2, stall):
 
 
 def test_operands_reach_the_translator():
-    bench = ControlBench()
+    bench = ControlBench(pd8=True)
     commands = [
         iotinval(av=1, pscid=0xABCDE, pscv=1, gv=1, gscid=0x1234, addr=0xFEDCBA9876543),
         iotinval(CommandFunc.GVMA, av=1, gv=1, gscid=0x4321, addr=0x1234),
@@ -160,12 +160,13 @@ def test_enabling_clears_the_status_before_it_raises_an_interrupt():
     bench.run(testbench)
 
 
-def test_device_ids_must_fit_the_directory():
-    bench = ControlBench(ddt_levels=2)
+@pytest.mark.parametrize("extended", [False, True])
+def test_device_ids_must_fit_the_directory(extended):
+    bench = ControlBench(ddt_levels=2, pd8=True, msi_flat=extended)
 
     async def testbench(ctx):
         await bench.enable_commands(ctx)
-        for mode, bits_ in ((DdtpMode.LVL1, 7), (DdtpMode.LVL2, 16)):
+        for mode, bits_ in ((DdtpMode.LVL1, 7 - extended), (DdtpMode.LVL2, 16 - extended)):
             await bench.write(ctx, regs.DDTP, mode)
             for command in (inval_ddt, inval_pdt):
                 await bench.post(ctx, command(dv=1, did=(1 << bits_) - 1))
@@ -180,6 +181,77 @@ def test_device_ids_must_fit_the_directory():
 
     bench.run(testbench)
     assert len(bench.invalidations.got) == 8
+
+
+@pytest.mark.parametrize(
+    ("process_bits", "there"),
+    [
+        (0, {}),
+        (8, {"pd8": True}),
+        (17, {"pd8": True, "pd17": True}),
+        (20, {"pd8": True, "pd17": True, "pd20": True}),
+    ],
+)
+def test_process_ids_must_fit_the_deepest_directory(process_bits, there):
+    bench = ControlBench(**there)
+
+    async def testbench(ctx):
+        await bench.enable_commands(ctx)
+        for bits_ in (1, 8, 17, 20):
+            bad = bench.tail
+            await bench.post(ctx, inval_pdt(dv=1, did=5, pid=(1 << bits_) - 1))
+            await bench.settle(ctx, 60)
+            ill = bits_ > process_bits
+            assert await bench.read(ctx, regs.CQCSR) == EN | IE | ON | CMD_ILL * ill
+            assert await bench.read(ctx, regs.CQH) == bad + (not ill)
+            bench.memory.store(CQ + 16 * bad, 16, iofence())
+            await bench.write(ctx, regs.CQCSR, EN | IE | CMD_ILL)
+            await bench.finish(ctx)
+
+    bench.run(testbench)
+    fitting = [bits_ for bits_ in (1, 8, 17, 20) if bits_ <= process_bits]
+    assert [item.pscid for item in bench.invalidations.got] == [(1 << n) - 1 for n in fitting]
+
+
+def test_ranges_and_non_leaf_entries_reach_the_translator():
+    bench = ControlBench(nl=True, s=True)
+
+    async def testbench(ctx):
+        await bench.enable_commands(ctx)
+        for func in (CommandFunc.VMA, CommandFunc.GVMA):
+            for nl, s in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                await bench.post(ctx, iotinval(func, gv=1, av=1, nl=nl, s=s, addr=0x7FF))
+        await bench.finish(ctx)
+
+    bench.run(testbench)
+    expected = [(0, 0), (0, 1), (1, 0), (1, 1)] * 2
+    assert [(item.nl, item.s) for item in bench.invalidations.got] == expected
+    assert {item.addr for item in bench.invalidations.got} == {0x7FF}
+
+
+def big(value: int, words: int = 2) -> int:
+    """A value whose doublewords are big-endian in memory."""
+    raw = value.to_bytes(8 * words, "little")
+    turned = b"".join(raw[start : start + 8][::-1] for start in range(0, len(raw), 8))
+    return int.from_bytes(turned, "little")
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_big_endian_commands_and_fence_data(stall):
+    bench = ControlBench(seed=21, stall=stall, end=True)
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.FCTL, 1)
+        await bench.enable_commands(ctx)
+        commands = [*sequence(5), iofence(DATA, data=0x1234_5678), iofence(DATA + 12, data=0xABCD)]
+        await bench.post(ctx, *(big(command) for command in commands))
+        await bench.finish(ctx)
+
+    bench.run(testbench)
+    assert [item.gscid for item in bench.invalidations.got] == list(range(5))
+    assert bench.memory.load(DATA, 4) == 0x7856_3412
+    assert bench.memory.load(DATA + 12, 4) == 0xCDAB_0000
+    assert bench.memory.load(DATA + 4, 8) == 0
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2, 3, 5])
@@ -459,6 +531,24 @@ def test_disable_forgets_what_was_fetched_and_what_waits():
 
     bench.run(testbench)
     assert [item.gscid for item in bench.invalidations.got] == [2]
+
+
+def test_enabling_forgets_invalidations_that_are_outstanding():
+    bench = ControlBench(ats_timeout=5000)
+
+    async def testbench(ctx):
+        await bench.enable_commands(ctx)
+        await bench.post(ctx, ats_inval(rid=1), iofence())
+        await bench.finish(ctx, head=1)
+        await bench.write(ctx, regs.CQCSR, 0)
+        while await bench.read(ctx, regs.CQCSR) & (ON | BUSY):
+            pass
+        await bench.enable_commands(ctx)
+        await bench.post(ctx, iofence(DATA, data=5))
+        await bench.finish(ctx)
+        assert bench.memory.load(DATA, 4) == 5
+
+    bench.run(testbench)
 
 
 def test_enable_clears_head_and_status():

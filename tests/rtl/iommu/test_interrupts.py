@@ -92,6 +92,20 @@ def test_masked_vector_is_sent_on_unmask_and_once():
     bench.run(testbench)
 
 
+def test_big_endian_messages():
+    bench = ControlBench(end=True)
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.FCTL, 1)
+        await queues(bench, ctx)
+        await bench.write(ctx, regs.ICVEC, 0x0020)
+        await message(bench, ctx, 2, MSI + 4, 0x0000_0712)
+        await faults(bench, ctx, 1)
+
+    bench.run(testbench)
+    assert sent(bench) == [(MSI + 4, 0x1207_0000)]
+
+
 def test_failed_message_is_a_fault_record():
     bench = ControlBench()
     bench.memory.failing.append(range(MSI, MSI + 4))
@@ -141,8 +155,14 @@ def test_wires_are_levels_of_their_vectors():
         assert ctx.get(bench.dut.interrupts) == 1 << 4 | 1 << 9
         await bench.write(ctx, regs.IPSR, PIP)
         assert ctx.get(bench.dut.interrupts) == 1 << 9
-        # Back to messages: what was told by wire is not told again.
+        # Back to messages, with the queues off: what was told by wire is not told again.
         await bench.write(ctx, regs.FCTL, 0)
+        assert await bench.read(ctx, regs.FCTL) == 2
+        for csr in (regs.CQCSR, regs.FQCSR, regs.PQCSR):
+            await bench.write(ctx, csr, 0)
+            await bench.settle(ctx, 20)
+        await bench.write(ctx, regs.FCTL, 0)
+        assert await bench.read(ctx, regs.FCTL) == 0
         await bench.settle(ctx, 60)
         assert ctx.get(bench.dut.interrupts) == 0
         assert not sent(bench)

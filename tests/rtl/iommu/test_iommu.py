@@ -12,7 +12,7 @@ from models.spec import iommu_registers as regs
 from models.spec.iommu import Cause, FaultRecord, HpmEvent, PageRequestRecord, PageResponse, Ttyp
 from models.spec.translation import AddressType
 from rtl.bus.axi import Burst, Resp
-from rtl.iommu.bridge import Bridge
+from rtl.iommu.bridge import Bridge, bridge_options, join
 from rtl.iommu.iommu import Iommu
 from tests.rtl.agents import AxiMemory, Registers, Sink, Source, run, seeded, wait_for
 from tests.rtl.iommu.commands import iofence, iotinval
@@ -28,13 +28,12 @@ class Top(wiring.Component):
     def __init__(self, config):
         super().__init__({})
         self.iommu = Iommu(config, clients=1)
-        self.bridge = Bridge(addr_width=config.pas, id_width=2, slots=4, beats=4)
+        self.bridge = Bridge(**bridge_options(config), id_width=2, slots=4, beats=4)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.iommu, m.submodules.bridge = iommu, bridge = self.iommu, self.bridge
-        wiring.connect(m, bridge.translate, iommu.translate0)
-        wiring.connect(m, iommu.fence, bridge.drain)
+        join(m, bridge, iommu)
         return m
 
 

@@ -29,10 +29,8 @@ class Contents:
     def _space(entry, key):
         own = entry["key"]
         process = own["pscid"] == key["pscid"] or entry["glob"]
-        return (
-            (own["gv"], own["gscid"], own["pv"]) == (key["gv"], key["gscid"], key["pv"])
-            and (process or not key["pv"])
-        )  # fmt: skip
+        same = all(own[name] == key[name] for name in ("gv", "gscid", "pv", "msi"))
+        return same and (process or not key["pv"])
 
     def find(self, key):
         for entry in [*self.sets[key["vpn"] % self.config.iotlb_sets], *self.supers]:
@@ -83,20 +81,47 @@ class Contents:
             return False
         if op["pscv"] and (entry["glob"] or key["pscid"] != op["pscid"]):
             return False
-        return not op["av"] or op["addr"] in self._pages(entry)
+        if not op["av"]:
+            return True
+        first = last = op["addr"]
+        if op["s"]:
+            ones = 1
+            while first & ones == ones:
+                ones = ones << 1 | 1
+            first, last = first & ~ones, first | ones
+        pages = self._pages(entry)
+        return pages.start <= last and first < pages.stop
 
 
 def random_key(rng):
     gv, pv = rng.choice([(1, 1), (1, 0), (0, 1)])
     high = (1 << 52) - (1 << 26)
-    pages = [0, 1, 4, 5, 16, 0x1FF, 0x200, 0x3FFFF, *([high, high + 4] if pv else [])]
+    pages = [0, 1, 4, 5, 16, 0x1FF, 0x200, 0x3FFFF, 0x1FF_FFFF, *([high, high + 4] if pv else [])]
     return {
         "gv": gv,
         "gscid": rng.randrange(2) if gv else 0,
         "pv": pv,
         "pscid": rng.randrange(2) if pv else 0,
         "vpn": rng.choice(pages),
+        "msi": rng.randrange(4) == 0 and gv,
     }
+
+
+def enough(asked, entry):
+    """Whether rights suffice, one request at a time."""
+    allowed = set("rwx")
+    if asked["priv"] and asked["key"]["pv"]:
+        if entry["u"]:
+            allowed -= {"x"} if asked["sum"] else set("rwx")
+    elif not entry["u"]:
+        allowed.clear()
+    has = {name for name in "rwx" if entry[name]} & allowed
+    wanted = {"w"} if asked["write"] else set()
+    if asked["ats"]:
+        return "r" in has and not ("w" in has & wanted and not entry["dirty"])
+    wanted |= {"x"} if asked["exec"] else set()
+    wanted |= {"r"} if asked["also_read"] or not wanted else set()
+    return wanted <= has and (entry["dirty"] or not asked["write"])
 
 
 def random_fill(rng):
@@ -105,9 +130,9 @@ def random_fill(rng):
         "key": key,
         "ppn": rng.randrange(1 << 34),
         "size": rng.choice([12, 12, 12, 16, 21, 30]),
-        "r": 1,
-        "w": 1,
-        "u": 1,
+        "r": rng.randrange(8) != 0,
+        "w": rng.randrange(8) != 0,
+        "u": rng.randrange(3) != 0 or not key["pv"],
         "x": rng.randrange(2),
         "glob": rng.randrange(4) == 0 and key["pv"],
         "dirty": rng.randrange(4) != 0,
@@ -115,76 +140,119 @@ def random_fill(rng):
     }
 
 
-async def play(ctx, dut, rng, config, contents, seen, stall):
+def random_lookup(rng):
+    names = ("write", "exec", "ats", "priv", "sum", "also_read")
+    return {"key": random_key(rng)} | {name: rng.randrange(4) == 0 for name in names}
+
+
+def random_invalidation(rng, config):
+    op = {name: rng.randrange(2) for name in ("gvma", "av", "pscv", "gv", "pscid", "gscid")}
+    op["s"] = config.s and rng.randrange(2)
+    op["addr"] = random_key(rng)["vpn"]
+    op["pscv"] &= not op["gvma"]
+    return op
+
+
+async def play(ctx, dut, rng, config, contents, seen):
     """Drive all ports at random; apply to ``contents`` what was accepted, in the order promised."""
     for _ in range(config.iotlb_sets + 4):
         await ctx.tick()
-    expected, fill, op = [], None, None
-    for cycle in range(4000):
-        lookup = {"key": random_key(rng), "write": rng.randrange(2), "exec": 0, "ats": 0}
+    fill, op, following = None, None, random_lookup(rng)
+    for cycle in range(6000):
+        lookup, following = following, random_lookup(rng)
         ctx.set(dut.lookup.payload, IotlbLookup.const(lookup))
-        ctx.set(dut.lookup.valid, rng.random() < 0.8)
-        if fill is None and op is None:
-            choice = rng.randrange(12)
-            fill = random_fill(rng) if choice < 4 else None
-            op = None
-            if choice == 4:
-                op = {name: rng.randrange(2) for name in ("gvma", "av", "pscv", "gv")}
-                op |= {"pscid": rng.randrange(2), "gscid": rng.randrange(2)}
-                op["addr"] = random_key(rng)["vpn"]
-                op["pscv"] &= not op["gvma"]
+        ctx.set(dut.lookup.valid, 1)
+        ctx.set(dut.next_page, following["key"]["vpn"])
+        if fill is None and rng.randrange(3) == 0:
+            fill = random_fill(rng)
+        if op is None and rng.randrange(12) == 0:
+            op = random_invalidation(rng, config)
         if fill:
             ctx.set(dut.fill.payload, IotlbFill.const(fill))
         if op:
             ctx.set(dut.invalidate.payload, IotlbInvalidate.const(op))
         ctx.set(dut.fill.valid, fill is not None)
         ctx.set(dut.invalidate.valid, op is not None)
-        ctx.set(dut.result.ready, rng.random() >= stall)
-        _, _, took_lookup, took_fill, took_op, got, result = await ctx.tick().sample(
-            dut.lookup.valid & dut.lookup.ready,
+        _, _, took_lookup, took_fill, took_op, result = await ctx.tick().sample(
+            dut.lookup.ready,
             dut.fill.valid & dut.fill.ready,
             dut.invalidate.valid & dut.invalidate.ready,
-            dut.result.valid & dut.result.ready,
-            dut.result.payload,
+            dut.result,
         )
+        if took_lookup and cycle:
+            entry = contents.find(lookup["key"])
+            hit = bool(entry and enough(lookup, entry))
+            assert result.hit == hit, (cycle, lookup, entry)
+            if hit:
+                mask = (1 << entry["size"] - 12) - 1
+                ppn = (entry["ppn"] & ~mask) | (lookup["key"]["vpn"] & mask)
+                assert (result.ppn, result.size) == (ppn, entry["size"]), (cycle, lookup, entry)
+                seen["hits"] += 1
+            seen["lookups"] += 1
         if took_op:
             contents.invalidate(op)
             op = None
+            if fill and rng.randrange(2):
+                fill = None  # of a walk that is stale now
         if took_fill:
             contents.fill(fill)
             fill = None
-        if took_lookup:
-            expected.append((cycle, lookup, contents.find(lookup["key"])))
-        if got:
-            when, asked, entry = expected.pop(0)
-            enough = entry and (not asked["write"] or entry["dirty"])
-            assert result.hit == bool(enough), (cycle, asked, entry)
-            if enough:
-                mask = (1 << entry["size"] - 12) - 1
-                ppn = (entry["ppn"] & ~mask) | (asked["key"]["vpn"] & mask)
-                assert (result.ppn, result.size) == (ppn, entry["size"]), (cycle, asked, entry)
-                seen["hits"] += 1
-            seen["latency"].add(cycle - when)
-            seen["results"] += 1
-    assert len(expected) <= 3
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
+FULL = {"sv48": True, "sv57": True, "sv48x4": True, "sv57x4": True, "s": True}
+
+
+@pytest.mark.parametrize("more", [{}, FULL], ids=["small", "full"])
 @pytest.mark.parametrize(("ways", "sets", "supers"), [(2, 4, 2), (3, 2, 1), (1, 8, 3)])
-def test_random_operations_agree(ways, sets, supers, stall):
-    config = IommuConfig(iotlb_ways=ways, iotlb_sets=sets, iotlb_superpages=supers)
+def test_random_operations_agree(ways, sets, supers, more):
+    config = IommuConfig(iotlb_ways=ways, iotlb_sets=sets, iotlb_superpages=supers, **more)
     seed = 7
     print(f"seed {seed}")
-    rng, dut, seen = random.Random(seed), Iotlb(config), {"hits": 0, "results": 0, "latency": set()}
+    rng, dut, seen = random.Random(seed), Iotlb(config), {"hits": 0, "lookups": 0}
 
     async def bench(ctx):
-        await play(ctx, dut, rng, config, Contents(config), seen, stall)
+        await play(ctx, dut, rng, config, Contents(config), seen)
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
-    assert seen["results"] > 1000
-    assert seen["hits"] > 150
-    if not stall:
-        assert seen["latency"] == {2}
+    assert seen["lookups"] > 5000
+    assert seen["hits"] > 200
+
+
+async def _cycles(ctx, dut, op):
+    """Cycles between two equal invalidations in a row."""
+    for _ in range(dut.config.iotlb_sets + 4):
+        await ctx.tick()
+    ctx.set(dut.invalidate.payload, IotlbInvalidate.const(op))
+    ctx.set(dut.invalidate.valid, 1)
+    taken, now = [], 0
+    while len(taken) < 3:
+        *_, ready = await ctx.tick().sample(dut.invalidate.ready)
+        now += 1
+        if ready:
+            taken.append(now)
+    assert taken[2] - taken[1] == taken[1] - taken[0]
+    return taken[1] - taken[0]
+
+
+@pytest.mark.parametrize(
+    ("op", "cycles"),
+    [
+        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5}, 3),
+        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5, "s": 1}, 18),
+        ({"gv": 1, "pscv": 1}, 18),
+        ({"gvma": 1, "gv": 1, "av": 1, "addr": 5}, 18),
+    ],
+)
+def test_time_of_an_invalidation(op, cycles):
+    dut = Iotlb(IommuConfig(iotlb_sets=16, s=True))
+
+    async def bench(ctx):
+        assert await _cycles(ctx, dut, op) == cycles
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()

@@ -4,6 +4,7 @@ import pytest
 
 from models.spec import iommu_registers as regs
 from models.spec.iommu import DdtpMode
+from tests.rtl.iommu.commands import iofence
 from tests.rtl.iommu.control_bench import ControlBench
 
 BUSY = 1 << 4
@@ -37,7 +38,7 @@ def test_everything_but_capabilities_is_zero_after_reset():
 
 @pytest.mark.parametrize("ats", [True, False])
 def test_absent_and_read_only_registers_stay_zero(ats):
-    bench = ControlBench(ats=ats)
+    bench = ControlBench(ats=ats, hpm=ats)
     absent = [regs.CQH, regs.FQT, regs.TR_REQ_IOVA, regs.TR_REQ_CTL, regs.TR_RESPONSE]
     absent += [regs.IOMMU_QOSID]
     if ats:
@@ -50,11 +51,139 @@ def test_absent_and_read_only_registers_stay_zero(ats):
             await bench.write(ctx, register, (1 << register.width) - 1)
             assert await bench.read(ctx, register) == 0, register.name
         await bench.write(ctx, regs.ICVEC, 2**64 - 1)
-        assert await bench.read(ctx, regs.ICVEC) == (0xFFFF if ats else 0x0FFF)
+        assert await bench.read(ctx, regs.ICVEC) == (0xFFFF if ats else 0x00FF)
         await bench.write(ctx, regs.IPSR, 0xF)
         assert await bench.read(ctx, regs.IPSR) == 0
 
     bench.run(testbench)
+
+
+EVERYTHING = {
+    **dict.fromkeys(("sv48", "sv57", "sv48x4", "sv57x4", "svpbmt", "svrsw60t59b"), True),
+    **dict.fromkeys(("t2gpa", "amo_hwad", "amo_mrif", "msi_flat", "msi_mrif", "end"), True),
+    **dict.fromkeys(("dbg", "qosid", "nl", "s", "pd8", "pd17", "pd20", "sv32", "sv32x4"), True),
+}
+
+
+def test_capabilities_of_everything():
+    bench = ControlBench(**EVERYTHING)
+
+    async def testbench(ctx):
+        value = await bench.read(ctx, regs.CAPABILITIES)
+        for name, field in regs.CAPABILITIES.fields.items():
+            expected = {"version": 0x10, "igs": 2, "pas": 46}.get(name, 1)
+            assert field.extract(value) == expected, name
+        assert value & ~sum(f.mask for f in regs.CAPABILITIES.fields.values()) == 0
+
+    bench.run(testbench)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reset", "writable"),
+    [
+        ({}, 0, 2),
+        ({"end": True}, 0, 3),
+        ({"end": True, "igs": 1}, 2, 1),
+        ({"sv32": True, "sv32x4": True}, 0, 6),
+        ({"end": True, "sv32": True, "sv32x4": True, "igs": 0}, 0, 5),
+        ({"sv32": True, "sv32x4": True, "sv39x4": False, "igs": 0}, 4, 0),
+    ],
+)
+def test_features_that_can_be_chosen(changes, reset, writable):
+    bench = ControlBench(**changes)
+
+    async def testbench(ctx):
+        assert await bench.read(ctx, regs.FCTL) == reset
+        for value in (0xFFFF_FFFF, 0, 5, 2, 7):
+            await bench.write(ctx, regs.FCTL, value)
+            expected = reset & ~writable | value & writable
+            assert await bench.read(ctx, regs.FCTL) == expected
+            assert ctx.get(bench.dut.directory.be) == expected & 1
+            assert ctx.get(bench.dut.directory.gxl) == expected >> 2
+
+    bench.run(testbench)
+
+
+def test_features_keep_while_they_are_in_use():
+    """Changing them then is UNSPECIFIED (section 6.2); here it does nothing."""
+    bench = ControlBench(end=True)
+    queues = [
+        (regs.CQB, regs.CQCSR),
+        (regs.FQB, regs.FQCSR),
+        (regs.PQB, regs.PQCSR),
+    ]
+
+    async def attempt(ctx, value, expected):
+        await bench.write(ctx, regs.FCTL, value)
+        assert await bench.read(ctx, regs.FCTL) == expected
+        assert ctx.get(bench.dut.directory.be) == expected & 1
+
+    async def testbench(ctx):
+        await attempt(ctx, 3, 3)
+        for base, csr in queues:
+            await bench.enable(ctx, base, csr, 0x10_0000, 2)
+            await attempt(ctx, 0, 3)
+            await bench.write(ctx, csr, 0)
+            await bench.settle(ctx)
+        await attempt(ctx, 0, 0)
+        for mode in (DdtpMode.BARE, DdtpMode.LVL1):
+            await bench.write(ctx, regs.DDTP, mode)
+            await bench.settle(ctx)
+            await attempt(ctx, 3, 0)
+        await bench.write(ctx, regs.DDTP, DdtpMode.OFF)
+        await bench.settle(ctx)
+        await attempt(ctx, 1, 1)
+
+    bench.run(testbench)
+
+
+def test_qos_id_register():
+    bench = ControlBench(qosid=True)
+
+    async def testbench(ctx):
+        assert await bench.read(ctx, regs.IOMMU_QOSID) == 0
+        await bench.write(ctx, regs.IOMMU_QOSID, 0xFFFF_FFFF)
+        assert await bench.read(ctx, regs.IOMMU_QOSID) == 0x0FFF_0FFF
+        await bench.write(ctx, regs.IOMMU_QOSID, 0x0123_0456)
+        assert ctx.get(bench.dut.directory.qos.rcid) == 0x456
+        assert ctx.get(bench.dut.directory.qos.mcid) == 0x123
+
+    bench.run(testbench)
+
+
+def test_own_accesses_carry_the_qos_id():
+    bench = ControlBench(qosid=True)
+    seen = {"ar": [], "aw": []}
+
+    def watch(name):
+        port = getattr({"ar": bench.dut.read, "aw": bench.dut.write}[name], name)
+
+        async def process(ctx):
+            while True:
+                *_, valid, ready, payload = await ctx.tick().sample(
+                    port.valid, port.ready, port.payload
+                )
+                if valid and ready:
+                    seen[name].append((payload.user.rcid, payload.user.mcid))
+
+        return process
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.IOMMU_QOSID, 7 << 16 | 5)
+        await bench.enable(ctx, regs.FQB, regs.FQCSR, 0x20_0000, 2)
+        await bench.enable_commands(ctx)
+        await bench.post(ctx, iofence(0x8000, data=1), iofence())
+        await bench.finish(ctx)
+        bench.faults.queue.append({"cause": 1})
+        await bench.settle(ctx, 100)
+        await bench.write(ctx, regs.IOMMU_QOSID, 1 << 16 | 2)
+        await bench.post(ctx, iofence(0x8000, data=1))
+        await bench.finish(ctx)
+
+    bench.run(testbench, watch("ar"), watch("aw"))
+    assert seen["ar"] == [(5, 7), (2, 1)]
+    # The fence's data, the record and its message; then a fence again.
+    assert seen["aw"] == [(5, 7)] * 3 + [(2, 1)]
 
 
 @pytest.mark.parametrize("high_first", [True, False])

@@ -12,7 +12,7 @@ from models.spec.iommu import (
     Ttyp,
 )
 from models.spec.translation import PAGE_REQUEST_MESSAGE, AddressType, TranslationStatus
-from tests.rtl.agents import wait_for
+from tests.rtl.agents import Source, wait_for
 from tests.rtl.iommu.control_bench import FQ, PQ, ControlBench
 
 EN, IE, MF, OF, ON, BUSY = 1 << 0, 1 << 1, 1 << 8, 1 << 9, 1 << 16, 1 << 17
@@ -84,6 +84,26 @@ def test_index_moves_after_the_record_is_in_memory():
         assert await bench.read(ctx, regs.IPSR) == FIP
 
     bench.run(testbench)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_faults_of_the_bridge_are_recorded_among_the_others(stall):
+    bench = ControlBench(seed=3, stall=stall, msi_flat=True, msi_mrif=True)
+    bridge = Source(bench.dut.bridge_faults, bench.rng, stall)
+    files = [fault(n) | {"cause": Cause.MRIF_ACCESS_FAULT} for n in range(100, 106)]
+
+    async def testbench(ctx):
+        await bench.enable(ctx, regs.FQB, regs.FQCSR, FQ, 5)
+        bridge.queue.extend(files)
+        await faults(bench, ctx, *range(6))
+        await wait_for(ctx, lambda: bridge.sent == 6, then=150)
+        assert await bench.read(ctx, regs.FQT) == 12
+
+    bench.run(testbench, bridge.process)
+    got = [bench.fault_record(n) for n in range(12)]
+    mine = [item for item in got if item["cause"] == Cause.MRIF_ACCESS_FAULT]
+    assert mine == files
+    assert [item for item in got if item not in mine] == [fault(n) for n in range(6)]
 
 
 def test_full_fault_queue_drops_until_overflow_is_cleared():
@@ -317,6 +337,30 @@ def test_queue_conditions_are_answered(prpr):
 
     bench.run(testbench)
     assert len(bench.responses.got) == 5
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_big_endian_records(stall):
+    """Each doubleword is big-endian; their order is the same."""
+    bench = ControlBench(seed=9, stall=stall, end=True)
+    raw = FaultRecord.const(fault(0x55)).as_bits()
+    request = page(3)
+
+    async def testbench(ctx):
+        await bench.write(ctx, regs.FCTL, 1)
+        await bench.enable(ctx, regs.FQB, regs.FQCSR, FQ, 2)
+        await bench.enable(ctx, regs.PQB, regs.PQCSR, PQ, 2)
+        await faults(bench, ctx, 0x55)
+        await pages(bench, ctx, request)
+
+    bench.run(testbench)
+    for n in range(4):
+        stored = bench.memory.load(FQ + 8 * n, 8).to_bytes(8, "little")
+        assert int.from_bytes(stored, "big") == raw >> 64 * n & (1 << 64) - 1
+    stored = bench.memory.load(PQ + 8, 8).to_bytes(8, "little")
+    assert int.from_bytes(stored, "big") == request["payload"]
+    stored = bench.memory.load(PQ, 8).to_bytes(8, "little")
+    assert int.from_bytes(stored, "big") >> 40 == 0x120003
 
 
 def test_fault_record_layout_is_what_memory_gets():

@@ -1,10 +1,15 @@
 """What surrounds the translator in tests: memory with tables, a client, a fault sink."""
 
 import random
+from collections import Counter
 
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from models.spec.translation import AddressType, TranslationRequest
+from rtl.bus.arbiter import AxiReadArbiter
+from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Invalidate
 from rtl.iommu.translator import Translator
 
@@ -15,13 +20,46 @@ LEAF = 0xDF
 #: Page of the device directory.
 DDT = 0x1000
 _V = 1
+#: Kinds of events.
+COUNTED = ("untranslated", "translated", "ats", "tlb_miss", "ddt_walk", "pdt_walk",
+           "first_stage_walk", "second_stage_walk")  # fmt: skip
+
+
+class _Bed(wiring.Component):
+    """A translator with its reads on one port."""
+
+    def __init__(self, config):
+        self.translator = translator = Translator(config)
+        sizes = {"addr_width": config.pas, "data_width": 64}
+        ids = [translator.memory.signature.id_width, 1]
+        self.reads = AxiReadArbiter(**sizes, id_widths=ids, user=QosId if config.qosid else None)
+        self.memory = self.reads.down
+        for name in ("translate", "directory", "invalidate", "drain", "faults", "request_event",
+                     "walk_event"):  # fmt: skip
+            setattr(self, name, getattr(translator, name))
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.translator, m.submodules.reads = self.translator, self.reads
+        walker, fetch = self.translator.memory, self.translator.directory_memory
+        for source, sink in ((walker, self.reads.up0), (fetch, self.reads.up1)):
+            m.d.comb += [
+                sink.ar.valid.eq(source.ar.valid),
+                sink.ar.payload.eq(source.ar.payload),
+                source.ar.ready.eq(sink.ar.ready),
+                source.r.valid.eq(sink.r.valid),
+                source.r.payload.eq(sink.r.payload),
+                sink.r.ready.eq(source.r.ready),
+            ]
+        return m
 
 
 class WalkWorld:
     """Memory of 8-byte words behind a translator; table pages are handed out from 0x2000 up."""
 
     def __init__(self, config, *, seed: int = 1, latency: int = 5, jitter: int = 0):
-        self.dut, self.config = Translator(config), config
+        self.dut, self.config = _Bed(config), config
         self.rng, self.latency, self.jitter = random.Random(seed), latency, jitter
         self.words: dict[int, int] = {}
         self.free = 0x200_0000
@@ -30,6 +68,8 @@ class WalkWorld:
         self.asked: dict[int, int] = {}
         self.faults: list = []
         self.events = {"lookup": 0, "tlb_miss": 0}
+        #: The same, and what else may be counted, of both event ports.
+        self.counted: Counter = Counter()
         self.bad: set[int] = set()
         self.now = 0
         self._due: list = []
@@ -100,13 +140,15 @@ class WalkWorld:
         dut = self.dut
         ctx.set(dut.faults.ready, 1)
         while True:
-            *_, got, answer, fault, record, event, events = await ctx.tick().sample(
+            *_, got, answer, fault, record, event, events, walk, walks = await ctx.tick().sample(
                 dut.translate.response.valid & dut.translate.response.ready,
                 dut.translate.response.payload,
                 dut.faults.valid,
                 dut.faults.payload,
                 dut.request_event.valid,
                 dut.request_event,
+                dut.walk_event.valid,
+                dut.walk_event,
             )
             if got:
                 assert answer.tag not in self.answers, "answered twice"
@@ -116,15 +158,19 @@ class WalkWorld:
             if event:
                 for name in self.events:
                     self.events[name] += events[name]
+            for valid, found in ((event, events), (walk, walks)):
+                for name in COUNTED if valid else ():
+                    self.counted[name] += found[name]
 
     async def ask(self, ctx, tag: int, iova: int, *, device_id: int = 1, write: int = 0,
-                  at=AddressType.UNTRANSLATED, exec_: int = 0) -> None:  # fmt: skip
+                  at=AddressType.UNTRANSLATED, exec_: int = 0,
+                  pid: int | None = None) -> None:  # fmt: skip
         """Offer one request until it is accepted."""
         request = self.dut.translate.request
         self.answers.pop(tag, None)
         ctx.set(request.payload, TranslationRequest.const({
             "tag": tag, "at": at, "device_id": device_id, "write": write, "exec": exec_,
-            "iova": iova}))  # fmt: skip
+            "iova": iova, "process_id": pid or 0, "pv": pid is not None}))  # fmt: skip
         ctx.set(request.valid, 1)
         while not (await ctx.tick().sample(request.ready))[-1]:
             pass

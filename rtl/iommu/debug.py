@@ -1,0 +1,172 @@
+"""Translation-request registers (section "Debug support")."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from models.spec import iommu_registers as regs
+from models.spec.iommu import PAGE_SHIFT
+from models.spec.translation import (
+    AddressType,
+    TranslationRequest,
+    TranslationResponse,
+    TranslationStatus,
+)
+from rtl.bus.stream import StreamArbiter
+from rtl.iommu.seams import TranslationPort
+
+__all__ = ["DebugRegisters", "DebugTranslation", "TwoClients"]
+
+#: Bits of tr_response.PPN, and log2 of the largest range that it can tell.
+PPN_BITS, LARGEST = 44, 56
+
+
+class DebugRegisters(wiring.Signature):
+    """tr_req_iova, tr_req_ctl and tr_response, as the register file sees them.
+
+    Members
+    -------
+    go : ``Out(1)``
+        Software writes 1 to Go/Busy, for one cycle.
+    vpn : ``Out(52)``, control : ``Out(layout)``
+        tr_req_iova.vpn and tr_req_ctl.
+    busy : ``In(1)``
+        What Go/Busy reads.
+    response : ``In(layout)``
+        tr_response.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "go": Out(1),
+                "vpn": Out(52),
+                "control": Out(regs.TR_REQ_CTL.layout),
+                "busy": In(1),
+                "response": In(regs.TR_RESPONSE.layout),
+            }
+        )
+
+
+class DebugTranslation(wiring.Component):
+    """Translates for software, one IOVA at a time.
+
+    Go takes the registers as they stand; another Go while busy is ignored.  The translator reports
+    faults.  NW 0 asks for reading and writing; Exe counts with NW 1 only, Priv with PV 1 only.
+    A range of more than 4 KiB is told in ``tr_response.PPN`` as NAPOT.
+
+    Latency
+    -------
+    Go to request one cycle, answer to idle one cycle.
+
+    Members
+    -------
+    registers : ``In(DebugRegisters)``
+    translate : ``Out(TranslationPort)``
+        For one untranslated request at a time, tag 0.
+    """
+
+    registers: In(DebugRegisters())
+    translate: Out(TranslationPort())
+
+    def elaborate(self, platform):
+        m = Module()
+        control, request = self.registers.control, self.translate.request
+        answer = self.translate.response
+        asked = request.payload
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [
+                    asked.at.eq(AddressType.UNTRANSLATED),
+                    asked.device_id.eq(control.did),
+                    asked.process_id.eq(Mux(control.pv, control.pid, 0)),
+                    asked.pv.eq(control.pv),
+                    asked.priv.eq(control.pv & control.priv),
+                    asked.exec.eq(control.exe & control.nw),
+                    asked.write.eq(~control.nw),
+                    asked.also_read.eq(~control.nw),
+                    asked.debug.eq(1),
+                    asked.iova.eq(self.registers.vpn << PAGE_SHIFT),
+                ]
+                with m.If(self.registers.go):
+                    m.d.sync += [request.valid.eq(1), self.registers.busy.eq(1)]
+                    m.next = "ASK"
+            with m.State("ASK"):
+                with m.If(request.ready):
+                    m.d.sync += request.valid.eq(0)
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += answer.ready.eq(1)
+                with m.If(answer.valid):
+                    self._respond(m, answer.payload)
+                    m.d.sync += self.registers.busy.eq(0)
+                    m.next = "IDLE"
+        return m
+
+    def _respond(self, m: Module, found) -> None:
+        """tr_response of an answer; 0 but for ``fault`` if there is one."""
+        response = self.registers.response
+        fault = (found.status != TranslationStatus.SUCCESS) | found.mrif
+        size = Signal(6)
+        # NAPOT: below the range's size a 0, and ones below that.
+        large = size > PAGE_SHIFT
+        page = found.spa >> PAGE_SHIFT
+        ppn = Cat(
+            Mux(size > n + PAGE_SHIFT, size > n + 1 + PAGE_SHIFT, page[n]) for n in range(PPN_BITS)
+        )
+        m.d.comb += size.eq(Mux(found.size > LARGEST, LARGEST, found.size))
+        m.d.sync += response.eq(0)
+        with m.If(fault):
+            m.d.sync += response.fault.eq(1)
+        with m.Else():
+            m.d.sync += [
+                response.pbmt.eq(found.pbmt),
+                response.s.eq(large),
+                response.ppn.eq(ppn),
+            ]
+
+
+class TwoClients(wiring.Component):
+    """Two clients of one request at a time each on one translation port; the tag tells whose.
+
+    Latency
+    -------
+    Requests one cycle, answers none.
+
+    Members
+    -------
+    client0, client1 : ``In(TranslationPort)``
+        Answers come with tag 0.
+    port : ``Out(TranslationPort)``
+        Tags 0 and 1.
+    """
+
+    client0: In(TranslationPort())
+    client1: In(TranslationPort())
+    port: Out(TranslationPort())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.arbiter = arbiter = StreamArbiter(TranslationRequest, 2)
+        connect(m, arbiter.o, wiring.flipped(self.port.request))
+        answer, number = self.port.response, Signal()
+        m.d.comb += number.eq(answer.payload.tag[0])
+        for n, client in enumerate((self.client0, self.client1)):
+            target = arbiter.inputs[n]
+            mine = number == n
+            copied = [
+                client.response.payload[name].eq(answer.payload[name])
+                for name in TranslationResponse.as_shape().members
+                if name != "tag"
+            ]
+            m.d.comb += [
+                target.valid.eq(client.request.valid),
+                target.payload.eq(client.request.payload),
+                target.payload.tag.eq(n),
+                client.request.ready.eq(target.ready),
+                client.response.valid.eq(answer.valid & mine),
+                *copied,
+            ]
+            with m.If(mine):
+                m.d.comb += answer.ready.eq(client.response.ready)
+        return m

@@ -1,0 +1,232 @@
+"""The pipeline: looks contexts and translations up, one request a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from models.spec.config import IommuConfig
+from models.spec.iommu import Cause, DdtpMode
+from models.spec.iotlb import IotlbLookup, IotlbResult
+from models.spec.translation import AddressType, TranslationRequest
+from rtl.iommu.answer import Verdict
+from rtl.iommu.context_checks import needs_process, refused
+from rtl.iommu.msi import is_interrupt_file
+from rtl.iommu.permissions import is_ats, lookup_key, stages
+from rtl.iommu.requests import Context, Held, ProcessState
+from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline(wiring.Component):
+    """From a request to a verdict on it.
+
+    Two registers: contexts are looked for while a request is in the first, the IOTLB's set is read
+    on the way to the second, and compared there.  Requests that had waited for a context pass again
+    as replays.
+
+    Latency
+    -------
+    A request accepted in cycle *n* has its verdict in cycle *n + 2*; one a cycle.
+
+    Members
+    -------
+    request : ``In(stream.Signature(TranslationRequest))``
+        New requests.
+    verdict : ``Out(stream.Signature(Verdict))``
+        What is known of them.
+    directory : ``In(DirectoryControl)``
+    device_id, process_id : ``Out``; context_hit, context, process_hit, process : ``In``
+        Caches of contexts, in the same cycle.
+    next_page, lookup, result
+        IOTLB.
+    replay_valid, replay_held, replay_taken
+        Replays, before new requests.
+    replay_looks : ``Out(1)``
+        A replay looks for its contexts.
+    used, left
+        Entries of the miss table that are not free; a new request has got its answer or an entry.
+    transfer : ``In(1)``
+        An invalidation takes effect.
+    epoch : ``In(1)``; accepted : ``Out(1)``
+        For drains: requests accepted now are of ``epoch``.
+    """
+
+    def __init__(self, config: IommuConfig):
+        self.config = config
+        self.entries = config.misses + PIPELINE_DEPTH
+        super().__init__(
+            {
+                "request": In(stream.Signature(TranslationRequest)),
+                "directory": In(DirectoryControl),
+                "device_id": Out(24),
+                "process_id": Out(20),
+                "context_hit": In(1),
+                "context": In(Context),
+                "process_hit": In(1),
+                "process": In(ProcessState),
+                "next_page": Out(52),
+                "lookup": Out(stream.Signature(IotlbLookup)),
+                "result": In(IotlbResult),
+                "replay_valid": In(1),
+                "replay_held": In(Held),
+                "replay_taken": Out(1),
+                "replay_looks": Out(1),
+                "used": In(range(self.entries + 1)),
+                "left": In(1),
+                "verdict": Out(stream.Signature(Verdict)),
+                "transfer": In(1),
+                "epoch": In(1),
+                "accepted": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        self.held, self.valid, self.stale = Signal(Held), Signal(), Signal()
+        self.found, self.process_found = Signal(), Signal()
+        self.second_process = Signal(ProcessState)
+        self.leaves = Signal()
+        self._front(m)
+        self._ask(m)
+        return m
+
+    def _front(self, m: Module) -> None:
+        """First register: a new request or a replay.  Then look for its contexts."""
+        request = self.request
+        first, first_valid = Signal(Held), Signal()
+        moves = ~self.valid | self.leaves
+        free = ~first_valid | moves
+        # A replay first; else a new request if the miss table is sure to have room for it.
+        inflight = Signal(range(8))
+        m.d.sync += inflight.eq(inflight + self.accepted - self.left)
+        room = (self.used + inflight) < self.entries
+        m.d.comb += [
+            self.replay_taken.eq(self.replay_valid & free),
+            request.ready.eq(free & ~self.replay_valid & room),
+            self.accepted.eq(request.valid & request.ready),
+            self.replay_looks.eq(first_valid & first.replay),
+            self.device_id.eq(first.request.device_id),
+            self.process_id.eq(Mux(first.request.pv, first.request.process_id, 0)),
+            self.next_page.eq(Mux(moves, first.request.iova[12:], self.held.request.iova[12:])),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                first_valid.eq(self.replay_valid | self.accepted),
+                first.eq(self.replay_held),
+                first.replay.eq(1),
+            ]
+            with m.If(~self.replay_valid):
+                m.d.sync += [
+                    first.request.eq(request.payload),
+                    first.replay.eq(0),
+                    first.epoch.eq(self.epoch),
+                ]
+        with m.If(moves):
+            m.d.sync += [
+                self.valid.eq(first_valid),
+                self.held.eq(first),
+                self.held.context.eq(Mux(self.context_hit, self.context.as_value(), 0)),
+                self.found.eq(self.context_hit),
+                self.second_process.eq(self.process),
+                self.process_found.eq(self.process_hit),
+                self.stale.eq(self.transfer),
+            ]
+        with m.Else():
+            m.d.sync += self.stale.eq(self.stale | self.transfer)
+
+    def _width_ok(self, device_id):
+        """Whether a device_id fits the mode of the directory, and the configuration."""
+        modes = {
+            DdtpMode.LVL1: 6 if self.config.msi_flat else 7,
+            DdtpMode.LVL2: 15 if self.config.msi_flat else 16,
+            DdtpMode.LVL3: 24,
+        }
+        wide = 0
+        for mode, bits in modes.items():
+            bits = min(bits, self.config.device_id_bits)
+            wide = wide | ((self.directory.mode == mode) & device_id[bits:].any())
+        return ~wide
+
+    def _merge(self, m: Module, merged, needed) -> None:
+        """Put the process context into the device's."""
+        context = self.held.context
+        m.d.comb += merged.eq(context)
+        with m.If(needed):
+            for name in ProcessState.as_shape().members:
+                m.d.comb += merged[name].eq(self.second_process[name])
+        with m.Elif(context.pdtv):
+            m.d.comb += merged.s_levels.eq(0)
+
+    def _ask(self, m: Module) -> None:
+        """Judge what contexts alone decide; ask the IOTLB."""
+        verdict, lookup, mode = self.verdict.payload, self.lookup, self.directory.mode
+        request, context = self.held.request, self.held.context
+        untranslated = request.at == AddressType.UNTRANSLATED
+        translated = request.at == AddressType.TRANSLATED
+        message = request.at == AddressType.MESSAGE
+        bare, directory = mode == DdtpMode.BARE, mode > DdtpMode.BARE
+        located, needed, disallowed = Signal(), Signal(), Signal()
+        no_process = Signal()
+        ends = Signal()  # without any translation
+        if self.config.pd8:
+            m.d.comb += needed.eq(self.found & needs_process(request, context))
+        m.d.comb += [
+            located.eq(directory & self._width_ok(request.device_id) & self.found),
+            disallowed.eq(Mux(message, ~context.en_pri, refused(request, context))),
+            no_process.eq(needed & ~self.process_found),
+            ends.eq(message | (translated & ~context.t2gpa)),
+        ]
+        cause = verdict.cause
+        with m.If(mode == DdtpMode.OFF):
+            m.d.comb += cause.eq(Cause.ALL_INBOUND_DISALLOWED)
+        with m.Elif(bare):
+            m.d.comb += cause.eq(Mux(untranslated, 0, Cause.TYPE_DISALLOWED))
+        with m.Elif(~self._width_ok(request.device_id)):
+            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+        with m.Elif(~self.found):
+            m.d.comb += verdict.missing.eq(1)
+        with m.Elif(disallowed):
+            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+        with m.Elif(no_process):
+            m.d.comb += verdict.missing.eq(1)
+        with m.Elif(needed & request.pv & request.priv & ~self.second_process.ens):
+            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+        held = verdict.held
+        m.d.comb += held.eq(self.held)
+        self._merge(m, held.context, needed)
+        with m.If(~located):
+            # Without a context there is nothing that DTF could silence.
+            m.d.comb += [
+                held.context.eq(0),
+                held.context.rcid.eq(self.directory.qos.rcid),
+                held.context.mcid.eq(self.directory.qos.mcid),
+            ]
+        # The IOTLB holds no addresses of interrupt files, and none for answers with a GPA.
+        first, second = stages(request, held.context)
+        direct = is_ats(request) & context.t2gpa
+        if self.config.msi_flat:
+            file = is_interrupt_file(request.iova[12:], context.msi_mask, context.msi_pattern)
+            direct = direct | (context.msi & second & ~first & file)
+        open_ = Signal()
+        m.d.comb += open_.eq(located & (cause == 0) & ~verdict.missing & ~ends & (first | second))
+        looks, payload = Signal(), lookup.payload
+        m.d.comb += [
+            looks.eq(open_ & ~direct),
+            verdict.lookup.eq(looks),
+            verdict.walks.eq(open_ & (direct | ~self.result.hit)),
+            verdict.stale.eq(self.stale | self.transfer),
+            verdict.result.eq(self.result),
+            payload.key.eq(lookup_key(held)),
+            payload.device_id.eq(request.device_id),
+            payload.tag.eq(request.tag),
+            payload.write.eq(request.write),
+            payload.exec.eq(request.exec),
+            payload.priv.eq(request.pv & request.priv),
+            payload.sum.eq(held.context.sum),
+            payload.ats.eq(is_ats(request)),
+            payload.also_read.eq(request.also_read),
+            self.leaves.eq(self.verdict.ready & lookup.ready),
+            lookup.valid.eq(self.valid & looks & self.verdict.ready),
+            self.verdict.valid.eq(self.valid & lookup.ready),
+        ]
