@@ -249,8 +249,7 @@ class SystemConfig:
 
 _DEFAULT = SystemConfig(name="default")
 
-#: Named systems (docs/configurations.md).  ``full``, ``wide`` and ``hyper`` come with the features
-#: that they are for.
+#: Named systems (docs/configurations.md).  ``hyper`` comes with what it is for.
 CONFIGS = {
     system.name: system
     for system in (
@@ -276,6 +275,18 @@ CONFIGS = {
             ),
         ),
         _DEFAULT,
+        replace(
+            _DEFAULT,
+            name="full",
+            iommu=replace(
+                _DEFAULT.iommu,
+                **dict.fromkeys(CAPABILITY_BITS, True),
+                pas=50,
+                ddt_levels=3,
+                process_entries=16,
+                walk_cache=16,
+            ),
+        ),
         replace(
             _DEFAULT,
             name="wide",
