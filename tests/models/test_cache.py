@@ -41,7 +41,15 @@ def test_miss_fill_hit_by_device(iotlb):
 
 @pytest.mark.parametrize(
     "other",
-    [HOST, SECOND_ONLY, Space(2, 7), Space(1, 8), Space(None, None), Space(0, 7), Space(1, 7, True)],
+    [
+        HOST,
+        SECOND_ONLY,
+        Space(2, 7),
+        Space(1, 8),
+        Space(None, None),
+        Space(0, 7),
+        Space(1, 7, True),
+    ],
 )
 def test_spaces_are_kept_apart(iotlb, other):
     iotlb.fill(fill(5))
