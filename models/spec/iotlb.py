@@ -20,7 +20,8 @@ A lookup finds an entry that matches in ``gscid`` (if second stage on), ``pscid`
 on; a global entry ignores it), the flags of both stages and of MSI page tables, and the page
 number, whatever its permissions are.  If its rights do not suffice, or A or D is to be set, the
 lookup is walked again and counts as a miss: ``HpmEvent.TLB_MISS`` counts walks and joins;
-``IotlbResult.hit`` says which.
+``IotlbResult.hit`` says which.  Requests for addresses of interrupt files without a first stage,
+and ATS requests of devices with T2GPA, always walk: they are misses, but no lookups.
 
 Details
 -------
