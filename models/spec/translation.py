@@ -88,7 +88,7 @@ class TranslationResponse(data.Struct):
     tag: TAG_BITS
     status: TranslationStatus
     cause: 12
-    spa: 56
+    spa: 64  # with T2GPA a GPA, of up to 59 bits
     size: 6
     r: 1
     w: 1

@@ -215,7 +215,7 @@ class Judge(wiring.Component):
                 response.notice_ppn.eq(result.notice_ppn),
             ]
             with m.If(to_gpa):
-                m.d.comb += response.spa.eq(Cat(request.iova[:12], result.gpa[12:56]))
+                m.d.comb += response.spa.eq(Cat(request.iova[:12], result.gpa[12:]))
             with m.Elif(result.mrif):
                 m.d.comb += response.spa.eq(Cat(Const(0, 9), result.mrif_address))
             with m.Else():
