@@ -22,6 +22,13 @@ def test_full_has_every_capability():
         assert getattr(full.iommu, name) == getattr(default.iommu, name)
 
 
+def test_default_has_what_the_demonstration_needs():
+    iommu = config("default").iommu
+    there = {name for name in CAPABILITY_BITS if getattr(iommu, name)}
+    assert there == {"sv39", "sv39x4", "ats", "hpm", "pd8", "msi_flat", "amo_hwad"}
+    assert (iommu.pas, iommu.hpm_counters, iommu.walk_cache) == (46, 8, 16)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
