@@ -253,7 +253,7 @@ class Iotlb(wiring.Component):
         found, offset = Signal(self.layout), Signal(44)
         m.d.comb += [found.eq(chosen), offset.eq(low)]
         m.d.comb += [
-            result.hit.eq(hits.any() & sufficient(lookup, found)),
+            result.hit.eq(self.lookup.valid & hits.any() & sufficient(lookup, found)),
             result.ppn.eq((found.ppn & ~offset) | (key.vpn & offset)),
             result.size.eq(size),
         ]
