@@ -1,19 +1,14 @@
 """``iovirt bench hyper``: share of a 200 Gb/s link against tenants (docs/figures.md)."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from amaranth.hdl import UnusedElaboratable
-
-from cosim.bench.build import Design, build
-from cosim.bench.ports import TOP, Tap
+from cosim.bench.build import build
 from cosim.bench.run import run as simulate
+from cosim.benchmarks.iommu import design
 from models.spec.config import IommuConfig, config
-from models.spec.translation import TranslationRequest, TranslationResponse
 from models.timing.hyper import LINK, TENANTS, VARIANTS, Traffic, share
-from rtl.iommu_bridge import IommuWithBridge
 
 __all__ = ["bench_hyper"]
 
@@ -22,17 +17,6 @@ RTL_TENANTS = (4, 32)
 _BENCH = "cosim.benchmarks.hyper_bench"
 #: Packets that are measured, and those before.
 _PACKETS = 600
-
-
-def _design(rtl: IommuConfig) -> Design:
-    warnings.simplefilter("ignore", UnusedElaboratable)
-    shapes = {
-        "translate__request": TranslationRequest,
-        "translate__response": TranslationResponse,
-    }
-    taps = tuple(Tap(instance=TOP, name=name, shape=shape) for name, shape in shapes.items())
-    assert IommuWithBridge(rtl)
-    return Design("rtl.iommu_bridge:IommuWithBridge", (rtl,), taps)
 
 
 def _rtl(variant: str, rtl: IommuConfig) -> IommuConfig | None:
@@ -64,11 +48,11 @@ def bench_hyper(
         }
         found["variants"][variant] = curve
     for variant in VARIANTS:
-        design = _rtl(variant, config("hyper").iommu)
-        if design is None or not wanted:
+        iommu = _rtl(variant, config("hyper").iommu)
+        if iommu is None or not wanted:
             continue
         say(f"building hyper, {variant}")
-        built = build(_design(design))
+        built = build(design(iommu))
         for count in wanted:
             say(f"running {variant} with {count} tenants")
             options = {
@@ -79,7 +63,7 @@ def bench_hyper(
             }
             run = simulate(built, _BENCH, options=options, seed=seed)
             here = replace(Traffic(tenants=count, seed=seed), packets=options["packets"])
-            model = share(variant, here, like_rtl=design)
+            model = share(variant, here, like_rtl=iommu)
             point = {"share": run["share"], "by": "RTL", "model": model}
             point["error"] = model / run["share"] - 1
             found["variants"][variant][str(count)] = point | run

@@ -22,4 +22,5 @@ def test_proof_holds_and_finds_its_planted_bugs(proof):
 
 def test_every_proof_says_what_it_covers_and_has_a_bug():
     for proof in PROOFS:
-        assert proof.covers and proof.plants, proof.name
+        assert proof.covers, proof.name
+        assert proof.plants, proof.name
