@@ -1,7 +1,7 @@
 """All proofs."""
 
-from . import iotlb, streams
+from . import iotlb, misses, streams
 
 __all__ = ["PROOFS"]
 
-PROOFS = (*streams.PROOFS, *iotlb.PROOFS)
+PROOFS = (*streams.PROOFS, *iotlb.PROOFS, *misses.PROOFS)
