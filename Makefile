@@ -8,7 +8,8 @@ IOVIRT := .venv/bin/iovirt
 PCAP_ARG = $(if $(PCAP),--pcap '$(PCAP)')
 export PYTHONWARNINGS ?= default
 
-.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance clean
+.PHONY: help setup run test test-full lint format sim waves synth synth-full bench formal \
+	formal-quick conformance docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -49,6 +50,17 @@ synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F
 
 synth-full: setup ## The whole of `default`, placed
 	@$(PY) -m rtl.fpga.synth --place system $(ARGS)
+
+bench: setup ## Figures of the IOMMU in cycles, and the hyper-tenant curve (docs/figures.md)
+	@mkdir -p build
+	@$(IOVIRT) bench iommu --json build/bench-iommu.json $(ARGS)
+	@$(IOVIRT) bench hyper --json build/bench-hyper.json
+
+formal: setup ## Proofs, with covers and planted bugs (minutes)
+	@$(PY) -m tests.formal $(ARGS)
+
+formal-quick: setup ## The same over fewer cycles (at most 3 minutes)
+	@$(PY) -m tests.formal --quick $(ARGS)
 
 conformance: setup ## Replay the shipped vectors on golden model and RTL
 	@$(IOVIRT) conformance tests/conformance --target golden

@@ -12,9 +12,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cosim.bench.build import SIMULATORS, ToolError
 from cosim.bench.run import SimulationError
+from cosim.benchmarks.hyper import bench_hyper
+from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
+from cosim.benchmarks.report import print_hyper, print_iommu
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
@@ -77,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("file", type=Path)
     checking.set_defaults(function=_check)
 
+    _bench_parser(commands)
+
     replaying = commands.add_parser("conformance", help="replay IOMMU test vectors")
     replaying.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     replaying.add_argument("--target", default="golden", help=f"one of {', '.join(TARGETS)}")
@@ -85,6 +91,76 @@ def _parser() -> argparse.ArgumentParser:
         function=lambda asked: conformance(asked.paths, asked.target, jobs=asked.jobs)
     )
     return parser
+
+
+def _bench_parser(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="measure the RTL in cycles (docs/figures.md)")
+    kinds = bench.add_subparsers(dest="kind", required=True, parser_class=_Parser)
+    iommu = kinds.add_parser("iommu", help="figures of the IOMMU alone, by memory latency")
+    iommu.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    iommu.add_argument("--latency", type=int, nargs="+", metavar="L", help="1, 20 and 100 if not")
+    iommu.add_argument("--walkers", type=int, nargs="+", metavar="N", help="points of the curve")
+    hyper = kinds.add_parser("hyper", help="share of a 200 Gb/s link against tenants")
+    hyper.add_argument("--rtl", type=int, nargs="*", metavar="N", help="tenants to run on RTL")
+    for one in (iommu, hyper):
+        one.add_argument("--seed", type=int, default=1)
+        one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
+        one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    iommu.set_defaults(function=_bench_iommu)
+    hyper.set_defaults(function=_bench_hyper)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _give(found: dict[str, Any], where: str | None, show: Callable[..., None]) -> None:
+    """Print figures, and write them as JSON where that is asked for."""
+    show(found, sys.stderr if where == "-" else sys.stdout)
+    text = json.dumps(found, indent=2) + "\n"
+    if where == "-":
+        print(text, end="")
+    elif where:
+        _write(Path(where), text)
+
+
+def _checked(asked: argparse.Namespace) -> None:
+    if asked.json and asked.json != "-":
+        _must_be_writable(Path(asked.json))
+
+
+def _bench_iommu(asked: argparse.Namespace) -> int:
+    _checked(asked)
+    latencies = tuple(asked.latency or LATENCIES)
+    walkers = tuple(asked.walkers or WALKERS)
+    if min(latencies) < 1:
+        raise _Wrong(f"latencies begin at 1, not {min(latencies)}")
+    if not all(1 <= count <= 128 for count in walkers):
+        raise _Wrong("walk contexts are 1 to 128")
+    if asked.config not in CONFIGS:
+        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    found = bench_iommu(
+        name=asked.config,
+        latencies=latencies,
+        walkers=walkers,
+        seed=asked.seed,
+        quick=asked.quick,
+        say=_say,
+    )
+    _give(found, asked.json, print_iommu)
+    return 0
+
+
+def _bench_hyper(asked: argparse.Namespace) -> int:
+    _checked(asked)
+    found = bench_hyper(
+        rtl=None if asked.rtl is None else tuple(asked.rtl),
+        seed=asked.seed,
+        quick=asked.quick,
+        say=_say,
+    )
+    _give(found, asked.json, print_hyper)
+    return 0
 
 
 def _settings(asked: argparse.Namespace) -> Settings:

@@ -76,14 +76,7 @@ class IommuWithBridge(wiring.Component):
                 "dma": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
                 "translate": In(TranslationPort()),
                 "memory": Out(Axi4(addr_width=config.pas, user=user, **bus)),
-                "tables": Out(
-                    Axi4(
-                        addr_width=config.pas,
-                        data_width=config.memory_width,
-                        id_width=self._iommu.id_width,
-                        user=user,
-                    )
-                ),
+                "tables": Out(self._iommu.signature.members["memory"].signature),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
             }
         )

@@ -221,7 +221,11 @@ class Bench:
         raise KeyError(f"No manager {name!r}; there are {names}")
 
     def timing(self, name: str, **how: Any) -> None:
-        """Set latency, jitter, seed and order of a manager's memory."""
+        """Set latency, jitter, seed and order of a manager's memory.
+
+        The first data of a read are transferred ``latency + 1`` cycles after its address, if
+        nothing is before them.
+        """
         manager = self.manager(name)
         self.library.manager(manager.number, bus_bytes=manager.signature.data_width // 8, **how)
 

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from amaranth.back import rtlil, verilog
 
-from .ports import Ports, Tap, classify, layout_fields
+from .ports import TOP, Ports, Tap, classify, layout_fields
 from .wrapper import wrapper
 
-__all__ = ["SIMULATORS", "Built", "Design", "ToolError", "build", "build_folder"]
+__all__ = ["SIMULATORS", "Built", "Design", "ToolError", "build", "build_folder", "verilog_text"]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -163,7 +163,9 @@ def manifest(ports: Ports) -> dict:
         "streams": {
             f"{port.instance}.{port.name}".lstrip("."): {
                 "number": port.number,
-                "scope": f"bench.dut.{port.instance}".rstrip("."),
+                "scope": "bench"
+                if port.instance == TOP
+                else f"bench.dut.{port.instance}".rstrip("."),
                 "signal": port.name,
                 "width": port.width,
                 "fields": layout_fields(port.shape),
@@ -214,6 +216,11 @@ def _sources(design: Design, simulator: str) -> Path:
             (part / "ports.json").write_text(json.dumps(manifest(ports), indent=1))
             (part / "ports.pickle").write_bytes(pickle.dumps(ports))
     return folder
+
+
+def verilog_text(design: Design) -> str:
+    """Return the Verilog that a design is simulated as."""
+    return (_sources(design, "verilator") / "design.v").read_text(encoding="utf-8")
 
 
 def _library(simulator: str, folder: Path, final: Path) -> None:

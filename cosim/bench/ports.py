@@ -10,7 +10,10 @@ from amaranth.lib.wiring import Flow
 
 from rtl.bus.axi import Axi4, FrameBeat
 
-__all__ = ["Manager", "Ports", "StreamPort", "Tap", "classify", "layout_fields"]
+__all__ = ["TOP", "Manager", "Ports", "StreamPort", "Tap", "classify", "layout_fields"]
+
+#: Instance of taps on the design's own ports, channels of AXI4 managers too.
+TOP = "ports"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ class Tap:
     Parameters
     ----------
     instance : str
-        Path of instances below the top, with dots: ``"iommu.translator.iotlb"``.
+        Path of instances below the top, with dots: ``"iommu.translator.iotlb"``; or ``TOP``.
     name : str
         Stream port of that instance.
     shape : object
@@ -119,7 +122,7 @@ def layout_fields(shape) -> dict[str, list[int]]:
 
 
 def _manager(name: str, number: int, signature: Axi4) -> Manager:
-    limits = {"data_width": 128, "id_width": 8, "addr_width": 64}
+    limits = {"data_width": 128, "id_width": 10, "addr_width": 64}
     for what, most in limits.items():
         if getattr(signature, what) > most:
             wide = getattr(signature, what)

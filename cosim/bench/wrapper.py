@@ -6,7 +6,7 @@ block, so their order does not depend on the simulator.
 
 from rtl.bus.axi import Axi4
 
-from .ports import Manager, Ports, StreamPort
+from .ports import TOP, Manager, Ports, StreamPort
 
 __all__ = ["wrapper"]
 
@@ -74,7 +74,7 @@ class _Writer:
         ]
 
     def tap(self, port: StreamPort) -> None:
-        base = f"dut.{port.instance}.{port.name}"
+        base = port.name if port.instance == TOP else f"dut.{port.instance}.{port.name}"
         self.push(port, f"{base}__valid && {base}__ready", f"{base}__payload")
 
     def signal(self, port: StreamPort) -> None:
@@ -101,6 +101,8 @@ class _Writer:
             width = f"[{axi.address_layout.size - 1}:0]"
             self.pins(f"{name}__ar", payload=width, driven=False)
             self.pins(f"{name}__r", payload=f"[{axi.read_layout.size - 1}:0]", driven=True)
+            # Before the data, so that they may follow in the next cycle.
+            self.address(axi, f"{name}__ar", number, 0)
             fields = {"data": "data", "id": "info[11:4]", "resp": "info[2:1]", "last": "info[3]"}
             self.body += [
                 f"if ({name}__r__ready || !{name}__r__valid) begin",
@@ -109,7 +111,6 @@ class _Writer:
                 *(f"    {line}" for line in self.fields(f"{name}__r", axi.read_layout, fields)),
                 "end",
             ]
-            self.address(axi, f"{name}__ar", number, 0)
         if axi.write:
             self.pins(f"{name}__aw", payload=f"[{axi.address_layout.size - 1}:0]", driven=False)
             self.pins(f"{name}__w", payload=f"[{axi.write_layout.size - 1}:0]", driven=False)
@@ -151,13 +152,18 @@ class _Writer:
         payload, layout = f"{name}__payload", axi.address_layout
         addr = _padded(_field(payload, layout, "addr"), axi.addr_width, 64)
         parts = [_field(payload, layout, part) for part in ("burst", "lock", "size", "len")]
-        parts.append(_padded(_field(payload, layout, "id"), axi.id_width, 8))
+        entry = layout["id"]
+        low, high = entry.offset, entry.offset + entry.width - 1
+        parts.append(_padded(f"{payload}[{min(high, low + 7)}:{low}]", min(8, axi.id_width), 8))
+        # Two more bits of the ID above all else.
+        above = f"{payload}[{high}:{low + 8}]" if axi.id_width > 8 else "1'b0"
+        parts.insert(0, _padded(above, max(1, axi.id_width - 8), 2))
         user = "64'b0"
         if "user" in dict(layout) and layout["user"].width:
             user = _padded(_field(payload, layout, "user"), layout["user"].width, 64)
         self.body += [
             f"if ({name}__valid && {name}__ready) begin",
-            f"    `FM_ADDRESS(cycle, {number}, {is_write}, {addr}, {{10'b0, {', '.join(parts)}}}, "
+            f"    `FM_ADDRESS(cycle, {number}, {is_write}, {addr}, {{8'b0, {', '.join(parts)}}}, "
             f"{user}, info);",
             "    any = any | info[0];",
             "end",

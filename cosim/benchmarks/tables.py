@@ -1,20 +1,28 @@
 """Directory and page tables of a measurement, in simulated memory."""
 
+from amaranth.utils import exact_log2
+
 from models.directory import Context, DirectoryBuilder
 from models.pagetable import KIB_4, PageTable
 from models.spec import iommu_registers as spec
-from models.spec.iommu import CommandFunc, CommandOpcode, Iotinval
+from models.spec.iommu import CommandFunc, CommandOpcode, Iofence, Iotinval
 
-__all__ = ["CQ_LOG2", "Tables", "iotinval"]
+__all__ = ["Tables", "fence", "iotinval"]
 
-#: log2 of the entries of the command queue.
-CQ_LOG2 = 9
+#: Looks at the head without progress after which the queue is taken for stuck.
+_PATIENCE = 1000
 
 
 def iotinval(func: CommandFunc = CommandFunc.VMA, **operands: int) -> bytes:
     """Return an IOTINVAL command; ``addr`` is ADDR[63:12]."""
     fields = {"opcode": CommandOpcode.IOTINVAL, "func3": func, **operands}
     return Iotinval.const(fields).as_bits().to_bytes(16, "little")
+
+
+def fence(address: int) -> bytes:
+    """Return an IOFENCE.C that writes a word."""
+    fields = {"opcode": CommandOpcode.IOFENCE, "av": 1, "data": 1, "addr": address >> 2}
+    return Iofence.const(fields).as_bits().to_bytes(16, "little")
 
 
 class Tables:
@@ -27,17 +35,22 @@ class Tables:
         Memory to take pages from.
     extended : bool
         Device contexts of 64 bytes.
+    queue_log2 : int
+        log2 of the entries of the command queue.
     """
 
-    def __init__(self, machine, base: int, size: int, *, extended: bool) -> None:
+    def __init__(
+        self, machine, base: int, size: int, *, extended: bool, queue_log2: int = 9
+    ) -> None:
         self._machine, self._next, self._end = machine, base, base + size
         memory = machine.memory
         self._memory = memory
         self.directory = DirectoryBuilder(
             memory.read, memory.write, self.allocate, extended=extended
         )
-        self._tail = 0
-        self._head = 0
+        self._tail, self.queue_entries = 0, 1 << queue_log2
+        #: A word for fences.
+        self.mark = self.allocate(1)
 
     def allocate(self, pages: int) -> int:
         """Return zeroed, naturally aligned pages."""
@@ -50,9 +63,10 @@ class Tables:
 
     async def start(self) -> None:
         """Turn translation and the command queue on."""
-        self._queue = self.allocate(1 << CQ_LOG2 + 4 - 12)
+        log2 = exact_log2(self.queue_entries)
+        self._queue = self.allocate(max(1, self.queue_entries * 16 // KIB_4))
         write = self._machine.mmio_write
-        base = spec.CQB["log2szm1"].insert(CQ_LOG2 - 1)
+        base = spec.CQB["log2szm1"].insert(log2 - 1)
         base |= spec.CQB["ppn"].insert(self._queue >> 12)
         await write("iommu", spec.CQB.offset, base, 8)
         await write("iommu", spec.CQCSR.offset, spec.CQCSR["cqen"].mask)
@@ -107,10 +121,14 @@ class Tables:
         """Queue commands and wait until they have been executed."""
         for command in commands:
             self._memory.write(self._queue + 16 * self._tail, command)
-            self._tail = (self._tail + 1) % (1 << CQ_LOG2)
+            self._tail = (self._tail + 1) % self.queue_entries
         await self._machine.mmio_write("iommu", spec.CQT.offset, self._tail)
-        while await self._machine.mmio_read("iommu", spec.CQH.offset) != self._tail:
-            pass
+        before, idle = -1, 0
+        while (head := await self._machine.mmio_read("iommu", spec.CQH.offset)) != self._tail:
+            before, idle = head, 0 if head != before else idle + 1
+            if idle > _PATIENCE:
+                state = await self._machine.mmio_read("iommu", spec.CQCSR.offset)
+                raise AssertionError(f"The command queue stands at {head}, cqcsr {state:#x}")
 
     async def forget(self) -> None:
         """Invalidate all translations."""

@@ -252,7 +252,8 @@ _DEFAULT = SystemConfig(
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
 )
 
-#: Named systems (docs/configurations.md).  ``hyper`` comes with what it is for.
+#: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
+#: translations takes the NIC's place.
 CONFIGS = {
     system.name: system
     for system in (
@@ -295,6 +296,17 @@ CONFIGS = {
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
             nic=replace(_DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4),
+        ),
+        replace(
+            _DEFAULT,
+            name="hyper",
+            iommu=replace(
+                _DEFAULT.iommu,
+                misses=128,
+                walkers=128,
+                context_entries=1024,
+                walk_cache=1024,
+            ),
         ),
     )
 }

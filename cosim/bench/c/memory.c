@@ -110,10 +110,10 @@ static void drop(list_t *list, uint32_t index)
 /* Oldest burst that is due and has no older one of its ID before it; -1 if there is none. */
 static int pick(const manager_t *m, const list_t *list, uint64_t cycle)
 {
-    uint64_t seen[4] = {0};
+    uint64_t seen[16] = {0};
     for (uint32_t i = 0; i < list->count; i++) {
         const burst_t *burst = &list->items[i];
-        uint64_t *word = &seen[burst->id >> 6 & 3], bit = 1ull << (burst->id & 63);
+        uint64_t *word = &seen[burst->id >> 6 & 15], bit = 1ull << (burst->id & 63);
         if (burst->due <= cycle && !(*word & bit))
             return (int)i;
         if (m->in_order)
@@ -204,7 +204,8 @@ void fm_address(uint64_t cycle, uint32_t number, uint32_t is_write, uint64_t add
         return;
     manager_t *m = get(number);
     uint32_t len = info >> 8 & 0xFF, size = info >> 16 & 7;
-    burst_t burst = {.addr = addr, .user = user, .id = info & 0xFF, .left = len + 1,
+    uint32_t id = (info & 0xFF) | (info >> 14 & 0x300);
+    burst_t burst = {.addr = addr, .user = user, .id = id, .left = len + 1,
                      .step = 1u << size, .lock = info >> 19 & 1};
     fm_note(cycle << 8 | number << 1 | is_write);
     fm_note(addr);

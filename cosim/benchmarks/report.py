@@ -1,0 +1,58 @@
+"""Figures in the terminal."""
+
+import sys
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_hyper", "print_iommu"]
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def print_iommu(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per figure, a column per latency."""
+    table = Table(box=None, title="IOMMU, cycles unless a share or a count", title_justify="left")
+    table.add_column("figure")
+    columns = {name: _flat(figures) for name, figures in found.items()}
+    for name in columns:
+        table.add_column(f"L = {name.removeprefix('latency_')}", justify="right")
+    rows = dict.fromkeys(key for figures in columns.values() for key in figures)
+    for key in rows:
+        table.add_row(key, *(_shown(figures.get(key, "")) for figures in columns.values()))
+    Console(file=file or sys.stdout, width=110).print(table)
+
+
+def print_hyper(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per number of tenants, a column per variant; points of the RTL are marked."""
+    table = Table(box=None, title="share of a 200 Gb/s link (* RTL)", title_justify="left")
+    table.add_column("tenants", justify="right")
+    variants = found["variants"]
+    for name in variants:
+        table.add_column(name, justify="right")
+    for count in sorted({int(count) for curve in variants.values() for count in curve}):
+        cells = []
+        for curve in variants.values():
+            point = curve.get(str(count))
+            if point is None:
+                cells.append("")
+                continue
+            mark, error = (
+                ("*", f" (model {point['error']:+.1%})") if "error" in point else (" ", "")
+            )
+            cells.append(f"{point['share']:.2%}{mark}{error}")
+        table.add_row(str(count), *cells)
+    Console(file=file or sys.stdout, width=110).print(table)

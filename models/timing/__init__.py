@@ -1,0 +1,1 @@
+"""Cycle-approximate models of what the RTL does in time."""

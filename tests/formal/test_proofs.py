@@ -1,0 +1,26 @@
+"""Proofs as tests: the smallest always, the others in `make test-full`."""
+
+import pytest
+
+from .__main__ import check
+from .registry import PROOFS
+
+SMALLEST = ("stream-register", "round-robin", "stream-arbiter")
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        pytest.param(proof, id=proof.name, marks=[] if proof.name in SMALLEST else pytest.mark.full)
+        for proof in PROOFS
+    ],
+)
+def test_proof_holds_and_finds_its_planted_bugs(proof):
+    wrong = check(proof, quick=True)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_proof_says_what_it_covers_and_has_a_bug():
+    for proof in PROOFS:
+        assert proof.covers, proof.name
+        assert proof.plants, proof.name
