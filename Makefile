@@ -52,5 +52,8 @@ conformance: setup ## Replay the shipped vectors on golden model and RTL
 	@$(IOVIRT) conformance tests/conformance --target golden
 	@$(IOVIRT) conformance tests/conformance --target rtl
 
+docs: setup ## Write what is generated from models/spec: docs/*.md, include/iovirt.h
+	@$(PY) -m models.manual
+
 clean: ## Remove what was built
 	rm -rf build

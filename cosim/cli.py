@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     replaying = commands.add_parser("conformance", help="replay IOMMU test vectors")
     replaying.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
     replaying.add_argument("--target", default="golden", help=f"one of {', '.join(TARGETS)}")
-    replaying.set_defaults(function=lambda asked: conformance(asked.paths, asked.target))
+    replaying.add_argument("--jobs", type=int, metavar="N", help="simulations at a time")
+    replaying.set_defaults(
+        function=lambda asked: conformance(asked.paths, asked.target, jobs=asked.jobs)
+    )
     return parser
 
 

@@ -17,7 +17,19 @@ from models.spec.iommu import (
 )
 from models.spec.iommu_registers import DDTP
 
-__all__ = ["Context", "DirectoryBuilder", "ProcessDirectoryBuilder"]
+__all__ = ["Context", "DirectoryBuilder", "ProcessDirectoryBuilder", "directory_levels"]
+
+#: Bits of device_id that index each level, lowest first.
+_BASE, _EXTENDED = (7, 9, 8), (6, 9, 9)
+
+
+def directory_levels(last_device: int, *, extended: bool) -> int:
+    """Levels that a device directory needs for device_ids up to one."""
+    bits = _EXTENDED if extended else _BASE
+    for levels in (1, 2, 3):
+        if not last_device >> sum(bits[:levels]):
+            return levels
+    raise ValueError(f"device_id has 24 bits, too few for {last_device:#x}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +146,7 @@ class DirectoryBuilder(_Directory):
         if levels not in (1, 2, 3):
             raise ValueError(f"Device directories have 1 to 3 levels, not {levels!r}")
         self.levels, self.extended = levels, extended
-        bits = (6, 9, 9) if extended else (7, 9, 8)
+        bits = _EXTENDED if extended else _BASE
         super().__init__(read, write, allocate, bits[:levels], 64 if extended else 32)
 
     @property

@@ -10,6 +10,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,17 @@ from cosim.bench.library import (
     Mode,
     SharedMemory,
 )
-from cosim.bench.ports import Manager, StreamPort, layout_fields
+from cosim.bench.ports import Manager, StreamPort
 from cosim.bench.registers import Registers
 from cosim.port import MessageHandler
 
 __all__ = ["Bench", "CycleLimit", "MemoryWrite", "Stream", "options", "report"]
+
+
+@cache
+def _built(path: str) -> Built:
+    """What is simulated: the same for every bench of a process."""
+    return pickle.loads(Path(path).read_bytes())
 
 
 class CycleLimit(RuntimeError):
@@ -76,7 +83,7 @@ class Stream:
 
     def __init__(self, bench: "Bench", port: StreamPort):
         self._bench, self.port = bench, port
-        self._fields = layout_fields(port.shape)
+        self._fields = port.fields
         self._arrived: deque[BenchEvent] = deque()
         self._wake = CocotbEvent()
         self.handler: Callable[[BenchEvent], None] | None = None
@@ -172,7 +179,7 @@ class Bench:
 
     def __init__(self, dut):
         self.dut = dut
-        self.built: Built = pickle.loads(Path(os.environ["IOVIRT_BUILT"]).read_bytes())
+        self.built = _built(os.environ["IOVIRT_BUILT"])
         self.library = Library(os.environ["IOVIRT_LIBRARY"])
         self.library.reset()
         self.library.limit(int(os.environ["IOVIRT_CYCLES"]))
@@ -244,7 +251,7 @@ class Bench:
         """
         log = self.take_log(name)
         columns = {"cycle": log["cycle"].copy()}
-        for field, (offset, width) in layout_fields(self.stream(name).port.shape).items():
+        for field, (offset, width) in self.stream(name).port.fields.items():
             columns[field or "value"] = _column(log["words"], offset, width)
         return columns
 

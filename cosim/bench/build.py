@@ -216,7 +216,7 @@ def _sources(design: Design, simulator: str) -> Path:
 
 def _library(simulator: str, folder: Path, final: Path) -> None:
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-shared"]
-    sources = [HERE / "c" / name for name in ("memory.c", "exclusive.c", "mailbox.c")]
+    sources = [HERE / "c" / name for name in ("memory.c", "sparse.c", "exclusive.c", "mailbox.c")]
     _call("gcc", *flags, *sources, "-o", folder / "libfastmem.so")
     if simulator == "icarus":
         config = _call("iverilog-vpi", "--cflags").split()

@@ -17,6 +17,10 @@ _U32, _U64, _INT, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int, ctypes.
 _SIGNATURES = {
     "fm_reset": ([], None),
     "fm_map": ([_U64, _U64, _INT, _U64], _INT),
+    "fm_sparse": ([_U32], _INT),
+    "fm_sparse_read": ([_U64, _PTR, _U64], _INT),
+    "fm_sparse_write": ([_U64, _PTR, _U64], _INT),
+    "fm_sparse_pages": ([], _U64),
     "fm_fault": ([_U64, _U64, _U32, _U32], _INT),
     "fm_clear_faults": ([], None),
     "fm_watch": ([_U64, _U64], _INT),
@@ -136,7 +140,7 @@ class Library:
     def take_events(self) -> list[BenchEvent]:
         """Remove and return what has happened, oldest first."""
         size = self._lib.fm_take_events(self._room, len(self._room))
-        raw, at, events = self._room.raw[:size] if size else b"", 0, []
+        raw, at, events = ctypes.string_at(self._room, size), 0, []
         while at < size:
             port, length, cycle = _EVENT.unpack_from(raw, at)
             at += _EVENT.size
@@ -172,7 +176,8 @@ class Library:
 class SharedMemory:
     """Memory of the simulated buses, as bytes and arrays; a :class:`cosim.port.PhysicalMemory`.
 
-    Regions are memfds, or files, or descriptors received from other processes.
+    Regions are memfds, or files, or descriptors received from other processes.  Round them there
+    can be sparse memory, of any size, that takes room only where it was written.
     """
 
     def __init__(self, library: Library):
@@ -196,20 +201,51 @@ class SharedMemory:
         self._regions.append((base, size, array))
         return array
 
-    def view(self, address: int, size: int) -> np.ndarray:
-        """Return the bytes themselves; ``ValueError`` if they are not in one region."""
+    def sparse(self, bits: int) -> None:
+        """Put memory at every address below ``2**bits`` that is not in a region; 56 at most.
+
+        Its pages come with the first write to them and read as zeros before.  Python reaches it
+        by :meth:`read` and :meth:`write` alone.
+        """
+        if self._library._lib.fm_sparse(bits):
+            raise ValueError(f"Sparse memory must have 12 to 56 address bits, not {bits!r}")
+
+    @property
+    def sparse_pages(self) -> int:
+        """Pages of sparse memory that have been written."""
+        return self._library._lib.fm_sparse_pages()
+
+    def _region(self, address: int, size: int) -> np.ndarray | None:
+        """Bytes of a region; none if no region has any of them, ``ValueError`` if one has some."""
         for base, extent, array in self._regions:
             if base <= address and address + size <= base + extent:
                 return array[address - base : address - base + size]
-        raise ValueError(f"{address:#x} + {size:#x} is not memory")
+            if base < address + size and address < base + extent:
+                raise ValueError(f"{address:#x} + {size:#x} is not in one region")
+        return None
+
+    def view(self, address: int, size: int) -> np.ndarray:
+        """Return the bytes themselves; ``ValueError`` if they are not in one region."""
+        if (found := self._region(address, size)) is None:
+            raise ValueError(f"{address:#x} + {size:#x} is not memory")
+        return found
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes."""
-        return self.view(address, size).tobytes()
+        if (view := self._region(address, size)) is not None:
+            return view.tobytes()
+        room = ctypes.create_string_buffer(size)
+        if address < 0 or self._library._lib.fm_sparse_read(address, room, size):
+            raise ValueError(f"{address:#x} + {size:#x} is not memory")
+        return room.raw
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes."""
-        self.view(address, len(data))[:] = np.frombuffer(data, np.uint8)
+        size = len(data)
+        if (view := self._region(address, size)) is not None:
+            view[:] = np.frombuffer(data, np.uint8)
+        elif address < 0 or self._library._lib.fm_sparse_write(address, bytes(data), size):
+            raise ValueError(f"{address:#x} + {size:#x} is not memory")
 
     def fault(self, base: int, size: int, *, read: int = 0, write: int = 0) -> None:
         """Answer accesses that touch a range with the given AXI response; 0 leaves them alone."""

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream, wiring
@@ -39,7 +40,7 @@ class StreamPort:
     kind: str
     instance: str = ""
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Bits of the payload."""
         return Shape.cast(self.shape).width
@@ -48,6 +49,11 @@ class StreamPort:
     def words(self) -> int:
         """32-bit words of the payload."""
         return (self.width + 31) // 32
+
+    @cached_property
+    def fields(self) -> dict[str, list[int]]:
+        """Offset and width of every field; see :func:`layout_fields`."""
+        return layout_fields(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

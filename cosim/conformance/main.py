@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 
 from models.iommu import Parameters
@@ -15,10 +15,10 @@ from .vectors import VectorError, VectorFile, find
 
 __all__ = ["TARGETS", "main"]
 
-#: Replays files and says each file's result as soon as it is there.
-Runner = Callable[[list[VectorFile], Callable[[Result], None]], list[Result]]
+#: Replays files in so many processes and says each file's result as soon as it is there.
+Runner = Callable[[list[VectorFile], Callable[[Result], None], int | None], list[Result]]
 
-_RTL_MODULE = "cosim.conformance.rtl_target"
+_RTL_MODULE = "cosim.conformance.rtl_runs"
 
 
 def run_golden(
@@ -34,29 +34,40 @@ def run_golden(
     return results
 
 
-def _run_rtl(files: list[VectorFile], finished: Callable[[Result], None]) -> list[Result]:
-    if util.find_spec(_RTL_MODULE) is None:
-        raise VectorError("target rtl is not built into this version")
-    return import_module(_RTL_MODULE).run(files, finished)
+def _run_rtl(
+    files: list[VectorFile], finished: Callable[[Result], None], jobs: int | None
+) -> list[Result]:
+    # Golden replays must not need what simulation needs.
+    return import_module(_RTL_MODULE).run(files, finished, jobs)
 
 
 #: Implementations that can be replayed on.  The RTL's module has ``run`` of type :data:`Runner`.
-TARGETS: dict[str, Runner] = {"golden": run_golden, "rtl": _run_rtl}
+TARGETS: dict[str, Runner] = {
+    "golden": lambda files, finished, jobs: run_golden(files, finished),
+    "rtl": _run_rtl,
+}
 
 
-def main(paths: Sequence[str | Path], target: str = "golden") -> int:
+def _show(result: Result) -> None:
+    print(result.line(), flush=True)
+
+
+def main(paths: Sequence[str | Path], target: str = "golden", *, jobs: int | None = None) -> int:
     """Replay files, or all files in folders, on a target.
 
     Prints a line per file, the failures, the skips by reason, and ``N passed, N failed,
     N skipped``.  Returns 0; 1 if a scenario failed; 2 with one line on standard error if the
-    arguments or files make no sense.
+    arguments or files make no sense.  ``jobs`` simulations at a time, by default one per core.
     """
     if target not in TARGETS:
         print(f"iovirt: no target {target!r}; there are {', '.join(TARGETS)}", file=sys.stderr)
         return 2
+    if jobs is not None and jobs < 1:
+        print(f"iovirt: at least one job is needed, not {jobs}", file=sys.stderr)
+        return 2
     try:
         files = find([Path(path) for path in paths])
-        results = TARGETS[target](files, lambda result: print(result.line(), flush=True))
+        results = TARGETS[target](files, _show, jobs)
     except VectorError as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 2

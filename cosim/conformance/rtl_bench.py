@@ -1,5 +1,6 @@
-"""Replays chosen scenarios of one file on the RTL; runs inside of the simulator."""
+"""Replays chosen scenarios on the RTL; runs inside of the simulator."""
 
+import json
 from pathlib import Path
 
 import cocotb
@@ -17,11 +18,21 @@ __all__ = ["chosen_scenarios"]
 
 @cocotb.test()
 async def chosen_scenarios(dut):
-    """Report how many passed, and the failures."""
+    """Say after each file how many scenarios passed, and the failures, as a line of JSON."""
     asked = options()
-    file = VectorFile(Path(asked["path"]))
-    target = RtlTarget(dut, pas=asked["pas"], jitter=asked["jitter"])
-    chosen, passed, failures = set(asked["scenarios"]), 0, []
+    target, count = RtlTarget(dut, pas=asked["pas"], jitter=asked["jitter"]), 0
+    with open(asked["results"], "w", encoding="utf-8") as results:
+        for path, numbers in asked["files"]:
+            passed, failures = await _replay_file(target, VectorFile(Path(path)), set(numbers))
+            assert passed + len(failures) == len(numbers)
+            count += len(numbers)
+            line = {"path": path, "passed": passed, "failures": failures}
+            print(json.dumps(line), file=results, flush=True)
+    report({"scenarios": count, "cycles": target.cycles})
+
+
+async def _replay_file(target: RtlTarget, file: VectorFile, chosen: set[int]):
+    passed, failures = 0, []
     for number, scenario in enumerate(file):
         if number not in chosen:
             continue
@@ -33,5 +44,4 @@ async def chosen_scenarios(dut):
             failures.append(f"{scenario.name}: no answer from the hardware")
         else:
             passed += 1
-    assert passed + len(failures) == len(chosen)
-    report({"passed": passed, "failures": failures})
+    return passed, failures

@@ -1,17 +1,13 @@
-"""The RTL IOMMU as a target, in a simulation of its own.
+"""The RTL IOMMU as a target, in a simulator."""
 
-What a configuration can run is decided before the simulator starts; the simulation
-(:mod:`cosim.conformance.rtl_bench`) gets the numbers of the scenarios.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from cosim.bench.build import Design, ToolError, build
+from cocotb.triggers import Event, with_timeout
+
+from cosim.bench.clockwork import PERIOD_NS
+from cosim.bench.library import BenchEvent
 from cosim.bench.machine import Bench, Machine
-from cosim.bench.run import SimulationError
-from cosim.bench.run import run as simulate
 from models.iommu import (
     InvalidationMessage,
     Mrif,
@@ -21,42 +17,44 @@ from models.iommu import (
     Response,
     ResponseMessage,
 )
-from models.spec.config import IommuConfig, config
+from models.memory import ErrorKind
+from models.spec.config import CAPABILITY_BITS, IommuConfig, config
 from models.spec.translation import TranslationStatus
+from rtl.bus.axi import Resp
 
-from .report import Result
-from .selection import Selector
+from .rows import Mismatch
 from .target import Message
-from .vectors import VectorError, VectorFile
+from .vectors import VectorError
 
-__all__ = ["RtlTarget", "config_for", "run"]
-
-_BENCH = "cosim.conformance.rtl_bench"
-#: Physical address bits at most: all of memory is mapped, twice, into one process.
-_PAS_MAX = 44
-#: Cycles of jitter of the memory, so that walks finish out of order.
-_JITTER = 20
+__all__ = ["RtlTarget", "config_for"]
 
 
 def config_for(profile: Parameters) -> IommuConfig:
-    """Configuration of the RTL that is nearest to a profile, with small caches."""
-    capabilities, tiny = profile.capabilities, config("tiny").iommu
-    return replace(
-        tiny,
-        pas=min(capabilities.pas, _PAS_MAX),
-        ats=bool(capabilities.ats),
-        hpm=bool(capabilities.hpm),
-        igs=capabilities.igs,
-        hpm_counters=profile.hpm_counters,
-        hpm_bits=profile.hpm_bits,
-        queue_entries_log2_max=config("default").iommu.queue_entries_log2_max,
-    )
+    """Configuration of the RTL with a profile's capabilities, and caches that are always full."""
+    capabilities = profile.capabilities
+    try:
+        return replace(
+            config("tiny").iommu,
+            **{name: bool(getattr(capabilities, name)) for name in CAPABILITY_BITS},
+            pas=capabilities.pas,
+            igs=capabilities.igs,
+            ddt_levels=profile.ddt_levels,
+            hpm_counters=profile.hpm_counters,
+            hpm_bits=profile.hpm_bits,
+            queue_entries_log2_max=profile.queue_entries_log2_max,
+            itags=profile.itags,
+            process_entries=2,
+            walk_cache=4,
+        )
+    except ValueError as error:
+        raise VectorError(f"no configuration has these capabilities: {error}") from None
 
 
 class RtlTarget:
     """A :class:`~cosim.conformance.target.Target` inside of the simulator.
 
-    Memory reaches from 0 to the end of physical addresses.
+    Memory reaches from 0 to the end of physical addresses; access faults are answered DECERR and
+    corrupt data SLVERR.
 
     Parameters
     ----------
@@ -73,17 +71,25 @@ class RtlTarget:
     #: Translations offered at once; tags tell them apart.
     CONCURRENT = 32
     #: Cycles without any transfer after which nothing is under way.
-    QUIET = 96
+    QUIET = 64
     #: Cycles that the caches take to clear themselves after reset.
-    CLEARING = 600
-    #: AXI's SLVERR.
-    ERROR = 2
+    CLEARING = 128
+    #: The same in rests; one that is not to end fails the scenario.
+    RESTS = 2_000
+    #: Cycles for the answers to the translations offered at once.
+    PATIENCE = 100_000
+    #: AXI's answer to an access, by the kind of injected error.
+    ERRORS = {ErrorKind.ACCESS_FAULT: Resp.DECERR, ErrorKind.CORRUPTION: Resp.SLVERR}
 
     def __init__(self, dut, *, pas: int, latency: int = 4, jitter: int = 0, seed: int = 1) -> None:
         self._dut, self._pas = dut, pas
         self._timing = {"latency": latency, "jitter": jitter, "seed": seed}
         self._bench: Bench | None = None
         self._messages: list[Message] = []
+        self._answers: list[BenchEvent] = []
+        self._awaited, self._complete = 0, Event()
+        #: Cycles of the scenarios that have ended.
+        self.cycles = 0
 
     @property
     def bench(self) -> Bench:
@@ -94,14 +100,16 @@ class RtlTarget:
     async def reset(self, parameters: Parameters) -> None:
         """Begin anew, with a bench and memory of its own."""
         if self._bench is not None:
+            self.cycles += self._bench.library.cycle
             self._bench.stop()
         await Bench.hold(self._dut)
         self._bench = bench = Bench(self._dut)
-        bench.memory.map(0, 1 << self._pas)
+        bench.memory.sparse(self._pas)
         bench.timing("memory", **self._timing)
         self._machine = Machine(bench, {"iommu": "regs"})
         self._messages = []
-        bench.stream("translate0__response").listen()
+        self._answers, self._awaited = [], 0
+        bench.stream("translate0__response").listen(self._on_answer)
         bench.stream("invalidation").listen(self._on_invalidation)
         bench.stream("group_response").listen(self._on_group_response)
         # No DMA is outstanding here, so the fence's question is answered at once.
@@ -110,11 +118,16 @@ class RtlTarget:
         await bench.start()
         await self._machine.sleep(self.CLEARING)
 
-    def _on_invalidation(self, event) -> None:
+    def _on_answer(self, event: BenchEvent) -> None:
+        self._answers.append(event)
+        if len(self._answers) == self._awaited:
+            self._complete.set()
+
+    def _on_invalidation(self, event: BenchEvent) -> None:
         fields: Any = self.bench.stream("invalidation").layout.from_bits(event.value)
         self._messages.append(InvalidationMessage(**_to(fields), itag=fields.itag))
 
-    def _on_group_response(self, event) -> None:
+    def _on_group_response(self, event: BenchEvent) -> None:
         fields = self.bench.stream("group_response").layout.from_bits(event.value)
         self._messages.append(ResponseMessage(**_to(fields)))
 
@@ -137,19 +150,31 @@ class RtlTarget:
 
     async def translate(self, requests: list[Request]) -> list[Response]:
         """Offer requests at once; the answers come in any order."""
-        found: dict[int, Response] = {}
-        stream = self.bench.stream("translate0__request")
-        answers = self.bench.stream("translate0__response")
+        found: list[Response] = []
         for base in range(0, len(requests), self.CONCURRENT):
-            part = requests[base : base + self.CONCURRENT]
-            for tag, request in enumerate(part):
-                stream.put(_request(tag, request))
-            for _ in part:
-                answer = await answers.get()
-                if base + answer.tag in found or answer.tag >= len(part):
-                    raise AssertionError(f"tag {answer.tag} was answered but not asked")
-                found[base + answer.tag] = _response(answer)
-        return [found[index] for index in range(len(requests))]
+            found += await self._translate(requests[base : base + self.CONCURRENT])
+        return found
+
+    async def _translate(self, requests: list[Request]) -> list[Response]:
+        self._check_answers()
+        asked = self.bench.stream("translate0__request")
+        self._answers, self._awaited = [], len(requests)
+        self._complete.clear()
+        for tag, request in enumerate(requests):
+            asked.put(_request(tag, request))
+        await with_timeout(self._complete.wait(), self.PATIENCE * PERIOD_NS, "ns")
+        unpack = self.bench.stream("translate0__response").unpack
+        answers = {}
+        for event in self._answers:
+            fields = unpack(event.value)
+            answers[fields["tag"]] = fields
+        if set(answers) != set(range(len(requests))):
+            raise Mismatch(f"{len(requests)} tags from 0 were asked, {sorted(answers)} answered")
+        return [_response(answers[tag]) for tag in range(len(requests))]
+
+    def _check_answers(self) -> None:
+        if len(self._answers) > self._awaited:
+            raise Mismatch(f"{self._awaited} translations have {len(self._answers)} answers")
 
     async def page_request(self, message: PageRequest) -> None:
         """Deliver a Page Request Message."""
@@ -181,17 +206,22 @@ class RtlTarget:
         return found
 
     async def inject(self, errors: list[tuple[int, int, int]]) -> None:
-        """Answer accesses with SLVERR; AXI cannot tell corruption from other errors."""
+        """Answer accesses with an error that tells the kind."""
         self.bench.memory.clear_faults()
-        for address, size, _ in errors:
-            self.bench.memory.fault(address, size, read=self.ERROR, write=self.ERROR)
+        for address, size, kind in errors:
+            error = self.ERRORS[ErrorKind(kind)]
+            self.bench.memory.fault(address, size, read=error, write=error)
 
     async def settle(self) -> None:
         """Wait until no transfer happened for a while."""
         before = None
-        while before != self.bench.library.digest:
+        for _ in range(self.RESTS):
             before = self.bench.library.digest
             await self._machine.sleep(self.QUIET)
+            if before == self.bench.library.digest:
+                self._check_answers()
+                return
+        raise Mismatch(f"no rest within {self.RESTS * self.QUIET} cycles")
 
 
 def _to(fields) -> dict:
@@ -218,50 +248,14 @@ def _request(tag: int, request: Request) -> dict:
     }
 
 
-def _response(answer) -> Response:
+def _response(answer: dict[str, int]) -> Response:
+    mrif = Mrif(answer["spa"], answer["nid"], answer["notice_ppn"] << 12)
     return Response(
-        status=TranslationStatus(answer.status),
-        cause=answer.cause,
-        spa=answer.spa,
-        size=1 << answer.size,
-        r=bool(answer.r),
-        w=bool(answer.w),
-        x=bool(answer.x),
-        priv=bool(answer.priv),
-        glob=bool(answer.glob),
-        u=bool(answer.u),
-        pbmt=answer.pbmt,
-        mrif=Mrif(answer.spa, answer.nid, answer.notice_ppn << 12) if answer.mrif else None,
+        status=TranslationStatus(answer["status"]),
+        cause=answer["cause"],
+        spa=answer["spa"],
+        size=1 << answer["size"],
+        **{name: bool(answer[name]) for name in ("r", "w", "x", "priv", "glob", "u")},
+        pbmt=answer["pbmt"],
+        mrif=mrif if answer["mrif"] else None,
     )
-
-
-def _select(file: VectorFile, rtl: IommuConfig, result: Result) -> list[int]:
-    """Numbers of the scenarios that a configuration can run; notes the others as skipped."""
-    selector = Selector(Parameters.from_config(rtl))
-    chosen = []
-    for number, scenario in enumerate(file):
-        reason = selector.reason(scenario, file.header.parameters)
-        if reason:
-            result.skipped[reason] += 1
-        else:
-            chosen.append(number)
-    return chosen
-
-
-def run(files: list[VectorFile], finished: Callable[[Result], None]) -> list[Result]:
-    """Replay files on the RTL under Verilator, each in the configuration nearest to its profile."""
-    results = []
-    for file in files:
-        rtl, result = config_for(file.header.parameters), Result(file.name)
-        chosen = _select(file, rtl, result)
-        if chosen:
-            options = {"path": str(file.path.resolve()), "scenarios": chosen, "jitter": _JITTER}
-            try:
-                built = build(Design("rtl.iommu.iommu:Iommu", (rtl, 1)))
-                outcome = simulate(built, _BENCH, options={**options, "pas": rtl.pas})
-            except (ToolError, SimulationError) as error:
-                raise VectorError(str(error)) from error
-            result.passed, result.failures = outcome["passed"], outcome["failures"]
-        results.append(result)
-        finished(result)
-    return results

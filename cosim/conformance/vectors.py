@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.directory import directory_levels
 from models.iommu import Capabilities, Parameters
 from models.spec.iommu_registers import FCTL
 
@@ -15,6 +16,8 @@ __all__ = ["FORMAT", "SUFFIX", "Header", "Scenario", "VectorError", "VectorFile"
 
 FORMAT = "iovirt-iommu-vectors/1"
 SUFFIX = ".jsonl.gz"
+#: What the vectors leave open: invalidation requests outstanding, and the largest LOG2SZ.
+_ITAGS, _QUEUE_ENTRIES_LOG2_MAX = 2, 16
 
 
 class VectorError(Exception):
@@ -41,14 +44,20 @@ class Scenario:
 
 def _header(line: dict[str, Any]) -> Header:
     config = line["config"]
+    capabilities = Capabilities.from_bits(int(line["capabilities"], 16))
     writable = sum(FCTL[name.lower()].mask for name in config["fctl_writable"])
     parameters = Parameters(
-        capabilities=Capabilities.from_bits(int(line["capabilities"], 16)),
+        capabilities=capabilities,
         fctl=int(line["fctl"], 16),
         fctl_writable=writable,
+        ddt_levels=directory_levels(
+            int(config["max_devid_mask"], 16), extended=bool(capabilities.msi_flat)
+        ),
         hpm_counters=config["hpm_counters"],
         hpm_bits=config["hpm_bits"],
         vector_bits=config["vector_bits"],
+        queue_entries_log2_max=_QUEUE_ENTRIES_LOG2_MAX,
+        itags=_ITAGS,
     )
     return Header(line["topic"], line["profile"], parameters)
 

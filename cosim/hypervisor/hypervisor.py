@@ -83,7 +83,8 @@ class Hypervisor:
         self.assignments: dict[int, Assignment] = {}
         self._counters = 0
         self._requests: list[tuple[PageRequest, int]] = []
-        self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested)
+        last = config.nic.device_id + config.nic.vfs
+        self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested, last_device=last)
 
     async def start(self) -> None:
         """Bring the IOMMU up and begin to serve page requests."""

@@ -5,13 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cosim.port import Event, Port
-from models.directory import Context, DirectoryBuilder
+from models.directory import Context, DirectoryBuilder, directory_levels
 from models.spec import iommu_registers as spec
 from models.spec.iommu import (
     AtsCommand,
     CommandFunc,
     CommandOpcode,
-    DdtpMode,
     FaultRecord,
     GroupResponsePayload,
     HpmEvent,
@@ -74,6 +73,8 @@ class IommuDriver:
         Called with each :class:`PageRequest`.
     queue_log2 : int
         log2 of the entries of each queue.
+    last_device : int
+        Largest device_id; the directory is as deep as it needs.
     """
 
     def __init__(
@@ -83,11 +84,12 @@ class IommuDriver:
         on_page_request: Callable[[PageRequest], None],
         *,
         queue_log2: int = 7,
+        last_device: int = 63,
     ) -> None:
         self._port, self._allocate = port, allocate
         self._on_page_request = on_page_request
         self._entries = 1 << queue_log2
-        self._queue_log2 = queue_log2
+        self._queue_log2, self._last_device = queue_log2, last_device
         self.faults: list[Fault] = []
         self.messages = 0
         self._tail = self._fence = 0
@@ -108,7 +110,11 @@ class IommuDriver:
         extended = bool(spec.CAPABILITIES["msi_flat"].extract(capabilities))
         memory = self._port.memory
         self.directory = DirectoryBuilder(
-            memory.read, memory.write, self._allocate, extended=extended
+            memory.read,
+            memory.write,
+            self._allocate,
+            levels=directory_levels(self._last_device, extended=extended),
+            extended=extended,
         )
         self._message_page = self._allocate(1)
         self._port.on_message(self._message_page, 4096, self._message)
@@ -133,8 +139,9 @@ class IommuDriver:
         await self._enable(spec.PQCSR, "pqen", "pqon", "pie")
         await self._store(spec.DDTP, self.directory.ddtp)
         ddtp = await self._settled(spec.DDTP, "busy", 0)
-        if spec.DDTP["mode"].extract(ddtp) != DdtpMode.LVL1:
-            raise IommuError(f"No one-level directory: ddtp {ddtp:#x}")
+        if ddtp != self.directory.ddtp:
+            levels = self.directory.levels
+            raise IommuError(f"No directory of {levels} levels: ddtp is {ddtp:#x}")
 
     def _load(self, register: Register):
         return self._port.mmio_read("iommu", register.offset, register.bytes)

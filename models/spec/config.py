@@ -247,10 +247,12 @@ class SystemConfig:
     address_bits: int = 64
 
 
-_DEFAULT = SystemConfig(name="default")
+_DEFAULT = SystemConfig(
+    name="default",
+    iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
+)
 
-#: Named systems (docs/configurations.md).  ``full``, ``wide`` and ``hyper`` come with the features
-#: that they are for.
+#: Named systems (docs/configurations.md).  ``hyper`` comes with what it is for.
 CONFIGS = {
     system.name: system
     for system in (
@@ -278,8 +280,20 @@ CONFIGS = {
         _DEFAULT,
         replace(
             _DEFAULT,
+            name="full",
+            iommu=replace(
+                _DEFAULT.iommu,
+                **dict.fromkeys(CAPABILITY_BITS, True),
+                pas=50,
+                ddt_levels=3,
+                process_entries=16,
+            ),
+        ),
+        replace(
+            _DEFAULT,
             name="wide",
-            iommu=replace(_DEFAULT.iommu, misses=32, walkers=32, context_entries=80),
+            # 64 extended contexts fit into a page; there are 65 functions.
+            iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
             nic=replace(_DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4),
         ),
     )

@@ -92,18 +92,18 @@ class MsiptpMode(enum.IntEnum, shape=4):
 class TranslationControl(data.Struct):
     """``DC.tc`` (section "Translation control")."""
 
-    v: 1
-    en_ats: 1
-    en_pri: 1
-    t2gpa: 1
-    dtf: 1
-    pdtv: 1
-    prpr: 1
-    gade: 1
-    sade: 1
-    dpe: 1
-    sbe: 1
-    sxl: 1
+    v: 1  # valid
+    en_ats: 1  # ATS translation requests, and translated requests
+    en_pri: 1  # page requests
+    t2gpa: 1  # ATS answers are guest physical addresses
+    dtf: 1  # faults are not reported, but those of the directory
+    pdtv: 1  # fsc is pdtp
+    prpr: 1  # PASID in page request group responses
+    gade: 1  # second stage: A and D bits are set by hardware
+    sade: 1  # first stage: A and D bits are set by hardware
+    dpe: 1  # requests without process_id have process_id 0
+    sbe: 1  # first stage and process directory are big-endian
+    sxl: 1  # first stage is Sv32
     reserved: 12
     custom: 8
     reserved2: 32
@@ -121,10 +121,10 @@ class DcTa(data.Struct):
     """``DC.ta``: translation attributes."""
 
     reserved: 12
-    pscid: 20
+    pscid: 20  # address space of the first stage, if PDTV is 0
     reserved2: 8
-    rcid: 12
-    mcid: 12
+    rcid: 12  # QoS: resource control
+    mcid: 12  # QoS: monitoring
 
 
 class Atp(data.Struct):
@@ -168,11 +168,11 @@ class DeviceContext(data.Struct):
 class ProcessTa(data.Struct):
     """``PC.ta``."""
 
-    v: 1
-    ens: 1
-    sum: 1
+    v: 1  # valid
+    ens: 1  # supervisor requests are allowed
+    sum: 1  # supervisor may access user pages
     reserved: 9
-    pscid: 20
+    pscid: 20  # address space of the first stage
     reserved2: 32
 
 
@@ -186,51 +186,51 @@ class ProcessContext(data.Struct):
 class NonLeafEntry(data.Struct):
     """Non-leaf entry of the device and process directories."""
 
-    v: 1
+    v: 1  # valid
     reserved: 9
-    ppn: 44
+    ppn: 44  # page of the next level
     reserved2: 10
 
 
 class Pte(data.Struct):
     """Page-table entry of Sv39/48/57 and their x4 second stages."""
 
-    v: 1
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    g: 1
-    a: 1
-    d: 1
-    rsw: 2
-    ppn: 44
+    v: 1  # valid
+    r: 1  # readable
+    w: 1  # writable
+    x: 1  # executable
+    u: 1  # user
+    g: 1  # global
+    a: 1  # accessed
+    d: 1  # dirty
+    rsw: 2  # for software
+    ppn: 44  # page, or page of the next level
     reserved: 5
     rsw2: 2  # 60:59, for software with Svrsw60t59b, else reserved
-    pbmt: 2
-    n: 1
+    pbmt: 2  # memory type, with Svpbmt
+    n: 1  # NAPOT: 64 KiB
 
 
 class MsiPte(data.Struct):
     """First doubleword of an MSI page-table entry in basic-translate mode (M=3)."""
 
-    v: 1
-    m: 2
+    v: 1  # valid
+    m: 2  # 3
     reserved: 7
-    ppn: 44
+    ppn: 44  # page of the interrupt file
     reserved2: 9
-    c: 1
+    c: 1  # custom
 
 
 class MsiPteMrif(data.Struct):
     """First doubleword of an MSI page-table entry in MRIF mode (M=1; AIA, 9.5.2)."""
 
-    v: 1
-    m: 2
+    v: 1  # valid
+    m: 2  # 1
     reserved: 4
     address: 47  # of the MRIF, bits 55:9
     reserved2: 9
-    c: 1
+    c: 1  # custom
 
 
 class MsiPteNotice(data.Struct):
@@ -278,17 +278,17 @@ class Iotinval(data.Struct):
 
     opcode: 7
     func3: 3
-    av: 1
+    av: 1  # ADDR is valid
     reserved: 1
     pscid: 20
-    pscv: 1
-    gv: 1
-    nl: 1
+    pscv: 1  # PSCID is valid
+    gv: 1  # GSCID is valid
+    nl: 1  # non-leaf entries as well
     reserved2: 9
     gscid: 16
     reserved3: 4
     reserved4: 9
-    s: 1
+    s: 1  # ADDR is a range, NAPOT
     addr: 52  # ADDR[63:12]
     reserved5: 2
 
@@ -298,10 +298,10 @@ class Iofence(data.Struct):
 
     opcode: 7
     func3: 3
-    av: 1
-    wsi: 1
-    pr: 1
-    pw: 1
+    av: 1  # store DATA at ADDR
+    wsi: 1  # raise fence_w_ip
+    pr: 1  # earlier reads are over
+    pw: 1  # earlier writes are visible
     reserved: 18
     data: 32
     addr: 62  # ADDR[63:2]
@@ -316,7 +316,7 @@ class Iodir(data.Struct):
     reserved: 2
     pid: 20
     reserved2: 1
-    dv: 1
+    dv: 1  # DID is valid
     reserved3: 6
     did: 24
     reserved4: 64
@@ -328,13 +328,13 @@ class AtsCommand(data.Struct):
     opcode: 7
     func3: 3
     reserved: 2
-    pid: 20
-    pv: 1
-    dsv: 1
+    pid: 20  # PASID
+    pv: 1  # PID is valid
+    dsv: 1  # DSEG is valid
     reserved2: 6
-    rid: 16
-    dseg: 8
-    payload: 64
+    rid: 16  # requester
+    dseg: 8  # segment
+    payload: 64  # InvalidationPayload or GroupResponsePayload
 
 
 class Ttyp(enum.IntEnum, shape=6):
@@ -389,38 +389,38 @@ class Cause(enum.IntEnum, shape=12):
 class FaultRecord(data.Struct):
     """One fault-queue entry, 32 bytes."""
 
-    cause: 12
-    pid: 20
-    pv: 1
-    priv: 1
-    ttyp: 6
-    did: 24
+    cause: 12  # Cause
+    pid: 20  # process_id
+    pv: 1  # PID is valid
+    priv: 1  # supervisor request
+    ttyp: 6  # Ttyp
+    did: 24  # device_id
     custom: 32
     reserved: 32
-    iotval: 64
-    iotval2: 64
+    iotval: 64  # address of the request, or code of the message
+    iotval2: 64  # guest physical address of a guest page fault; bits 1:0 say how it was implicit
 
 
 class PageRequestRecord(data.Struct):
     """One page-request-queue entry, 16 bytes."""
 
     reserved: 12
-    pid: 20
-    pv: 1
-    priv: 1
-    exec: 1
+    pid: 20  # PASID
+    pv: 1  # PID is valid
+    priv: 1  # supervisor access
+    exec: 1  # execute access
     reserved2: 5
-    did: 24
+    did: 24  # device_id
     payload: 64  # PageRequestPayload
 
 
 class PageRequestPayload(data.Struct):
     """``PAYLOAD`` of a page request (PCIe Page Request Message)."""
 
-    r: 1
-    w: 1
-    last: 1
-    index: 9
+    r: 1  # read
+    w: 1  # write
+    last: 1  # last of its group
+    index: 9  # group
     address: 52
 
 
@@ -428,10 +428,10 @@ class GroupResponsePayload(data.Struct):
     """``PAYLOAD`` of ATS.PRGR (PCIe PRG Response Message)."""
 
     reserved: 32
-    index: 9
+    index: 9  # group
     reserved2: 3
     code: 4  # PageResponse
-    destination: 16
+    destination: 16  # requester
 
 
 class PageResponse(enum.IntEnum, shape=4):
@@ -448,9 +448,9 @@ class InvalidationPayload(data.Struct):
     ``s`` set: the range is NAPOT in ``address``; ``g``: global, PASID is ignored.
     """
 
-    g: 1
+    g: 1  # in all address spaces
     reserved: 10
-    s: 1
+    s: 1  # the range is more than a page
     address: 52
 
 

@@ -57,48 +57,54 @@ def _flag(bit: int, access: Access, doc: str) -> Field:
     return Field(bit, bit, access, doc)
 
 
+def _capability(high: int, low: int, doc: str) -> Field:
+    return Field(high, low, _RO, doc, None)
+
+
 CAPABILITIES = Register(
     name="capabilities",
     offset=0,
     width=64,
+    doc="What this IOMMU can do.",
     fields={
-        "version": Field(7, 0, _RO, "Specification version, 0x10 for 1.0."),
-        "sv32": _flag(8, _RO, "Sv32 first stage."),
-        "sv39": _flag(9, _RO, "Sv39 first stage."),
-        "sv48": _flag(10, _RO, "Sv48 first stage."),
-        "sv57": _flag(11, _RO, "Sv57 first stage."),
-        "svrsw60t59b": _flag(14, _RO, "PTE bits 60:59 are for software."),
-        "svpbmt": _flag(15, _RO, "Page-based memory types."),
-        "sv32x4": _flag(16, _RO, "Sv32x4 second stage."),
-        "sv39x4": _flag(17, _RO, "Sv39x4 second stage."),
-        "sv48x4": _flag(18, _RO, "Sv48x4 second stage."),
-        "sv57x4": _flag(19, _RO, "Sv57x4 second stage."),
-        "amo_mrif": _flag(21, _RO, "Atomic updates of MRIFs."),
-        "msi_flat": _flag(22, _RO, "MSI translation, flat mode."),
-        "msi_mrif": _flag(23, _RO, "MSI translation, MRIF mode."),
-        "amo_hwad": _flag(24, _RO, "Atomic updates of A and D bits."),
-        "ats": _flag(25, _RO, "PCIe ATS and PRI."),
-        "t2gpa": _flag(26, _RO, "ATS may return guest physical addresses."),
-        "end": _flag(27, _RO, "Both endiannesses."),
-        "igs": Field(29, 28, _RO, "Interrupts: 0 MSI, 1 wired, 2 both."),
-        "hpm": _flag(30, _RO, "Hardware performance monitor."),
-        "dbg": _flag(31, _RO, "Translation-request registers."),
-        "pas": Field(37, 32, _RO, "Physical address bits."),
-        "pd8": _flag(38, _RO, "One-level PDT."),
-        "pd17": _flag(39, _RO, "Two-level PDT."),
-        "pd20": _flag(40, _RO, "Three-level PDT."),
-        "qosid": _flag(41, _RO, "QoS identifiers."),
-        "nl": _flag(42, _RO, "Non-leaf PTE invalidation."),
-        "s": _flag(43, _RO, "Address-range invalidation."),
+        "version": Field(7, 0, _RO, "Specification version, 0x10 for 1.0.", VERSION_1_0),
+        "sv32": _capability(8, 8, "Sv32 first stage."),
+        "sv39": _capability(9, 9, "Sv39 first stage."),
+        "sv48": _capability(10, 10, "Sv48 first stage."),
+        "sv57": _capability(11, 11, "Sv57 first stage."),
+        "svrsw60t59b": _capability(14, 14, "PTE bits 60:59 are for software."),
+        "svpbmt": _capability(15, 15, "Page-based memory types."),
+        "sv32x4": _capability(16, 16, "Sv32x4 second stage."),
+        "sv39x4": _capability(17, 17, "Sv39x4 second stage."),
+        "sv48x4": _capability(18, 18, "Sv48x4 second stage."),
+        "sv57x4": _capability(19, 19, "Sv57x4 second stage."),
+        "amo_mrif": _capability(21, 21, "Atomic updates of MRIFs."),
+        "msi_flat": _capability(22, 22, "MSI translation, flat mode."),
+        "msi_mrif": _capability(23, 23, "MSI translation, MRIF mode."),
+        "amo_hwad": _capability(24, 24, "Atomic updates of A and D bits."),
+        "ats": _capability(25, 25, "PCIe ATS and PRI."),
+        "t2gpa": _capability(26, 26, "ATS may return guest physical addresses."),
+        "end": _capability(27, 27, "Both endiannesses."),
+        "igs": _capability(29, 28, "Interrupts: 0 MSI, 1 wired, 2 both."),
+        "hpm": _capability(30, 30, "Hardware performance monitor."),
+        "dbg": _capability(31, 31, "Translation-request registers."),
+        "pas": _capability(37, 32, "Physical address bits."),
+        "pd8": _capability(38, 38, "One-level PDT."),
+        "pd17": _capability(39, 39, "Two-level PDT."),
+        "pd20": _capability(40, 40, "Three-level PDT."),
+        "qosid": _capability(41, 41, "QoS identifiers."),
+        "nl": _capability(42, 42, "Non-leaf PTE invalidation."),
+        "s": _capability(43, 43, "Address-range invalidation."),
     },
 )
 FCTL = Register(
     name="fctl",
     offset=8,
     width=32,
+    doc="Features under software's control; to be changed only with ddtp Off and all queues off.",
     fields={
         "be": _flag(0, _RW, "Big-endian accesses to in-memory structures."),
-        "wsi": _flag(1, _RW, "Wired interrupts in place of MSIs."),
+        "wsi": Field(1, 1, _RW, "Wired interrupts in place of MSIs.", None),
         "gxl": _flag(2, _RW, "32-bit second stage."),
     },
 )
@@ -106,12 +112,15 @@ DDTP = Register(
     name="ddtp",
     offset=16,
     width=64,
+    doc="Device directory: mode and root.",
     fields={
         "mode": Field(3, 0, _RW, "DdtpMode."),
         "busy": _flag(4, _RO, "A write is still taking effect."),
         "ppn": Field(53, 10, _RW, "Root page of the DDT."),
     },
 )
+_QUEUES = {"cq": "Command", "fq": "Fault", "pq": "Page-request"}
+_THERE = {"cq": "", "fq": "", "pq": "; with ATS"}
 
 
 def _queue_base(name: str, offset: int) -> Register:
@@ -119,6 +128,7 @@ def _queue_base(name: str, offset: int) -> Register:
         name=name,
         offset=offset,
         width=64,
+        doc=f"{_QUEUES[name[:2]]} queue: base and size{_THERE[name[:2]]}.",
         fields={
             "log2szm1": Field(4, 0, _RW, "log2 of the number of entries, minus one."),
             "ppn": Field(53, 10, _RW, "Page of the queue."),
@@ -128,7 +138,9 @@ def _queue_base(name: str, offset: int) -> Register:
 
 def _queue_index(name: str, offset: int, access: Access) -> Register:
     fields = {"index": Field(31, 0, access, "Entry number.")}
-    return Register(name=name, offset=offset, width=32, fields=fields)
+    what = "head, read next" if name.endswith("h") else "tail, written next"
+    doc = f"{_QUEUES[name[:2]]} queue: {what}{_THERE[name[:2]]}."
+    return Register(name=name, offset=offset, width=32, fields=fields, doc=doc)
 
 
 CQB, CQH, CQT = _queue_base("cqb", 24), _queue_index("cqh", 32, _RO), _queue_index("cqt", 36, _RW)
@@ -138,6 +150,7 @@ CQCSR = Register(
     name="cqcsr",
     offset=72,
     width=32,
+    doc="Command queue: control and status.",
     fields={
         "cqen": _flag(0, _RW, "Command-queue enable."),
         "cie": _flag(1, _RW, "Command-queue interrupt enable."),
@@ -151,11 +164,13 @@ CQCSR = Register(
 )
 
 
-def _report_csr(name: str, offset: int, prefix: str, what: str) -> Register:
+def _report_csr(name: str, offset: int, prefix: str) -> Register:
+    what = _QUEUES[prefix]
     return Register(
         name=name,
         offset=offset,
         width=32,
+        doc=f"{what} queue: control and status{_THERE[prefix]}.",
         fields={
             f"{prefix}en": _flag(0, _RW, f"{what}-queue enable."),
             "fie" if prefix == "fq" else "pie": _flag(1, _RW, f"{what}-queue interrupt enable."),
@@ -167,12 +182,13 @@ def _report_csr(name: str, offset: int, prefix: str, what: str) -> Register:
     )
 
 
-FQCSR = _report_csr("fqcsr", 76, "fq", "Fault")
-PQCSR = _report_csr("pqcsr", 80, "pq", "Page-request")
+FQCSR = _report_csr("fqcsr", 76, "fq")
+PQCSR = _report_csr("pqcsr", 80, "pq")
 IPSR = Register(
     name="ipsr",
     offset=84,
     width=32,
+    doc="Interrupts pending; a cause that persists sets its bit again.",
     fields={
         "cip": _flag(0, _RW1C, "Command queue."),
         "fip": _flag(1, _RW1C, "Fault queue."),
@@ -184,6 +200,7 @@ IOCOUNTOVF = Register(
     name="iocountovf",
     offset=88,
     width=32,
+    doc="Overflow bits of all counters together; with HPM.",
     fields={
         "cy": _flag(0, _RO, "Overflow of iohpmcycles."),
         "hpm": Field(31, 1, _RO, "Overflow of iohpmctr1 to 31."),
@@ -193,6 +210,7 @@ IOCOUNTINH = Register(
     name="iocountinh",
     offset=92,
     width=32,
+    doc="Counters that stand still; with HPM.",
     fields={
         "cy": _flag(0, _RW, "Stops iohpmcycles."),
         "hpm": Field(31, 1, _RW, "Stops iohpmctr1 to 31."),
@@ -202,6 +220,7 @@ IOHPMCYCLES = Register(
     name="iohpmcycles",
     offset=96,
     width=64,
+    doc="Cycle counter; with HPM.",
     fields={
         "counter": Field(62, 0, _RW, "Cycles."),
         "of": _flag(63, _RW, "Overflow."),
@@ -214,7 +233,13 @@ def iohpmctr(index: int) -> Register:
     if not 1 <= index <= HPM_COUNTERS_MAX:
         raise ValueError(f"Event counters are numbered 1 to {HPM_COUNTERS_MAX}, not {index!r}")
     fields = {"counter": Field(63, 0, _RW, "Events.")}
-    return Register(name=f"iohpmctr{index}", offset=104 + 8 * (index - 1), width=64, fields=fields)
+    return Register(
+        name=f"iohpmctr{index}",
+        offset=104 + 8 * (index - 1),
+        width=64,
+        fields=fields,
+        doc="Event counter; with HPM.",
+    )
 
 
 def iohpmevt(index: int) -> Register:
@@ -225,6 +250,7 @@ def iohpmevt(index: int) -> Register:
         name=f"iohpmevt{index}",
         offset=352 + 8 * (index - 1),
         width=64,
+        doc="Events that the counter of the same number counts; with HPM.",
         fields={
             "eventid": Field(14, 0, _RW, "HpmEvent; 0 counts nothing."),
             "dmask": _flag(15, _RW, "DID_GSCID is matched partially."),
@@ -244,12 +270,14 @@ TR_REQ_IOVA = Register(
     name="tr_req_iova",
     offset=600,
     width=64,
+    doc="Address of a debug translation; with DBG.",
     fields={"vpn": Field(63, 12, _RW, "Page number of the IOVA.")},
 )
 TR_REQ_CTL = Register(
     name="tr_req_ctl",
     offset=608,
     width=64,
+    doc="Control of a debug translation; with DBG.",
     fields={
         "go_busy": _flag(0, _RW1S, "Starts a translation; reads 1 until it is done."),
         "priv": _flag(1, _RW, "Privileged."),
@@ -264,6 +292,7 @@ TR_RESPONSE = Register(
     name="tr_response",
     offset=616,
     width=64,
+    doc="Answer of a debug translation; with DBG.",
     fields={
         "fault": _flag(0, _RO, "The translation met a fault."),
         "pbmt": Field(8, 7, _RO, "Memory type."),
@@ -275,6 +304,7 @@ IOMMU_QOSID = Register(
     name="iommu_qosid",
     offset=624,
     width=32,
+    doc="QoS identifiers of directory, queue and MSI accesses; with QOSID.",
     fields={
         "rcid": Field(11, 0, _RW, "Resource control."),
         "mcid": Field(27, 16, _RW, "Monitoring."),
@@ -284,6 +314,7 @@ ICVEC = Register(
     name="icvec",
     offset=760,
     width=64,
+    doc="Which vector each cause of an interrupt uses.",
     fields={
         "civ": Field(3, 0, _RW, "Vector of the command queue."),
         "fiv": Field(7, 4, _RW, "Vector of the fault queue."),
@@ -293,22 +324,29 @@ ICVEC = Register(
 )
 
 
+def _vector(name: str, offset: int, width: int, fields: dict[str, Field], doc: str) -> Register:
+    doc += "; unless IGS is wired alone."
+    return Register(name=name, offset=offset, width=width, fields=fields, doc=doc)
+
+
 def msi_addr(index: int) -> Register:
     """Address of vector ``index`` in msi_cfg_tbl."""
     fields = {"addr": Field(55, 2, _RW, "Address bits 55:2.")}
-    return Register(name=f"msi_addr_{index}", offset=768 + 16 * index, width=64, fields=fields)
+    return _vector(
+        f"msi_addr_{index}", 768 + 16 * index, 64, fields, "Address that a vector writes"
+    )
 
 
 def msi_data(index: int) -> Register:
     """Data of vector ``index`` in msi_cfg_tbl."""
     fields = {"data": Field(31, 0, _RW, "Data written.")}
-    return Register(name=f"msi_data_{index}", offset=776 + 16 * index, width=32, fields=fields)
+    return _vector(f"msi_data_{index}", 776 + 16 * index, 32, fields, "Data that a vector writes")
 
 
 def msi_vec_ctl(index: int) -> Register:
     """Control of vector ``index`` in msi_cfg_tbl."""
     fields = {"m": _flag(0, _RW, "Masked.")}
-    return Register(name=f"msi_vec_ctl_{index}", offset=780 + 16 * index, width=32, fields=fields)
+    return _vector(f"msi_vec_ctl_{index}", 780 + 16 * index, 32, fields, "Mask of a vector")
 
 
 REGISTERS = (

@@ -133,8 +133,10 @@ class Stat(enum.IntEnum, shape=4):
     DMA_FAULTS = 15  # DMA that failed for good
 
 
-def _register(name: str, offset: int, access: Access, doc: str, high: int = 31) -> Register:
-    fields = {"value": Field(high, 0, access, doc)}
+def _register(
+    name: str, offset: int, access: Access, doc: str, high: int = 31, reset: int | None = 0
+) -> Register:
+    fields = {"value": Field(high, 0, access, doc, reset)}
     return Register(name=name, offset=offset, width=32, fields=fields)
 
 
@@ -143,9 +145,11 @@ MANAGEMENT = {
     register.name: register
     for register in (
         _register("control", 0x00, Access.RW, "FunctionControl."),
-        _register("device_id", 0x04, Access.RO, "device_id of the function's DMA.", high=23),
-        _register("mac_low", 0x08, Access.RW, "First four bytes of the MAC, first lowest."),
-        _register("mac_high", 0x0C, Access.RW, "Last two bytes of the MAC.", high=15),
+        _register("device_id", 0x04, Access.RO, "device_id of the function's DMA.", 23, None),
+        _register(
+            "mac_low", 0x08, Access.RW, "First four bytes of the MAC, first lowest.", 31, None
+        ),
+        _register("mac_high", 0x0C, Access.RW, "Last two bytes of the MAC.", 15, None),
         _register("page_timeout", 0x10, Access.RW, "Cycles to wait for a group response; 0: ever."),
         _register("status", 0x14, Access.RO, "device_status of the function.", high=7),
     )

@@ -9,7 +9,7 @@ from enum import Enum
 
 from amaranth.lib import data
 
-__all__ = ["Access", "Field", "Register", "field_mask", "manual"]
+__all__ = ["Access", "Field", "Register", "field_mask"]
 
 
 class Access(Enum):
@@ -23,12 +23,16 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field, at ``high:low`` inclusive, as the specification prints it."""
+    """One field, at ``high:low`` inclusive, as the specification prints it.
+
+    ``reset`` is its value after reset, ``None`` if that depends on the configuration.
+    """
 
     high: int
     low: int
     access: Access
     doc: str
+    reset: int | None = 0
 
     @property
     def mask(self) -> int:
@@ -60,12 +64,15 @@ class Register:
         Bits: 8, 16, 32 or 64.
     fields : Mapping[str, Field]
         What the bits mean; the gaps are reserved and read 0.
+    doc : str
+        What it is for; a register of one field need not say.
     """
 
     name: str
     offset: int
     width: int
     fields: Mapping[str, Field] = field(default_factory=dict)
+    doc: str = ""
 
     def __post_init__(self) -> None:
         if self.offset % (self.width // 8):
@@ -106,20 +113,3 @@ class Register:
 def field_mask(register: Register, *names: str) -> int:
     """Bits of the named fields of a register."""
     return sum(register[name].mask for name in names)
-
-
-def manual(registers: tuple[Register, ...]) -> str:
-    """Render registers as Markdown."""
-    lines = []
-    for register in sorted(registers, key=lambda register: register.offset):
-        lines += [
-            f"### `{register.name}` at {register.offset:#x}, {register.width} bits",
-            "",
-            "| Bits | Field | Access | Meaning |",
-            "| --- | --- | --- | --- |",
-        ]
-        for name, entry in register.fields.items():
-            bits = f"{entry.high}:{entry.low}" if entry.high > entry.low else str(entry.low)
-            lines.append(f"| {bits} | `{name}` | {entry.access.value} | {entry.doc} |")
-        lines.append("")
-    return "\n".join(lines)

@@ -121,8 +121,10 @@ def used_bytes(size: int) -> int:
     return 4 + 8 * size
 
 
-def _register(name: str, offset: int, width: int, access: Access, doc: str) -> Register:
-    fields = {"value": Field(width - 1, 0, access, doc)}
+def _register(
+    name: str, offset: int, width: int, access: Access, doc: str, reset: int | None = 0
+) -> Register:
+    fields = {"value": Field(width - 1, 0, access, doc, reset)}
     return Register(name=name, offset=offset, width=width, fields=fields)
 
 
@@ -131,22 +133,22 @@ _RO, _RW = Access.RO, Access.RW
 #: ``virtio_pci_common_cfg`` (4.1.4.3).
 COMMON_CONFIG = (
     _register("device_feature_select", 0, 32, _RW, "Which 32 device features to show."),
-    _register("device_feature", 4, 32, _RO, "Device features."),
+    _register("device_feature", 4, 32, _RO, "Device features.", None),
     _register("driver_feature_select", 8, 32, _RW, "Which 32 driver features to show."),
     _register("driver_feature", 12, 32, _RW, "Driver features."),
-    _register("config_msix_vector", 16, 16, _RW, "Vector of configuration changes."),
-    _register("num_queues", 18, 16, _RO, "Virtqueues."),
+    _register("config_msix_vector", 16, 16, _RW, "Vector of configuration changes.", MSI_NO_VECTOR),
+    _register("num_queues", 18, 16, _RO, "Virtqueues.", None),
     _register("device_status", 20, 8, _RW, "DeviceStatus; writing 0 resets."),
     _register("config_generation", 21, 8, _RO, "Changes with the device configuration."),
     _register("queue_select", 22, 16, _RW, "Virtqueue that the fields below are about."),
-    _register("queue_size", 24, 16, _RW, "Entries; 0 if there is no such queue."),
-    _register("queue_msix_vector", 26, 16, _RW, "Vector of the queue."),
+    _register("queue_size", 24, 16, _RW, "Entries; 0 if there is no such queue.", None),
+    _register("queue_msix_vector", 26, 16, _RW, "Vector of the queue.", MSI_NO_VECTOR),
     _register("queue_enable", 28, 16, _RW, "1 enables; cannot be written to 0."),
-    _register("queue_notify_off", 30, 16, _RO, "Notify address, in notify_off_multiplier."),
+    _register("queue_notify_off", 30, 16, _RO, "Notify address, in notify_off_multiplier.", None),
     _register("queue_desc", 32, 64, _RW, "Descriptor area."),
     _register("queue_driver", 40, 64, _RW, "Driver area: available ring."),
     _register("queue_device", 48, 64, _RW, "Device area: used ring."),
-    _register("queue_notify_data", 56, 16, _RO, "Equal to the queue's number."),
+    _register("queue_notify_data", 56, 16, _RO, "Equal to the queue's number.", None),
     _register("queue_reset", 58, 16, _RW, "1 resets the queue; reads 1 until that is done."),
 )
 

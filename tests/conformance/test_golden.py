@@ -37,7 +37,7 @@ def test_golden_passes_all_and_skips_none(path):
 
 
 def test_configuration_skips_by_capability_and_table_form_alone():
-    parameters = Parameters.from_config(config("default").iommu)
+    parameters = Parameters.from_config(config("tiny").iommu)
     results = run_golden(find([HERE]), ignore, parameters)
     assert not [text for result in results for text in result.failures]
     assert sum(result.passed for result in results) > 40

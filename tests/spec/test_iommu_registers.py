@@ -3,7 +3,7 @@
 import pytest
 
 from models.spec import iommu_registers as spec
-from models.spec.registers import Access, Field, Register, field_mask, manual
+from models.spec.registers import Access, Field, Register, field_mask
 
 #: Offset, bytes.
 OFFSETS = {
@@ -205,9 +205,3 @@ def test_field_arithmetic():
     with pytest.raises(ValueError, match="has 4 bits"):
         mode.insert(16)
     assert field_mask(spec.CQCSR, "cqmf", "cmd_ill") == 0x500
-
-
-def test_manual_has_every_field():
-    text = manual(spec.REGISTERS)
-    assert "### `ddtp` at 0x10, 64 bits" in text
-    assert "| 53:10 | `ppn` | read/write |" in text

@@ -41,6 +41,11 @@ void fm_write_response(uint64_t cycle, uint32_t m, uint32_t *info); /* valid, re
 /* From Python, between clock edges. */
 void fm_reset(void);
 int fm_map(uint64_t base, uint64_t size, int fd, uint64_t offset);
+/* Memory of 2^bits bytes from 0 wherever nothing is mapped: pages come with the first write. */
+int fm_sparse(uint32_t bits);
+int fm_sparse_read(uint64_t addr, uint8_t *into, uint64_t size);
+int fm_sparse_write(uint64_t addr, const uint8_t *from, uint64_t size);
+uint64_t fm_sparse_pages(void);
 int fm_fault(uint64_t base, uint64_t size, uint32_t read_resp, uint32_t write_resp);
 void fm_clear_faults(void);
 int fm_watch(uint64_t base, uint64_t size);

@@ -1,4 +1,4 @@
-/* Memory behind AXI4 managers: regions, latency, order, errors, watches.  See fastmem.h. */
+/* Memory behind AXI4 managers: regions, sparse memory round them, latency, order, errors, watches.  See fastmem.h. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static manager_t *get(uint32_t m)
     return &managers[m];
 }
 
-uint8_t *fm_find(uint64_t addr)
+static uint8_t *mapped(uint64_t addr)
 {
     for (uint32_t n = 0; n < region_count; n++) {
         uint32_t i = region_hint + n;
@@ -53,6 +53,12 @@ uint8_t *fm_find(uint64_t addr)
         }
     }
     return NULL;
+}
+
+const uint8_t *fm_find(uint64_t addr)
+{
+    const uint8_t *bytes = mapped(addr);
+    return bytes ? bytes : fm_sparse_find(addr);
 }
 
 /* Whether the strobed bytes of the bus at addr reach into a range. */
@@ -149,10 +155,12 @@ static uint32_t store(uint64_t cycle, uint32_t number, const burst_t *burst, con
         return FM_OKAY;
     uint32_t low = (uint32_t)__builtin_ctz(beat->strb);
     uint32_t size = 32u - (uint32_t)__builtin_clz(beat->strb) - low;
-    uint8_t *bytes = fm_find(addr);
-    uint32_t resp = bytes ? response(addr, beat->strb, 1) : FM_DECERR;
+    uint8_t *bytes = mapped(addr);
+    uint32_t resp = bytes || fm_sparse_find(addr) ? response(addr, beat->strb, 1) : FM_DECERR;
     if (resp != FM_OKAY || burst->refused)
         return resp;
+    if (!bytes)
+        bytes = fm_sparse_make(addr);
     const uint8_t *from = (const uint8_t *)beat->words;
     for (uint32_t i = low; i < low + size; i++)
         if (beat->strb >> i & 1)
@@ -350,5 +358,6 @@ void fm_memory_reset(void)
         munmap(regions[i].bytes, regions[i].size);
     memset(managers, 0, sizeof managers);
     region_count = region_hint = fault_count = watch_count = 0;
+    fm_sparse_reset();
     fm_exclusive_reset();
 }

@@ -11,7 +11,10 @@ uint64_t fm_random(uint64_t *state);
 void fm_post(uint32_t port, uint64_t cycle, const void *bytes, uint32_t size);
 bool fm_active(void);                                   /* whether calls from HDL count */
 bool fm_channel_held(uint32_t m, uint32_t channel);     /* in this cycle */
-uint8_t *fm_find(uint64_t addr);                        /* NULL if not mapped */
+const uint8_t *fm_find(uint64_t addr);                  /* to read; NULL if no memory */
+const uint8_t *fm_sparse_find(uint64_t addr);           /* to read; zeros if never written */
+uint8_t *fm_sparse_make(uint64_t addr);                 /* to write; makes the page */
+void fm_sparse_reset(void);
 void fm_memory_reset(void);
 void fm_mailbox_reset(void);
 

@@ -1,0 +1,1238 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+
+   Registers, records and encodings of iovirt's IOMMU and NIC, for authors of drivers in C11.
+   Made from models/spec by `make docs`; do not edit.  docs/registers.md and docs/records.md say
+   more.
+
+   NAME is the offset of a register, NAME_MASK and NAME_SHIFT are those of a field.  A record that
+   has fields of its own sizes is a struct of them; in any other, NAME_WORD tells the element of
+   `word` that a field is in.  All are little-endian: on other machines, swap.
+
+     uint64_t ddtp = IOVIRT_PUT(IOVIRT_IOMMU_DDTP_PPN, page) |
+                     IOVIRT_PUT(IOVIRT_IOMMU_DDTP_MODE, IOVIRT_IOMMU_DDTP_MODE_LVL1);
+     unsigned cause = IOVIRT_RECORD_GET(record, IOVIRT_IOMMU_FAULT_RECORD_CAUSE); */
+#ifndef IOVIRT_H
+#define IOVIRT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define IOVIRT_GET(value, field) (((value) & field##_MASK) >> field##_SHIFT)
+#define IOVIRT_PUT(field, value) (((uint64_t)(value) << field##_SHIFT) & field##_MASK)
+#define IOVIRT_RECORD_GET(record, field) IOVIRT_GET((record)->word[field##_WORD], field)
+#define IOVIRT_RECORD_PUT(record, field, value) \
+    ((record)->word[field##_WORD] = \
+         ((record)->word[field##_WORD] & ~field##_MASK) | IOVIRT_PUT(field, value))
+
+/* ---- IOMMU: registers ----------------------------------------------------------------------- */
+
+#define IOVIRT_IOMMU_PAGE_BYTES 0x1000u
+#define IOVIRT_IOMMU_VERSION_1_0 0x10u
+
+#define IOVIRT_IOMMU_CAPABILITIES 0x0u /* What this IOMMU can do. */
+#define IOVIRT_IOMMU_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_IOMMU_CAPABILITIES_VERSION_MASK 0xffull /* Specification version, 0x10 for 1.0. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV32_SHIFT 8
+#define IOVIRT_IOMMU_CAPABILITIES_SV32_MASK 0x100ull /* Sv32 first stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV39_SHIFT 9
+#define IOVIRT_IOMMU_CAPABILITIES_SV39_MASK 0x200ull /* Sv39 first stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV48_SHIFT 10
+#define IOVIRT_IOMMU_CAPABILITIES_SV48_MASK 0x400ull /* Sv48 first stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV57_SHIFT 11
+#define IOVIRT_IOMMU_CAPABILITIES_SV57_MASK 0x800ull /* Sv57 first stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SVRSW60T59B_SHIFT 14
+#define IOVIRT_IOMMU_CAPABILITIES_SVRSW60T59B_MASK 0x4000ull /* PTE bits 60:59 are for software. */
+#define IOVIRT_IOMMU_CAPABILITIES_SVPBMT_SHIFT 15
+#define IOVIRT_IOMMU_CAPABILITIES_SVPBMT_MASK 0x8000ull /* Page-based memory types. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV32X4_SHIFT 16
+#define IOVIRT_IOMMU_CAPABILITIES_SV32X4_MASK 0x10000ull /* Sv32x4 second stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV39X4_SHIFT 17
+#define IOVIRT_IOMMU_CAPABILITIES_SV39X4_MASK 0x20000ull /* Sv39x4 second stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV48X4_SHIFT 18
+#define IOVIRT_IOMMU_CAPABILITIES_SV48X4_MASK 0x40000ull /* Sv48x4 second stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_SV57X4_SHIFT 19
+#define IOVIRT_IOMMU_CAPABILITIES_SV57X4_MASK 0x80000ull /* Sv57x4 second stage. */
+#define IOVIRT_IOMMU_CAPABILITIES_AMO_MRIF_SHIFT 21
+#define IOVIRT_IOMMU_CAPABILITIES_AMO_MRIF_MASK 0x200000ull /* Atomic updates of MRIFs. */
+#define IOVIRT_IOMMU_CAPABILITIES_MSI_FLAT_SHIFT 22
+#define IOVIRT_IOMMU_CAPABILITIES_MSI_FLAT_MASK 0x400000ull /* MSI translation, flat mode. */
+#define IOVIRT_IOMMU_CAPABILITIES_MSI_MRIF_SHIFT 23
+#define IOVIRT_IOMMU_CAPABILITIES_MSI_MRIF_MASK 0x800000ull /* MSI translation, MRIF mode. */
+#define IOVIRT_IOMMU_CAPABILITIES_AMO_HWAD_SHIFT 24
+#define IOVIRT_IOMMU_CAPABILITIES_AMO_HWAD_MASK 0x1000000ull /* Atomic updates of A and D bits. */
+#define IOVIRT_IOMMU_CAPABILITIES_ATS_SHIFT 25
+#define IOVIRT_IOMMU_CAPABILITIES_ATS_MASK 0x2000000ull /* PCIe ATS and PRI. */
+#define IOVIRT_IOMMU_CAPABILITIES_T2GPA_SHIFT 26
+/* ATS may return guest physical addresses. */
+#define IOVIRT_IOMMU_CAPABILITIES_T2GPA_MASK 0x4000000ull
+#define IOVIRT_IOMMU_CAPABILITIES_END_SHIFT 27
+#define IOVIRT_IOMMU_CAPABILITIES_END_MASK 0x8000000ull /* Both endiannesses. */
+#define IOVIRT_IOMMU_CAPABILITIES_IGS_SHIFT 28
+#define IOVIRT_IOMMU_CAPABILITIES_IGS_MASK 0x30000000ull /* Interrupts: 0 MSI, 1 wired, 2 both. */
+#define IOVIRT_IOMMU_CAPABILITIES_HPM_SHIFT 30
+#define IOVIRT_IOMMU_CAPABILITIES_HPM_MASK 0x40000000ull /* Hardware performance monitor. */
+#define IOVIRT_IOMMU_CAPABILITIES_DBG_SHIFT 31
+#define IOVIRT_IOMMU_CAPABILITIES_DBG_MASK 0x80000000ull /* Translation-request registers. */
+#define IOVIRT_IOMMU_CAPABILITIES_PAS_SHIFT 32
+#define IOVIRT_IOMMU_CAPABILITIES_PAS_MASK 0x3f00000000ull /* Physical address bits. */
+#define IOVIRT_IOMMU_CAPABILITIES_PD8_SHIFT 38
+#define IOVIRT_IOMMU_CAPABILITIES_PD8_MASK 0x4000000000ull /* One-level PDT. */
+#define IOVIRT_IOMMU_CAPABILITIES_PD17_SHIFT 39
+#define IOVIRT_IOMMU_CAPABILITIES_PD17_MASK 0x8000000000ull /* Two-level PDT. */
+#define IOVIRT_IOMMU_CAPABILITIES_PD20_SHIFT 40
+#define IOVIRT_IOMMU_CAPABILITIES_PD20_MASK 0x10000000000ull /* Three-level PDT. */
+#define IOVIRT_IOMMU_CAPABILITIES_QOSID_SHIFT 41
+#define IOVIRT_IOMMU_CAPABILITIES_QOSID_MASK 0x20000000000ull /* QoS identifiers. */
+#define IOVIRT_IOMMU_CAPABILITIES_NL_SHIFT 42
+#define IOVIRT_IOMMU_CAPABILITIES_NL_MASK 0x40000000000ull /* Non-leaf PTE invalidation. */
+#define IOVIRT_IOMMU_CAPABILITIES_S_SHIFT 43
+#define IOVIRT_IOMMU_CAPABILITIES_S_MASK 0x80000000000ull /* Address-range invalidation. */
+
+/* Features under software's control; to be changed only with ddtp Off and all queues off. */
+#define IOVIRT_IOMMU_FCTL 0x8u
+#define IOVIRT_IOMMU_FCTL_BE_SHIFT 0
+#define IOVIRT_IOMMU_FCTL_BE_MASK 0x1u /* Big-endian accesses to in-memory structures. */
+#define IOVIRT_IOMMU_FCTL_WSI_SHIFT 1
+#define IOVIRT_IOMMU_FCTL_WSI_MASK 0x2u /* Wired interrupts in place of MSIs. */
+#define IOVIRT_IOMMU_FCTL_GXL_SHIFT 2
+#define IOVIRT_IOMMU_FCTL_GXL_MASK 0x4u /* 32-bit second stage. */
+
+#define IOVIRT_IOMMU_DDTP 0x10u /* Device directory: mode and root. */
+#define IOVIRT_IOMMU_DDTP_MODE_SHIFT 0
+#define IOVIRT_IOMMU_DDTP_MODE_MASK 0xfull /* DdtpMode. */
+#define IOVIRT_IOMMU_DDTP_BUSY_SHIFT 4
+#define IOVIRT_IOMMU_DDTP_BUSY_MASK 0x10ull /* A write is still taking effect. */
+#define IOVIRT_IOMMU_DDTP_PPN_SHIFT 10
+#define IOVIRT_IOMMU_DDTP_PPN_MASK 0x3ffffffffffc00ull /* Root page of the DDT. */
+
+#define IOVIRT_IOMMU_CQB 0x18u /* Command queue: base and size. */
+#define IOVIRT_IOMMU_CQB_LOG2SZM1_SHIFT 0
+#define IOVIRT_IOMMU_CQB_LOG2SZM1_MASK 0x1full /* log2 of the number of entries, minus one. */
+#define IOVIRT_IOMMU_CQB_PPN_SHIFT 10
+#define IOVIRT_IOMMU_CQB_PPN_MASK 0x3ffffffffffc00ull /* Page of the queue. */
+
+#define IOVIRT_IOMMU_CQH 0x20u /* Command queue: head, read next. */
+#define IOVIRT_IOMMU_CQH_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_CQH_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_CQT 0x24u /* Command queue: tail, written next. */
+#define IOVIRT_IOMMU_CQT_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_CQT_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_FQB 0x28u /* Fault queue: base and size. */
+#define IOVIRT_IOMMU_FQB_LOG2SZM1_SHIFT 0
+#define IOVIRT_IOMMU_FQB_LOG2SZM1_MASK 0x1full /* log2 of the number of entries, minus one. */
+#define IOVIRT_IOMMU_FQB_PPN_SHIFT 10
+#define IOVIRT_IOMMU_FQB_PPN_MASK 0x3ffffffffffc00ull /* Page of the queue. */
+
+#define IOVIRT_IOMMU_FQH 0x30u /* Fault queue: head, read next. */
+#define IOVIRT_IOMMU_FQH_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_FQH_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_FQT 0x34u /* Fault queue: tail, written next. */
+#define IOVIRT_IOMMU_FQT_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_FQT_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_PQB 0x38u /* Page-request queue: base and size; with ATS. */
+#define IOVIRT_IOMMU_PQB_LOG2SZM1_SHIFT 0
+#define IOVIRT_IOMMU_PQB_LOG2SZM1_MASK 0x1full /* log2 of the number of entries, minus one. */
+#define IOVIRT_IOMMU_PQB_PPN_SHIFT 10
+#define IOVIRT_IOMMU_PQB_PPN_MASK 0x3ffffffffffc00ull /* Page of the queue. */
+
+#define IOVIRT_IOMMU_PQH 0x40u /* Page-request queue: head, read next; with ATS. */
+#define IOVIRT_IOMMU_PQH_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_PQH_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_PQT 0x44u /* Page-request queue: tail, written next; with ATS. */
+#define IOVIRT_IOMMU_PQT_INDEX_SHIFT 0
+#define IOVIRT_IOMMU_PQT_INDEX_MASK 0xffffffffu /* Entry number. */
+
+#define IOVIRT_IOMMU_CQCSR 0x48u /* Command queue: control and status. */
+#define IOVIRT_IOMMU_CQCSR_CQEN_SHIFT 0
+#define IOVIRT_IOMMU_CQCSR_CQEN_MASK 0x1u /* Command-queue enable. */
+#define IOVIRT_IOMMU_CQCSR_CIE_SHIFT 1
+#define IOVIRT_IOMMU_CQCSR_CIE_MASK 0x2u /* Command-queue interrupt enable. */
+#define IOVIRT_IOMMU_CQCSR_CQMF_SHIFT 8
+#define IOVIRT_IOMMU_CQCSR_CQMF_MASK 0x100u /* A command fetch or its memory access met a fault. */
+#define IOVIRT_IOMMU_CQCSR_CMD_TO_SHIFT 9
+#define IOVIRT_IOMMU_CQCSR_CMD_TO_MASK 0x200u /* An ATS invalidation timed out. */
+#define IOVIRT_IOMMU_CQCSR_CMD_ILL_SHIFT 10
+#define IOVIRT_IOMMU_CQCSR_CMD_ILL_MASK 0x400u /* Illegal or unsupported command. */
+#define IOVIRT_IOMMU_CQCSR_FENCE_W_IP_SHIFT 11
+#define IOVIRT_IOMMU_CQCSR_FENCE_W_IP_MASK 0x800u /* An IOFENCE.C asked for a wired interrupt. */
+#define IOVIRT_IOMMU_CQCSR_CQON_SHIFT 16
+#define IOVIRT_IOMMU_CQCSR_CQON_MASK 0x10000u /* The queue is on. */
+#define IOVIRT_IOMMU_CQCSR_BUSY_SHIFT 17
+#define IOVIRT_IOMMU_CQCSR_BUSY_MASK 0x20000u /* A write is still taking effect. */
+
+#define IOVIRT_IOMMU_FQCSR 0x4cu /* Fault queue: control and status. */
+#define IOVIRT_IOMMU_FQCSR_FQEN_SHIFT 0
+#define IOVIRT_IOMMU_FQCSR_FQEN_MASK 0x1u /* Fault-queue enable. */
+#define IOVIRT_IOMMU_FQCSR_FIE_SHIFT 1
+#define IOVIRT_IOMMU_FQCSR_FIE_MASK 0x2u /* Fault-queue interrupt enable. */
+#define IOVIRT_IOMMU_FQCSR_FQMF_SHIFT 8
+#define IOVIRT_IOMMU_FQCSR_FQMF_MASK 0x100u /* Storing a record met a fault. */
+#define IOVIRT_IOMMU_FQCSR_FQOF_SHIFT 9
+#define IOVIRT_IOMMU_FQCSR_FQOF_MASK 0x200u /* A record was dropped because the queue was full. */
+#define IOVIRT_IOMMU_FQCSR_FQON_SHIFT 16
+#define IOVIRT_IOMMU_FQCSR_FQON_MASK 0x10000u /* The queue is on. */
+#define IOVIRT_IOMMU_FQCSR_BUSY_SHIFT 17
+#define IOVIRT_IOMMU_FQCSR_BUSY_MASK 0x20000u /* A write is still taking effect. */
+
+#define IOVIRT_IOMMU_PQCSR 0x50u /* Page-request queue: control and status; with ATS. */
+#define IOVIRT_IOMMU_PQCSR_PQEN_SHIFT 0
+#define IOVIRT_IOMMU_PQCSR_PQEN_MASK 0x1u /* Page-request-queue enable. */
+#define IOVIRT_IOMMU_PQCSR_PIE_SHIFT 1
+#define IOVIRT_IOMMU_PQCSR_PIE_MASK 0x2u /* Page-request-queue interrupt enable. */
+#define IOVIRT_IOMMU_PQCSR_PQMF_SHIFT 8
+#define IOVIRT_IOMMU_PQCSR_PQMF_MASK 0x100u /* Storing a record met a fault. */
+#define IOVIRT_IOMMU_PQCSR_PQOF_SHIFT 9
+#define IOVIRT_IOMMU_PQCSR_PQOF_MASK 0x200u /* A record was dropped because the queue was full. */
+#define IOVIRT_IOMMU_PQCSR_PQON_SHIFT 16
+#define IOVIRT_IOMMU_PQCSR_PQON_MASK 0x10000u /* The queue is on. */
+#define IOVIRT_IOMMU_PQCSR_BUSY_SHIFT 17
+#define IOVIRT_IOMMU_PQCSR_BUSY_MASK 0x20000u /* A write is still taking effect. */
+
+#define IOVIRT_IOMMU_IPSR 0x54u /* Interrupts pending; a cause that persists sets its bit again. */
+#define IOVIRT_IOMMU_IPSR_CIP_SHIFT 0
+#define IOVIRT_IOMMU_IPSR_CIP_MASK 0x1u /* Command queue. */
+#define IOVIRT_IOMMU_IPSR_FIP_SHIFT 1
+#define IOVIRT_IOMMU_IPSR_FIP_MASK 0x2u /* Fault queue. */
+#define IOVIRT_IOMMU_IPSR_PMIP_SHIFT 2
+#define IOVIRT_IOMMU_IPSR_PMIP_MASK 0x4u /* Performance monitor. */
+#define IOVIRT_IOMMU_IPSR_PIP_SHIFT 3
+#define IOVIRT_IOMMU_IPSR_PIP_MASK 0x8u /* Page-request queue. */
+
+#define IOVIRT_IOMMU_IOCOUNTOVF 0x58u /* Overflow bits of all counters together; with HPM. */
+#define IOVIRT_IOMMU_IOCOUNTOVF_CY_SHIFT 0
+#define IOVIRT_IOMMU_IOCOUNTOVF_CY_MASK 0x1u /* Overflow of iohpmcycles. */
+#define IOVIRT_IOMMU_IOCOUNTOVF_HPM_SHIFT 1
+#define IOVIRT_IOMMU_IOCOUNTOVF_HPM_MASK 0xfffffffeu /* Overflow of iohpmctr1 to 31. */
+
+#define IOVIRT_IOMMU_IOCOUNTINH 0x5cu /* Counters that stand still; with HPM. */
+#define IOVIRT_IOMMU_IOCOUNTINH_CY_SHIFT 0
+#define IOVIRT_IOMMU_IOCOUNTINH_CY_MASK 0x1u /* Stops iohpmcycles. */
+#define IOVIRT_IOMMU_IOCOUNTINH_HPM_SHIFT 1
+#define IOVIRT_IOMMU_IOCOUNTINH_HPM_MASK 0xfffffffeu /* Stops iohpmctr1 to 31. */
+
+#define IOVIRT_IOMMU_IOHPMCYCLES 0x60u /* Cycle counter; with HPM. */
+#define IOVIRT_IOMMU_IOHPMCYCLES_COUNTER_SHIFT 0
+#define IOVIRT_IOMMU_IOHPMCYCLES_COUNTER_MASK 0x7fffffffffffffffull /* Cycles. */
+#define IOVIRT_IOMMU_IOHPMCYCLES_OF_SHIFT 63
+#define IOVIRT_IOMMU_IOHPMCYCLES_OF_MASK 0x8000000000000000ull /* Overflow. */
+
+#define IOVIRT_IOMMU_IOHPMCTR(n) (0x68u + 0x8u * ((n) - 1u)) /* 1 to 31: Event counter; with HPM. */
+#define IOVIRT_IOMMU_IOHPMCTR_COUNTER_SHIFT 0
+#define IOVIRT_IOMMU_IOHPMCTR_COUNTER_MASK 0xffffffffffffffffull /* Events. */
+
+/* 1 to 31: Events that the counter of the same number counts; with HPM. */
+#define IOVIRT_IOMMU_IOHPMEVT(n) (0x160u + 0x8u * ((n) - 1u))
+#define IOVIRT_IOMMU_IOHPMEVT_EVENTID_SHIFT 0
+#define IOVIRT_IOMMU_IOHPMEVT_EVENTID_MASK 0x7fffull /* HpmEvent; 0 counts nothing. */
+#define IOVIRT_IOMMU_IOHPMEVT_DMASK_SHIFT 15
+#define IOVIRT_IOMMU_IOHPMEVT_DMASK_MASK 0x8000ull /* DID_GSCID is matched partially. */
+#define IOVIRT_IOMMU_IOHPMEVT_PID_PSCID_SHIFT 16
+#define IOVIRT_IOMMU_IOHPMEVT_PID_PSCID_MASK 0xfffff0000ull /* process_id, or PSCID if IDT. */
+#define IOVIRT_IOMMU_IOHPMEVT_DID_GSCID_SHIFT 36
+#define IOVIRT_IOMMU_IOHPMEVT_DID_GSCID_MASK 0xffffff000000000ull /* device_id, or GSCID if IDT. */
+#define IOVIRT_IOMMU_IOHPMEVT_PV_PSCV_SHIFT 60
+#define IOVIRT_IOMMU_IOHPMEVT_PV_PSCV_MASK 0x1000000000000000ull /* PID_PSCID is a filter. */
+#define IOVIRT_IOMMU_IOHPMEVT_DV_GSCV_SHIFT 61
+#define IOVIRT_IOMMU_IOHPMEVT_DV_GSCV_MASK 0x2000000000000000ull /* DID_GSCID is a filter. */
+#define IOVIRT_IOMMU_IOHPMEVT_IDT_SHIFT 62
+#define IOVIRT_IOMMU_IOHPMEVT_IDT_MASK 0x4000000000000000ull /* Filters are PSCID and GSCID. */
+#define IOVIRT_IOMMU_IOHPMEVT_OF_SHIFT 63
+#define IOVIRT_IOMMU_IOHPMEVT_OF_MASK 0x8000000000000000ull /* Overflow. */
+
+#define IOVIRT_IOMMU_TR_REQ_IOVA 0x258u /* Address of a debug translation; with DBG. */
+#define IOVIRT_IOMMU_TR_REQ_IOVA_VPN_SHIFT 12
+#define IOVIRT_IOMMU_TR_REQ_IOVA_VPN_MASK 0xfffffffffffff000ull /* Page number of the IOVA. */
+
+#define IOVIRT_IOMMU_TR_REQ_CTL 0x260u /* Control of a debug translation; with DBG. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_GO_BUSY_SHIFT 0
+/* Starts a translation; reads 1 until it is done. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_GO_BUSY_MASK 0x1ull
+#define IOVIRT_IOMMU_TR_REQ_CTL_PRIV_SHIFT 1
+#define IOVIRT_IOMMU_TR_REQ_CTL_PRIV_MASK 0x2ull /* Privileged. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_EXE_SHIFT 2
+#define IOVIRT_IOMMU_TR_REQ_CTL_EXE_MASK 0x4ull /* Execute. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_NW_SHIFT 3
+#define IOVIRT_IOMMU_TR_REQ_CTL_NW_MASK 0x8ull /* No write. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_PID_SHIFT 12
+#define IOVIRT_IOMMU_TR_REQ_CTL_PID_MASK 0xfffff000ull /* process_id. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_PV_SHIFT 32
+#define IOVIRT_IOMMU_TR_REQ_CTL_PV_MASK 0x100000000ull /* process_id is valid. */
+#define IOVIRT_IOMMU_TR_REQ_CTL_DID_SHIFT 40
+#define IOVIRT_IOMMU_TR_REQ_CTL_DID_MASK 0xffffff0000000000ull /* device_id. */
+
+#define IOVIRT_IOMMU_TR_RESPONSE 0x268u /* Answer of a debug translation; with DBG. */
+#define IOVIRT_IOMMU_TR_RESPONSE_FAULT_SHIFT 0
+#define IOVIRT_IOMMU_TR_RESPONSE_FAULT_MASK 0x1ull /* The translation met a fault. */
+#define IOVIRT_IOMMU_TR_RESPONSE_PBMT_SHIFT 7
+#define IOVIRT_IOMMU_TR_RESPONSE_PBMT_MASK 0x180ull /* Memory type. */
+#define IOVIRT_IOMMU_TR_RESPONSE_S_SHIFT 9
+#define IOVIRT_IOMMU_TR_RESPONSE_S_MASK 0x200ull /* The range is larger than 4 KiB, NAPOT in ppn. */
+#define IOVIRT_IOMMU_TR_RESPONSE_PPN_SHIFT 10
+#define IOVIRT_IOMMU_TR_RESPONSE_PPN_MASK 0x3ffffffffffc00ull /* Physical page number. */
+
+/* QoS identifiers of directory, queue and MSI accesses; with QOSID. */
+#define IOVIRT_IOMMU_IOMMU_QOSID 0x270u
+#define IOVIRT_IOMMU_IOMMU_QOSID_RCID_SHIFT 0
+#define IOVIRT_IOMMU_IOMMU_QOSID_RCID_MASK 0xfffu /* Resource control. */
+#define IOVIRT_IOMMU_IOMMU_QOSID_MCID_SHIFT 16
+#define IOVIRT_IOMMU_IOMMU_QOSID_MCID_MASK 0xfff0000u /* Monitoring. */
+
+#define IOVIRT_IOMMU_ICVEC 0x2f8u /* Which vector each cause of an interrupt uses. */
+#define IOVIRT_IOMMU_ICVEC_CIV_SHIFT 0
+#define IOVIRT_IOMMU_ICVEC_CIV_MASK 0xfull /* Vector of the command queue. */
+#define IOVIRT_IOMMU_ICVEC_FIV_SHIFT 4
+#define IOVIRT_IOMMU_ICVEC_FIV_MASK 0xf0ull /* Vector of the fault queue. */
+#define IOVIRT_IOMMU_ICVEC_PMIV_SHIFT 8
+#define IOVIRT_IOMMU_ICVEC_PMIV_MASK 0xf00ull /* Vector of the performance monitor. */
+#define IOVIRT_IOMMU_ICVEC_PIV_SHIFT 12
+#define IOVIRT_IOMMU_ICVEC_PIV_MASK 0xf000ull /* Vector of the page-request queue. */
+
+/* 0 to 15: Address that a vector writes; unless IGS is wired alone. */
+#define IOVIRT_IOMMU_MSI_ADDR(n) (0x300u + 0x10u * (n))
+#define IOVIRT_IOMMU_MSI_ADDR_ADDR_SHIFT 2
+#define IOVIRT_IOMMU_MSI_ADDR_ADDR_MASK 0xfffffffffffffcull /* Address bits 55:2. */
+
+/* 0 to 15: Data that a vector writes; unless IGS is wired alone. */
+#define IOVIRT_IOMMU_MSI_DATA(n) (0x308u + 0x10u * (n))
+#define IOVIRT_IOMMU_MSI_DATA_DATA_SHIFT 0
+#define IOVIRT_IOMMU_MSI_DATA_DATA_MASK 0xffffffffu /* Data written. */
+
+/* 0 to 15: Mask of a vector; unless IGS is wired alone. */
+#define IOVIRT_IOMMU_MSI_VEC_CTL(n) (0x30cu + 0x10u * (n))
+#define IOVIRT_IOMMU_MSI_VEC_CTL_M_SHIFT 0
+#define IOVIRT_IOMMU_MSI_VEC_CTL_M_MASK 0x1u /* Masked. */
+
+/* ---- NIC: registers ------------------------------------------------------------------------- */
+
+#define IOVIRT_NIC_ADDRESS_BITS 0x18u
+#define IOVIRT_NIC_BAR_BYTES 0x4000u
+#define IOVIRT_NIC_COMMON_OFFSET 0x0u
+#define IOVIRT_NIC_ISR_OFFSET 0x100u
+#define IOVIRT_NIC_DEVICE_OFFSET 0x200u
+#define IOVIRT_NIC_NOTIFY_OFFSET 0x1000u
+#define IOVIRT_NIC_NOTIFY_MULTIPLIER 0x4u
+#define IOVIRT_NIC_MSIX_TABLE_OFFSET 0x2000u
+#define IOVIRT_NIC_MSIX_ENTRY_BYTES 0x10u
+#define IOVIRT_NIC_MSIX_PBA_OFFSET 0x3000u
+#define IOVIRT_NIC_MANAGEMENT_BASE 0x800000u
+#define IOVIRT_NIC_FUNCTION_BYTES 0x400u
+#define IOVIRT_NIC_OFFERED_FEATURES 0x11300010028ull
+#define IOVIRT_NIC_PORT_SOURCE 0xffu
+#define IOVIRT_NIC_BAR(f) ((f) * IOVIRT_NIC_BAR_BYTES) /* of function f */
+/* management of function f */
+#define IOVIRT_NIC_FUNCTION(f) (IOVIRT_NIC_MANAGEMENT_BASE + (f) * IOVIRT_NIC_FUNCTION_BYTES)
+#define IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q) (0x100u + 4u * (q))
+#define IOVIRT_NIC_FUNCTION_STAT(s) (0x200u + 8u * (s))
+
+#define IOVIRT_NIC_FUNCTION_CONTROL 0x0u /* FunctionControl. */
+
+#define IOVIRT_NIC_FUNCTION_DEVICE_ID 0x4u /* device_id of the function's DMA. */
+
+#define IOVIRT_NIC_FUNCTION_MAC_LOW 0x8u /* First four bytes of the MAC, first lowest. */
+
+#define IOVIRT_NIC_FUNCTION_MAC_HIGH 0xcu /* Last two bytes of the MAC. */
+
+#define IOVIRT_NIC_FUNCTION_PAGE_TIMEOUT 0x10u /* Cycles to wait for a group response; 0: ever. */
+
+#define IOVIRT_NIC_FUNCTION_STATUS 0x14u /* device_status of the function. */
+
+/* ---- Virtio: common configuration ----------------------------------------------------------- */
+
+#define IOVIRT_VIRTIO_MSI_NO_VECTOR 0xffffu
+
+#define IOVIRT_VIRTIO_COMMON_DEVICE_FEATURE_SELECT 0x0u /* Which 32 device features to show. */
+
+#define IOVIRT_VIRTIO_COMMON_DEVICE_FEATURE 0x4u /* Device features. */
+
+#define IOVIRT_VIRTIO_COMMON_DRIVER_FEATURE_SELECT 0x8u /* Which 32 driver features to show. */
+
+#define IOVIRT_VIRTIO_COMMON_DRIVER_FEATURE 0xcu /* Driver features. */
+
+#define IOVIRT_VIRTIO_COMMON_CONFIG_MSIX_VECTOR 0x10u /* Vector of configuration changes. */
+
+#define IOVIRT_VIRTIO_COMMON_NUM_QUEUES 0x12u /* Virtqueues. */
+
+#define IOVIRT_VIRTIO_COMMON_DEVICE_STATUS 0x14u /* DeviceStatus; writing 0 resets. */
+
+#define IOVIRT_VIRTIO_COMMON_CONFIG_GENERATION 0x15u /* Changes with the device configuration. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_SELECT 0x16u /* Virtqueue that the fields below are about. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_SIZE 0x18u /* Entries; 0 if there is no such queue. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_MSIX_VECTOR 0x1au /* Vector of the queue. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_ENABLE 0x1cu /* 1 enables; cannot be written to 0. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_NOTIFY_OFF 0x1eu /* Notify address, in notify_off_multiplier. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_DESC 0x20u /* Descriptor area. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_DRIVER 0x28u /* Driver area: available ring. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_DEVICE 0x30u /* Device area: used ring. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_NOTIFY_DATA 0x38u /* Equal to the queue's number. */
+
+#define IOVIRT_VIRTIO_COMMON_QUEUE_RESET 0x3au /* 1 resets the queue; reads 1 until that is done. */
+
+/* ---- IOMMU: records ------------------------------------------------------------------------- */
+
+/* Device context in base format, 32 bytes (capabilities.MSI_FLAT 0). */
+struct iovirt_iommu_device_context_base {
+    uint64_t word[4];
+};
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_V_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_V_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_ATS_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_ATS_SHIFT 1
+/* ATS translation requests, and translated requests */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_ATS_MASK 0x2ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_PRI_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_PRI_SHIFT 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_EN_PRI_MASK 0x4ull /* page requests */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_T2GPA_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_T2GPA_SHIFT 3
+/* ATS answers are guest physical addresses */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_T2GPA_MASK 0x8ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DTF_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DTF_SHIFT 4
+/* faults are not reported, but those of the directory */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DTF_MASK 0x10ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PDTV_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PDTV_SHIFT 5
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PDTV_MASK 0x20ull /* fsc is pdtp */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PRPR_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PRPR_SHIFT 6
+/* PASID in page request group responses */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_PRPR_MASK 0x40ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_GADE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_GADE_SHIFT 7
+/* second stage: A and D bits are set by hardware */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_GADE_MASK 0x80ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SADE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SADE_SHIFT 8
+/* first stage: A and D bits are set by hardware */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SADE_MASK 0x100ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DPE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DPE_SHIFT 9
+/* requests without process_id have process_id 0 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_DPE_MASK 0x200ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SBE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SBE_SHIFT 10
+/* first stage and process directory are big-endian */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SBE_MASK 0x400ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SXL_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SXL_SHIFT 11
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_SXL_MASK 0x800ull /* first stage is Sv32 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_CUSTOM_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_CUSTOM_SHIFT 24
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TC_CUSTOM_MASK 0xff000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_PPN_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_PPN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_GSCID_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_GSCID_SHIFT 44
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_GSCID_MASK 0xffff00000000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_MODE_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_MODE_SHIFT 60
+/* IohgatpMode; a plain integer, since software may store any encoding */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_IOHGATP_MODE_MASK 0xf000000000000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_PSCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_PSCID_SHIFT 12
+/* address space of the first stage, if PDTV is 0 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_PSCID_MASK 0xfffff000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_RCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_RCID_SHIFT 40
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_RCID_MASK 0xfff0000000000ull /* QoS: resource control */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_MCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_MCID_SHIFT 52
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_TA_MCID_MASK 0xfff0000000000000ull /* QoS: monitoring */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_PPN_WORD 3
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_PPN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_MODE_WORD 3
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_MODE_SHIFT 60
+/* IoatpMode or PdtpMode */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_BASE_FSC_MODE_MASK 0xf000000000000000ull
+static_assert(sizeof(struct iovirt_iommu_device_context_base) == 32, "size");
+
+/* Device context in extended format, 64 bytes (capabilities.MSI_FLAT 1). */
+struct iovirt_iommu_device_context {
+    uint64_t word[8];
+};
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_V_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_V_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_ATS_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_ATS_SHIFT 1
+/* ATS translation requests, and translated requests */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_ATS_MASK 0x2ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_PRI_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_PRI_SHIFT 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_EN_PRI_MASK 0x4ull /* page requests */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_T2GPA_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_T2GPA_SHIFT 3
+/* ATS answers are guest physical addresses */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_T2GPA_MASK 0x8ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DTF_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DTF_SHIFT 4
+/* faults are not reported, but those of the directory */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DTF_MASK 0x10ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PDTV_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PDTV_SHIFT 5
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PDTV_MASK 0x20ull /* fsc is pdtp */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PRPR_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PRPR_SHIFT 6
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_PRPR_MASK 0x40ull /* PASID in page request group responses */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_GADE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_GADE_SHIFT 7
+/* second stage: A and D bits are set by hardware */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_GADE_MASK 0x80ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SADE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SADE_SHIFT 8
+/* first stage: A and D bits are set by hardware */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SADE_MASK 0x100ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DPE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DPE_SHIFT 9
+/* requests without process_id have process_id 0 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_DPE_MASK 0x200ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SBE_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SBE_SHIFT 10
+/* first stage and process directory are big-endian */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SBE_MASK 0x400ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SXL_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SXL_SHIFT 11
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_SXL_MASK 0x800ull /* first stage is Sv32 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_CUSTOM_WORD 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_CUSTOM_SHIFT 24
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TC_CUSTOM_MASK 0xff000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_PPN_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_PPN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_GSCID_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_GSCID_SHIFT 44
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_GSCID_MASK 0xffff00000000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_MODE_WORD 1
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_MODE_SHIFT 60
+/* IohgatpMode; a plain integer, since software may store any encoding */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_IOHGATP_MODE_MASK 0xf000000000000000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_PSCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_PSCID_SHIFT 12
+/* address space of the first stage, if PDTV is 0 */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_PSCID_MASK 0xfffff000ull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_RCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_RCID_SHIFT 40
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_RCID_MASK 0xfff0000000000ull /* QoS: resource control */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_MCID_WORD 2
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_MCID_SHIFT 52
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_TA_MCID_MASK 0xfff0000000000000ull /* QoS: monitoring */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_PPN_WORD 3
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_PPN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_MODE_WORD 3
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_MODE_SHIFT 60
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_FSC_MODE_MASK 0xf000000000000000ull /* IoatpMode or PdtpMode */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_PPN_WORD 4
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_PPN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_MODE_WORD 4
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_MODE_SHIFT 60
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSIPTP_MODE_MASK 0xf000000000000000ull /* MsiptpMode */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_MASK_WORD 5
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_MASK_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_MASK_MASK 0xffffffffffffffffull /* 51:0 used */
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_PATTERN_WORD 6
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_PATTERN_SHIFT 0
+#define IOVIRT_IOMMU_DEVICE_CONTEXT_MSI_ADDR_PATTERN_MASK 0xffffffffffffffffull /* 51:0 used */
+static_assert(sizeof(struct iovirt_iommu_device_context) == 64, "size");
+
+/* Process context, 16 bytes. */
+struct iovirt_iommu_process_context {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_V_WORD 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_V_SHIFT 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_ENS_WORD 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_ENS_SHIFT 1
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_ENS_MASK 0x2ull /* supervisor requests are allowed */
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_SUM_WORD 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_SUM_SHIFT 2
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_SUM_MASK 0x4ull /* supervisor may access user pages */
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_PSCID_WORD 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_PSCID_SHIFT 12
+/* address space of the first stage */
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_TA_PSCID_MASK 0xfffff000ull
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_PPN_WORD 1
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_PPN_SHIFT 0
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_PPN_MASK 0xfffffffffffull
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_MODE_WORD 1
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_MODE_SHIFT 60
+#define IOVIRT_IOMMU_PROCESS_CONTEXT_FSC_MODE_MASK 0xf000000000000000ull /* IoatpMode or PdtpMode */
+static_assert(sizeof(struct iovirt_iommu_process_context) == 16, "size");
+
+/* Non-leaf entry of the device and process directories. */
+struct iovirt_iommu_non_leaf_entry {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_V_WORD 0
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_V_SHIFT 0
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_PPN_WORD 0
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_PPN_SHIFT 10
+#define IOVIRT_IOMMU_NON_LEAF_ENTRY_PPN_MASK 0x3ffffffffffc00ull /* page of the next level */
+static_assert(sizeof(struct iovirt_iommu_non_leaf_entry) == 8, "size");
+
+/* Page-table entry of Sv39/48/57 and their x4 second stages. */
+struct iovirt_iommu_pte {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_PTE_V_WORD 0
+#define IOVIRT_IOMMU_PTE_V_SHIFT 0
+#define IOVIRT_IOMMU_PTE_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_PTE_R_WORD 0
+#define IOVIRT_IOMMU_PTE_R_SHIFT 1
+#define IOVIRT_IOMMU_PTE_R_MASK 0x2ull /* readable */
+#define IOVIRT_IOMMU_PTE_W_WORD 0
+#define IOVIRT_IOMMU_PTE_W_SHIFT 2
+#define IOVIRT_IOMMU_PTE_W_MASK 0x4ull /* writable */
+#define IOVIRT_IOMMU_PTE_X_WORD 0
+#define IOVIRT_IOMMU_PTE_X_SHIFT 3
+#define IOVIRT_IOMMU_PTE_X_MASK 0x8ull /* executable */
+#define IOVIRT_IOMMU_PTE_U_WORD 0
+#define IOVIRT_IOMMU_PTE_U_SHIFT 4
+#define IOVIRT_IOMMU_PTE_U_MASK 0x10ull /* user */
+#define IOVIRT_IOMMU_PTE_G_WORD 0
+#define IOVIRT_IOMMU_PTE_G_SHIFT 5
+#define IOVIRT_IOMMU_PTE_G_MASK 0x20ull /* global */
+#define IOVIRT_IOMMU_PTE_A_WORD 0
+#define IOVIRT_IOMMU_PTE_A_SHIFT 6
+#define IOVIRT_IOMMU_PTE_A_MASK 0x40ull /* accessed */
+#define IOVIRT_IOMMU_PTE_D_WORD 0
+#define IOVIRT_IOMMU_PTE_D_SHIFT 7
+#define IOVIRT_IOMMU_PTE_D_MASK 0x80ull /* dirty */
+#define IOVIRT_IOMMU_PTE_RSW_WORD 0
+#define IOVIRT_IOMMU_PTE_RSW_SHIFT 8
+#define IOVIRT_IOMMU_PTE_RSW_MASK 0x300ull /* for software */
+#define IOVIRT_IOMMU_PTE_PPN_WORD 0
+#define IOVIRT_IOMMU_PTE_PPN_SHIFT 10
+#define IOVIRT_IOMMU_PTE_PPN_MASK 0x3ffffffffffc00ull /* page, or page of the next level */
+#define IOVIRT_IOMMU_PTE_RSW2_WORD 0
+#define IOVIRT_IOMMU_PTE_RSW2_SHIFT 59
+/* 60:59, for software with Svrsw60t59b, else reserved */
+#define IOVIRT_IOMMU_PTE_RSW2_MASK 0x1800000000000000ull
+#define IOVIRT_IOMMU_PTE_PBMT_WORD 0
+#define IOVIRT_IOMMU_PTE_PBMT_SHIFT 61
+#define IOVIRT_IOMMU_PTE_PBMT_MASK 0x6000000000000000ull /* memory type, with Svpbmt */
+#define IOVIRT_IOMMU_PTE_N_WORD 0
+#define IOVIRT_IOMMU_PTE_N_SHIFT 63
+#define IOVIRT_IOMMU_PTE_N_MASK 0x8000000000000000ull /* NAPOT: 64 KiB */
+static_assert(sizeof(struct iovirt_iommu_pte) == 8, "size");
+
+/* First doubleword of an MSI page-table entry in basic-translate mode (M=3). */
+struct iovirt_iommu_msi_pte {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_MSI_PTE_V_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_V_SHIFT 0
+#define IOVIRT_IOMMU_MSI_PTE_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_MSI_PTE_M_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_M_SHIFT 1
+#define IOVIRT_IOMMU_MSI_PTE_M_MASK 0x6ull /* 3 */
+#define IOVIRT_IOMMU_MSI_PTE_PPN_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_PPN_SHIFT 10
+#define IOVIRT_IOMMU_MSI_PTE_PPN_MASK 0x3ffffffffffc00ull /* page of the interrupt file */
+#define IOVIRT_IOMMU_MSI_PTE_C_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_C_SHIFT 63
+#define IOVIRT_IOMMU_MSI_PTE_C_MASK 0x8000000000000000ull /* custom */
+static_assert(sizeof(struct iovirt_iommu_msi_pte) == 8, "size");
+
+/* First doubleword of an MSI page-table entry in MRIF mode (M=1; AIA, 9.5.2). */
+struct iovirt_iommu_msi_pte_mrif {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_V_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_V_SHIFT 0
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_V_MASK 0x1ull /* valid */
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_M_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_M_SHIFT 1
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_M_MASK 0x6ull /* 1 */
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_ADDRESS_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_ADDRESS_SHIFT 7
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_ADDRESS_MASK 0x3fffffffffff80ull /* of the MRIF, bits 55:9 */
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_C_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_C_SHIFT 63
+#define IOVIRT_IOMMU_MSI_PTE_MRIF_C_MASK 0x8000000000000000ull /* custom */
+static_assert(sizeof(struct iovirt_iommu_msi_pte_mrif) == 8, "size");
+
+/* Second doubleword of an MSI page-table entry in MRIF mode. */
+struct iovirt_iommu_msi_pte_notice {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_SHIFT 0
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_MASK 0x3ffull /* notice identity, bits 9:0 */
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_PPN_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_PPN_SHIFT 10
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_PPN_MASK 0x3ffffffffffc00ull /* of the notice MSI */
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_HIGH_WORD 0
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_HIGH_SHIFT 60
+/* notice identity, bit 10 */
+#define IOVIRT_IOMMU_MSI_PTE_NOTICE_NID_HIGH_MASK 0x1000000000000000ull
+static_assert(sizeof(struct iovirt_iommu_msi_pte_notice) == 8, "size");
+
+/* What all 16-byte commands share. */
+struct iovirt_iommu_command {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_COMMAND_OPCODE_WORD 0
+#define IOVIRT_IOMMU_COMMAND_OPCODE_SHIFT 0
+#define IOVIRT_IOMMU_COMMAND_OPCODE_MASK 0x7full
+#define IOVIRT_IOMMU_COMMAND_FUNC3_WORD 0
+#define IOVIRT_IOMMU_COMMAND_FUNC3_SHIFT 7
+#define IOVIRT_IOMMU_COMMAND_FUNC3_MASK 0x380ull
+#define IOVIRT_IOMMU_COMMAND_OPERANDS_WORD 0
+#define IOVIRT_IOMMU_COMMAND_OPERANDS_SHIFT 10
+#define IOVIRT_IOMMU_COMMAND_OPERANDS_MASK 0xfffffffffffffc00ull
+#define IOVIRT_IOMMU_COMMAND_OPERANDS2_WORD 1
+#define IOVIRT_IOMMU_COMMAND_OPERANDS2_SHIFT 0
+#define IOVIRT_IOMMU_COMMAND_OPERANDS2_MASK 0xffffffffffffffffull
+static_assert(sizeof(struct iovirt_iommu_command) == 16, "size");
+
+/* IOTINVAL.VMA and IOTINVAL.GVMA. */
+struct iovirt_iommu_iotinval {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_IOTINVAL_OPCODE_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_OPCODE_SHIFT 0
+#define IOVIRT_IOMMU_IOTINVAL_OPCODE_MASK 0x7full
+#define IOVIRT_IOMMU_IOTINVAL_FUNC3_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_FUNC3_SHIFT 7
+#define IOVIRT_IOMMU_IOTINVAL_FUNC3_MASK 0x380ull
+#define IOVIRT_IOMMU_IOTINVAL_AV_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_AV_SHIFT 10
+#define IOVIRT_IOMMU_IOTINVAL_AV_MASK 0x400ull /* ADDR is valid */
+#define IOVIRT_IOMMU_IOTINVAL_PSCID_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_PSCID_SHIFT 12
+#define IOVIRT_IOMMU_IOTINVAL_PSCID_MASK 0xfffff000ull
+#define IOVIRT_IOMMU_IOTINVAL_PSCV_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_PSCV_SHIFT 32
+#define IOVIRT_IOMMU_IOTINVAL_PSCV_MASK 0x100000000ull /* PSCID is valid */
+#define IOVIRT_IOMMU_IOTINVAL_GV_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_GV_SHIFT 33
+#define IOVIRT_IOMMU_IOTINVAL_GV_MASK 0x200000000ull /* GSCID is valid */
+#define IOVIRT_IOMMU_IOTINVAL_NL_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_NL_SHIFT 34
+#define IOVIRT_IOMMU_IOTINVAL_NL_MASK 0x400000000ull /* non-leaf entries as well */
+#define IOVIRT_IOMMU_IOTINVAL_GSCID_WORD 0
+#define IOVIRT_IOMMU_IOTINVAL_GSCID_SHIFT 44
+#define IOVIRT_IOMMU_IOTINVAL_GSCID_MASK 0xffff00000000000ull
+#define IOVIRT_IOMMU_IOTINVAL_S_WORD 1
+#define IOVIRT_IOMMU_IOTINVAL_S_SHIFT 9
+#define IOVIRT_IOMMU_IOTINVAL_S_MASK 0x200ull /* ADDR is a range, NAPOT */
+#define IOVIRT_IOMMU_IOTINVAL_ADDR_WORD 1
+#define IOVIRT_IOMMU_IOTINVAL_ADDR_SHIFT 10
+#define IOVIRT_IOMMU_IOTINVAL_ADDR_MASK 0x3ffffffffffffc00ull /* ADDR[63:12] */
+static_assert(sizeof(struct iovirt_iommu_iotinval) == 16, "size");
+
+/* IOFENCE.C. */
+struct iovirt_iommu_iofence {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_IOFENCE_OPCODE_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_OPCODE_SHIFT 0
+#define IOVIRT_IOMMU_IOFENCE_OPCODE_MASK 0x7full
+#define IOVIRT_IOMMU_IOFENCE_FUNC3_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_FUNC3_SHIFT 7
+#define IOVIRT_IOMMU_IOFENCE_FUNC3_MASK 0x380ull
+#define IOVIRT_IOMMU_IOFENCE_AV_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_AV_SHIFT 10
+#define IOVIRT_IOMMU_IOFENCE_AV_MASK 0x400ull /* store DATA at ADDR */
+#define IOVIRT_IOMMU_IOFENCE_WSI_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_WSI_SHIFT 11
+#define IOVIRT_IOMMU_IOFENCE_WSI_MASK 0x800ull /* raise fence_w_ip */
+#define IOVIRT_IOMMU_IOFENCE_PR_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_PR_SHIFT 12
+#define IOVIRT_IOMMU_IOFENCE_PR_MASK 0x1000ull /* earlier reads are over */
+#define IOVIRT_IOMMU_IOFENCE_PW_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_PW_SHIFT 13
+#define IOVIRT_IOMMU_IOFENCE_PW_MASK 0x2000ull /* earlier writes are visible */
+#define IOVIRT_IOMMU_IOFENCE_DATA_WORD 0
+#define IOVIRT_IOMMU_IOFENCE_DATA_SHIFT 32
+#define IOVIRT_IOMMU_IOFENCE_DATA_MASK 0xffffffff00000000ull
+#define IOVIRT_IOMMU_IOFENCE_ADDR_WORD 1
+#define IOVIRT_IOMMU_IOFENCE_ADDR_SHIFT 0
+#define IOVIRT_IOMMU_IOFENCE_ADDR_MASK 0x3fffffffffffffffull /* ADDR[63:2] */
+static_assert(sizeof(struct iovirt_iommu_iofence) == 16, "size");
+
+/* IODIR.INVAL_DDT and IODIR.INVAL_PDT. */
+struct iovirt_iommu_iodir {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_IODIR_OPCODE_WORD 0
+#define IOVIRT_IOMMU_IODIR_OPCODE_SHIFT 0
+#define IOVIRT_IOMMU_IODIR_OPCODE_MASK 0x7full
+#define IOVIRT_IOMMU_IODIR_FUNC3_WORD 0
+#define IOVIRT_IOMMU_IODIR_FUNC3_SHIFT 7
+#define IOVIRT_IOMMU_IODIR_FUNC3_MASK 0x380ull
+#define IOVIRT_IOMMU_IODIR_PID_WORD 0
+#define IOVIRT_IOMMU_IODIR_PID_SHIFT 12
+#define IOVIRT_IOMMU_IODIR_PID_MASK 0xfffff000ull
+#define IOVIRT_IOMMU_IODIR_DV_WORD 0
+#define IOVIRT_IOMMU_IODIR_DV_SHIFT 33
+#define IOVIRT_IOMMU_IODIR_DV_MASK 0x200000000ull /* DID is valid */
+#define IOVIRT_IOMMU_IODIR_DID_WORD 0
+#define IOVIRT_IOMMU_IODIR_DID_SHIFT 40
+#define IOVIRT_IOMMU_IODIR_DID_MASK 0xffffff0000000000ull
+static_assert(sizeof(struct iovirt_iommu_iodir) == 16, "size");
+
+/* ATS.INVAL and ATS.PRGR. */
+struct iovirt_iommu_ats_command {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_ATS_COMMAND_OPCODE_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_OPCODE_SHIFT 0
+#define IOVIRT_IOMMU_ATS_COMMAND_OPCODE_MASK 0x7full
+#define IOVIRT_IOMMU_ATS_COMMAND_FUNC3_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_FUNC3_SHIFT 7
+#define IOVIRT_IOMMU_ATS_COMMAND_FUNC3_MASK 0x380ull
+#define IOVIRT_IOMMU_ATS_COMMAND_PID_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_PID_SHIFT 12
+#define IOVIRT_IOMMU_ATS_COMMAND_PID_MASK 0xfffff000ull /* PASID */
+#define IOVIRT_IOMMU_ATS_COMMAND_PV_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_PV_SHIFT 32
+#define IOVIRT_IOMMU_ATS_COMMAND_PV_MASK 0x100000000ull /* PID is valid */
+#define IOVIRT_IOMMU_ATS_COMMAND_DSV_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_DSV_SHIFT 33
+#define IOVIRT_IOMMU_ATS_COMMAND_DSV_MASK 0x200000000ull /* DSEG is valid */
+#define IOVIRT_IOMMU_ATS_COMMAND_RID_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_RID_SHIFT 40
+#define IOVIRT_IOMMU_ATS_COMMAND_RID_MASK 0xffff0000000000ull /* requester */
+#define IOVIRT_IOMMU_ATS_COMMAND_DSEG_WORD 0
+#define IOVIRT_IOMMU_ATS_COMMAND_DSEG_SHIFT 56
+#define IOVIRT_IOMMU_ATS_COMMAND_DSEG_MASK 0xff00000000000000ull /* segment */
+#define IOVIRT_IOMMU_ATS_COMMAND_PAYLOAD_WORD 1
+#define IOVIRT_IOMMU_ATS_COMMAND_PAYLOAD_SHIFT 0
+/* InvalidationPayload or GroupResponsePayload */
+#define IOVIRT_IOMMU_ATS_COMMAND_PAYLOAD_MASK 0xffffffffffffffffull
+static_assert(sizeof(struct iovirt_iommu_ats_command) == 16, "size");
+
+/* PAYLOAD of ATS.INVAL (PCIe Invalidate Request Message body). */
+struct iovirt_iommu_invalidation_payload {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_G_WORD 0
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_G_SHIFT 0
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_G_MASK 0x1ull /* in all address spaces */
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_S_WORD 0
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_S_SHIFT 11
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_S_MASK 0x800ull /* the range is more than a page */
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_ADDRESS_WORD 0
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_ADDRESS_SHIFT 12
+#define IOVIRT_IOMMU_INVALIDATION_PAYLOAD_ADDRESS_MASK 0xfffffffffffff000ull
+static_assert(sizeof(struct iovirt_iommu_invalidation_payload) == 8, "size");
+
+/* PAYLOAD of ATS.PRGR (PCIe PRG Response Message). */
+struct iovirt_iommu_group_response_payload {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_INDEX_WORD 0
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_INDEX_SHIFT 32
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_INDEX_MASK 0x1ff00000000ull /* group */
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_CODE_WORD 0
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_CODE_SHIFT 44
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_CODE_MASK 0xf00000000000ull /* PageResponse */
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_DESTINATION_WORD 0
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_DESTINATION_SHIFT 48
+#define IOVIRT_IOMMU_GROUP_RESPONSE_PAYLOAD_DESTINATION_MASK 0xffff000000000000ull /* requester */
+static_assert(sizeof(struct iovirt_iommu_group_response_payload) == 8, "size");
+
+/* One fault-queue entry, 32 bytes. */
+struct iovirt_iommu_fault_record {
+    uint64_t word[4];
+};
+#define IOVIRT_IOMMU_FAULT_RECORD_CAUSE_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_CAUSE_SHIFT 0
+#define IOVIRT_IOMMU_FAULT_RECORD_CAUSE_MASK 0xfffull /* Cause */
+#define IOVIRT_IOMMU_FAULT_RECORD_PID_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_PID_SHIFT 12
+#define IOVIRT_IOMMU_FAULT_RECORD_PID_MASK 0xfffff000ull /* process_id */
+#define IOVIRT_IOMMU_FAULT_RECORD_PV_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_PV_SHIFT 32
+#define IOVIRT_IOMMU_FAULT_RECORD_PV_MASK 0x100000000ull /* PID is valid */
+#define IOVIRT_IOMMU_FAULT_RECORD_PRIV_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_PRIV_SHIFT 33
+#define IOVIRT_IOMMU_FAULT_RECORD_PRIV_MASK 0x200000000ull /* supervisor request */
+#define IOVIRT_IOMMU_FAULT_RECORD_TTYP_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_TTYP_SHIFT 34
+#define IOVIRT_IOMMU_FAULT_RECORD_TTYP_MASK 0xfc00000000ull /* Ttyp */
+#define IOVIRT_IOMMU_FAULT_RECORD_DID_WORD 0
+#define IOVIRT_IOMMU_FAULT_RECORD_DID_SHIFT 40
+#define IOVIRT_IOMMU_FAULT_RECORD_DID_MASK 0xffffff0000000000ull /* device_id */
+#define IOVIRT_IOMMU_FAULT_RECORD_CUSTOM_WORD 1
+#define IOVIRT_IOMMU_FAULT_RECORD_CUSTOM_SHIFT 0
+#define IOVIRT_IOMMU_FAULT_RECORD_CUSTOM_MASK 0xffffffffull
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL_WORD 2
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL_SHIFT 0
+/* address of the request, or code of the message */
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL_MASK 0xffffffffffffffffull
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL2_WORD 3
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL2_SHIFT 0
+/* guest physical address of a guest page fault; bits 1:0 say how it was implicit */
+#define IOVIRT_IOMMU_FAULT_RECORD_IOTVAL2_MASK 0xffffffffffffffffull
+static_assert(sizeof(struct iovirt_iommu_fault_record) == 32, "size");
+
+/* One page-request-queue entry, 16 bytes. */
+struct iovirt_iommu_page_request_record {
+    uint64_t word[2];
+};
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PID_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PID_SHIFT 12
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PID_MASK 0xfffff000ull /* PASID */
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PV_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PV_SHIFT 32
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PV_MASK 0x100000000ull /* PID is valid */
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PRIV_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PRIV_SHIFT 33
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PRIV_MASK 0x200000000ull /* supervisor access */
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_EXEC_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_EXEC_SHIFT 34
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_EXEC_MASK 0x400000000ull /* execute access */
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_DID_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_DID_SHIFT 40
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_DID_MASK 0xffffff0000000000ull /* device_id */
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PAYLOAD_WORD 1
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PAYLOAD_SHIFT 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_RECORD_PAYLOAD_MASK 0xffffffffffffffffull /* PageRequestPayload */
+static_assert(sizeof(struct iovirt_iommu_page_request_record) == 16, "size");
+
+/* PAYLOAD of a page request (PCIe Page Request Message). */
+struct iovirt_iommu_page_request_payload {
+    uint64_t word[1];
+};
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_R_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_R_SHIFT 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_R_MASK 0x1ull /* read */
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_W_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_W_SHIFT 1
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_W_MASK 0x2ull /* write */
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_LAST_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_LAST_SHIFT 2
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_LAST_MASK 0x4ull /* last of its group */
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_INDEX_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_INDEX_SHIFT 3
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_INDEX_MASK 0xff8ull /* group */
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_ADDRESS_WORD 0
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_ADDRESS_SHIFT 12
+#define IOVIRT_IOMMU_PAGE_REQUEST_PAYLOAD_ADDRESS_MASK 0xfffffffffffff000ull
+static_assert(sizeof(struct iovirt_iommu_page_request_payload) == 8, "size");
+
+/* ---- Virtio: records ------------------------------------------------------------------------ */
+
+/* Split-ring descriptor, 16 bytes (2.7.5). */
+struct iovirt_virtio_descriptor {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags; /* DescriptorFlag */
+    uint16_t next;
+};
+static_assert(offsetof(struct iovirt_virtio_descriptor, addr) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_descriptor, len) == 8, "offset");
+static_assert(offsetof(struct iovirt_virtio_descriptor, flags) == 12, "offset");
+static_assert(offsetof(struct iovirt_virtio_descriptor, next) == 14, "offset");
+static_assert(sizeof(struct iovirt_virtio_descriptor) == 16, "size");
+
+/* Element of the used ring, 8 bytes (2.7.8). */
+struct iovirt_virtio_used_element {
+    uint32_t id;
+    uint32_t len;
+};
+static_assert(offsetof(struct iovirt_virtio_used_element, id) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_used_element, len) == 4, "offset");
+static_assert(sizeof(struct iovirt_virtio_used_element) == 8, "size");
+
+/* virtio_net_hdr, 12 bytes with VERSION_1 (5.1.6). */
+struct iovirt_virtio_net_header {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len;
+    uint16_t gso_size;
+    uint16_t csum_start;
+    uint16_t csum_offset;
+    uint16_t num_buffers;
+};
+static_assert(offsetof(struct iovirt_virtio_net_header, flags) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, gso_type) == 1, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, hdr_len) == 2, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, gso_size) == 4, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, csum_start) == 6, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, csum_offset) == 8, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_header, num_buffers) == 10, "offset");
+static_assert(sizeof(struct iovirt_virtio_net_header) == 12, "size");
+
+/* virtio_net_config as far as we have it (5.1.4). */
+struct iovirt_virtio_net_config {
+    uint8_t mac[6];
+    uint16_t status; /* bit 0: link is up */
+    uint16_t max_virtqueue_pairs;
+    uint16_t mtu;
+};
+static_assert(offsetof(struct iovirt_virtio_net_config, mac) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, status) == 6, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, max_virtqueue_pairs) == 8, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, mtu) == 10, "offset");
+static_assert(sizeof(struct iovirt_virtio_net_config) == 12, "size");
+
+/* ---- NIC: records --------------------------------------------------------------------------- */
+
+/* MSI-X table entry, 16 bytes (PCI Base 6.0, 7.7.2). */
+struct iovirt_nic_msix_entry {
+    uint64_t word[2];
+};
+#define IOVIRT_NIC_MSIX_ENTRY_ADDRESS_WORD 0
+#define IOVIRT_NIC_MSIX_ENTRY_ADDRESS_SHIFT 0
+#define IOVIRT_NIC_MSIX_ENTRY_ADDRESS_MASK 0xffffffffffffffffull
+#define IOVIRT_NIC_MSIX_ENTRY_DATA_WORD 1
+#define IOVIRT_NIC_MSIX_ENTRY_DATA_SHIFT 0
+#define IOVIRT_NIC_MSIX_ENTRY_DATA_MASK 0xffffffffull
+#define IOVIRT_NIC_MSIX_ENTRY_MASK_WORD 1
+#define IOVIRT_NIC_MSIX_ENTRY_MASK_SHIFT 32
+#define IOVIRT_NIC_MSIX_ENTRY_MASK_MASK 0x100000000ull
+static_assert(sizeof(struct iovirt_nic_msix_entry) == 16, "size");
+
+/* control of a function in the management pages. */
+struct iovirt_nic_function_control {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_FUNCTION_CONTROL_ENABLE_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_ENABLE_SHIFT 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_ENABLE_MASK 0x1u /* the function may do DMA, send and receive */
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATS_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATS_SHIFT 1
+/* translate by ATS, park and retry; else DMA is untranslated and faults are errors */
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATS_MASK 0x2u
+#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_SHIFT 2
+#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_MASK 0x4u
+static_assert(sizeof(struct iovirt_nic_function_control) == 4, "size");
+
+/* ---- IOMMU: encodings ----------------------------------------------------------------------- */
+
+/* ddtp.mode. */
+enum iovirt_iommu_ddtp_mode {
+    IOVIRT_IOMMU_DDTP_MODE_OFF = 0,
+    IOVIRT_IOMMU_DDTP_MODE_BARE = 1,
+    IOVIRT_IOMMU_DDTP_MODE_LVL1 = 2,
+    IOVIRT_IOMMU_DDTP_MODE_LVL2 = 3,
+    IOVIRT_IOMMU_DDTP_MODE_LVL3 = 4,
+};
+
+/* DC.iohgatp.MODE (with fctl.GXL 0; 8 means Sv32x4 with GXL 1). */
+enum iovirt_iommu_iohgatp_mode {
+    IOVIRT_IOMMU_IOHGATP_MODE_BARE = 0,
+    IOVIRT_IOMMU_IOHGATP_MODE_SV39X4 = 8,
+    IOVIRT_IOMMU_IOHGATP_MODE_SV48X4 = 9,
+    IOVIRT_IOMMU_IOHGATP_MODE_SV57X4 = 10,
+};
+
+/* DC.fsc and PC.fsc mode (with SXL 0; 8 means Sv32 with SXL 1). */
+enum iovirt_iommu_ioatp_mode {
+    IOVIRT_IOMMU_IOATP_MODE_BARE = 0,
+    IOVIRT_IOMMU_IOATP_MODE_SV39 = 8,
+    IOVIRT_IOMMU_IOATP_MODE_SV48 = 9,
+    IOVIRT_IOMMU_IOATP_MODE_SV57 = 10,
+};
+
+/* DC.fsc mode when DC.tc.PDTV is set. */
+enum iovirt_iommu_pdtp_mode {
+    IOVIRT_IOMMU_PDTP_MODE_BARE = 0,
+    IOVIRT_IOMMU_PDTP_MODE_PD8 = 1,
+    IOVIRT_IOMMU_PDTP_MODE_PD17 = 2,
+    IOVIRT_IOMMU_PDTP_MODE_PD20 = 3,
+};
+
+/* DC.msiptp.MODE. */
+enum iovirt_iommu_msiptp_mode {
+    IOVIRT_IOMMU_MSIPTP_MODE_OFF = 0,
+    IOVIRT_IOMMU_MSIPTP_MODE_FLAT = 1,
+};
+
+/* opcode of a command (section "Command-Queue"). */
+enum iovirt_iommu_command_opcode {
+    IOVIRT_IOMMU_COMMAND_OPCODE_IOTINVAL = 1,
+    IOVIRT_IOMMU_COMMAND_OPCODE_IOFENCE = 2,
+    IOVIRT_IOMMU_COMMAND_OPCODE_IODIR = 3,
+    IOVIRT_IOMMU_COMMAND_OPCODE_ATS = 4,
+};
+
+/* func3: meaning depends on the opcode. */
+enum iovirt_iommu_command_func {
+    IOVIRT_IOMMU_COMMAND_FUNC_VMA = 0,
+    IOVIRT_IOMMU_COMMAND_FUNC_GVMA = 1,
+    IOVIRT_IOMMU_COMMAND_FUNC_C = 0,
+    IOVIRT_IOMMU_COMMAND_FUNC_INVAL_DDT = 0,
+    IOVIRT_IOMMU_COMMAND_FUNC_INVAL_PDT = 1,
+    IOVIRT_IOMMU_COMMAND_FUNC_INVAL = 0,
+    IOVIRT_IOMMU_COMMAND_FUNC_PRGR = 1,
+};
+
+/* CAUSE of a fault record (section "Fault/Event-Queue"). */
+enum iovirt_iommu_cause {
+    IOVIRT_IOMMU_CAUSE_INSTRUCTION_ACCESS_FAULT = 1,
+    IOVIRT_IOMMU_CAUSE_READ_ADDRESS_MISALIGNED = 4,
+    IOVIRT_IOMMU_CAUSE_READ_ACCESS_FAULT = 5,
+    IOVIRT_IOMMU_CAUSE_WRITE_ADDRESS_MISALIGNED = 6,
+    IOVIRT_IOMMU_CAUSE_WRITE_ACCESS_FAULT = 7,
+    IOVIRT_IOMMU_CAUSE_INSTRUCTION_PAGE_FAULT = 12,
+    IOVIRT_IOMMU_CAUSE_READ_PAGE_FAULT = 13,
+    IOVIRT_IOMMU_CAUSE_WRITE_PAGE_FAULT = 15,
+    IOVIRT_IOMMU_CAUSE_INSTRUCTION_GUEST_PAGE_FAULT = 20,
+    IOVIRT_IOMMU_CAUSE_READ_GUEST_PAGE_FAULT = 21,
+    IOVIRT_IOMMU_CAUSE_WRITE_GUEST_PAGE_FAULT = 23,
+    IOVIRT_IOMMU_CAUSE_ALL_INBOUND_DISALLOWED = 256,
+    IOVIRT_IOMMU_CAUSE_DDT_ACCESS_FAULT = 257,
+    IOVIRT_IOMMU_CAUSE_DDT_INVALID = 258,
+    IOVIRT_IOMMU_CAUSE_DDT_MISCONFIGURED = 259,
+    IOVIRT_IOMMU_CAUSE_TYPE_DISALLOWED = 260,
+    IOVIRT_IOMMU_CAUSE_MSI_PTE_ACCESS_FAULT = 261,
+    IOVIRT_IOMMU_CAUSE_MSI_PTE_INVALID = 262,
+    IOVIRT_IOMMU_CAUSE_MSI_PTE_MISCONFIGURED = 263,
+    IOVIRT_IOMMU_CAUSE_MRIF_ACCESS_FAULT = 264,
+    IOVIRT_IOMMU_CAUSE_PDT_ACCESS_FAULT = 265,
+    IOVIRT_IOMMU_CAUSE_PDT_INVALID = 266,
+    IOVIRT_IOMMU_CAUSE_PDT_MISCONFIGURED = 267,
+    IOVIRT_IOMMU_CAUSE_DDT_CORRUPTION = 268,
+    IOVIRT_IOMMU_CAUSE_PDT_CORRUPTION = 269,
+    IOVIRT_IOMMU_CAUSE_MSI_PT_CORRUPTION = 270,
+    IOVIRT_IOMMU_CAUSE_MRIF_CORRUPTION = 271,
+    IOVIRT_IOMMU_CAUSE_INTERNAL_ERROR = 272,
+    IOVIRT_IOMMU_CAUSE_MSI_WRITE_ACCESS_FAULT = 273,
+    IOVIRT_IOMMU_CAUSE_PT_CORRUPTION = 274,
+};
+
+/* TTYP of a fault record: kind of the transaction. */
+enum iovirt_iommu_ttyp {
+    IOVIRT_IOMMU_TTYP_NONE = 0,
+    IOVIRT_IOMMU_TTYP_UNTRANSLATED_EXECUTE = 1,
+    IOVIRT_IOMMU_TTYP_UNTRANSLATED_READ = 2,
+    IOVIRT_IOMMU_TTYP_UNTRANSLATED_WRITE = 3,
+    IOVIRT_IOMMU_TTYP_TRANSLATED_EXECUTE = 5,
+    IOVIRT_IOMMU_TTYP_TRANSLATED_READ = 6,
+    IOVIRT_IOMMU_TTYP_TRANSLATED_WRITE = 7,
+    IOVIRT_IOMMU_TTYP_ATS_REQUEST = 8,
+    IOVIRT_IOMMU_TTYP_MESSAGE = 9,
+};
+
+/* Response code of a page request group (PCIe 10.4.2.1). */
+enum iovirt_iommu_page_response {
+    IOVIRT_IOMMU_PAGE_RESPONSE_SUCCESS = 0,
+    IOVIRT_IOMMU_PAGE_RESPONSE_INVALID = 1,
+    IOVIRT_IOMMU_PAGE_RESPONSE_FAILURE = 15,
+};
+
+/* iohpmevt.eventID (section "Performance-monitoring event selector"). */
+enum iovirt_iommu_hpm_event {
+    IOVIRT_IOMMU_HPM_EVENT_NONE = 0,
+    IOVIRT_IOMMU_HPM_EVENT_UNTRANSLATED_REQUEST = 1,
+    IOVIRT_IOMMU_HPM_EVENT_TRANSLATED_REQUEST = 2,
+    IOVIRT_IOMMU_HPM_EVENT_ATS_REQUEST = 3,
+    IOVIRT_IOMMU_HPM_EVENT_TLB_MISS = 4,
+    IOVIRT_IOMMU_HPM_EVENT_DDT_WALK = 5,
+    IOVIRT_IOMMU_HPM_EVENT_PDT_WALK = 6,
+    IOVIRT_IOMMU_HPM_EVENT_FIRST_STAGE_WALK = 7,
+    IOVIRT_IOMMU_HPM_EVENT_SECOND_STAGE_WALK = 8,
+    IOVIRT_IOMMU_HPM_EVENT_LOOKUP = 16384,
+};
+
+/* ---- Virtio: encodings ---------------------------------------------------------------------- */
+
+/* device_status (2.1). */
+enum iovirt_virtio_device_status {
+    IOVIRT_VIRTIO_DEVICE_STATUS_ACKNOWLEDGE = 1,
+    IOVIRT_VIRTIO_DEVICE_STATUS_DRIVER = 2,
+    IOVIRT_VIRTIO_DEVICE_STATUS_DRIVER_OK = 4,
+    IOVIRT_VIRTIO_DEVICE_STATUS_FEATURES_OK = 8,
+    IOVIRT_VIRTIO_DEVICE_STATUS_DEVICE_NEEDS_RESET = 64,
+    IOVIRT_VIRTIO_DEVICE_STATUS_FAILED = 128,
+};
+
+/* Feature bit numbers (5.1.3 and 6). */
+enum iovirt_virtio_feature {
+    IOVIRT_VIRTIO_FEATURE_NET_CSUM = 0,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_CSUM = 1,
+    IOVIRT_VIRTIO_FEATURE_NET_MTU = 3,
+    IOVIRT_VIRTIO_FEATURE_NET_MAC = 5,
+    IOVIRT_VIRTIO_FEATURE_NET_MRG_RXBUF = 15,
+    IOVIRT_VIRTIO_FEATURE_NET_STATUS = 16,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_VQ = 17,
+    IOVIRT_VIRTIO_FEATURE_NET_MQ = 22,
+    IOVIRT_VIRTIO_FEATURE_RING_INDIRECT_DESC = 28,
+    IOVIRT_VIRTIO_FEATURE_RING_EVENT_IDX = 29,
+    IOVIRT_VIRTIO_FEATURE_VERSION_1 = 32,
+    IOVIRT_VIRTIO_FEATURE_ACCESS_PLATFORM = 33,
+    IOVIRT_VIRTIO_FEATURE_RING_PACKED = 34,
+    IOVIRT_VIRTIO_FEATURE_IN_ORDER = 35,
+    IOVIRT_VIRTIO_FEATURE_ORDER_PLATFORM = 36,
+    IOVIRT_VIRTIO_FEATURE_SR_IOV = 37,
+    IOVIRT_VIRTIO_FEATURE_NOTIFICATION_DATA = 38,
+    IOVIRT_VIRTIO_FEATURE_RING_RESET = 40,
+};
+
+/* flags of a descriptor (2.7.5). */
+enum iovirt_virtio_descriptor_flag {
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_NEXT = 1,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_WRITE = 2,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_INDIRECT = 4,
+};
+
+/* ---- NIC: encodings ------------------------------------------------------------------------- */
+
+/* ISR status (virtio 1.3, 4.1.4.5); reading clears it. */
+enum iovirt_nic_isr {
+    IOVIRT_NIC_ISR_QUEUE = 1,
+    IOVIRT_NIC_ISR_CONFIG = 2,
+};
+
+/* Why a queue stopped; 0 while it runs. */
+enum iovirt_nic_queue_error {
+    IOVIRT_NIC_QUEUE_ERROR_NONE = 0,
+    IOVIRT_NIC_QUEUE_ERROR_RING_ADDRESS = 1,
+    IOVIRT_NIC_QUEUE_ERROR_BUFFER_ADDRESS = 2,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_INDEX = 3,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_HEAD = 4,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_CHAIN = 5,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_LENGTH = 6,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_FLAGS = 7,
+    IOVIRT_NIC_QUEUE_ERROR_PAGE_REQUEST_FAILED = 8,
+    IOVIRT_NIC_QUEUE_ERROR_BUS = 9,
+};
+
+/* Counters kept per function, 48 bits each. */
+enum iovirt_nic_stat {
+    IOVIRT_NIC_STAT_TX_PACKETS = 0,
+    IOVIRT_NIC_STAT_TX_BYTES = 1,
+    IOVIRT_NIC_STAT_RX_PACKETS = 2,
+    IOVIRT_NIC_STAT_RX_BYTES = 3,
+    IOVIRT_NIC_STAT_TX_DROPPED = 4,
+    IOVIRT_NIC_STAT_RX_DROPPED_FULL = 5,
+    IOVIRT_NIC_STAT_RX_DROPPED_FILTER = 6,
+    IOVIRT_NIC_STAT_PAGE_REQUESTS = 7,
+    IOVIRT_NIC_STAT_PAGE_RETRIES = 8,
+    IOVIRT_NIC_STAT_PARKED_CYCLES = 9,
+    IOVIRT_NIC_STAT_INTERRUPTS = 10,
+    IOVIRT_NIC_STAT_INTERRUPTS_MASKED = 11,
+    IOVIRT_NIC_STAT_DMA_READ_BYTES = 12,
+    IOVIRT_NIC_STAT_DMA_WRITE_BYTES = 13,
+    IOVIRT_NIC_STAT_TRANSLATIONS = 14,
+    IOVIRT_NIC_STAT_DMA_FAULTS = 15,
+};
+
+#endif
