@@ -18,6 +18,8 @@ from cosim.bench.run import SimulationError
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
+from cosim.fuzz.main import FuzzError
+from cosim.fuzz.main import main as fuzz
 from cosim.report.table import print_result
 from cosim.report.waves import WaveError, check
 from cosim.scenarios.demo import HOSTILE
@@ -84,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     replaying.set_defaults(
         function=lambda asked: conformance(asked.paths, asked.target, jobs=asked.jobs)
     )
+
+    fuzzing = commands.add_parser("fuzz", help="random agreement of RTL and golden model")
+    fuzzing.add_argument("what", choices=["iommu"])
+    fuzzing.add_argument("--translations", type=int, default=10_000, metavar="N")
+    fuzzing.add_argument("--seed", type=int, default=1, metavar="S")
+    fuzzing.add_argument("--config", default="default", metavar="NAME", help="names, or all")
+    fuzzing.add_argument("--target", default="rtl", help="rtl, or golden to try the fuzzer itself")
+    fuzzing.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE")
+    fuzzing.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    fuzzing.add_argument("--jobs", type=int, metavar="N", help="simulations at a time")
+    fuzzing.add_argument("--shrink", type=float, default=600, metavar="SECONDS", help="at most")
+    fuzzing.set_defaults(function=_fuzz)
     return parser
 
 
@@ -154,6 +168,21 @@ def _run(asked: argparse.Namespace) -> int:
     return int(not result.good)
 
 
+def _fuzz(asked: argparse.Namespace) -> int:
+    if asked.json and asked.json != "-":
+        _must_be_writable(Path(asked.json))
+    return fuzz(
+        translations=asked.translations,
+        seed=asked.seed,
+        names=asked.config,
+        target=asked.target,
+        replay=asked.replay,
+        result=asked.json,
+        jobs=asked.jobs,
+        shrinking=asked.shrink,
+    )
+
+
 def _list(asked: argparse.Namespace) -> int:
     for name, what in SCENARIOS.items():
         print(f"{name:<10} {what}")
@@ -186,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function: Callable[[argparse.Namespace], int] = asked.function
     try:
         return function(asked)
-    except (_Wrong, CaptureError, WaveError, ToolError) as error:
+    except (_Wrong, CaptureError, FuzzError, WaveError, ToolError) as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 2
     except SimulationError as error:

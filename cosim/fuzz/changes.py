@@ -90,7 +90,7 @@ class Changes:
 
     def _first(self, group: Group) -> list[int]:
         rng = self.rng
-        pscid, tree = rng.choice(group.first)
+        tree = rng.choice(group.first)[1]
         assert group.first_leafs is not None
         changed = self._entry(tree, group.first_leafs)
         if changed is None:

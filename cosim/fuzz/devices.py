@@ -116,9 +116,7 @@ def _iosatp(tree: Tree | None) -> int:
     return tree.scheme.mode << 60 | tree.root_seen >> 12 if tree else 0
 
 
-def make_process(
-    rng: random.Random, device: Device, directory: Directory, number: int
-) -> None:
+def make_process(rng: random.Random, device: Device, directory: Directory, number: int) -> None:
     """Draw a process context and store it."""
     group, tree, pscid = device.group, None, rng.getrandbits(20)
     if group.first and rng.random() < 0.85:
@@ -136,15 +134,11 @@ def make_process(
     device.processes[number] = Process(address, tree, words)
 
 
-def _process_directory(
-    rng: random.Random, settings: Settings, image: Image, device: Device
-) -> int:
+def _process_directory(rng: random.Random, settings: Settings, image: Image, device: Device) -> int:
     """Draw a process directory; returns fsc."""
     config = settings.config
     levels = rng.randrange(1, 1 + config.pd8 + config.pd17 + config.pd20)
-    directory = Directory(
-        rng, image, _PDI[:levels], 16, big=device.group.sbe, group=device.group
-    )
+    directory = Directory(rng, image, _PDI[:levels], 16, big=device.group.sbe, group=device.group)
     device.pd_levels = levels
     top = (1 << directory.bits) - 1
     numbers = [0, 1, 0x55, top, top - 1, top // 2, 0x100 & top, 0x1_0001 & top]
@@ -192,7 +186,19 @@ def make_device(
 
 
 def _encode(flags: dict, fields: dict, group: Group, settings: Settings) -> list[int]:
-    names = ("en_ats", "en_pri", "t2gpa", "dtf", "pdtv", "prpr", "gade", "sade", "dpe", "sbe", "sxl")
+    names = (
+        "en_ats",
+        "en_pri",
+        "t2gpa",
+        "dtf",
+        "pdtv",
+        "prpr",
+        "gade",
+        "sade",
+        "dpe",
+        "sbe",
+        "sxl",
+    )
     tc = _V
     for position, name in enumerate(names, 1):
         tc |= bool(flags.get(name)) << position

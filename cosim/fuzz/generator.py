@@ -45,7 +45,7 @@ class _Generator:
         self.settings = Settings(
             config,
             be=bool(config.end and rng.random() < 0.4),
-            gxl=bool(writable and rng.random() < 0.3) or config.sv32x4 and not writable,
+            gxl=rng.random() < 0.3 if writable else config.sv32x4,
             gxl_writable=bool(writable),
         )
         self.wsi = config.igs == 1 or (config.igs == 2 and rng.random() < 0.5)
