@@ -9,7 +9,7 @@ import random
 
 from models.spec.iommu import CommandFunc
 
-from .commands import inval, iodir
+from .commands import ginval, inval, iodir
 from .devices import Device, Directory
 from .image import Image
 from .spaces import Group, Settings, msi_entry, store_msi
@@ -118,9 +118,9 @@ class Changes:
         if not valid and rng.random() < 0.7:
             return []
         if rng.random() < 0.1:
-            return [inval(CommandFunc.GVMA)]
+            return [ginval()]
         place = self._place(tree, entry, leaf)
-        return [inval(CommandFunc.GVMA, gv=1, gscid=group.gscid, **place)]
+        return [ginval(gv=1, gscid=group.gscid, **place)]
 
     # Contexts ----------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Changes:
         if group.second is None:
             return [inval()]
         ids = {"gv": 1, "gscid": group.gscid}
-        return [inval(CommandFunc.GVMA, **ids), inval(**ids)]
+        return [ginval(**ids), inval(**ids)]
 
     def _device(self) -> list[int]:
         """Give a device other rights, or take its context away, or put it back."""

@@ -2,8 +2,7 @@
 
 import random
 
-from amaranth.lib import data
-
+from cosim.bench.ports import layout_fields
 from models.spec.config import IommuConfig
 from models.spec.iommu import (
     AtsCommand,
@@ -15,7 +14,19 @@ from models.spec.iommu import (
     Iotinval,
 )
 
-__all__ = ["encode", "fence", "inval", "iodir", "name", "random_command", "row"]
+__all__ = [
+    "Pool",
+    "ats_command",
+    "encode",
+    "fence",
+    "ginval",
+    "inval",
+    "iodir",
+    "name",
+    "random_command",
+    "row",
+    "rows",
+]
 
 _LAYOUTS = {
     CommandOpcode.IOTINVAL: Iotinval,
@@ -24,10 +35,10 @@ _LAYOUTS = {
     CommandOpcode.ATS: AtsCommand,
 }
 _FIELDS = {
-    opcode: {name: (field.offset, field.width) for name, field in data.Layout.cast(layout)}
+    opcode: {name: (place[0], place[1]) for name, place in layout_fields(layout).items()}
     for opcode, layout in _LAYOUTS.items()
 }
-_COMMON = {name: (field.offset, field.width) for name, field in data.Layout.cast(Command)}
+_FUNC_SHIFT = layout_fields(Command)["func3"][0]
 _NAMES = {
     (CommandOpcode.IOTINVAL, CommandFunc.VMA): "IOTINVAL.VMA",
     (CommandOpcode.IOTINVAL, CommandFunc.GVMA): "IOTINVAL.GVMA",
@@ -51,16 +62,21 @@ _OPERANDS = {
 
 def encode(opcode: CommandOpcode, func: CommandFunc, **operands: int) -> int:
     """Return the 128 bits of a command."""
-    value = int(opcode) | int(func) << _COMMON["func3"][0]
+    value = int(opcode) | int(func) << _FUNC_SHIFT
     for operand, content in operands.items():
         offset, width = _FIELDS[opcode][operand]
         value |= (content & (1 << width) - 1) << offset
     return value
 
 
-def inval(func: CommandFunc = CommandFunc.VMA, **operands: int) -> int:
-    """Return an IOTINVAL."""
-    return encode(CommandOpcode.IOTINVAL, func, **operands)
+def inval(**operands: int) -> int:
+    """Return an IOTINVAL.VMA."""
+    return encode(CommandOpcode.IOTINVAL, CommandFunc.VMA, **operands)
+
+
+def ginval(**operands: int) -> int:
+    """Return an IOTINVAL.GVMA."""
+    return encode(CommandOpcode.IOTINVAL, CommandFunc.GVMA, **operands)
 
 
 def iodir(func: CommandFunc = CommandFunc.INVAL_DDT, **operands: int) -> int:
@@ -138,7 +154,7 @@ def random_command(rng: random.Random, config: IommuConfig, pool: Pool, *, wsi: 
         }  # fmt: skip
         if kind == "vma":
             return inval(pscv=flip(), **operands)
-        return inval(CommandFunc.GVMA, **operands)
+        return ginval(**operands)
     if kind == "ddt":
         return iodir(dv=flip(), did=rng.choice(pool.devices))
     if kind == "pdt":

@@ -8,7 +8,7 @@ from models.spec.config import IommuConfig
 from models.spec.iommu import CommandFunc, DdtpMode, HpmEvent
 
 from .changes import Changes
-from .commands import Pool, ats_command, fence, inval, iodir, random_command
+from .commands import Pool, ats_command, fence, ginval, inval, iodir, random_command
 from .devices import Device, device_directory, make_device, spoil
 from .image import Image
 from .scenario import Scenario
@@ -256,7 +256,7 @@ class _Generator:
             self._messages()
         elif draw < 0.7 and self.config.dbg:
             self._debug()
-        elif draw < 0.72:
+        elif draw < 0.75:
             self._illegal()
         if rng.random() < 0.25:
             self.step("q")
@@ -279,7 +279,7 @@ class _Generator:
             iodir(),
             inval(),
             inval(pscv=0, gv=0, av=0),
-            inval(CommandFunc.GVMA),
+            ginval(),
             *(inval(gv=1, gscid=group.gscid) for group in self.groups if group.second),
             fence(pr=1, pw=1),
         ]
@@ -307,7 +307,7 @@ class _Generator:
         for _ in range(rng.randrange(1, 5)):
             device = rng.choice(self.devices)
             number = device.device_id if rng.random() < 0.9 else rng.getrandbits(16)
-            segment = number >> 16 or rng.choice([None, 0])
+            segment = number >> 16 or None  # the port's device_id does not tell 0 from none
             process_id = None
             if rng.random() < 0.5:
                 process_id = rng.choice([*device.processes, rng.getrandbits(20)])
@@ -337,7 +337,7 @@ class _Generator:
             5,
             64,
             inval() | 2 << 7,
-            inval(CommandFunc.GVMA, pscv=1),
+            ginval(pscv=1),
             inval() | 1 << 11,
             inval() | 1 << 127,
             fence() | 1 << 14,

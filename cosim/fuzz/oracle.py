@@ -57,8 +57,8 @@ class Oracle(GoldenTarget):
             self.stored = True
             store(address, raw, **how)
 
-        def noted_first(context, mode, *rest) -> Leaf:
-            leaf = first(context, mode, *rest)
+        def noted_first(context, mode, root, iova, access) -> Leaf:
+            leaf = first(context, mode, root, iova, access)
             self._facts.first = leaf.size_log2 if mode else 64
             return leaf
 

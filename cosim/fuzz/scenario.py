@@ -71,7 +71,10 @@ class Scenario:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Scenario":
         """Make one from what :func:`dataclasses.asdict` gives."""
-        return cls(**content | {"config": IommuConfig(**content["config"])})
+        made = cls(IommuConfig(**content["config"]))
+        for key in ("name", "timing", "memory", "steps"):
+            setattr(made, key, content[key])
+        return made
 
     @property
     def translations(self) -> int:

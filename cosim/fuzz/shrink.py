@@ -64,8 +64,11 @@ async def shrink(
         await _without(best.steps, lambda steps: attempt(steps=steps))
         for number in reversed(range(len(best.steps))):
             for member in _LISTS.get(best.steps[number][0], ()):
-                await _without(best.steps[number][member], lambda items, n=number, m=member: attempt(
-                    steps=_with(best.steps, n, m, items)))  # fmt: skip
+
+                async def shorter(items: list, n: int = number, m: int = member) -> bool:
+                    return await attempt(steps=_with(best.steps, n, m, items))
+
+                await _without(best.steps[number][member], shorter)
         await _without(best.memory, lambda memory: attempt(memory=memory))
         say(f"{len(best.steps)} steps, {best.translations} requests, {len(best.memory)} stores")
     return best

@@ -86,7 +86,10 @@ class Statistics:
     @classmethod
     def from_dict(cls, content: dict) -> "Statistics":
         """Make one from :meth:`as_dict`."""
-        return cls(**{k: Counter(v) if isinstance(v, dict) else v for k, v in content.items()})
+        made = cls()
+        for key, value in content.items():
+            setattr(made, key, Counter(value) if isinstance(value, dict) else value)
+        return made
 
     @property
     def miss_share(self) -> float:

@@ -134,14 +134,14 @@ class Tree:
 
     # Addresses ---------------------------------------------------------------------------------
 
-    def _indices(self, table: _Table) -> list[int]:
+    def _indices(self, table: _Table, limit: int) -> list[int]:
         """Indices to choose from: few, and alike in all tables."""
         top = 1 << self.scheme.index_bits
         found = [0, 1, 2, top // 2, top - 1]
         if table is self._root and self.scheme.x4:
             found += [top + 1, 4 * top - 1]
         shift = self.scheme.shift(table.level)
-        return [index for index in found if table.base + (index << shift) < self.limit]
+        return [index for index in found if table.base + (index << shift) < limit]
 
     def extended(self, address: int) -> int:
         """Address as requests carry it: with its sign."""
@@ -210,14 +210,17 @@ class Tree:
     def insert(self, leafs: Leafs, spa: int | None = None, tries: int = 20) -> Entry | None:
         """Add a leaf of random size and place; with ``spa`` its page holds that address."""
         rng = self.rng
+        # What tables depend on must be reached; other pages may be too far away.
+        far = 1 << min(self.scheme.bits, 56 if self.scheme.x4 else 64)
+        limit = self.limit if spa is not None or rng.random() < 0.8 else far
         for _ in range(tries):
             level = min(rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4]), self.scheme.levels - 1)
             table = self._root
             while table and table.level > level:
-                table = self._table_below(table, rng.choice(self._indices(table)))
+                table = self._table_below(table, rng.choice(self._indices(table, limit)))
             if table is None:
                 continue
-            indices = self._indices(table)
+            indices = self._indices(table, limit)
             if not indices:
                 continue
             index, count = rng.choice(indices), 1
