@@ -7,7 +7,7 @@ PY := .venv/bin/python
 IOVIRT := .venv/bin/iovirt
 export PYTHONWARNINGS ?= default
 
-.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance docs clean
+.PHONY: help setup run test test-full lint format sim waves synth synth-full conformance coverage docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -54,6 +54,11 @@ conformance: setup ## Replay the shipped vectors on golden model and RTL
 
 docs: setup ## Write what is generated from models/spec: docs/*.md, include/iovirt.h
 	@$(PY) -m models.manual
+
+coverage: setup ## What conformance and fuzzing have hit on the RTL, and the holes
+	@$(IOVIRT) conformance tests/conformance --target rtl
+	@$(IOVIRT) fuzz iommu --config full --translations 100000
+	@$(IOVIRT) coverage
 
 clean: ## Remove what was built
 	rm -rf build

@@ -18,6 +18,8 @@ from cosim.bench.run import SimulationError
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
+from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
+from cosim.fuzz.coverage import main as coverage
 from cosim.fuzz.main import FuzzError
 from cosim.fuzz.main import main as fuzz
 from cosim.report.table import print_result
@@ -98,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     fuzzing.add_argument("--jobs", type=int, metavar="N", help="simulations at a time")
     fuzzing.add_argument("--shrink", type=float, default=600, metavar="SECONDS", help="at most")
     fuzzing.set_defaults(function=_fuzz)
+
+    covering = commands.add_parser("coverage", help="what was hit on the RTL, and the holes")
+    covering.add_argument("--file", type=Path, default=COVERAGE_FILE, metavar="FILE")
+    covering.set_defaults(function=lambda asked: coverage(asked.file))
     return parser
 
 
@@ -215,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function: Callable[[argparse.Namespace], int] = asked.function
     try:
         return function(asked)
-    except (_Wrong, CaptureError, FuzzError, WaveError, ToolError) as error:
+    except (_Wrong, CaptureError, CoverageError, FuzzError, WaveError, ToolError) as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 2
     except SimulationError as error:

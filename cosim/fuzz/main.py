@@ -17,6 +17,7 @@ from cosim.conformance.sync import finish
 from models.iommu import Parameters
 from models.spec.config import IommuConfig
 
+from . import coverage
 from .configurations import configurations
 from .generator import generate
 from .golden import GoldenImplementation
@@ -196,6 +197,8 @@ def main(
     for outcome in outcomes:
         total.add(outcome.statistics)
     failed = [outcome for outcome in outcomes if outcome.failure]
+    if target == "rtl" and not failed:
+        coverage.add(total)
     short = total.shortcomings(list(configs.values()), counted=target == "rtl")
     _tell(total, short, file=sys.stderr if result == "-" else sys.stdout)
     if result:
