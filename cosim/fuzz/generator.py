@@ -342,6 +342,7 @@ class _Generator:
             inval() | 1 << 127,
             fence() | 1 << 14,
             fence() | 1 << 7,
+            ginval(gv=1, pscv=1, pscid=1),
             iodir(CommandFunc.INVAL_PDT, dv=0),
             iodir() | 2 << 7,
             iodir(pid=1),
@@ -353,5 +354,6 @@ class _Generator:
         if not self.config.s:
             wrong.append(inval(av=1, s=1))
         commands = [self._command() for _ in range(rng.randrange(3))]
-        self.step("c", [*commands, rng.choice(wrong), self._command()])
-        self.step("f")
+        for illegal in rng.sample(wrong, 3):
+            self.step("c", [*commands, illegal, self._command()])
+            self.step("f")

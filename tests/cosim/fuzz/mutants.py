@@ -195,16 +195,20 @@ class Caching(GoldenImplementation):
         responses = []
         for row in rows:
             request = parse_row(row)
-            if request not in self._cache:
+            page = replace(request, iova=request.iova >> 12)
+            if page not in self._cache:
                 response = self.iommu.translate(request)
                 on = self.iommu.registers["ddtp"] & 0xF > 1
                 denied = request.at is AddressType.ATS_REQUEST and not response.w
                 keeps = not (response.cause or denied or request.at is AddressType.TRANSLATED)
                 if on and keeps:
-                    self._cache[request] = response
+                    self._cache[page] = response
             else:
                 self.hits += 1
-                response = self._cache[request]
+                response = self._cache[page]
+                if response.mrif is None:
+                    spa = response.spa & ~0xFFF | request.iova & 0xFFF
+                    response = replace(response, spa=spa)
                 self.iommu.monitor.count(
                     iommu._REQUEST_EVENTS[request.at],
                     device_id=request.device_id,

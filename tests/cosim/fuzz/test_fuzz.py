@@ -61,7 +61,7 @@ def test_defect_is_found(name):
 )
 def test_forgotten_invalidation_is_found(deaf):
     hits = 0
-    for number in range(60):
+    for number in range(120):
         scenario = generate(FULL, f"deaf/{number}", 600)
         good = Caching(Parameters.from_config(FULL))
         assert mismatch(scenario, lambda parameters, good=good: good) == ""
