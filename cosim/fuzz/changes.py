@@ -33,9 +33,10 @@ class Changes:
         self.rng, self.settings, self.image = rng, settings, image
         self.groups, self.devices, self.directory = groups, devices, directory
 
-    def draw(self) -> list[int]:
-        """Change something; returns the commands that must follow."""
+    def draw(self, recent: list[tuple[Tree, Entry]]) -> list[int]:
+        """Change something, ``recent`` entries rather; returns the commands that must follow."""
         rng = self.rng
+        self._recent = recent
         group = rng.choice(self.groups)
         kinds = [self._device]
         kinds += [self._process] * 2
@@ -59,6 +60,11 @@ class Changes:
         if not entries:
             return None
         entry = rng.choice(entries)
+        recent = [e for of, e in self._recent if of is tree and not e.keeps]
+        if tree.scheme.x4:
+            recent += self._behind(tree)
+        if recent and rng.random() < 0.8:
+            entry = rng.choice(recent)
         old, new = entry.value, 0
         leaf = bool(old & (PTE.R | PTE.X))
         if entry.leaf:
@@ -69,6 +75,17 @@ class Changes:
             new = entry.original if entry.original != old else tree.spoil(entry)
         tree.change(entry, new)
         return entry, bool(old & PTE.V), leaf and entry.leaf
+
+    def _behind(self, second: Tree) -> list[Entry]:
+        """Entries that recent leafs of first stages lead to."""
+        targets = [e.value >> 10 << 12 for tree, e in self._recent if not tree.scheme.x4]
+        return [
+            entry
+            for entry in second.entries
+            if not entry.keeps
+            and any(entry.address <= t < entry.address + (1 << second.size_log2(entry))
+                    for t in targets)
+        ]  # fmt: skip
 
     def _place(self, tree: Tree, entry: Entry, leaf: bool) -> dict[str, int]:
         """Operands that cover an entry: its address, a range, or everything."""
@@ -145,7 +162,8 @@ class Changes:
         self.directory.store(slot, words)
         everyone = rng.random() < 0.2
         did = device.device_id
-        return [iodir(dv=0) if everyone else iodir(dv=1, did=did), *self._stages(device.group)]
+        command = iodir(dv=0) if everyone else iodir(dv=1, did=did)
+        return [command, *(self._stages(device.group) if rng.random() < 0.3 else [])]
 
     def _process(self) -> list[int]:
         rng = self.rng
@@ -162,7 +180,7 @@ class Changes:
         command = iodir(CommandFunc.INVAL_PDT, dv=1, did=device.device_id, pid=number)
         if rng.random() < 0.2:
             command = iodir(dv=1, did=device.device_id)
-        return [command, *self._stages(device.group)]
+        return [command, *(self._stages(device.group) if rng.random() < 0.3 else [])]
 
     def _msi(self, group: Group) -> list[int]:
         table = group.msi

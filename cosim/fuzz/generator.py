@@ -13,6 +13,7 @@ from .devices import Device, device_directory, make_device, spoil
 from .image import Image
 from .scenario import Scenario
 from .spaces import Group, Impossible, Settings, make_group
+from .tables import Entry, Tree
 
 __all__ = ["generate"]
 
@@ -51,6 +52,7 @@ class _Generator:
         self.wsi = config.igs == 1 or (config.igs == 2 and rng.random() < 0.5)
         self.image = Image(rng, config.pas, high=True)
         self.pool = Pool()
+        self.recent: list[tuple[Tree, Entry]] = []
         self.overflows = rng.random() < 0.06
 
     def step(self, *members: Any) -> None:
@@ -231,6 +233,7 @@ class _Generator:
         if not entries or draw > 0.95:
             entries = tree.entries
         entry = rng.choice(entries)
+        self.recent.append((tree, entry))
         size = 1 << tree.size_log2(entry)
         page = rng.choice([0, 0, size - 4096, 4096, 0x20_0000]) & size - 1
         return tree.extended(entry.address) + page | rng.choice([0, 0, 8, 0xFFF, 0x678])
@@ -244,10 +247,15 @@ class _Generator:
         beside = []
         if rng.random() < 0.4:
             beside = [self._command() for _ in range(rng.randrange(1, 6))]
-        self.step("g", self._rows(count), beside)
+        self.recent.clear()
+        rows = self._rows(count)
+        self.step("g", rows, beside)
         draw = rng.random()
-        if draw < 0.35:
+        if draw < 0.4:
             self._change()
+            if rng.random() < 0.8:  # the same again, now of other tables
+                self.step("g", rng.sample(rows, len(rows)), [])
+                count *= 2
         elif draw < 0.5:
             self.step("c", [self._command() for _ in range(rng.randrange(1, 20))])
         elif draw < 0.56:
@@ -269,7 +277,7 @@ class _Generator:
         """Software changes tables, then invalidates what that asks for."""
         commands = []
         for _ in range(self.rng.choice([1, 1, 2, 5])):
-            commands += self.changes.draw()
+            commands += self.changes.draw(self.recent)
         self.step("m", self.image.take())
         if commands:
             self.step("c", [*commands, fence(pr=1, pw=1)])
