@@ -9,7 +9,7 @@ PCAP_ARG = $(if $(PCAP),--pcap '$(PCAP)')
 export PYTHONWARNINGS ?= default
 
 .PHONY: help setup run test test-full lint format sim waves synth synth-full bench formal \
-	formal-quick conformance docs clean
+	formal-quick conformance coverage docs clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -68,6 +68,11 @@ conformance: setup ## Replay the shipped vectors on golden model and RTL
 
 docs: setup ## Write what is generated from models/spec: docs/*.md, include/iovirt.h
 	@$(PY) -m models.manual
+
+coverage: setup ## What conformance and fuzzing have hit on the RTL, and the holes
+	@$(IOVIRT) conformance tests/conformance --target rtl
+	@$(IOVIRT) fuzz iommu --config full --translations 100000
+	@$(IOVIRT) coverage
 
 clean: ## Remove what was built
 	rm -rf build

@@ -22,6 +22,10 @@ from cosim.benchmarks.report import print_hyper, print_iommu
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
+from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
+from cosim.fuzz.coverage import main as coverage
+from cosim.fuzz.main import FuzzError
+from cosim.fuzz.main import main as fuzz
 from cosim.report.table import print_result
 from cosim.report.waves import WaveError, check
 from cosim.scenarios.demo import HOSTILE
@@ -90,6 +94,22 @@ def _parser() -> argparse.ArgumentParser:
     replaying.set_defaults(
         function=lambda asked: conformance(asked.paths, asked.target, jobs=asked.jobs)
     )
+
+    fuzzing = commands.add_parser("fuzz", help="random agreement of RTL and golden model")
+    fuzzing.add_argument("what", choices=["iommu"])
+    fuzzing.add_argument("--translations", type=int, default=10_000, metavar="N")
+    fuzzing.add_argument("--seed", type=int, default=1, metavar="S")
+    fuzzing.add_argument("--config", default="default", metavar="NAME", help="names, or all")
+    fuzzing.add_argument("--target", default="rtl", help="rtl, or golden to try the fuzzer itself")
+    fuzzing.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE")
+    fuzzing.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    fuzzing.add_argument("--jobs", type=int, metavar="N", help="simulations at a time")
+    fuzzing.add_argument("--shrink", type=float, default=600, metavar="SECONDS", help="at most")
+    fuzzing.set_defaults(function=_fuzz)
+
+    covering = commands.add_parser("coverage", help="what was hit on the RTL, and the holes")
+    covering.add_argument("--file", type=Path, default=COVERAGE_FILE, metavar="FILE")
+    covering.set_defaults(function=lambda asked: coverage(asked.file))
     return parser
 
 
@@ -247,6 +267,21 @@ def _run(asked: argparse.Namespace) -> int:
     return int(not result.good)
 
 
+def _fuzz(asked: argparse.Namespace) -> int:
+    if asked.json and asked.json != "-":
+        _must_be_writable(Path(asked.json))
+    return fuzz(
+        translations=asked.translations,
+        seed=asked.seed,
+        names=asked.config,
+        target=asked.target,
+        replay=asked.replay,
+        result=asked.json,
+        jobs=asked.jobs,
+        shrinking=asked.shrink,
+    )
+
+
 def _list(asked: argparse.Namespace) -> int:
     for name, what in SCENARIOS.items():
         print(f"{name:<10} {what}")
@@ -279,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function: Callable[[argparse.Namespace], int] = asked.function
     try:
         return function(asked)
-    except (_Wrong, CaptureError, WaveError, ToolError) as error:
+    except (_Wrong, CaptureError, CoverageError, FuzzError, WaveError, ToolError) as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 2
     except SimulationError as error:

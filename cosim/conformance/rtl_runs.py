@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cosim.bench.build import Built, Design, ToolError, build
 from cosim.bench.run import run as simulate
+from cosim.fuzz.coverage import cover
 from models.iommu import Parameters
 from models.spec.config import IommuConfig
 
@@ -135,4 +136,7 @@ def run(
             path = str(file.path.resolve())
             chosen.append((path, _select(file, selector, results[path])))
         _replay(rtl, chosen, results, jobs, finished)
+        for file, (path, numbers) in zip(members, chosen, strict=True):
+            if not results[path].failures:
+                cover(file, set(numbers), Parameters.from_config(rtl))
     return list(results.values())

@@ -2,8 +2,8 @@
 
 ``iommu`` is the whole; ``translate``, ``directory``, ``walk`` and ``msi`` are the process to
 translate an IOVA; ``ats`` and ``pri`` what devices see; ``registers``, ``commands``, ``queues``,
-``interrupts`` and ``hpm`` what software sees.  Functional scope: everything but Sv32, QoS widths
-and custom encodings.
+``interrupts`` and ``hpm`` what software sees.  Functional scope: everything but custom encodings;
+QoS IDs are as wide as their fields.
 """
 
 from models.iommu.iommu import GoldenIommu

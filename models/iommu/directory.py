@@ -27,7 +27,10 @@ from models.spec.iommu import (
 )
 from models.spec.iommu_registers import FCTL
 
-__all__ = ["DeviceContext", "ProcessContext", "locate_device", "locate_process"]
+__all__ = ["MODE_SV32", "DeviceContext", "ProcessContext", "locate_device", "locate_process"]
+
+#: ``iosatp.MODE`` of Sv32 with SXL 1, and ``iohgatp.MODE`` of Sv32x4 with GXL 1.
+MODE_SV32 = 8
 
 _TC = {
     name: extractor(TranslationControl, name)
@@ -40,6 +43,7 @@ _GSCID = extractor(Iohgatp, "gscid")
 _DC_PSCID = extractor(DcTa, "pscid")
 _DC_TA_RESERVED = bits_of(DcTa, "reserved", "reserved2")
 _DC_QOS = bits_of(DcTa, "rcid", "mcid")
+_RCID, _MCID = extractor(DcTa, "rcid"), extractor(DcTa, "mcid")
 _ATP_PPN, _ATP_MODE = extractor(Atp, "ppn"), extractor(Atp, "mode")
 _ATP_RESERVED = bits_of(Atp, "reserved")
 _MSIPTP_PPN, _MSIPTP_MODE = extractor(Msiptp, "ppn"), extractor(Msiptp, "mode")
@@ -80,6 +84,8 @@ class DeviceContext:
     pscid: int
     fsc_mode: int  # IoatpMode or PdtpMode
     fsc_root: int
+    rcid: int = 0
+    mcid: int = 0
     msi_mode: int = MsiptpMode.OFF
     msi_root: int = 0
     msi_mask: int = 0
@@ -170,27 +176,35 @@ def _decode(words: list[int]) -> DeviceContext:
         second_stage_root=_HGATP_PPN(hgatp) << 12,
         gscid=_GSCID(hgatp),
         pscid=_DC_PSCID(ta),
+        rcid=_RCID(ta),
+        mcid=_MCID(ta),
         fsc_mode=_ATP_MODE(fsc),
         fsc_root=_ATP_PPN(fsc) << 12,
         **msi,
     )
 
 
-def _first_stage_modes(capabilities: Capabilities) -> set[int]:
+def _first_stage_modes(capabilities: Capabilities, sxl: int) -> set[int]:
+    """Tables "Encodings of iosatp.MODE field" for both values of DC.tc.SXL."""
     supported = {
         IoatpMode.SV39: capabilities.sv39,
         IoatpMode.SV48: capabilities.sv48,
         IoatpMode.SV57: capabilities.sv57,
     }
+    if sxl:
+        supported = {MODE_SV32: capabilities.sv32}
     return {int(IoatpMode.BARE)} | {int(mode) for mode, there in supported.items() if there}
 
 
-def _second_stage_modes(capabilities: Capabilities) -> set[int]:
+def _second_stage_modes(capabilities: Capabilities, gxl: int) -> set[int]:
+    """Tables "Encodings of iohgatp.MODE field" for both values of fctl.GXL."""
     supported = {
         IohgatpMode.SV39X4: capabilities.sv39x4,
         IohgatpMode.SV48X4: capabilities.sv48x4,
         IohgatpMode.SV57X4: capabilities.sv57x4,
     }
+    if gxl:
+        supported = {MODE_SV32: capabilities.sv32x4}
     return {int(IohgatpMode.BARE)} | {int(mode) for mode, there in supported.items() if there}
 
 
@@ -225,7 +239,9 @@ def _misconfigured(
     be_writable = bool(parameters.fctl_writable & FCTL["be"].mask)
     gxl_writable = bool(parameters.fctl_writable & FCTL["gxl"].mask)
     fsc_modes = (
-        _process_directory_modes(capabilities) if context.pdtv else _first_stage_modes(capabilities)
+        _process_directory_modes(capabilities)
+        if context.pdtv
+        else _first_stage_modes(capabilities, context.sxl)
     )
     return any(
         (
@@ -237,7 +253,7 @@ def _misconfigured(
             context.t2gpa and bare,
             context.fsc_mode not in fsc_modes,
             not context.pdtv and context.dpe,
-            context.second_stage not in _second_stage_modes(capabilities),
+            context.second_stage not in _second_stage_modes(capabilities, gxl),
             context.msi_mode not in (MsiptpMode.OFF, MsiptpMode.FLAT),
             not bare and context.second_stage_root % 0x4000,
             not capabilities.amo_hwad and (context.sade or context.gade),
@@ -282,7 +298,7 @@ def locate_process(
     # Section "Process-context configuration checks".
     if ta & _PC_TA_RESERVED or fsc & _ATP_RESERVED:
         raise Fault(Cause.PDT_MISCONFIGURED)
-    if _ATP_MODE(fsc) not in _first_stage_modes(capabilities):
+    if _ATP_MODE(fsc) not in _first_stage_modes(capabilities, context.sxl):
         raise Fault(Cause.PDT_MISCONFIGURED)
     return ProcessContext(
         _PC_ENS(ta), _PC_SUM(ta), _PC_PSCID(ta), _ATP_MODE(fsc), _ATP_PPN(fsc) << 12

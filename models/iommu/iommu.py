@@ -68,6 +68,7 @@ class GoldenIommu:
             self.registers, self._memory, self.interrupts, self._messages.append
         )
         self._translator = Translator(self._memory, parameters, self.registers.__getitem__)
+        self._translator.features(parameters.fctl)
         self._page_requests = PageRequestHandler(
             self.registers,
             RecordQueue("pq", self.registers, self._memory, self.interrupts),
@@ -94,7 +95,7 @@ class GoldenIommu:
         if name in ("cqt", "cqcsr"):
             self._commands.run()
         elif name == "fctl":
-            self._translator.walker.big_endian = bool(FCTL["be"].extract(self.registers["fctl"]))
+            self._translator.features(self.registers["fctl"])
         elif name.startswith("msi_vec_ctl"):
             self.interrupts.unmasked()
         elif name == "tr_req_ctl" and stored & TR_REQ_CTL["go_busy"].mask:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from models.spec.config import CAPABILITY_BITS, IommuConfig
 from models.spec.iommu_registers import CAPABILITIES, FCTL, VERSION_1_0
+from models.spec.registers import field_mask
 
 __all__ = ["IGS_BOTH", "IGS_MSI", "IGS_WSI", "Capabilities", "Parameters"]
 
@@ -43,10 +44,6 @@ class Capabilities:
     nl: int = 0
     s: int = 0
 
-    def __post_init__(self) -> None:
-        if self.sv32 or self.sv32x4:
-            raise ValueError("The golden IOMMU has no 32-bit schemes")
-
     @classmethod
     def from_bits(cls, bits: int) -> "Capabilities":
         """Decode a register value."""
@@ -68,7 +65,8 @@ class Capabilities:
     @property
     def gpa_bits(self) -> int:
         """Largest width of guest physical addresses (section "MSI address mask and pattern")."""
-        return 59 if self.sv57x4 else 50 if self.sv48x4 else 41 if self.sv39x4 else self.pas
+        schemes = ((self.sv57x4, 59), (self.sv48x4, 50), (self.sv39x4, 41), (self.sv32x4, 34))
+        return next((bits for there, bits in schemes if there), self.pas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +104,22 @@ class Parameters:
 
     @classmethod
     def from_config(cls, config: IommuConfig) -> "Parameters":
-        """Choices of the RTL in a configuration."""
+        """Choices of the RTL in a configuration (section "Features-control register").
+
+        What there is only one of is fixed in ``fctl``.
+        """
         wired, both = config.igs == IGS_WSI, config.igs == IGS_BOTH
+        wide = config.sv39x4 or config.sv48x4 or config.sv57x4
+        fixed = {"wsi": wired, "gxl": config.sv32x4 and not wide}
+        choices = {"be": config.end, "wsi": both, "gxl": config.sv32x4 and wide}
         return cls(
             capabilities=Capabilities(
                 **{name: int(getattr(config, name)) for name in CAPABILITY_BITS},
                 igs=config.igs,
                 pas=config.pas,
             ),
-            fctl=FCTL["wsi"].mask if wired else 0,
-            fctl_writable=FCTL["wsi"].mask if both else 0,
+            fctl=field_mask(FCTL, *(name for name, only in fixed.items() if only)),
+            fctl_writable=field_mask(FCTL, *(name for name, there in choices.items() if there)),
             ddt_levels=config.ddt_levels,
             hpm_counters=config.hpm_counters,
             hpm_bits=config.hpm_bits,

@@ -67,6 +67,11 @@ class Translator:
         self.memory, self.parameters, self._registers = memory, parameters, registers
         self.walker = Walker(memory, parameters.capabilities)
 
+    def features(self, fctl: int) -> None:
+        """Take over ``fctl.BE`` and ``fctl.GXL``."""
+        self.walker.big_endian = bool(FCTL["be"].extract(fctl))
+        self.walker.gxl = bool(FCTL["gxl"].extract(fctl))
+
     def locate(self, device_id: int) -> DeviceContext:
         """Find the context of a device; only when ``ddtp`` points to a directory."""
         ddtp = self._registers("ddtp")

@@ -25,9 +25,37 @@ _PPN, _PBMT = extractor(Pte, "ppn"), extractor(Pte, "pbmt")
 _PBMT_BITS = bits_of(Pte, "pbmt")
 _PBMT_RESERVED = 3
 _NAPOT_64K = 0b1000
-_INDEX_BITS = 9
-_LEVELS = {IoatpMode.SV39: 3, IoatpMode.SV48: 4, IoatpMode.SV57: 5}
-_LEVELS_X4 = {IohgatpMode.SV39X4: 3, IohgatpMode.SV48X4: 4, IohgatpMode.SV57X4: 5}
+#: An Sv32 PTE has a narrower PPN and nothing above it (Privileged Architecture, "Sv32").
+_SV32_PTE_BITS = 32
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """Shape of a scheme's tables; the root of an x4 scheme has ``extra_bits`` more of index."""
+
+    levels: int
+    index_bits: int = 9
+    pte_bytes: int = 8
+    extra_bits: int = 0
+
+    @property
+    def address_bits(self) -> int:
+        return PAGE_SHIFT + self.levels * self.index_bits + self.extra_bits
+
+
+_SV32, _SV32X4 = (_Scheme(2, 10, _SV32_PTE_BITS // 8, extra) for extra in (0, 2))
+_SCHEMES = {
+    IoatpMode.SV39: _Scheme(3),
+    IoatpMode.SV48: _Scheme(4),
+    IoatpMode.SV57: _Scheme(5),
+}
+_SCHEMES_X4 = {
+    IohgatpMode.SV39X4: _Scheme(3, extra_bits=2),
+    IohgatpMode.SV48X4: _Scheme(4, extra_bits=2),
+    IohgatpMode.SV57X4: _Scheme(5, extra_bits=2),
+}
+#: Limit of guest physical addresses with DC.tc.SXL 1 (section "Translation control").
+_SXL_GPA_BITS = 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +75,8 @@ class Leaf:
 class _Stage:
     """One stage of one walk."""
 
-    levels: int
+    scheme: _Scheme
     root: int
-    extra_bits: int  # of the root's index
     update: bool  # A and D are updated by hardware
     load: Callable[[int], int]
     store: Callable[[int, int], None]
@@ -69,6 +96,8 @@ class Walker:
         self.memory, self.capabilities = memory, capabilities
         #: ``fctl.BE``: byte order of second-stage tables.
         self.big_endian = False
+        #: ``fctl.GXL``: 32-bit schemes of the second stage.
+        self.gxl = False
 
     def second_stage(
         self,
@@ -91,35 +120,22 @@ class Walker:
             wanted = replace(access, read=True, write=implicit_write, execute=False, strict=True)
         # The U bit is judged as for a transaction without supervisor privilege.
         wanted = replace(wanted, supervisor=False)
-        levels = _LEVELS_X4[IohgatpMode(context.second_stage)]
+        scheme = _SV32X4 if self.gxl else _SCHEMES_X4[IohgatpMode(context.second_stage)]
 
         def fault() -> Fault:
             return access.guest_page_fault(gpa, implicit=implicit, implicit_write=implicit_write)
 
         def load(address: int) -> int:
-            return self.memory.load(
-                address,
-                8,
-                access_fault=access.access_fault,
-                corruption=Cause.PT_CORRUPTION,
-                big_endian=self.big_endian,
-            )[0]
+            return self._load(scheme, address, access, self.big_endian)
 
         def store(address: int, entry: int) -> None:
-            self.memory.store(
-                address,
-                [entry],
-                access_fault=access.access_fault,
-                corruption=Cause.PT_CORRUPTION,
-                big_endian=self.big_endian,
-            )
+            self._store(scheme, address, entry, access, self.big_endian)
 
-        if gpa >> PAGE_SHIFT + _INDEX_BITS * levels + 2:
+        if gpa >> (_SXL_GPA_BITS if context.sxl else scheme.address_bits):
             raise fault()
         stage = _Stage(
-            levels=levels,
+            scheme=scheme,
             root=context.second_stage_root,
-            extra_bits=2,
             update=bool(context.gade),
             load=load,
             store=store,
@@ -133,36 +149,26 @@ class Walker:
         """Translate an IOVA to a guest physical address; table accesses use the second stage."""
         if mode == IoatpMode.BARE:
             return Leaf(address=iova)
-        levels = _LEVELS[IoatpMode(mode)]
+        scheme = _SV32 if context.sxl else _SCHEMES[IoatpMode(mode)]
         big = bool(context.sbe)
 
         def load(address: int) -> int:
             spa = self.second_stage(context, address, access, implicit=True).address
-            return self.memory.load(
-                spa,
-                8,
-                access_fault=access.access_fault,
-                corruption=Cause.PT_CORRUPTION,
-                big_endian=big,
-            )[0]
+            return self._load(scheme, spa, access, big)
 
         def store(address: int, entry: int) -> None:
             leaf = self.second_stage(context, address, access, implicit=True, implicit_write=True)
-            self.memory.store(
-                leaf.address,
-                [entry],
-                access_fault=access.access_fault,
-                corruption=Cause.PT_CORRUPTION,
-                big_endian=big,
-            )
+            self._store(scheme, leaf.address, entry, access, big)
 
-        bits = PAGE_SHIFT + _INDEX_BITS * levels
-        if iova >> bits - 1 not in (0, (1 << 65 - bits) - 1):  # not canonical
+        bits = scheme.address_bits
+        if context.sxl:
+            if iova >> bits:
+                raise access.page_fault()
+        elif iova >> bits - 1 not in (0, (1 << 65 - bits) - 1):  # not canonical
             raise access.page_fault()
         stage = _Stage(
-            levels=levels,
+            scheme=scheme,
             root=root,
-            extra_bits=0,
             update=bool(context.sade),
             load=load,
             store=store,
@@ -170,12 +176,34 @@ class Walker:
         )
         return self._walk(stage, iova, access)
 
+    def _load(self, scheme: _Scheme, address: int, access: Access, big_endian: bool) -> int:
+        """Read a PTE."""
+        return self.memory.load(
+            address,
+            scheme.pte_bytes,
+            access_fault=access.access_fault,
+            corruption=Cause.PT_CORRUPTION,
+            big_endian=big_endian,
+        )[0]
+
+    def _store(
+        self, scheme: _Scheme, address: int, entry: int, access: Access, big_endian: bool
+    ) -> None:
+        """Write a PTE."""
+        self.memory.store_bytes(
+            address,
+            entry.to_bytes(scheme.pte_bytes, "big" if big_endian else "little"),
+            access_fault=access.access_fault,
+            corruption=Cause.PT_CORRUPTION,
+        )
+
     def _walk(self, stage: _Stage, address: int, access: Access) -> Leaf:
-        table, glob = stage.root, False
-        for level in range(stage.levels - 1, -1, -1):
-            bits = _INDEX_BITS + (stage.extra_bits if level == stage.levels - 1 else 0)
-            shift = PAGE_SHIFT + _INDEX_BITS * level
-            slot = table + 8 * (address >> shift & (1 << bits) - 1)
+        table, glob, scheme = stage.root, False, stage.scheme
+        bits = scheme.index_bits + scheme.extra_bits
+        for level in range(scheme.levels - 1, -1, -1):
+            shift = PAGE_SHIFT + scheme.index_bits * level
+            slot = table + scheme.pte_bytes * (address >> shift & (1 << bits) - 1)
+            bits = scheme.index_bits
             pte = stage.load(slot)
             if not pte & _V or self._reserved(pte):
                 raise stage.fault()

@@ -1,0 +1,79 @@
+"""Makes a failing scenario small: drops steps, requests, commands and stores while it still fails.
+
+Delta debugging (Zeller): blocks of halving size are left out, greedily, in parts that are coarse
+first.  Every trial is a whole play from reset.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from .scenario import Scenario
+
+__all__ = ["shrink"]
+
+#: Members of steps that are lists which can be shortened, by kind of step.
+_LISTS = {"g": (1, 2), "c": (1,), "m": (1,)}
+
+
+async def _without(items: list, keep: Callable[[list], Awaitable[bool]]) -> list:
+    """Leave out what is not needed for ``keep``."""
+    size = max(len(items) // 2, 1)
+    while items:
+        start, shorter = 0, False
+        while start < len(items):
+            fewer = items[:start] + items[start + size :]
+            if await keep(fewer):
+                items, shorter = fewer, True
+            else:
+                start += size
+        if size == 1 and not shorter:
+            break
+        size = max(size // 2, 1)
+    return items
+
+
+async def shrink(
+    scenario: Scenario,
+    fails: Callable[[Scenario], Awaitable[bool]],
+    *,
+    seconds: float = 600.0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Scenario:
+    """Return a smaller scenario that fails too; after ``seconds`` the smallest so far."""
+    end, best = time.monotonic() + seconds, scenario
+
+    async def attempt(**changes: Any) -> bool:
+        nonlocal best
+        if time.monotonic() > end:
+            return False
+        smaller = replace(best, **changes)
+        if await fails(smaller):
+            best = smaller
+            return True
+        return False
+
+    def size() -> tuple[int, int]:
+        inner = sum(len(s[i]) for s in best.steps for i in _LISTS.get(s[0], ()))
+        return len(best.steps) + inner, len(best.memory)
+
+    before = None
+    while before != size() and time.monotonic() < end:
+        before = size()
+        await _without(best.steps, lambda steps: attempt(steps=steps))
+        for number in reversed(range(len(best.steps))):
+            for member in _LISTS.get(best.steps[number][0], ()):
+
+                async def shorter(items: list, n: int = number, m: int = member) -> bool:
+                    return await attempt(steps=_with(best.steps, n, m, items))
+
+                await _without(best.steps[number][member], shorter)
+        await _without(best.memory, lambda memory: attempt(memory=memory))
+        say(f"{len(best.steps)} steps, {best.translations} requests, {len(best.memory)} stores")
+    return best
+
+
+def _with(steps: list[list[Any]], number: int, member: int, items: list) -> list[list[Any]]:
+    step = [*steps[number][:member], items, *steps[number][member + 1 :]]
+    return [*steps[:number], step, *steps[number + 1 :]]

@@ -1,0 +1,25 @@
+"""Invalidations against walks, fills and hits, at every phase, on the whole IOMMU.
+
+``test_translator.py`` does the same for the translator alone; here commands come through the
+command queue and the fence's data say when it is over.
+"""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from cosim.bench.build import Design, build
+from cosim.bench.run import run as simulate
+from models.spec.config import config
+
+BENCH = "cosim.fuzz.races_bench"
+
+
+@pytest.mark.parametrize(("latency", "jitter"), [(3, 0), (8, 0), (5, 7)])
+@pytest.mark.parametrize("misses", [1, 3])
+def test_no_phase_of_a_request_survives_a_fence(latency, jitter, misses):
+    rtl = replace(config("tiny").iommu, misses=misses)
+    phases = latency * 16 + 60
+    options = {"config": asdict(rtl), "latency": latency, "jitter": jitter, "phases": phases}
+    built = build(Design("rtl.iommu.iommu:Iommu", (rtl, 1)))
+    assert simulate(built, BENCH, options=options)["tried"] == 4 * phases
