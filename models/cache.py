@@ -64,12 +64,14 @@ class Fill(NamedTuple):
     u: bool
     glob: bool
     dirty: bool
+    piece: bool = False
 
     @classmethod
     def from_bits(cls, bits: int) -> "Fill":
         """Decode an :class:`~models.spec.iotlb.IotlbFill`."""
         space, vpn = _key(bits >> _FILL["key"].offset)
-        rights = (bool(bits >> _FILL[n].offset & 1) for n in ("r", "w", "x", "u", "glob", "dirty"))
+        flags = ("r", "w", "x", "u", "glob", "dirty", "piece")
+        rights = (bool(bits >> _FILL[name].offset & 1) for name in flags)
         return cls(space, vpn, bits >> _FILL["size"].offset & 63, *rights)
 
 
@@ -162,7 +164,7 @@ def _covered(entry: Fill, op: Invalidation) -> bool:
         return False
     if op.pscid is not None and (entry.glob or op.pscid != pscid):
         return False
-    if op.vpn is None:
+    if op.vpn is None or entry.piece:
         return True
     return not (entry.vpn ^ op.vpn) >> max(entry.size_log2 - PAGE_SHIFT, op.pages_log2)
 

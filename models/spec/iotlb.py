@@ -39,8 +39,9 @@ the size and the page (aligned to the size) are equal.
 VMA is about entries whose first stage is on: of the VM ``gscid`` if ``gv``, else those without
 second stage; ``pscv`` spares global entries; ``av`` takes those whose range has a page in common
 with ``addr``, or, with ``s``, with the range that ``addr`` encodes: with X ones below its lowest
-zero 2^(X + 1) pages, aligned.  GVMA is about entries whose second stage is on, of ``gscid`` if
-``gv``.  ``nl`` is not looked at.
+zero 2^(X + 1) pages, aligned.  A piece of a larger page of the first stage counts as touched by
+every address, since ``addr`` may be anywhere in that page.  GVMA is about entries whose second
+stage is on, of ``gscid`` if ``gv``.  ``nl`` is not looked at.
 """
 
 from amaranth.lib import data
@@ -101,6 +102,7 @@ class IotlbFill(data.Struct):
     glob: 1
     dirty: 1
     pbmt: 2
+    piece: 1  # the first stage's page is larger than ``size``
 
 
 class IotlbInvalidate(data.Struct):

@@ -87,6 +87,8 @@ class Iotlb(wiring.Component):
         self.swept = Signal()  # the last set has been read
         self.accept_small = Signal()
         self.read_now = Signal()
+        # Sets may hold pieces of larger first-stage pages, so all are visited.
+        self.pieces, self.whole = Signal(), Signal()
         m.d.comb += self.lookup.ready.eq(~self.clearing)
         ways = self._ways(m)
         self._superpages(m)
@@ -98,7 +100,7 @@ class Iotlb(wiring.Component):
         """Sets in RAM; returns the entries of the lookup's set."""
         config = self.config
         set_bits = len(self.index)
-        reads = []
+        reads, left = [], []
         m.submodules.fifo = fifo = memory.Memory(shape=8, depth=config.iotlb_sets, init=[])
         pointer_read, pointer_write = fifo.read_port(), fifo.write_port()
         victim, free = Signal(config.iotlb_ways), Signal(config.iotlb_ways)
@@ -118,7 +120,7 @@ class Iotlb(wiring.Component):
                 pv=entry.pv,
                 pscid=entry.pscid,
                 glob=entry.glob,
-            ) & covers_page(active, self.span, entry.vpn)
+            ) & covers_page(active, self.span, entry.vpn, piece=entry.piece)
             filling = self.accept_small & chosen[number]
             m.d.comb += [
                 lookup.addr.eq(self.next_page[:set_bits]),
@@ -137,6 +139,7 @@ class Iotlb(wiring.Component):
                 victim[number].eq(pointer_read.data == number),
             ]
             reads.append(lookup.data)
+            left.append(entry.valid & entry.piece & ~covered)
         # The entry with equal tag, else the lowest free way, else the victim.
         count = config.iotlb_ways
         lowest, first = free & (~free + 1)[:count], same & (~same + 1)[:count]
@@ -149,6 +152,16 @@ class Iotlb(wiring.Component):
             pointer_write.data.eq(Mux(self.clearing | last_way, 0, pointer_read.data + 1)),
             pointer_write.en.eq(self.clearing | (self.accept_small & ~same.any() & ~free.any())),
         ]
+        with m.If(self.accept_small & fill.piece):
+            m.d.sync += self.pieces.eq(1)
+        # A visit of all sets finds out whether any are left.
+        remains, seen = Signal(), self.sweeping & self.write_now & Cat(left).any()
+        with m.If(self.invalidate.valid & self.invalidate.ready):
+            m.d.sync += remains.eq(0)
+        with m.Elif(seen):
+            m.d.sync += remains.eq(1)
+        with m.If(self.sweeping & self.swept & self.whole):
+            m.d.sync += self.pieces.eq(remains | seen)
         return reads
 
     def _superpages(self, m: Module) -> None:
@@ -195,12 +208,13 @@ class Iotlb(wiring.Component):
                 m.d.sync += [self.clearing.eq(0), pointer.eq(0)]
         with m.If(self.invalidate.valid & self.invalidate.ready):
             op = self.invalidate.payload
-            single = op.av & ~op.gvma & ~(op.s if self.config.s else 0)
+            single = op.av & ~op.gvma & ~(op.s if self.config.s else 0) & ~self.pieces
             m.d.sync += [
                 self.active.eq(op),
                 self.span.eq(page_span(self.config, op)),
                 self.sweeping.eq(1),
                 self.swept.eq(0),
+                self.whole.eq(~single),
                 pointer.eq(Mux(single, op.addr[:set_bits], 0)),
                 self.last.eq(Mux(single, op.addr[:set_bits], self.config.iotlb_sets - 1)),
             ]
@@ -216,12 +230,11 @@ class Iotlb(wiring.Component):
         lookup = self.lookup.payload
         key = lookup.key
         # While sets are being cleared, what is covered is not there any more.
-        page = covers_page(op, self.span, key.vpn)
+        page = covers_page(op, self.span, key.vpn, piece=Const(0, 1))
         gone = [
             self.sweeping
-            & page
-            & covers_space(op, gv=key.gv, gscid=key.gscid, pv=key.pv, pscid=pscid, glob=glob)
-            for glob, pscid in ((Const(0, 1), key.pscid), (Const(1, 1), key.pscid))
+            & covers_space(op, gv=key.gv, gscid=key.gscid, pv=key.pv, pscid=key.pscid, glob=glob)
+            for glob in (Const(0, 1), Const(1, 1))
         ]
         hits = Signal(len(ways) + len(supers.entries))
         # Ranges may overlap if software was careless: the first entry answers, never a mixture.
@@ -232,7 +245,7 @@ class Iotlb(wiring.Component):
                     *(
                         same_space(entry, key)
                         & matches_page(entry, key.vpn)
-                        & ~Mux(entry.glob, gone[1], gone[0])
+                        & ~(Mux(entry.glob, gone[1], gone[0]) & (page | entry.piece))
                         for entry in ways
                     ),
                     supers.matches,

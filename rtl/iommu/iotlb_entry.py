@@ -60,6 +60,7 @@ def entry_layout(config: IommuConfig) -> data.StructLayout:
             "glob": 1,
             "dirty": 1,
             "pbmt": 2,
+            "piece": 1,
         }
     )
 
@@ -107,13 +108,16 @@ def page_span(config: IommuConfig, op):
     return Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0)
 
 
-def covers_page(op, span, vpn, mask=None):
-    """Whether the address range of an invalidation, if it has one, has a page of an entry's."""
+def covers_page(op, span, vpn, mask=None, *, piece):
+    """Whether the address range of an invalidation, if it has one, has a page of an entry's.
+
+    Of pieces of a larger first-stage page it is not known which others belong to that page.
+    """
     width = len(vpn)
     different = (op.addr[:width] ^ vpn) & ~span[:width]
     if mask is not None:
         different = different & ~mask
-    return ~op.av | op.gvma | (different == 0)
+    return ~op.av | op.gvma | piece | (different == 0)
 
 
 def sufficient(lookup, entry):

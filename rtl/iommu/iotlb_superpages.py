@@ -77,7 +77,7 @@ class IotlbSuperpages(wiring.Component):
                 pv=entry.pv,
                 pscid=entry.pscid,
                 glob=entry.glob,
-            ) & covers_page(op, span, entry.vpn, mask)
+            ) & covers_page(op, span, entry.vpn, mask, piece=entry.piece)
             m.d.comb += [
                 self.matches[i].eq(
                     same_space(entry, self.key) & matches_page(entry, self.key.vpn, mask)

@@ -118,6 +118,7 @@ class WalkResult(data.Struct):
     pbmt: 2
     ppn: 44
     size: 6
+    piece: 1  # the first stage's page is larger than ``size``
     mrif: 1
     mrif_address: 47  # bits 55:9
     nid: 11

@@ -160,7 +160,7 @@ class Resolver(wiring.Component):
             m.d.sync += self.fill.valid.eq(keep)
             with m.If(keep):
                 m.d.sync += fill.key.eq(lookup_key(self.read_held))
-                for name in ("ppn", "size", "r", "w", "x", "u", "glob", "dirty", "pbmt"):
+                for name in ("ppn", "size", "r", "w", "x", "u", "glob", "dirty", "pbmt", "piece"):
                     m.d.sync += fill[name].eq(found[name])
 
     def _count(self, m: Module, walked, fetched, refused, device) -> None:

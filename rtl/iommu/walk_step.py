@@ -77,6 +77,7 @@ class WalkState(data.Struct):
     first: Rights
     glob: 1
     size: 6  # of the first stage
+    cut: 1  # the first stage's page is larger than that, but for interrupt files in it
 
 
 class Outcome(data.Struct):

@@ -302,7 +302,7 @@ class Walker(wiring.Component):
             )
             limit = range_without_files(m, page, ready.msi_mask, ready.msi_pattern)
             with m.If(final & ready.msi & ~file & (limit < state.size)):
-                m.d.comb += access.state.size.eq(limit)
+                m.d.comb += [access.state.size.eq(limit), access.state.cut.eq(1)]
         with m.If(enters):
             m.d.comb += [
                 access.state.second.eq(1),
@@ -364,6 +364,7 @@ class Walker(wiring.Component):
             end.pbmt.eq(Mux(first.pbmt.any(), first.pbmt, second.pbmt)),
             end.ppn.eq(out.ppn),
             end.size.eq(out.size),
+            end.piece.eq((ready.s_levels != 0) & (state.cut | (out.size < state.size))),
             end.cacheable.eq(ready.cacheable & (out.cause == 0) & (out.goal == Goal.DONE)),
         ]
         with m.If(too_wide):

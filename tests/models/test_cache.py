@@ -296,3 +296,12 @@ def test_speed():
             model.fill(fill(record.vpn))
     assert model.total.hits > 0
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("size_log2", [12, 21])
+def test_any_address_removes_pieces_of_larger_first_stage_pages(iotlb, size_log2):
+    whole, piece = fill(0, size_log2=size_log2), fill(1 << 12, size_log2=size_log2)
+    iotlb.fill(whole)
+    iotlb.fill(piece._replace(piece=True))
+    iotlb.invalidate(Invalidation(False, GUEST.gscid, None, 1 << 20))
+    assert list(iotlb) == [whole]

@@ -81,7 +81,7 @@ class Contents:
             return False
         if op["pscv"] and (entry["glob"] or key["pscid"] != op["pscid"]):
             return False
-        if not op["av"]:
+        if not op["av"] or entry["piece"]:
             return True
         first = last = op["addr"]
         if op["s"]:
@@ -137,6 +137,7 @@ def random_fill(rng):
         "glob": rng.randrange(4) == 0 and key["pv"],
         "dirty": rng.randrange(4) != 0,
         "pbmt": 0,
+        "piece": rng.randrange(4) == 0 and key["pv"],
     }
 
 
