@@ -197,7 +197,19 @@ class CommonConfig(wiring.Component):
     def _choose(self, m: Module) -> None:
         """Next operation; the row of its function is read meanwhile."""
         request, per = self.bus.request, self.config.queues_per_function
-        with m.If(self.stopped.valid):
+        # The engine says that a queue failed before it says that it stopped; in that order, so that
+        # the error of a queue is never noted in the row that a reset has made anew.
+        with m.If(self.error.valid):
+            m.d.comb += self.error.ready.eq(1)
+            report = self.error.payload
+            m.d.sync += [
+                self.queue.eq(report.queue),
+                self.function.eq(report.queue // per),
+                self.code.eq(report.error),
+            ]
+            with m.If(report.queue < self.config.queues):
+                m.next = "ERROR"
+        with m.Elif(self.stopped.valid):
             m.d.comb += self.stopped.ready.eq(1)
             with m.If(self.stopped.payload < self.config.queues):
                 for bits in (self.running, self.stopping):
@@ -219,16 +231,6 @@ class CommonConfig(wiring.Component):
                 self.sweep_all.eq(0),
             ]
             m.next = "SWEEP"
-        with m.Elif(self.error.valid):
-            m.d.comb += self.error.ready.eq(1)
-            report = self.error.payload
-            m.d.sync += [
-                self.queue.eq(report.queue),
-                self.function.eq(report.queue // per),
-                self.code.eq(report.error),
-            ]
-            with m.If(report.queue < self.config.queues):
-                m.next = "ERROR"
         with m.Elif(request.valid):
             addr = request.payload.addr
             m.d.comb += request.ready.eq(1)
