@@ -17,6 +17,7 @@ from models.spec.translation import (
     TranslationStatus,
 )
 from rtl.bus.axi import Axi4
+from rtl.bus.stream import StreamFifo
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma_read import DmaRead
 from rtl.nic.dma_write import DmaWrite
@@ -177,6 +178,12 @@ class Dma(wiring.Component):
         )
         self.slot_read = slot_table.read_port(domain="comb")
         self.slot_write = slot_table.write_port()
+        # Responses are taken whatever page requests wait for, and page requests wait apart from the
+        # sequencer: an IOMMU that answers itself takes none before its answer has been taken.
+        m.submodules.responses = self.responses = StreamFifo(GroupResponse, max(2, config.queues))
+        m.submodules.asking = self.asking = StreamFifo(PageRequest, max(2, config.queues))
+        connect(m, flipped(self.group_response), self.responses.i)
+        connect(m, self.asking.o, flipped(self.page_request))
         for name in ("ar", "r"):
             connect(m, getattr(self.reads.bus, name), flipped(getattr(self.bus, name)))
         for name in ("aw", "w", "b"):
@@ -212,7 +219,7 @@ class Dma(wiring.Component):
 
     def _choose(self, m: Module) -> None:
         """The sequencer: choose an event, read its tag's position, act."""
-        response = self.group_response
+        response = self.responses.o
         answer_valid, answer, take_answer = self._answers(m)
         free = Signal(range(max(2, self.slots)))
         for i in reversed(range(self.slots)):
@@ -225,8 +232,7 @@ class Dma(wiring.Component):
             self.position_read.addr.eq(self.tag),
         ]
         # Whatever an event needs room for must be there before it is begun.
-        calm = (self.stats.w_level <= 12) & self.dones.w_rdy & ~self.page_request.valid
-        calm &= ~self.translate.request.valid
+        calm = (self.stats.w_level <= 12) & self.dones.w_rdy
         message_free = Signal(init=1)
         with m.FSM():
             with m.State("CHOOSE"):
@@ -242,7 +248,10 @@ class Dma(wiring.Component):
                             self.bad.eq(self.complete_error),
                         ]
                     with m.Elif(
-                        answer_valid & self.reads.segment.ready & self.writes.segment.ready
+                        answer_valid
+                        & self.asking.i.ready
+                        & self.reads.segment.ready
+                        & self.writes.segment.ready
                     ):
                         m.d.comb += take_answer.eq(1)
                         m.d.sync += [
@@ -289,6 +298,7 @@ class Dma(wiring.Component):
                     with m.Elif(
                         self.ready.r_rdy
                         & ~self.busy.all()
+                        & ~self.translate.request.valid
                         & self.reads.segment.ready
                         & self.writes.segment.ready
                     ):
@@ -338,9 +348,8 @@ class Dma(wiring.Component):
         for name in kept.members:
             m.d.comb += stored[name].eq(response.payload[name])
         m.d.comb += [queue.w_en.eq(response.valid), response.ready.eq(queue.w_rdy)]
-        for port in (self.translate.request, self.page_request):
-            with m.If(port.ready):
-                m.d.sync += port.valid.eq(0)
+        with m.If(self.translate.request.ready):
+            m.d.sync += self.translate.request.valid.eq(0)
         return queue.r_rdy, data.View(kept, queue.r_data), queue.r_en
 
     def _device(self, function):
@@ -514,13 +523,13 @@ class Dma(wiring.Component):
 
     def _park(self, m: Module, position, after) -> None:
         """Ask for the page and wait."""
-        request = self.page_request
+        request = self.asking.i
         payload = data.View(PageRequestPayload, request.payload.payload)
         generation, tag = ~position.generation, Signal(8, name="group_tag")
         m.d.comb += tag.eq(self.tag)
-        m.d.sync += [
-            self.parked.eq(self.parked | self.mine),
-            request.valid.eq(1),
+        m.d.sync += self.parked.eq(self.parked | self.mine)
+        m.d.comb += [
+            request.valid.eq(self.acting),
             request.payload.device_id.eq(self._device(position.function)),
             payload.r.eq(~position.write),
             payload.w.eq(position.write),

@@ -103,6 +103,46 @@ def test_a_parked_tag_holds_nobody_up(write):
     world.run(test)
 
 
+@pytest.mark.parametrize("latency", [4, 40])
+def test_answers_pass_page_requests_that_wait(latency):
+    """An IOMMU that answers itself takes no request until its answer has been taken."""
+    world = World(CONFIG, seed=14, latency=latency, jitter=0)
+    world.serial, world.service, world.answer_code = True, 3, 1
+
+    async def test(ctx):
+        filled(world)
+        for tag in range(CONFIG.queues):
+            world.missing.add((tag // 2, 4 * tag))
+        for tag in range(CONFIG.queues):
+            p = {**plan(world.rng, tag), "iova": 0x4000 * tag, "length": 4}
+            await world.request(ctx, **p)
+        for tag in range(CONFIG.queues):
+            assert (await world.wait(ctx, tag, 4000))[0] == DmaStatus.INVALID
+
+    world.run(test)
+
+
+def test_a_page_request_that_waits_holds_nobody_up():
+    world = World(CONFIG, seed=15)
+    world.deaf = True
+
+    async def test(ctx):
+        filled(world)
+        for tag in (0, 1, 2):
+            world.missing.add((tag // 2, 4 * tag))
+            p = {**plan(world.rng, tag), "iova": 0x4000 * tag, "length": 4}
+            await world.request(ctx, **p)
+        await ctx.tick().repeat(100)
+        for _ in range(4):
+            await world.request(ctx, **plan(world.rng, 5))
+            assert (await world.wait(ctx, 5, 4000))[0] == DmaStatus.OK
+        world.deaf = False
+        for tag in (0, 1, 2):
+            assert (await world.wait(ctx, tag))[0] == DmaStatus.OK
+
+    world.run(test)
+
+
 @pytest.mark.parametrize(
     ("code", "status"), [(1, DmaStatus.INVALID), (15, DmaStatus.FAILURE), (3, DmaStatus.FAILURE)]
 )
