@@ -78,9 +78,7 @@ class Dma(wiring.Component):
     Members
     -------
     request : ``In(stream.Signature(DmaRequest))``; done : ``Out(stream.Signature(DmaDone))``
-        One request per tag at a time.
-    cancel : ``In(stream.Signature(16))``
-        A tag whose request is to end with CANCELLED; ignored if it has none.
+        One request per tag at a time, and cancels of them, in order.
     message : ``In(stream.Signature(MsiWrite))``
         MSI-X messages, written untranslated.
     store : ``Out(StorePort())``; load : ``Out(LoadPort())``
@@ -109,7 +107,6 @@ class Dma(wiring.Component):
             {
                 "request": In(stream.Signature(DmaRequest)),
                 "done": Out(stream.Signature(DmaDone)),
-                "cancel": In(stream.Signature(16)),
                 "message": In(stream.Signature(MsiWrite)),
                 "store": Out(StorePort()),
                 "load": Out(LoadPort()),
@@ -276,19 +273,14 @@ class Dma(wiring.Component):
                         m.d.comb += bit.eq(self.parked.bit_select(response_tag, 1))
                         with m.If((group.index[:8] >= self.config.queues) | ~bit):
                             m.next = "CHOOSE"  # nobody waits for this one
-                    # Requests before cancels: who cancels has asked before.
                     with m.Elif(self.request.valid):
                         m.d.comb += self.request.ready.eq(1)
                         m.d.sync += [
-                            self.event.eq(_Event.REQUEST),
+                            self.event.eq(
+                                Mux(self.request.payload.cancel, _Event.CANCEL, _Event.REQUEST)
+                            ),
                             self.tag.eq(self.request.payload.tag),
                             self.held_request.eq(self.request.payload),
-                        ]
-                    with m.Elif(self.cancel.valid):
-                        m.d.comb += self.cancel.ready.eq(1)
-                        m.d.sync += [
-                            self.event.eq(_Event.CANCEL),
-                            self.tag.eq(self.cancel.payload),
                         ]
                     with m.Elif(self.message.valid & message_free & self.writes.segment.ready):
                         m.d.comb += self.message.ready.eq(1)

@@ -85,10 +85,12 @@ class LocalMemory(enum.IntEnum, shape=2):
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  One request per tag at a time; the tag is the queue.
+    Any alignment on both sides.  One request per tag at a time; the tag is the queue.  A cancel
+    goes the same way, so that it never meets a request that is younger than it.
     """
 
     tag: 16
+    cancel: 1  # the tag's request is to end with CANCELLED, if it has one; the rest says nothing
     function: 8
     write: 1  # to guest memory
     iova: 64

@@ -74,7 +74,6 @@ class VirtqueueEngine(wiring.Component):
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
-                "cancel": Out(stream.Signature(16)),
                 "store": In(StorePort()),
                 "load": In(LoadPort()),
                 "tx_alloc": In(stream.Signature(8)),
@@ -114,8 +113,7 @@ class VirtqueueEngine(wiring.Component):
         """Queues before the outputs: a step is taken only if all have room."""
         self.out = {}
         room = Const(1, 1)
-        for name in ("error", "interrupt", "request", "tx_frame", "release", "stat", "stopped",
-                     "cancel"):  # fmt: skip
+        for name in ("error", "interrupt", "request", "tx_frame", "release", "stat", "stopped"):
             port = getattr(self, name)
             queue = fifo.SyncFIFOBuffered(width=len(Value.cast(port.payload)), depth=4)
             m.submodules[f"{name}_queue"] = queue
@@ -250,7 +248,7 @@ class VirtqueueEngine(wiring.Component):
                     m.next = "CHOOSE"
                     with m.If((self.running & self.mine).any()):
                         m.d.sync += self.stopping.eq(self.stopping | self.mine)
-                        self._emit(m, "cancel", value=self.queue)
+                        self._emit(m, "request", tag=self.queue, cancel=1)
                     with m.Elif((self.enabled & self.mine).any()):
                         m.d.sync += ending.eq(1)
                         m.next = "FETCH"

@@ -275,6 +275,10 @@ class World:
         self.done.pop(fields["tag"], None)
         await self.put(ctx, self.dut.request, DmaRequest.const(fields))
 
+    async def cancel(self, ctx, tag: int):
+        """Cancel a tag's transfer."""
+        await self.put(ctx, self.dut.request, DmaRequest.const({"tag": tag, "cancel": 1}))
+
     async def wait(self, ctx, tag: int, cycles: int = 20_000) -> tuple[int, int]:
         """Wait for a tag's end."""
         for _ in range(cycles):

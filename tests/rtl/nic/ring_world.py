@@ -77,6 +77,7 @@ class RingWorld:
         self.doorbells: deque = deque()
         self.now = 0
         self._dma: list = []
+        self._cancels: deque = deque()
 
     def ring(self, queue: int, size: int = 8) -> Ring:
         """Make the rings of a queue and enable it."""
@@ -104,8 +105,9 @@ class RingWorld:
                 entry = self.rng.choice(ready)
                 self._dma.remove(entry)
                 await self._end(ctx, entry[1], await self._copy(ctx, entry[1]))
-            *_, cancel, tag = await self._tick(ctx, dut.cancel.valid, dut.cancel.payload)
-            if cancel:
+            await self._tick(ctx)
+            while self._cancels:
+                tag = self._cancels.popleft()
                 for entry in [e for e in self._dma if e[1].tag == tag]:
                     self._dma.remove(entry)
                     self.stuck.discard(tag)
@@ -117,6 +119,9 @@ class RingWorld:
         self.now += 1
         if found[2]:
             request = found[3]
+            if request.cancel:
+                self._cancels.append(request.tag)
+                return found[4:] if len(found) > 4 else ()
             self.requests.append(request)
             assert request.tag not in [e[1].tag for e in self._dma], "two DMAs of one tag"
             self._dma.append((self.now + self.rng.randrange(self.latency + 1), request))
@@ -205,7 +210,7 @@ class RingWorld:
         """Take what the engine says."""
         dut = self.dut
         ports = [dut.tx_frame, dut.release, dut.error, dut.interrupt, dut.stopped, dut.stat]
-        for port in (*ports, dut.cancel):
+        for port in ports:
             ctx.set(port.ready, 1)
         while True:
             values = [value for port in ports for value in (port.valid, port.payload)]

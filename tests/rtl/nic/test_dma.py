@@ -231,7 +231,7 @@ def test_cancel_at_any_moment(delay):
         p = {"tag": 0, "function": 0, "write": 0, "memory": 1, "offset": 0}
         await world.request(ctx, **p, iova=0xFC0, length=200)
         await ctx.tick().repeat(delay)
-        await world.put(ctx, world.dut.cancel, 0)
+        await world.cancel(ctx, 0)
         status, _ = await world.wait(ctx, 0)
         assert status in (DmaStatus.CANCELLED, DmaStatus.OK)
         quiet = len(world.accesses)
@@ -239,6 +239,23 @@ def test_cancel_at_any_moment(delay):
         assert len(world.accesses) == quiet, "accesses after the end"
         await world.request(ctx, **p, iova=0x3000, length=20)  # the tag is usable again
         assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
+
+    world.run(test)
+
+
+def test_late_cancel_leaves_the_next_request_alone():
+    """The end and the cancel of a request pass each other, and the next request is close behind."""
+    world = World(CONFIG, seed=16, latency=1, jitter=0)
+
+    async def test(ctx):
+        filled(world)
+        p = {"tag": 0, "function": 0, "write": 0, "memory": 1, "offset": 0, "length": 4}
+        for _ in range(20):
+            await world.request(ctx, **p, iova=0x3000)
+            await world.wait(ctx, 0)
+            await world.cancel(ctx, 0)
+            await world.request(ctx, **p, iova=0x3000)
+            assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
 
     world.run(test)
 
