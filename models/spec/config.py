@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
+#: Queues of a NIC: a page request group index of 9 bits tells them, and one request from the next.
+QUEUES_MAX = 256
+
+
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
     if value & (value - 1) or not low <= value <= high:
         raise ValueError(f"{name} must be a power of two in {low} to {high}, not {value!r}")
@@ -207,6 +211,8 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        if self.queues > QUEUES_MAX:
+            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         if self.device_id + self.vfs >= 1 << 24:
             raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")

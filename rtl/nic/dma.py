@@ -19,7 +19,7 @@ from models.spec.translation import (
 from rtl.bus.axi import Axi4
 from rtl.bus.stream import StreamFifo
 from rtl.iommu.seams import TranslationPort
-from rtl.nic.dma_read import DmaRead
+from rtl.nic.dma_read import SLOT_BITS, DmaRead
 from rtl.nic.dma_write import DmaWrite
 from rtl.nic.invalidator import Invalidator
 from rtl.nic.seams import (
@@ -101,8 +101,6 @@ class Dma(wiring.Component):
         self.slots = config.dma_slots
         self.id_width = self.slots.bit_length()
         self.tag_bits = max(1, (config.queues - 1).bit_length())
-        if self.tag_bits > 8:
-            raise ValueError(f"A NIC has at most 256 queues, not {config.queues!r}")
         super().__init__(
             {
                 "request": In(stream.Signature(DmaRequest)),
@@ -201,7 +199,7 @@ class Dma(wiring.Component):
     def _complete_slots(self, m: Module) -> None:
         """Take segment completions of both directions; a message's only frees its ID."""
         reads, writes = self.reads.done, self.writes.done
-        self.complete, self.complete_slot = Signal(), Signal(6)
+        self.complete, self.complete_slot = Signal(), Signal(SLOT_BITS)
         self.complete_error, self.complete_taken = Signal(), Signal()
         is_message = writes.valid & (writes.payload.slot == self.slots)
         self.message_done = Signal()
@@ -225,7 +223,7 @@ class Dma(wiring.Component):
         group = data.View(GroupResponsePayload, response.payload.payload)
         response_tag = group.index[: self.tag_bits]
         m.d.comb += [
-            self.slot_read.addr.eq(Mux(self.complete, self.complete_slot, answer.tag[:6])),
+            self.slot_read.addr.eq(Mux(self.complete, self.complete_slot, answer.tag)),
             self.position_read.addr.eq(self.tag),
         ]
         # Whatever an event needs room for must be there before it is begun.
@@ -333,7 +331,7 @@ class Dma(wiring.Component):
     def _answers(self, m: Module):
         """Queue translations: each slot has one at most, so the IOMMU is never kept waiting."""
         kept = data.StructLayout(
-            {"tag": 6, "status": 3, "cause": 12, "r": 1, "w": 1, "u": 1, "spa": 56}
+            {"tag": SLOT_BITS, "status": 3, "cause": 12, "r": 1, "w": 1, "u": 1, "spa": 56}
         )
         m.submodules.answers = queue = fifo.SyncFIFOBuffered(width=kept.size, depth=self.slots)
         stored, response = data.View(kept, queue.w_data), self.translate.response

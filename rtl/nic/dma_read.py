@@ -9,15 +9,17 @@ from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.nic.seams import LocalMemory, StorePort
 
-__all__ = ["BUS_BYTES", "DmaRead", "Segment", "burst_bytes"]
+__all__ = ["BUS_BYTES", "SLOT_BITS", "DmaRead", "Segment", "burst_bytes"]
 
 BUS_BYTES = 16
+#: Bits of the number of a slot: up to 64 of them, and messages.
+SLOT_BITS = 7
 
 
 class Segment(data.Struct):
     """A transfer within one page, translated.  ``slot`` is its AXI ID."""
 
-    slot: 6
+    slot: SLOT_BITS
     address: 64
     length: 13
     user: DmaUser
@@ -62,7 +64,7 @@ class DmaRead(wiring.Component):
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
-                "done": Out(stream.Signature(data.StructLayout({"slot": 6, "error": 1}))),
+                "done": Out(stream.Signature(data.StructLayout({"slot": SLOT_BITS, "error": 1}))),
                 "store": Out(StorePort()),
                 "bus": Out(
                     Axi4(

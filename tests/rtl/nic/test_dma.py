@@ -243,6 +243,24 @@ def test_cancel_at_any_moment(delay):
     world.run(test)
 
 
+def test_messages_beside_as_many_slots_as_there_may_be():
+    world = World(NicConfig(vfs=3, queue_pairs=1, dma_slots=64), seed=17)
+
+    async def test(ctx):
+        before = filled(world)
+        p = plan(world.rng, 0, 0)
+        await world.request(ctx, **p)  # in slot 0
+        for vector in range(4):
+            await world.message(ctx, function=1, address=0x2800_0000, data=vector)
+        assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
+        check(world, p, before)
+        await ctx.tick().repeat(200)
+        assert len(world.messages) == 4
+        assert world.local == before[1]
+
+    world.run(test)
+
+
 def test_late_cancel_leaves_the_next_request_alone():
     """The end and the cancel of a request pass each other, and the next request is close behind."""
     world = World(CONFIG, seed=16, latency=1, jitter=0)
