@@ -48,7 +48,8 @@ class DmaPosition(data.Struct):
     memory: LocalMemory
     offset: 24
     stamp: 32  # cycle of parking
-    generation: 1  # tells answers to an earlier page request of the tag
+    asked: 1  # by a page request of this generation; else it waits for any answer, and asks then
+    generation: 1
 
 
 class _Event(enum.IntEnum, shape=3):
@@ -129,6 +130,9 @@ class Dma(wiring.Component):
         queues = self.config.queues
         self.active, self.parked = Signal(queues), Signal(queues)
         self.cancelled = Signal(queues)
+        # Per tag and generation: a page request has not been answered.  One whose request has ended
+        # may be answered long after; its index is not used before.
+        self.owed = [Signal(queues, name=f"owed{generation}") for generation in range(2)]
         # Per slot: the tag, and the bytes of its segment.
         self.busy = Signal(self.slots)
         self.now, self.scan = Signal(32), Signal(self.tag_bits)
@@ -145,6 +149,7 @@ class Dma(wiring.Component):
         self.completed_length = Signal(13)
         self._complete_slots(m)
         self._choose(m)
+        self._forget(m)
         return m
 
     def _parts(self, m: Module) -> None:
@@ -196,6 +201,16 @@ class Dma(wiring.Component):
             self.dones.r_en.eq(self.done.ready),
         ]
 
+    def _forget(self, m: Module) -> None:
+        """Take a function that is disabled for reset: what it asked before is not answered."""
+        per = self.config.queues_per_function
+        enabled = Cat(self.controls[f].enable.replicate(per) for f in range(self.config.functions))
+        for owed in self.owed:
+            # Of each bit the sequencer's assignment is the last one but for these.
+            for queue in range(self.config.queues):
+                with m.If(~enabled[queue] & ~self.parked[queue] & ~self.active[queue]):
+                    m.d.sync += owed[queue].eq(0)
+
     def _complete_slots(self, m: Module) -> None:
         """Take segment completions of both directions; a message's only frees its ID."""
         reads, writes = self.reads.done, self.writes.done
@@ -228,13 +243,19 @@ class Dma(wiring.Component):
         ]
         # Whatever an event needs room for must be there before it is begun.
         calm = (self.stats.w_level <= 12) & self.dones.w_rdy
-        message_free = Signal(init=1)
+        message_free, message_failed = Signal(init=1), Signal()
+        message_function = Signal(8)
         with m.FSM():
             with m.State("CHOOSE"):
                 with m.If(calm):
                     m.next = "READ"
                     m.d.sync += self.completed_length.eq(self.slot_read.data.length)
-                    with m.If(self.complete):
+                    with m.If(message_failed):
+                        self._stat(m, message_function, Stat.DMA_FAULTS, 1)
+                        m.d.comb += self.stats.w_en.eq(1)
+                        m.d.sync += [message_failed.eq(0), message_free.eq(1)]
+                        m.next = "CHOOSE"
+                    with m.Elif(self.complete):
                         m.d.comb += self.complete_taken.eq(1)
                         m.d.sync += [
                             self.event.eq(_Event.COMPLETE),
@@ -267,8 +288,9 @@ class Dma(wiring.Component):
                             self.answer_generation.eq(group.index[8]),
                             self.answer_device.eq(response.payload.device_id),
                         ]
-                        bit = Signal(name="response_parked")
-                        m.d.comb += bit.eq(self.parked.bit_select(response_tag, 1))
+                        owed = Mux(group.index[8], self.owed[1], self.owed[0])
+                        bit = Signal(name="response_owed")
+                        m.d.comb += bit.eq(owed.bit_select(response_tag, 1))
                         with m.If((group.index[:8] >= self.config.queues) | ~bit):
                             m.next = "CHOOSE"  # nobody waits for this one
                     with m.Elif(self.request.valid):
@@ -282,7 +304,10 @@ class Dma(wiring.Component):
                         ]
                     with m.Elif(self.message.valid & message_free & self.writes.segment.ready):
                         m.d.comb += self.message.ready.eq(1)
-                        m.d.sync += message_free.eq(0)
+                        m.d.sync += [
+                            message_free.eq(0),
+                            message_function.eq(self.message.payload.function),
+                        ]
                         self._message(m)
                         m.next = "CHOOSE"
                     with m.Elif(
@@ -318,12 +343,15 @@ class Dma(wiring.Component):
                     m.next = "COUNT"
             with m.State("COUNT"):  # a second count of the same event
                 parked = self.position_read.data
-                waited = (self.now - parked.stamp)[:24]
+                waited = (self.now - parked.stamp)[:32]
                 self._stat(m, parked.function, Stat.PARKED_CYCLES, waited)
                 m.d.comb += self.stats.w_en.eq(1)
                 m.next = "CHOOSE"
         with m.If(self.message_done):
-            m.d.sync += message_free.eq(1)
+            m.d.sync += [
+                message_failed.eq(self.writes.done.payload.error),
+                message_free.eq(~self.writes.done.payload.error),
+            ]
         m.d.comb += [
             self.invalidator.busy.eq(self.busy),
         ]
@@ -402,8 +430,13 @@ class Dma(wiring.Component):
                 self._completed(m, position, after, stopped, control)
             with m.Case(_Event.RESPONSE):
                 same = self.answer_generation == position.generation
-                with m.If(same & (self.answer_device == self._device(position.function))):
-                    self._answered(m, position, self.answer_code, stopped)
+                with m.If(self.answer_device == self._device(position.function)):
+                    for generation, owed in enumerate(self.owed):
+                        with m.If(self.answer_generation == generation):
+                            m.d.sync += owed.eq(owed & ~mine)
+                    with m.If((self.parked & mine).any() & (same | ~position.asked)):
+                        code = Mux(position.asked, self.answer_code, PageResponse.SUCCESS)
+                        self._answered(m, position, code, stopped)
             with m.Case(_Event.CANCEL):
                 with m.If((self.parked & mine).any()):
                     m.d.sync += self.parked.eq(self.parked & ~mine)
@@ -512,14 +545,19 @@ class Dma(wiring.Component):
             self._park(m, position, after)
 
     def _park(self, m: Module, position, after) -> None:
-        """Ask for the page and wait."""
+        """Ask for the page and wait; without an index that is free, wait for one."""
         request = self.asking.i
         payload = data.View(PageRequestPayload, request.payload.payload)
-        generation, tag = ~position.generation, Signal(8, name="group_tag")
-        m.d.comb += tag.eq(self.tag)
+        generation, tag = Signal(), Signal(8, name="group_tag")
+        taken = [(owed & self.mine).any() for owed in self.owed]
+        asks = ~(taken[0] & taken[1])
+        m.d.comb += [generation.eq(taken[0]), tag.eq(self.tag)]
         m.d.sync += self.parked.eq(self.parked | self.mine)
+        for number, owed in enumerate(self.owed):
+            with m.If(generation == number):
+                m.d.sync += owed.eq(owed | self.mine)
         m.d.comb += [
-            request.valid.eq(self.acting),
+            request.valid.eq(self.acting & asks),
             request.payload.device_id.eq(self._device(position.function)),
             payload.r.eq(~position.write),
             payload.w.eq(position.write),
@@ -530,9 +568,11 @@ class Dma(wiring.Component):
         m.d.comb += [
             after.stamp.eq(self.now),
             after.generation.eq(generation),
+            after.asked.eq(asks),
             self.position_write.en.eq(self.acting),
         ]
-        self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
+        with m.If(asks):
+            self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
 
     def _completed(self, m: Module, position, after, stopped, control) -> None:
         """The segment's data have moved."""

@@ -193,7 +193,7 @@ class StatEvent(data.Struct):
 
     function: 8
     stat: Stat
-    amount: 24
+    amount: 32
 
 
 #: Bytes of scratch memory per queue.

@@ -58,7 +58,7 @@ class Steps:
         self.write, self.iova, self.length = Signal(), Signal(64), Signal(16)
         self.memory, self.offset = Signal(LocalMemory), Signal(24)
         self.out_en, self.out_beat, self.out_data = Signal(), Signal(ScratchBeat), Signal(128)
-        self.stat_en, self.stat, self.amount = Signal(), Signal(Stat), Signal(24)
+        self.stat_en, self.stat, self.amount = Signal(), Signal(Stat), Signal(32)
         self.take_slot, self.pop = Signal(), Signal()
         self.send, self.release, self.interrupt = Signal(), Signal(), Signal()
 

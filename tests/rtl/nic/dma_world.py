@@ -141,7 +141,9 @@ class World:
             if address.user.at == AddressType.TRANSLATED:
                 at -= OFFSET
             content = beat.data.to_bytes(16, "little")
-            if at >= 1 << 24:
+            if at >= 1 << 28 and at >> 12 in self.bad_bus:
+                resp = 2
+            elif at >= 1 << 24:
                 self.messages.append((at, beat.strb, beat.data, address.user.device_id))
             elif at >> 12 in self.bad_bus:
                 resp = 2

@@ -261,6 +261,68 @@ def test_messages_beside_as_many_slots_as_there_may_be():
     world.run(test)
 
 
+def test_messages_that_fail_are_counted():
+    world = World(CONFIG, seed=18)
+    world.bad_bus.add(0x28000)
+
+    async def test(ctx):
+        for vector in range(6):
+            page = 0x2800_0000 if vector % 2 else 0x2900_0000
+            await world.message(ctx, function=vector % 3, address=page, data=vector)
+        await ctx.tick().repeat(200)
+        assert len(world.messages) == 3
+        assert world.stats == {(f, int(Stat.DMA_FAULTS)): 1 for f in range(3)}
+
+    world.run(test)
+
+
+def test_an_index_is_not_used_again_before_its_answer():
+    world = World(CONFIG, seed=19)
+    world.answer_code = None
+
+    async def test(ctx):
+        filled(world)
+        world.missing.add((0, 0))
+        p = {"tag": 1, "function": 0, "write": 0, "iova": 0, "length": 8, "memory": 1, "offset": 0}
+        indices = []
+        for _ in range(2):
+            await world.request(ctx, **p)
+            await ctx.tick().repeat(100)
+            indices.append(world.page_requests[-1][2].index)
+            await world.cancel(ctx, 1)
+            await world.wait(ctx, 1)
+        assert len(set(indices)) == 2
+        # Both answers are owed; a third request waits for one of them, and does not believe it.
+        await world.request(ctx, **p)
+        await ctx.tick().repeat(100)
+        assert len(world.page_requests) == 2
+        device = world.page_requests[0][1].device_id
+        world.respond(device, indices[0], 1)
+        await ctx.tick().repeat(100)
+        assert 1 not in world.done
+        assert [entry[2].index for entry in world.page_requests[2:]] == [indices[0]]
+        world.respond(device, indices[1], 1)
+        await ctx.tick().repeat(100)
+        assert 1 not in world.done
+        world.missing.clear()
+        world.respond(device, indices[0], 0)
+        assert (await world.wait(ctx, 1))[0] == DmaStatus.OK
+        # A function that has been disabled owes nothing and is owed nothing.
+        world.missing.add((0, 0))
+        for _ in range(5):
+            count = len(world.page_requests)
+            await world.request(ctx, **p)
+            await ctx.tick().repeat(100)
+            assert len(world.page_requests) == count + 1
+            await world.cancel(ctx, 1)
+            await world.wait(ctx, 1)
+            ctx.set(world.dut.controls[0].enable, 0)
+            await ctx.tick()
+            ctx.set(world.dut.controls[0].enable, 1)
+
+    world.run(test)
+
+
 def test_late_cancel_leaves_the_next_request_alone():
     """The end and the cancel of a request pass each other, and the next request is close behind."""
     world = World(CONFIG, seed=16, latency=1, jitter=0)
