@@ -43,6 +43,7 @@ class DmaPosition(data.Struct):
 
     function: 8
     write: 1
+    hurried: 1
     iova: 64
     left: 16
     memory: LocalMemory
@@ -409,6 +410,7 @@ class Dma(wiring.Component):
                 m.d.comb += [
                     after.function.eq(request.function),
                     after.write.eq(request.write),
+                    after.hurried.eq(request.hurried),
                     after.iova.eq(request.iova),
                     after.left.eq(request.length),
                     after.memory.eq(request.memory),
@@ -540,6 +542,9 @@ class Dma(wiring.Component):
             self._move(m, position, length, position.iova, AddressType.UNTRANSLATED)
         with m.Elif(right):
             self._move(m, position, length, self.answer_spa, AddressType.TRANSLATED)
+        with m.Elif(position.hurried):
+            self._free(m)
+            self._finish(m, DmaStatus.ABSENT, 0)
         with m.Else():
             self._free(m)
             self._park(m, position, after)

@@ -80,6 +80,7 @@ class LocalMemory(enum.IntEnum, shape=2):
     SCRATCH = 0  # of the virtqueue engine, SCRATCH_BYTES per queue
     TX = 1  # frames from guests
     RX = 2  # frames from the port
+    NOWHERE = 3  # reads alone: touches guest memory, keeps nothing
 
 
 class DmaRequest(data.Struct):
@@ -97,6 +98,7 @@ class DmaRequest(data.Struct):
     length: 16  # bytes, at least 1
     memory: LocalMemory
     offset: 24  # byte address in the local memory
+    hurried: 1  # ends with ABSENT instead of parking
 
 
 class DmaStatus(enum.IntEnum, shape=3):
@@ -108,6 +110,7 @@ class DmaStatus(enum.IntEnum, shape=3):
     FAILURE = 3  # group response "failure", or none in time
     BUS = 4  # error response after a good translation
     CANCELLED = 5
+    ABSENT = 6  # of a hurried request: a page is not there; nothing was asked
 
 
 class DmaDone(data.Struct):

@@ -102,6 +102,9 @@ class VirtqueueEngine(wiring.Component):
         self.now = Signal(QueueState)
         self.mine, self.function = Signal(queues), Signal(8)
         per = config.queues_per_function
+        self.first = Signal()  # queue of its function
+        firsts = Array(Const(queue % per == 0, 1) for queue in range(queues))
+        m.d.comb += self.first.eq(firsts[self.queue])
         functions = Array(Const(queue // per, 8) for queue in range(queues))
         m.d.comb += [self.mine.eq(1 << self.queue), self.function.eq(functions[self.queue])]
         self._outputs(m)
@@ -314,6 +317,7 @@ class VirtqueueEngine(wiring.Component):
             queue=self.queue,
             function=self.function,
             transmits=self.queue[0],
+            first=self.first,
             slot_there=self.tx_alloc.valid,
             beat=self.scratch.read_data,
             status=self.status,
@@ -334,6 +338,7 @@ class VirtqueueEngine(wiring.Component):
                 length=steps.length,
                 memory=steps.memory,
                 offset=steps.offset,
+                hurried=steps.hurried,
             )
             m.d.sync += self.running.eq(self.running | self.mine)
             m.next = "SAVE"
