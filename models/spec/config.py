@@ -308,7 +308,9 @@ CONFIGS = {
             _DEFAULT,
             name="wide",
             iommu=replace(_DEFAULT.iommu, misses=32, walkers=32, context_entries=80),
-            nic=replace(_DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200),
+            nic=replace(
+                _DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200
+            ),
         ),
     )
 }

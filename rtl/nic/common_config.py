@@ -10,7 +10,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, Isr, queue_error_offset
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.bus.lite import RegisterPort
-from rtl.nic.address import BLOCK_BITS, PAGE_BITS, block_function_of, function_of, is_management
+from rtl.bus.priority import lowest
 from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
 from rtl.nic.config_state import (
     ERROR_WORD,
@@ -20,7 +20,13 @@ from rtl.nic.config_state import (
     reset_row,
     reset_words,
 )
-from rtl.nic.doorbells import lowest
+from rtl.nic.register_map import (
+    BLOCK_BITS,
+    PAGE_BITS,
+    block_function_of,
+    function_of,
+    is_management,
+)
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
 
 __all__ = ["CommonConfig"]

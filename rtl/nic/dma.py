@@ -19,7 +19,7 @@ from models.spec.translation import (
 from rtl.bus.axi import Axi4
 from rtl.bus.stream import StreamFifo
 from rtl.iommu.seams import TranslationPort
-from rtl.nic.dma_read import SLOT_BITS, DmaRead
+from rtl.nic.dma_read import DmaRead
 from rtl.nic.dma_write import DmaWrite
 from rtl.nic.invalidator import Invalidator
 from rtl.nic.seams import (
@@ -32,6 +32,7 @@ from rtl.nic.seams import (
     StatEvent,
     StorePort,
 )
+from rtl.nic.segments import SLOT_BITS
 
 __all__ = ["Dma", "DmaPosition"]
 
@@ -76,6 +77,10 @@ class Dma(wiring.Component):
     Latency
     -------
     3 cycles of the sequencer per event, 3 events per segment of at most 4 KiB.
+
+    Parameters
+    ----------
+    config : NicConfig
 
     Members
     -------
@@ -146,7 +151,7 @@ class Dma(wiring.Component):
         self.answer_rights, self.answer_spa = Signal(3), Signal(64)
         self.answer_code, self.answer_generation = Signal(4), Signal()
         self.answer_device = Signal(24)
-        self.acting, self.answered_now = Signal(), Signal()
+        self.answered_now = Signal()
         self.completed_length = Signal(13)
         self._complete_slots(m)
         self._choose(m)
@@ -337,7 +342,6 @@ class Dma(wiring.Component):
             with m.State("READ"):
                 m.next = "ACT"
             with m.State("ACT"):
-                m.d.comb += self.acting.eq(1)
                 self._act(m)
                 m.next = "CHOOSE"
                 with m.If(self.answered_now):
@@ -353,9 +357,7 @@ class Dma(wiring.Component):
                 message_failed.eq(self.writes.done.payload.error),
                 message_free.eq(~self.writes.done.payload.error),
             ]
-        m.d.comb += [
-            self.invalidator.busy.eq(self.busy),
-        ]
+        m.d.comb += self.invalidator.busy.eq(self.busy)
 
     def _answers(self, m: Module):
         """Queue translations: each slot has one at most, so the IOMMU is never kept waiting."""
@@ -451,7 +453,7 @@ class Dma(wiring.Component):
                     self._answered(m, position, PageResponse.FAILURE, stopped)
 
     def _again(self, m: Module) -> None:
-        m.d.comb += [self.ready.w_data.eq(self.tag), self.ready.w_en.eq(self.acting)]
+        m.d.comb += [self.ready.w_data.eq(self.tag), self.ready.w_en.eq(1)]
 
     def _finish(self, m: Module, status, cause) -> None:
         """Report the end of the tag's request."""
@@ -460,7 +462,7 @@ class Dma(wiring.Component):
             done.tag.eq(self.tag),
             done.status.eq(status),
             done.cause.eq(cause),
-            self.dones.w_en.eq(self.acting),
+            self.dones.w_en.eq(1),
         ]
         m.d.sync += [
             self.active.eq(self.active & ~self.mine),
@@ -473,7 +475,7 @@ class Dma(wiring.Component):
             event.function.eq(function),
             event.stat.eq(stat),
             event.amount.eq(amount),
-            self.stats.w_en.eq(self.acting),
+            self.stats.w_en.eq(1),
         ]
 
     def _free(self, m: Module) -> None:
@@ -489,7 +491,7 @@ class Dma(wiring.Component):
             self.slot_write.addr.eq(self.slot),
             self.slot_write.data.tag.eq(self.tag),
             self.slot_write.data.length.eq(length),
-            self.slot_write.en.eq(self.acting),
+            self.slot_write.en.eq(1),
         ]
         m.d.sync += self.busy.eq(self.busy | (1 << self.slot)[: self.slots])
         with m.If(control.ats):
@@ -511,7 +513,7 @@ class Dma(wiring.Component):
                                  (self.writes.segment, position.write)):  # fmt: skip
             payload = segments.payload
             m.d.comb += [
-                segments.valid.eq(self.acting & wanted),
+                segments.valid.eq(wanted),
                 payload.slot.eq(self.slot),
                 payload.address.eq(address),
                 payload.length.eq(length),
@@ -562,7 +564,7 @@ class Dma(wiring.Component):
             with m.If(generation == number):
                 m.d.sync += owed.eq(owed | self.mine)
         m.d.comb += [
-            request.valid.eq(self.acting & asks),
+            request.valid.eq(asks),
             request.payload.device_id.eq(self._device(position.function)),
             payload.r.eq(~position.write),
             payload.w.eq(position.write),
@@ -574,7 +576,7 @@ class Dma(wiring.Component):
             after.stamp.eq(self.now),
             after.generation.eq(generation),
             after.asked.eq(asks),
-            self.position_write.en.eq(self.acting),
+            self.position_write.en.eq(1),
         ]
         with m.If(asks):
             self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
@@ -588,7 +590,7 @@ class Dma(wiring.Component):
             after.left.eq(left),
             after.iova.eq(position.iova + length),
             after.offset.eq(position.offset + length),
-            self.position_write.en.eq(self.acting),
+            self.position_write.en.eq(1),
         ]
         self._free(m)
         with m.If(self.bad):
@@ -611,7 +613,7 @@ class Dma(wiring.Component):
     def _answered(self, m: Module, position, code, stopped) -> None:
         """The page request has been answered."""
         m.d.sync += self.parked.eq(self.parked & ~self.mine)
-        m.d.comb += self.answered_now.eq(self.acting)
+        m.d.comb += self.answered_now.eq(1)
         with m.If(stopped):
             self._finish(m, DmaStatus.CANCELLED, 0)
         with m.Elif(code == PageResponse.SUCCESS):

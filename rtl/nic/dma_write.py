@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import NicConfig
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
-from rtl.nic.dma_read import SLOT_BITS, Segment, burst_bytes, burst_length
 from rtl.nic.seams import LoadPort
+from rtl.nic.segments import SLOT_BITS, Segment, burst_bytes, burst_length
 
 __all__ = ["DmaWrite"]
 

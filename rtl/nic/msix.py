@@ -10,7 +10,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, MsixEntry, Stat
 from rtl.bus.lite import RegisterPort
 from rtl.bus.stream import StreamRegister
-from rtl.nic.address import PAGE_BITS, Page, function_of, page_of
+from rtl.nic.register_map import PAGE_BITS, Page, function_of, page_of
 from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
 
 __all__ = ["Msix"]

@@ -1,5 +1,26 @@
 """Records between the blocks of the NIC.
 
+=============== ================================ ===================
+from            what                             to
+=============== ================================ ===================
+Registers       Doorbell, QueueCommand           VirtqueueEngine
+VirtqueueEngine ErrorReport, queues that stopped Registers
+VirtqueueEngine DmaRequest                       Dma
+Dma             DmaDone                          VirtqueueEngine
+Dma             StorePort, LoadPort              Scratch, FrameStore
+VirtqueueEngine TxFrame, RxPop                   Switch
+Switch          Arrival                          VirtqueueEngine
+PortIngress     PortFrame (``rtl.nic.port``)     Switch
+Switch          FrameRef, to send                PortEgress
+several         FrameRef, to give back           FrameStore
+Switch          FrameShare (``rtl.nic.frames``)  FrameStore
+several         Interrupt                        Msix
+Msix            MsiWrite                         Dma
+several         StatEvent                        Stats
+Registers       StatRead (``rtl.nic.stats``)     Stats
+Registers       RegisterPort (``rtl.bus.lite``)  Msix
+=============== ================================ ===================
+
 Queues are numbered over all functions, ``function * queues_per_function + queue`` (``NicConfig``).
 """
 

@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, Stat
+from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
-from rtl.nic.doorbells import lowest
+from rtl.nic.forwarding import Lookup, delivery
+from rtl.nic.frame_slots import COUNT_BITS
 from rtl.nic.frames import FrameRead, FrameShare
-from rtl.nic.lookup import Lookup, delivery
 from rtl.nic.port import PortFrame
-from rtl.nic.receive import ReceiveFifos
+from rtl.nic.receive_fifos import ReceiveFifos
 from rtl.nic.seams import Arrival, FrameRef, RxPop, StatEvent, TxFrame
-from rtl.nic.slots import COUNT_BITS
 
 __all__ = ["Switch"]
 

@@ -49,7 +49,7 @@ class VirtqueueEngine(wiring.Component):
     Latency
     -------
     4 cycles to take a thread up and put it back, 2 per step; a frame in one descriptor behind its
-    header takes 7 DMAs and at most 22 steps.
+    header takes 7 DMAs and at most 24 steps.
 
     Errors
     ------
@@ -57,9 +57,33 @@ class VirtqueueEngine(wiring.Component):
     be sent (too short, too long, with a header that asks for what was not offered) is dropped,
     counted, and its chain returned; so is a chain one of whose pages is refused for good.
 
+    Fairness
+    --------
+    Nobody waits for a page with a TX slot in hand.  A transmitter takes one when its data are about
+    to be read, by DMA that ends with ABSENT instead of parking; then the slot goes back, the rest
+    of the chain is read to nowhere, parking as it must, and the chain begins again.
+
+    Parameters
+    ----------
+    config : NicConfig
+
     Members
     -------
-    As in ``rtl.nic.seams``; ``store`` and ``load`` are the DMA engine's way to scratch memory.
+    command : ``In(stream)`` of QueueCommand; stopped : ``Out(stream)`` of 16
+        Starts and stops queues; an error of a queue goes out before it is said to have stopped.
+    doorbell : ``In(stream)`` of Doorbell; interrupt : ``Out(stream)`` of Interrupt
+    error : ``Out(stream)`` of ErrorReport
+    request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
+    store : ``In(StorePort)``; load : ``In(LoadPort)``
+        The DMA engine's way to scratch memory.
+    tx_alloc : ``In(stream)`` of 8; tx_frame : ``Out(stream)`` of TxFrame
+        Free TX slots, held only while data come; what has been gathered in them.
+    arrival : ``In(stream)`` of Arrival; rx_pop : ``Out(RxPop)``
+        Frames to receive, taken when a buffer is known.
+    release : ``Out(stream)`` of FrameRef
+        Slots and frames given back.
+    stat : ``Out(stream)`` of StatEvent
+    controls : ``In(ArrayLayout(FunctionControl))``
     """
 
     def __init__(self, config: NicConfig):

@@ -3,9 +3,9 @@
 import pytest
 
 from models.spec.config import config
+from rtl.nic.frame_slots import SlotPool
 from rtl.nic.frames import FrameStore
 from rtl.nic.seams import LocalMemory
-from rtl.nic.slots import SlotPool
 from tests.rtl.agents import Sink, Source, get, put, run, seeded, wait_for
 
 TINY = config("tiny").nic

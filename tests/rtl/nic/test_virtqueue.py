@@ -167,7 +167,10 @@ def test_transmitters_that_wait_for_pages_keep_no_slots(where):
 
     async def test(ctx):
         frame = bytes(range(1, 101))
-        hostile, good = {queue: world.ring(queue, 512, apart=True) for queue in (1, 3, 5)}, world.ring(7)
+        hostile, good = (
+            {queue: world.ring(queue, 512, apart=True) for queue in (1, 3, 5)},
+            world.ring(7),
+        )
         for ring in hostile.values():
             # Header and data in one page, more data in another; the last descriptor in another too.
             at = ring.buffers + 0xFC0

@@ -7,8 +7,8 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import PORT_SOURCE, FunctionControl, Stat
+from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamArbiter, StreamRegister
-from rtl.nic.doorbells import lowest
 from rtl.nic.frames import BEAT_BYTES, FrameRead
 from rtl.nic.port import PortFrame
 from rtl.nic.seams import FrameRef, LocalMemory, StatEvent, TxFrame
@@ -33,9 +33,10 @@ class Lookup(wiring.Component):
     ============ ==================================== ===========================
 
     Promiscuous functions have every frame as well, whoever sends it and whoever it is for (virtio
-    1.3, 5.1.6.5.1); only management can make a function promiscuous.  Never the source, and only functions that receive.  A frame that nobody is to have is passed on
-    without receivers, and counted: TX_DROPPED of the source if that is disabled or has sent to its
-    own MAC, else RX_DROPPED_FILTER of the function that has the MAC; of the PF if none has.
+    1.3, 5.1.6.5.1); only management can make a function promiscuous.  Never the source, and only
+    functions that receive.  A frame that nobody is to have is passed on without receivers, and
+    counted: TX_DROPPED of the source if that is disabled or has sent to its own MAC, else
+    RX_DROPPED_FILTER of the function that has the MAC; of the PF if none has.
 
     Latency
     -------
