@@ -60,8 +60,9 @@ class VirtqueueEngine(wiring.Component):
     Fairness
     --------
     Nobody waits for a page with a TX slot in hand.  A transmitter takes one when its data are about
-    to be read, by DMA that ends with ABSENT instead of parking; then the slot goes back, the rest
-    of the chain is read to nowhere, parking as it must, and the chain begins again.
+    to be read, by DMA that ends with ABSENT instead of parking; then the slot goes back, and the
+    piece is read to nowhere, parking as it must.  If it was the first it is then read again; else
+    so is the rest of the chain, which begins again.
 
     Parameters
     ----------

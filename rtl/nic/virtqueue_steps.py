@@ -293,15 +293,19 @@ class Steps:
         header = s.header_left != 0
         with m.Switch(self.status):
             with m.Case(DmaStatus.OK):
-                m.d.sync += [
-                    s.address.eq(s.address + s.moving),
-                    s.left.eq(s.left - s.moving),
-                ]
-                with m.If(header):
-                    m.d.sync += s.header_left.eq(s.header_left - s.moving[:4])
-                with m.Else():
-                    m.d.sync += s.position.eq(s.position + s.moving)
                 self.go(Phase.SEGMENT)
+                # Touched, and nothing was in the slot yet: read it once more, into a slot.
+                with m.If(self.transmits & s.touch & (s.position == 0) & ~header):
+                    m.d.sync += s.touch.eq(0)
+                with m.Else():
+                    m.d.sync += [
+                        s.address.eq(s.address + s.moving),
+                        s.left.eq(s.left - s.moving),
+                    ]
+                    with m.If(header):
+                        m.d.sync += s.header_left.eq(s.header_left - s.moving[:4])
+                    with m.Else():
+                        m.d.sync += s.position.eq(s.position + s.moving)
             with m.Case(DmaStatus.ABSENT):
                 self._give_up_slot()
                 self.go(Phase.SEGMENT)

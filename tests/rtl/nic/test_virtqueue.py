@@ -160,7 +160,7 @@ def test_a_frame_that_is_dropped_keeps_no_slot(kind):
     world.run(test)
 
 
-@pytest.mark.parametrize("where", ["driver", "desc", "buffer", "late descriptor"])
+@pytest.mark.parametrize("where", ["driver", "desc", "data", "more data", "late descriptor"])
 def test_transmitters_that_wait_for_pages_keep_no_slots(where):
     """More guests than slots wait for pages, for ever; another one sends."""
     world = RingWorld(CONFIG, seed=34, slots=2)
@@ -179,10 +179,15 @@ def test_transmitters_that_wait_for_pages_keep_no_slots(where):
             absent = {
                 "driver": ring.driver,
                 "desc": ring.desc,
-                "buffer": at + 0x40,
+                "data": at + 0x40,
+                "more data": at + 0x40,
                 "late descriptor": ring.desc + 16 * 300,
             }[where]
-            ring.post([(at, 32), (at + 32, 80)])
+            cut = 12 if where == "data" else 32
+            if where == "data":
+                at += 0x40 - 12
+                world.guest[at : at + 112] = HEADER + frame
+            ring.post([(at, cut), (at + cut, 112 - cut)])
             world.absent.add(absent >> 12)
         world.doorbells += [1, 3, 5]
         await ctx.tick().repeat(600)
