@@ -208,17 +208,18 @@ class Dma(wiring.Component):
         ]
 
     def _forget(self, m: Module) -> None:
-        """Take a function that is disabled for reset: what it asked before is not answered."""
+        """A function that is disabled is as after a reset: no answer is owed to it any more."""
         per = self.config.queues_per_function
         enabled = Cat(self.controls[f].enable.replicate(per) for f in range(self.config.functions))
         for owed in self.owed:
-            # Of each bit the sequencer's assignment is the last one but for these.
             for queue in range(self.config.queues):
                 with m.If(~enabled[queue] & ~self.parked[queue] & ~self.active[queue]):
                     m.d.sync += owed[queue].eq(0)
 
     def _complete_slots(self, m: Module) -> None:
-        """Take segment completions of both directions; a message's only frees its ID."""
+        """Take segment completions of both directions; a message's only frees its ID
+        and is counted if it failed.
+        """
         reads, writes = self.reads.done, self.writes.done
         self.complete, self.complete_slot = Signal(), Signal(SLOT_BITS)
         self.complete_error, self.complete_taken = Signal(), Signal()
