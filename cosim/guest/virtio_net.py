@@ -104,6 +104,8 @@ class VirtioNet:
         Most pieces that a frame or buffer is cut into.
     buffers : int
         Receive buffers posted.
+    frame_bytes : int
+        Longest frame that a receive buffer holds, without the header.
     pay : callable or None
         Awaited in the driver's loops, so that the processor's time passes.
     """

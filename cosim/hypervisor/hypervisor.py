@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.function import FunctionPort
-from cosim.hypervisor.iommu_driver import IommuDriver, PageRequest
+from cosim.hypervisor.iommu_driver import IommuDriver, PageRequestEntry
 from cosim.hypervisor.memory import HostPages, NotGuestMemory
 from cosim.hypervisor.vm import Vm
 from cosim.port import Port
@@ -82,7 +82,7 @@ class Hypervisor:
         self.vms: list[Vm] = []
         self.assignments: dict[int, Assignment] = {}
         self._counters = 0
-        self._requests: list[tuple[PageRequest, int]] = []
+        self._requests: list[tuple[PageRequestEntry, int]] = []
         last = config.nic.device_id + config.nic.vfs
         self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested, last_device=last)
 
@@ -220,7 +220,7 @@ class Hypervisor:
         await self.iommu.fence()
         vm.pages.page_out(gpa)
 
-    def _page_requested(self, request: PageRequest) -> None:
+    def _page_requested(self, request: PageRequestEntry) -> None:
         self._requests.append((request, self.port.now()))
         self._wake.set()
 
@@ -233,7 +233,7 @@ class Hypervisor:
             for request, since in requests:
                 self.port.spawn(self._serve(request, since), "page request")
 
-    async def _serve(self, request: PageRequest, since: int) -> None:
+    async def _serve(self, request: PageRequestEntry, since: int) -> None:
         await self.port.sleep(self.costs.interrupt)
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
@@ -249,7 +249,7 @@ class Hypervisor:
                 Service(request.device_id, request.iova, request.write, code, cycles)
             )
 
-    def _make_resident(self, assignment: Assignment, request: PageRequest) -> bool:
+    def _make_resident(self, assignment: Assignment, request: PageRequestEntry) -> bool:
         """Let the page of an IOVA be there; return whether the guest may have it."""
         memory = assignment.vm.pages
         try:
@@ -264,7 +264,7 @@ class Hypervisor:
             return False
         return True
 
-    def _first_stage(self, assignment: Assignment, request: PageRequest) -> int | None:
+    def _first_stage(self, assignment: Assignment, request: PageRequestEntry) -> int | None:
         """Walk a guest's own tables as hardware would; ``None`` if they do not allow the access."""
         memory, host = assignment.vm.pages, self.port.memory
         atp = Atp.from_bits(assignment.first_stage)

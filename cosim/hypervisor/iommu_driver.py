@@ -24,7 +24,7 @@ from models.spec.iommu import (
 )
 from models.spec.registers import Register
 
-__all__ = ["Fault", "IommuDriver", "IommuError", "PageRequest"]
+__all__ = ["Fault", "IommuDriver", "IommuError", "PageRequestEntry"]
 
 _COMMAND_BYTES, _FAULT_BYTES, _REQUEST_BYTES = 16, 32, 16
 #: Offsets in the driver's message page: vectors, then the word that fences write.
@@ -50,7 +50,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class PageRequest:
+class PageRequestEntry:
     """A page request as software sees it."""
 
     device_id: int
@@ -70,7 +70,7 @@ class IommuDriver:
     allocate : callable
         ``allocate(pages)`` returns the address of zeroed, naturally aligned pages.
     on_page_request : callable
-        Called with each :class:`PageRequest`.
+        Called with each :class:`PageRequestEntry`.
     queue_log2 : int
         log2 of the entries of each queue.
     last_device : int
@@ -81,7 +81,7 @@ class IommuDriver:
         self,
         port: Port,
         allocate: Callable[[int], int],
-        on_page_request: Callable[[PageRequest], None],
+        on_page_request: Callable[[PageRequestEntry], None],
         *,
         queue_log2: int = 7,
         last_device: int = 63,
@@ -329,7 +329,7 @@ class IommuDriver:
         record = PageRequestRecord.from_bits(int.from_bytes(raw, "little"))
         payload = PageRequestPayload.from_bits(record.payload)
         self._on_page_request(
-            PageRequest(
+            PageRequestEntry(
                 device_id=record.did,
                 iova=payload.address << 12,
                 read=bool(payload.r),

@@ -68,9 +68,8 @@ class Settings:
     @property
     def windows(self) -> tuple[int, int]:
         """Frames on their way to a guest: each function's share of the receive slots holds them."""
-        nic = self.system.nic
-        share = max(1, nic.rx_slots // (nic.vfs + 1))
-        return (3, 3) if share >= 3 else (share, share)
+        share = min(3, self.system.nic.rx_quota)
+        return (share, share)
 
     @property
     def outside_window(self) -> int:

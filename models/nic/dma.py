@@ -14,7 +14,7 @@ from models.spec.iommu import PAGE_SHIFT, PageRequestPayload, PageResponse
 from models.spec.nic import FunctionControl, QueueError, Stat
 from models.spec.translation import AddressType, TranslationStatus
 
-__all__ = ["Count", "Dma", "Parked", "Stopped", "Surroundings", "Transfer"]
+__all__ = ["Count", "Dma", "Parked", "Refused", "Stopped", "Surroundings", "Transfer"]
 
 _PAGE = 1 << PAGE_SHIFT
 
@@ -78,6 +78,10 @@ class Stopped(Exception):
     def __init__(self, error: QueueError):
         super().__init__(error.name)
         self.error = error
+
+
+class Refused(Stopped):
+    """A page request was answered "invalid": a buffer of this chain is not to be had."""
 
 
 class Dma:
@@ -172,7 +176,7 @@ class Dma:
             self._count(Stat.PARKED_CYCLES, self._outside.now() - since)
             if code == PageResponse.INVALID:
                 self._count(Stat.DMA_FAULTS, 1)
-                raise Stopped(refused)
+                raise Refused(refused)
             if code != PageResponse.SUCCESS:
                 self._count(Stat.DMA_FAULTS, 1)
                 raise Stopped(QueueError.PAGE_REQUEST_FAILED)

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from models.nic.dma import Dma, Parked, Stopped, Surroundings
+from models.nic.dma import Dma, Parked, Refused, Stopped, Surroundings
 from models.nic.function import Function
 from models.nic.rings import Chain, Ring
 from models.nic.switch import Switch
@@ -214,19 +214,26 @@ class GoldenNic:
             function.interrupt(function.queues[index].queue_msix_vector, Isr.QUEUE)
 
     def _transmit(self, number: int, queue: _Queue) -> _Service:
-        """Send one frame (5.1.6.2)."""
+        """Send one frame (5.1.6.2), or drop what is none and return its chain."""
         queue.doorbell = False
         chain = yield from queue.ring.take()
         if chain is None:
             return
-        size = chain.length - _HEADER_BYTES
-        if not _FRAME_BYTES_MIN <= size <= self.config.frame_bytes:
-            raise Stopped(QueueError.BAD_LENGTH)
-        content = yield from queue.ring.gather(chain)
-        function, frame = self.functions[number], content[_HEADER_BYTES:]
-        function.count(Stat.TX_PACKETS)
-        function.count(Stat.TX_BYTES, len(frame))
-        self.switch.from_function(number, frame)
+        function, frame = self.functions[number], b""
+        if _FRAME_BYTES_MIN <= chain.length - _HEADER_BYTES <= self.config.frame_bytes:
+            try:
+                content = yield from queue.ring.gather(chain)
+            except Refused:
+                content = b""
+            header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))
+            if not (header.flags or header.gso_type):  # no offload was offered
+                frame = content[_HEADER_BYTES:]
+        if frame:
+            function.count(Stat.TX_PACKETS)
+            function.count(Stat.TX_BYTES, len(frame))
+            self.switch.from_function(number, frame)
+        else:
+            function.count(Stat.TX_DROPPED)
         yield from self._finish(number, 1, queue, chain, 0)
         queue.doorbell = True  # there may be more
 
@@ -242,9 +249,14 @@ class GoldenNic:
         content = _HEADER + frame
         if chain.length < len(content):
             raise Stopped(QueueError.BAD_LENGTH)
-        yield from queue.ring.scatter(chain, content)
-        function = self.functions[number]
-        function.count(Stat.RX_PACKETS)
-        function.count(Stat.RX_BYTES, len(frame))
-        yield from self._finish(number, 0, queue, chain, len(content))
+        function, written = self.functions[number], len(content)
+        try:
+            yield from queue.ring.scatter(chain, content)
+        except Refused:
+            function.count(Stat.RX_DROPPED_FULL)
+            written = 0
+        else:
+            function.count(Stat.RX_PACKETS)
+            function.count(Stat.RX_BYTES, len(frame))
+        yield from self._finish(number, 0, queue, chain, written)
         queue.doorbell = True  # there may be more

@@ -17,7 +17,7 @@ class Switch:
 
     A frame to a function's MAC goes to that function alone, one to a group address to all but its
     sender and to the port, any other to the port (from the port: to nobody).  Promiscuous functions
-    get a copy of everything.
+    get a copy of everything but their own (virtio 1.3, 5.1.6.5.1).
 
     Parameters
     ----------

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
+#: Queues of a NIC: a page request group index of 9 bits tells them, and one request from the next.
+QUEUES_MAX = 256
+
+
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
     if value & (value - 1) or not low <= value <= high:
         raise ValueError(f"{name} must be a power of two in {low} to {high}, not {value!r}")
@@ -16,6 +20,11 @@ def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be in {low} to {high}, not {value!r}")
+
+
+def _quota(slots: int, functions: int) -> int:
+    """Share of one function when one slot is nobody's, without the frame that it is taking."""
+    return (slots - 1) // functions - 1
 
 
 #: Capabilities that are of no use, or not allowed, without another (section 6.3).
@@ -173,7 +182,8 @@ class NicConfig:
     frame_bytes : int
         Bytes of a frame slot, a power of two; longer frames are dropped and counted.
     tx_slots, rx_slots : int
-        Frames on their way from and to guests.
+        Frames on their way from and to guests.  Enough that every function may have one waiting and
+        one under way, and one is left: so nobody can keep others from sending or receiving.
     max_burst_beats : int
         Beats of the longest DMA burst.
     dma_slots : int
@@ -189,8 +199,8 @@ class NicConfig:
     device_id: int = 8
     data_width: int = 128
     frame_bytes: int = 2048
-    tx_slots: int = 32
-    rx_slots: int = 32
+    tx_slots: int = 40
+    rx_slots: int = 40
     max_burst_beats: int = 16
     dma_slots: int = 16
     mtu: int = 1500
@@ -207,6 +217,14 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        for name in ("tx_slots", "rx_slots"):
+            if _quota(getattr(self, name), self.functions) < 1:
+                raise ValueError(
+                    f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
+                    f"functions, not {getattr(self, name)!r}"
+                )
+        if self.queues > QUEUES_MAX:
+            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         if self.device_id + self.vfs >= 1 << 24:
             raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")
@@ -215,6 +233,16 @@ class NicConfig:
     def functions(self) -> int:
         """PF and VFs; function 0 is the PF."""
         return 1 + self.vfs
+
+    @property
+    def tx_quota(self) -> int:
+        """Frames of guests that may wait for one function."""
+        return _quota(self.tx_slots, self.functions)
+
+    @property
+    def rx_quota(self) -> int:
+        """Frames from the port that may wait for one function."""
+        return _quota(self.rx_slots, self.functions)
 
     @property
     def queues_per_function(self) -> int:
@@ -273,8 +301,8 @@ CONFIGS = {
                 queue_pairs=1,
                 msix_vectors=4,
                 queue_size_max=256,
-                tx_slots=8,
-                rx_slots=8,
+                tx_slots=16,
+                rx_slots=16,
                 dma_slots=4,
             ),
         ),
@@ -295,7 +323,9 @@ CONFIGS = {
             name="wide",
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
-            nic=replace(_DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4),
+            nic=replace(
+                _DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200
+            ),
         ),
         replace(
             _DEFAULT,

@@ -10,7 +10,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, Isr, queue_error_offset
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.bus.lite import RegisterPort
-from rtl.nic.address import BLOCK_BITS, PAGE_BITS, block_function_of, function_of, is_management
+from rtl.bus.priority import lowest
 from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
 from rtl.nic.config_state import (
     ERROR_WORD,
@@ -20,7 +20,13 @@ from rtl.nic.config_state import (
     reset_row,
     reset_words,
 )
-from rtl.nic.doorbells import lowest
+from rtl.nic.register_map import (
+    BLOCK_BITS,
+    PAGE_BITS,
+    block_function_of,
+    function_of,
+    is_management,
+)
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
 
 __all__ = ["CommonConfig"]
@@ -197,7 +203,19 @@ class CommonConfig(wiring.Component):
     def _choose(self, m: Module) -> None:
         """Next operation; the row of its function is read meanwhile."""
         request, per = self.bus.request, self.config.queues_per_function
-        with m.If(self.stopped.valid):
+        # The engine says that a queue failed before it says that it stopped; in that order, so that
+        # the error of a queue is never noted in the row that a reset has made anew.
+        with m.If(self.error.valid):
+            m.d.comb += self.error.ready.eq(1)
+            report = self.error.payload
+            m.d.sync += [
+                self.queue.eq(report.queue),
+                self.function.eq(report.queue // per),
+                self.code.eq(report.error),
+            ]
+            with m.If(report.queue < self.config.queues):
+                m.next = "ERROR"
+        with m.Elif(self.stopped.valid):
             m.d.comb += self.stopped.ready.eq(1)
             with m.If(self.stopped.payload < self.config.queues):
                 for bits in (self.running, self.stopping):
@@ -219,16 +237,6 @@ class CommonConfig(wiring.Component):
                 self.sweep_all.eq(0),
             ]
             m.next = "SWEEP"
-        with m.Elif(self.error.valid):
-            m.d.comb += self.error.ready.eq(1)
-            report = self.error.payload
-            m.d.sync += [
-                self.queue.eq(report.queue),
-                self.function.eq(report.queue // per),
-                self.code.eq(report.error),
-            ]
-            with m.If(report.queue < self.config.queues):
-                m.next = "ERROR"
         with m.Elif(request.valid):
             addr = request.payload.addr
             m.d.comb += request.ready.eq(1)

@@ -17,6 +17,7 @@ from models.spec.translation import (
     TranslationStatus,
 )
 from rtl.bus.axi import Axi4
+from rtl.bus.stream import StreamFifo
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma_read import DmaRead
 from rtl.nic.dma_write import DmaWrite
@@ -31,6 +32,7 @@ from rtl.nic.seams import (
     StatEvent,
     StorePort,
 )
+from rtl.nic.segments import SLOT_BITS
 
 __all__ = ["Dma", "DmaPosition"]
 
@@ -42,12 +44,14 @@ class DmaPosition(data.Struct):
 
     function: 8
     write: 1
+    hurried: 1
     iova: 64
     left: 16
     memory: LocalMemory
     offset: 24
     stamp: 32  # cycle of parking
-    generation: 1  # tells answers to an earlier page request of the tag
+    asked: 1  # by a page request of this generation; else it waits for any answer, and asks then
+    generation: 1
 
 
 class _Event(enum.IntEnum, shape=3):
@@ -74,12 +78,14 @@ class Dma(wiring.Component):
     -------
     3 cycles of the sequencer per event, 3 events per segment of at most 4 KiB.
 
+    Parameters
+    ----------
+    config : NicConfig
+
     Members
     -------
     request : ``In(stream.Signature(DmaRequest))``; done : ``Out(stream.Signature(DmaDone))``
-        One request per tag at a time.
-    cancel : ``In(stream.Signature(16))``
-        A tag whose request is to end with CANCELLED; ignored if it has none.
+        One request per tag at a time, and cancels of them, in order.
     message : ``In(stream.Signature(MsiWrite))``
         MSI-X messages, written untranslated.
     store : ``Out(StorePort())``; load : ``Out(LoadPort())``
@@ -102,13 +108,10 @@ class Dma(wiring.Component):
         self.slots = config.dma_slots
         self.id_width = self.slots.bit_length()
         self.tag_bits = max(1, (config.queues - 1).bit_length())
-        if self.tag_bits > 8:
-            raise ValueError(f"A NIC has at most 256 queues, not {config.queues!r}")
         super().__init__(
             {
                 "request": In(stream.Signature(DmaRequest)),
                 "done": Out(stream.Signature(DmaDone)),
-                "cancel": In(stream.Signature(16)),
                 "message": In(stream.Signature(MsiWrite)),
                 "store": Out(StorePort()),
                 "load": Out(LoadPort()),
@@ -133,6 +136,9 @@ class Dma(wiring.Component):
         queues = self.config.queues
         self.active, self.parked = Signal(queues), Signal(queues)
         self.cancelled = Signal(queues)
+        # Per tag and generation: a page request has not been answered.  One whose request has ended
+        # may be answered long after; its index is not used before.
+        self.owed = [Signal(queues, name=f"owed{generation}") for generation in range(2)]
         # Per slot: the tag, and the bytes of its segment.
         self.busy = Signal(self.slots)
         self.now, self.scan = Signal(32), Signal(self.tag_bits)
@@ -145,10 +151,11 @@ class Dma(wiring.Component):
         self.answer_rights, self.answer_spa = Signal(3), Signal(64)
         self.answer_code, self.answer_generation = Signal(4), Signal()
         self.answer_device = Signal(24)
-        self.acting, self.answered_now = Signal(), Signal()
+        self.answered_now = Signal()
         self.completed_length = Signal(13)
         self._complete_slots(m)
         self._choose(m)
+        self._forget(m)
         return m
 
     def _parts(self, m: Module) -> None:
@@ -177,6 +184,12 @@ class Dma(wiring.Component):
         )
         self.slot_read = slot_table.read_port(domain="comb")
         self.slot_write = slot_table.write_port()
+        # Responses are taken whatever page requests wait for, and page requests wait apart from the
+        # sequencer: an IOMMU that answers itself takes none before its answer has been taken.
+        m.submodules.responses = self.responses = StreamFifo(GroupResponse, max(2, config.queues))
+        m.submodules.asking = self.asking = StreamFifo(PageRequest, max(2, config.queues))
+        connect(m, flipped(self.group_response), self.responses.i)
+        connect(m, self.asking.o, flipped(self.page_request))
         for name in ("ar", "r"):
             connect(m, getattr(self.reads.bus, name), flipped(getattr(self.bus, name)))
         for name in ("aw", "w", "b"):
@@ -194,10 +207,21 @@ class Dma(wiring.Component):
             self.dones.r_en.eq(self.done.ready),
         ]
 
+    def _forget(self, m: Module) -> None:
+        """A function that is disabled is as after a reset: no answer is owed to it any more."""
+        per = self.config.queues_per_function
+        enabled = Cat(self.controls[f].enable.replicate(per) for f in range(self.config.functions))
+        for owed in self.owed:
+            for queue in range(self.config.queues):
+                with m.If(~enabled[queue] & ~self.parked[queue] & ~self.active[queue]):
+                    m.d.sync += owed[queue].eq(0)
+
     def _complete_slots(self, m: Module) -> None:
-        """Take segment completions of both directions; a message's only frees its ID."""
+        """Take segment completions of both directions; a message's only frees its ID
+        and is counted if it failed.
+        """
         reads, writes = self.reads.done, self.writes.done
-        self.complete, self.complete_slot = Signal(), Signal(6)
+        self.complete, self.complete_slot = Signal(), Signal(SLOT_BITS)
         self.complete_error, self.complete_taken = Signal(), Signal()
         is_message = writes.valid & (writes.payload.slot == self.slots)
         self.message_done = Signal()
@@ -212,7 +236,7 @@ class Dma(wiring.Component):
 
     def _choose(self, m: Module) -> None:
         """The sequencer: choose an event, read its tag's position, act."""
-        response = self.group_response
+        response = self.responses.o
         answer_valid, answer, take_answer = self._answers(m)
         free = Signal(range(max(2, self.slots)))
         for i in reversed(range(self.slots)):
@@ -221,19 +245,24 @@ class Dma(wiring.Component):
         group = data.View(GroupResponsePayload, response.payload.payload)
         response_tag = group.index[: self.tag_bits]
         m.d.comb += [
-            self.slot_read.addr.eq(Mux(self.complete, self.complete_slot, answer.tag[:6])),
+            self.slot_read.addr.eq(Mux(self.complete, self.complete_slot, answer.tag)),
             self.position_read.addr.eq(self.tag),
         ]
         # Whatever an event needs room for must be there before it is begun.
-        calm = (self.stats.w_level <= 12) & self.dones.w_rdy & ~self.page_request.valid
-        calm &= ~self.translate.request.valid
-        message_free = Signal(init=1)
+        calm = (self.stats.w_level <= 12) & self.dones.w_rdy
+        message_free, message_failed = Signal(init=1), Signal()
+        message_function = Signal(8)
         with m.FSM():
             with m.State("CHOOSE"):
                 with m.If(calm):
                     m.next = "READ"
                     m.d.sync += self.completed_length.eq(self.slot_read.data.length)
-                    with m.If(self.complete):
+                    with m.If(message_failed):
+                        self._stat(m, message_function, Stat.DMA_FAULTS, 1)
+                        m.d.comb += self.stats.w_en.eq(1)
+                        m.d.sync += [message_failed.eq(0), message_free.eq(1)]
+                        m.next = "CHOOSE"
+                    with m.Elif(self.complete):
                         m.d.comb += self.complete_taken.eq(1)
                         m.d.sync += [
                             self.event.eq(_Event.COMPLETE),
@@ -242,7 +271,10 @@ class Dma(wiring.Component):
                             self.bad.eq(self.complete_error),
                         ]
                     with m.Elif(
-                        answer_valid & self.reads.segment.ready & self.writes.segment.ready
+                        answer_valid
+                        & self.asking.i.ready
+                        & self.reads.segment.ready
+                        & self.writes.segment.ready
                     ):
                         m.d.comb += take_answer.eq(1)
                         m.d.sync += [
@@ -263,32 +295,32 @@ class Dma(wiring.Component):
                             self.answer_generation.eq(group.index[8]),
                             self.answer_device.eq(response.payload.device_id),
                         ]
-                        bit = Signal(name="response_parked")
-                        m.d.comb += bit.eq(self.parked.bit_select(response_tag, 1))
+                        owed = Mux(group.index[8], self.owed[1], self.owed[0])
+                        bit = Signal(name="response_owed")
+                        m.d.comb += bit.eq(owed.bit_select(response_tag, 1))
                         with m.If((group.index[:8] >= self.config.queues) | ~bit):
                             m.next = "CHOOSE"  # nobody waits for this one
-                    # Requests before cancels: who cancels has asked before.
                     with m.Elif(self.request.valid):
                         m.d.comb += self.request.ready.eq(1)
                         m.d.sync += [
-                            self.event.eq(_Event.REQUEST),
+                            self.event.eq(
+                                Mux(self.request.payload.cancel, _Event.CANCEL, _Event.REQUEST)
+                            ),
                             self.tag.eq(self.request.payload.tag),
                             self.held_request.eq(self.request.payload),
                         ]
-                    with m.Elif(self.cancel.valid):
-                        m.d.comb += self.cancel.ready.eq(1)
-                        m.d.sync += [
-                            self.event.eq(_Event.CANCEL),
-                            self.tag.eq(self.cancel.payload),
-                        ]
                     with m.Elif(self.message.valid & message_free & self.writes.segment.ready):
                         m.d.comb += self.message.ready.eq(1)
-                        m.d.sync += message_free.eq(0)
+                        m.d.sync += [
+                            message_free.eq(0),
+                            message_function.eq(self.message.payload.function),
+                        ]
                         self._message(m)
                         m.next = "CHOOSE"
                     with m.Elif(
                         self.ready.r_rdy
                         & ~self.busy.all()
+                        & ~self.translate.request.valid
                         & self.reads.segment.ready
                         & self.writes.segment.ready
                     ):
@@ -311,36 +343,35 @@ class Dma(wiring.Component):
             with m.State("READ"):
                 m.next = "ACT"
             with m.State("ACT"):
-                m.d.comb += self.acting.eq(1)
                 self._act(m)
                 m.next = "CHOOSE"
                 with m.If(self.answered_now):
                     m.next = "COUNT"
             with m.State("COUNT"):  # a second count of the same event
                 parked = self.position_read.data
-                waited = (self.now - parked.stamp)[:24]
+                waited = (self.now - parked.stamp)[:32]
                 self._stat(m, parked.function, Stat.PARKED_CYCLES, waited)
                 m.d.comb += self.stats.w_en.eq(1)
                 m.next = "CHOOSE"
         with m.If(self.message_done):
-            m.d.sync += message_free.eq(1)
-        m.d.comb += [
-            self.invalidator.busy.eq(self.busy),
-        ]
+            m.d.sync += [
+                message_failed.eq(self.writes.done.payload.error),
+                message_free.eq(~self.writes.done.payload.error),
+            ]
+        m.d.comb += self.invalidator.busy.eq(self.busy)
 
     def _answers(self, m: Module):
         """Queue translations: each slot has one at most, so the IOMMU is never kept waiting."""
         kept = data.StructLayout(
-            {"tag": 6, "status": 3, "cause": 12, "r": 1, "w": 1, "u": 1, "spa": 56}
+            {"tag": SLOT_BITS, "status": 3, "cause": 12, "r": 1, "w": 1, "u": 1, "spa": 56}
         )
         m.submodules.answers = queue = fifo.SyncFIFOBuffered(width=kept.size, depth=self.slots)
         stored, response = data.View(kept, queue.w_data), self.translate.response
         for name in kept.members:
             m.d.comb += stored[name].eq(response.payload[name])
         m.d.comb += [queue.w_en.eq(response.valid), response.ready.eq(queue.w_rdy)]
-        for port in (self.translate.request, self.page_request):
-            with m.If(port.ready):
-                m.d.sync += port.valid.eq(0)
+        with m.If(self.translate.request.ready):
+            m.d.sync += self.translate.request.valid.eq(0)
         return queue.r_rdy, data.View(kept, queue.r_data), queue.r_en
 
     def _device(self, function):
@@ -382,6 +413,7 @@ class Dma(wiring.Component):
                 m.d.comb += [
                     after.function.eq(request.function),
                     after.write.eq(request.write),
+                    after.hurried.eq(request.hurried),
                     after.iova.eq(request.iova),
                     after.left.eq(request.length),
                     after.memory.eq(request.memory),
@@ -403,8 +435,13 @@ class Dma(wiring.Component):
                 self._completed(m, position, after, stopped, control)
             with m.Case(_Event.RESPONSE):
                 same = self.answer_generation == position.generation
-                with m.If(same & (self.answer_device == self._device(position.function))):
-                    self._answered(m, position, self.answer_code, stopped)
+                with m.If(self.answer_device == self._device(position.function)):
+                    for generation, owed in enumerate(self.owed):
+                        with m.If(self.answer_generation == generation):
+                            m.d.sync += owed.eq(owed & ~mine)
+                    with m.If((self.parked & mine).any() & (same | ~position.asked)):
+                        code = Mux(position.asked, self.answer_code, PageResponse.SUCCESS)
+                        self._answered(m, position, code, stopped)
             with m.Case(_Event.CANCEL):
                 with m.If((self.parked & mine).any()):
                     m.d.sync += self.parked.eq(self.parked & ~mine)
@@ -417,7 +454,7 @@ class Dma(wiring.Component):
                     self._answered(m, position, PageResponse.FAILURE, stopped)
 
     def _again(self, m: Module) -> None:
-        m.d.comb += [self.ready.w_data.eq(self.tag), self.ready.w_en.eq(self.acting)]
+        m.d.comb += [self.ready.w_data.eq(self.tag), self.ready.w_en.eq(1)]
 
     def _finish(self, m: Module, status, cause) -> None:
         """Report the end of the tag's request."""
@@ -426,7 +463,7 @@ class Dma(wiring.Component):
             done.tag.eq(self.tag),
             done.status.eq(status),
             done.cause.eq(cause),
-            self.dones.w_en.eq(self.acting),
+            self.dones.w_en.eq(1),
         ]
         m.d.sync += [
             self.active.eq(self.active & ~self.mine),
@@ -439,7 +476,7 @@ class Dma(wiring.Component):
             event.function.eq(function),
             event.stat.eq(stat),
             event.amount.eq(amount),
-            self.stats.w_en.eq(self.acting),
+            self.stats.w_en.eq(1),
         ]
 
     def _free(self, m: Module) -> None:
@@ -455,7 +492,7 @@ class Dma(wiring.Component):
             self.slot_write.addr.eq(self.slot),
             self.slot_write.data.tag.eq(self.tag),
             self.slot_write.data.length.eq(length),
-            self.slot_write.en.eq(self.acting),
+            self.slot_write.en.eq(1),
         ]
         m.d.sync += self.busy.eq(self.busy | (1 << self.slot)[: self.slots])
         with m.If(control.ats):
@@ -477,7 +514,7 @@ class Dma(wiring.Component):
                                  (self.writes.segment, position.write)):  # fmt: skip
             payload = segments.payload
             m.d.comb += [
-                segments.valid.eq(self.acting & wanted),
+                segments.valid.eq(wanted),
                 payload.slot.eq(self.slot),
                 payload.address.eq(address),
                 payload.length.eq(length),
@@ -508,19 +545,27 @@ class Dma(wiring.Component):
             self._move(m, position, length, position.iova, AddressType.UNTRANSLATED)
         with m.Elif(right):
             self._move(m, position, length, self.answer_spa, AddressType.TRANSLATED)
+        with m.Elif(position.hurried):
+            self._free(m)
+            self._finish(m, DmaStatus.ABSENT, 0)
         with m.Else():
             self._free(m)
             self._park(m, position, after)
 
     def _park(self, m: Module, position, after) -> None:
-        """Ask for the page and wait."""
-        request = self.page_request
+        """Ask for the page and wait; without an index that is free, wait for one."""
+        request = self.asking.i
         payload = data.View(PageRequestPayload, request.payload.payload)
-        generation, tag = ~position.generation, Signal(8, name="group_tag")
-        m.d.comb += tag.eq(self.tag)
-        m.d.sync += [
-            self.parked.eq(self.parked | self.mine),
-            request.valid.eq(1),
+        generation, tag = Signal(), Signal(8, name="group_tag")
+        taken = [(owed & self.mine).any() for owed in self.owed]
+        asks = ~(taken[0] & taken[1])
+        m.d.comb += [generation.eq(taken[0]), tag.eq(self.tag)]
+        m.d.sync += self.parked.eq(self.parked | self.mine)
+        for number, owed in enumerate(self.owed):
+            with m.If(generation == number):
+                m.d.sync += owed.eq(owed | self.mine)
+        m.d.comb += [
+            request.valid.eq(asks),
             request.payload.device_id.eq(self._device(position.function)),
             payload.r.eq(~position.write),
             payload.w.eq(position.write),
@@ -531,9 +576,11 @@ class Dma(wiring.Component):
         m.d.comb += [
             after.stamp.eq(self.now),
             after.generation.eq(generation),
-            self.position_write.en.eq(self.acting),
+            after.asked.eq(asks),
+            self.position_write.en.eq(1),
         ]
-        self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
+        with m.If(asks):
+            self._stat(m, position.function, Stat.PAGE_REQUESTS, 1)
 
     def _completed(self, m: Module, position, after, stopped, control) -> None:
         """The segment's data have moved."""
@@ -544,7 +591,7 @@ class Dma(wiring.Component):
             after.left.eq(left),
             after.iova.eq(position.iova + length),
             after.offset.eq(position.offset + length),
-            self.position_write.en.eq(self.acting),
+            self.position_write.en.eq(1),
         ]
         self._free(m)
         with m.If(self.bad):
@@ -567,7 +614,7 @@ class Dma(wiring.Component):
     def _answered(self, m: Module, position, code, stopped) -> None:
         """The page request has been answered."""
         m.d.sync += self.parked.eq(self.parked & ~self.mine)
-        m.d.comb += self.answered_now.eq(self.acting)
+        m.d.comb += self.answered_now.eq(1)
         with m.If(stopped):
             self._finish(m, DmaStatus.CANCELLED, 0)
         with m.Elif(code == PageResponse.SUCCESS):

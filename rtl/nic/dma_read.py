@@ -8,37 +8,9 @@ from models.spec.config import NicConfig
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.nic.seams import LocalMemory, StorePort
+from rtl.nic.segments import SLOT_BITS, Segment, burst_bytes, burst_length
 
-__all__ = ["BUS_BYTES", "DmaRead", "Segment", "burst_bytes"]
-
-BUS_BYTES = 16
-
-
-class Segment(data.Struct):
-    """A transfer within one page, translated.  ``slot`` is its AXI ID."""
-
-    slot: 6
-    address: 64
-    length: 13
-    user: DmaUser
-    memory: LocalMemory
-    offset: 24
-    inline: 1  # the data are ``value``, not from a memory
-    value: 32
-
-
-def burst_bytes(m: Module, address, left, config: NicConfig, name: str):
-    """Bytes of the next burst: no further than the next multiple of the longest burst."""
-    size = config.max_burst_beats * BUS_BYTES
-    bits = (size - 1).bit_length()
-    room, taken = Signal(bits + 1, name=f"{name}_room"), Signal(13, name=f"{name}_bytes")
-    m.d.comb += [room.eq(size - address[:bits]), taken.eq(Mux(left < room, left, room))]
-    return taken
-
-
-def burst_length(address, taken):
-    """AxLEN of a burst of ``taken`` bytes from ``address``."""
-    return ((address[:4] + taken + (BUS_BYTES - 1)) >> 4) - 1
+__all__ = ["DmaRead"]
 
 
 class DmaRead(wiring.Component):
@@ -62,7 +34,7 @@ class DmaRead(wiring.Component):
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
-                "done": Out(stream.Signature(data.StructLayout({"slot": 6, "error": 1}))),
+                "done": Out(stream.Signature(data.StructLayout({"slot": SLOT_BITS, "error": 1}))),
                 "store": Out(StorePort()),
                 "bus": Out(
                     Axi4(

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import NicConfig
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
-from rtl.nic.dma_read import Segment, burst_bytes, burst_length
 from rtl.nic.seams import LoadPort
+from rtl.nic.segments import SLOT_BITS, Segment, burst_bytes, burst_length
 
 __all__ = ["DmaWrite"]
 
@@ -35,7 +35,7 @@ class DmaWrite(wiring.Component):
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
-                "done": Out(stream.Signature(data.StructLayout({"slot": 6, "error": 1}))),
+                "done": Out(stream.Signature(data.StructLayout({"slot": SLOT_BITS, "error": 1}))),
                 "load": Out(LoadPort()),
                 "bus": Out(
                     Axi4(

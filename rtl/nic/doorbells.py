@@ -5,16 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
+from rtl.bus.priority import lowest
 from rtl.nic.seams import Doorbell
 
-__all__ = ["Doorbells", "lowest"]
-
-
-def lowest(m: Module, bits, index) -> None:
-    """Drive ``index`` with the number of the lowest bit that is set; 0 if none is."""
-    for number in reversed(range(len(bits))):
-        with m.If(bits[number]):
-            m.d.comb += index.eq(number)
+__all__ = ["Doorbells"]
 
 
 class Doorbells(wiring.Component):

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
+from rtl.nic.frame_slots import COUNT_BITS, SlotPool
 from rtl.nic.seams import FrameRef, LoadPort, LocalMemory, StorePort
-from rtl.nic.slots import COUNT_BITS, SlotPool
 
 __all__ = ["BEAT_BYTES", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
 
@@ -171,4 +171,3 @@ class FrameStore(wiring.Component):
             (release.payload.memory != LocalMemory.TX) & (release.payload.memory != LocalMemory.RX)
         ):
             m.d.comb += release.ready.eq(1)
-        return

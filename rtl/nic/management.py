@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, FunctionControl, Stat, initial_mac, stat_offset
 from rtl.bus.lite import RegisterPort
-from rtl.nic.address import BLOCK_BITS, block_function_of
+from rtl.nic.register_map import BLOCK_BITS, block_function_of
 from rtl.nic.stats import StatRead
 
 __all__ = ["Management"]

@@ -10,7 +10,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, MsixEntry, Stat
 from rtl.bus.lite import RegisterPort
 from rtl.bus.stream import StreamRegister
-from rtl.nic.address import PAGE_BITS, Page, function_of, page_of
+from rtl.nic.register_map import PAGE_BITS, Page, function_of, page_of
 from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
 
 __all__ = ["Msix"]
@@ -205,6 +205,7 @@ class Msix(wiring.Component):
                             m.d.comb += unmasked.eq((strobes[0] & ~access.data[0]) << function)
                     m.d.comb += store.data.eq(access.data.replicate(4))
                     m.d.comb += store.data[97:104].eq(0)
+                    m.d.comb += store.data[:2].eq(0)  # messages are aligned (PCI Base 6.0, 7.7.2.1)
                 with m.Else():
                     m.d.sync += answer.eq(visible.as_value().word_select(word, WORD_BITS))
                 m.next = "RESPOND"

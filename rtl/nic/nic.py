@@ -110,8 +110,7 @@ class Nic(wiring.Component):
         ]
 
         # Engine and DMA
-        for name in ("request", "cancel"):
-            connect(m, getattr(engine, name), getattr(dma, name))
+        connect(m, engine.request, dma.request)
         connect(m, dma.done, engine.done)
         self._memories(m, dma, engine, frames)
 

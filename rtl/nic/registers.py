@@ -8,7 +8,10 @@ from models.spec.config import NicConfig
 from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, queue_error_offset
 from rtl.bus.axi import Axi4Lite
 from rtl.bus.lite import LiteSubordinate, RegisterPort
-from rtl.nic.address import (
+from rtl.nic.common_config import CommonConfig
+from rtl.nic.doorbells import Doorbells
+from rtl.nic.management import Management
+from rtl.nic.register_map import (
     BLOCK_BITS,
     PAGE_BITS,
     Page,
@@ -17,9 +20,6 @@ from rtl.nic.address import (
     is_management,
     page_of,
 )
-from rtl.nic.common_config import CommonConfig
-from rtl.nic.doorbells import Doorbells
-from rtl.nic.management import Management
 from rtl.nic.seams import Doorbell, ErrorReport, Interrupt, QueueCommand
 from rtl.nic.stats import StatRead
 

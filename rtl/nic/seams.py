@@ -1,5 +1,26 @@
 """Records between the blocks of the NIC.
 
+=============== ================================ ===================
+from            what                             to
+=============== ================================ ===================
+Registers       Doorbell, QueueCommand           VirtqueueEngine
+VirtqueueEngine ErrorReport, queues that stopped Registers
+VirtqueueEngine DmaRequest                       Dma
+Dma             DmaDone                          VirtqueueEngine
+Dma             StorePort, LoadPort              Scratch, FrameStore
+VirtqueueEngine TxFrame, RxPop                   Switch
+Switch          Arrival                          VirtqueueEngine
+PortIngress     PortFrame (``rtl.nic.port``)     Switch
+Switch          FrameRef, to send                PortEgress
+several         FrameRef, to give back           FrameStore
+Switch          FrameShare (``rtl.nic.frames``)  FrameStore
+several         Interrupt                        Msix
+Msix            MsiWrite                         Dma
+several         StatEvent                        Stats
+Registers       StatRead (``rtl.nic.stats``)     Stats
+Registers       RegisterPort (``rtl.bus.lite``)  Msix
+=============== ================================ ===================
+
 Queues are numbered over all functions, ``function * queues_per_function + queue`` (``NicConfig``).
 """
 
@@ -80,21 +101,25 @@ class LocalMemory(enum.IntEnum, shape=2):
     SCRATCH = 0  # of the virtqueue engine, SCRATCH_BYTES per queue
     TX = 1  # frames from guests
     RX = 2  # frames from the port
+    NOWHERE = 3  # reads alone: touches guest memory, keeps nothing
 
 
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  One request per tag at a time; the tag is the queue.
+    Any alignment on both sides.  One request per tag at a time; the tag is the queue.  A cancel
+    goes the same way, so that it never meets a request that is younger than it.
     """
 
     tag: 16
+    cancel: 1  # the tag's request is to end with CANCELLED, if it has one; the rest says nothing
     function: 8
     write: 1  # to guest memory
     iova: 64
     length: 16  # bytes, at least 1
     memory: LocalMemory
     offset: 24  # byte address in the local memory
+    hurried: 1  # ends with ABSENT instead of parking
 
 
 class DmaStatus(enum.IntEnum, shape=3):
@@ -106,6 +131,7 @@ class DmaStatus(enum.IntEnum, shape=3):
     FAILURE = 3  # group response "failure", or none in time
     BUS = 4  # error response after a good translation
     CANCELLED = 5
+    ABSENT = 6  # of a hurried request: a page is not there; nothing was asked
 
 
 class DmaDone(data.Struct):
@@ -191,7 +217,7 @@ class StatEvent(data.Struct):
 
     function: 8
     stat: Stat
-    amount: 24
+    amount: 32
 
 
 #: Bytes of scratch memory per queue.

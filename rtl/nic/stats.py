@@ -89,7 +89,7 @@ class Stats(wiring.Component):
         ]
 
         # Second cycle: add.  The counter read may have been written in the cycle of its read.
-        adding, address, amount = Signal(), Signal.like(store.addr), Signal(24)
+        adding, address, amount = Signal(), Signal.like(store.addr), Signal(32)
         stored, stored_address, value = Signal(), Signal.like(address), Signal(COUNTER_BITS)
         base = Signal(COUNTER_BITS)
         m.d.sync += [

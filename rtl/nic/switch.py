@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, Stat
+from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
-from rtl.nic.doorbells import lowest
+from rtl.nic.forwarding import Lookup, delivery
+from rtl.nic.frame_slots import COUNT_BITS
 from rtl.nic.frames import FrameRead, FrameShare
-from rtl.nic.lookup import Lookup, delivery
 from rtl.nic.port import PortFrame
-from rtl.nic.receive import ReceiveFifos
+from rtl.nic.receive_fifos import ReceiveFifos
 from rtl.nic.seams import Arrival, FrameRef, RxPop, StatEvent, TxFrame
-from rtl.nic.slots import COUNT_BITS
 
 __all__ = ["Switch"]
 
@@ -137,20 +137,24 @@ class Switch(wiring.Component):
                     m.next = "ROOM"
             with m.State("ROOM"):
                 with m.If(remaining.any()):
-                    m.d.comb += full.valid.eq(~fifos.room)
                     with m.If(fifos.room):
                         m.d.sync += [
                             getting.eq(getting | (1 << function)),
                             count.eq(count + 1),
                             remaining.eq(others),
                         ]
-                    with m.Elif(full.ready):
-                        m.d.sync += remaining.eq(others)
+                    with m.Else():
+                        m.next = "FULL"
                 with m.Else():
                     m.d.sync += remaining.eq(getting)
                     m.next = "SHARE"
                     with m.If(count == 1):
                         m.next = "TELL"  # the sender's reference is handed on
+            with m.State("FULL"):  # decided: room that appears now is for the next frame
+                m.d.comb += full.valid.eq(1)
+                with m.If(full.ready):
+                    m.d.sync += remaining.eq(others)
+                    m.next = "ROOM"
             with m.State("SHARE"):
                 m.d.comb += self.share.valid.eq(1)
                 with m.If(self.share.ready):

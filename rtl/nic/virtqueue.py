@@ -49,7 +49,7 @@ class VirtqueueEngine(wiring.Component):
     Latency
     -------
     4 cycles to take a thread up and put it back, 2 per step; a frame in one descriptor behind its
-    header takes 7 DMAs and at most 22 steps.
+    header takes 7 DMAs and at most 24 steps.
 
     Errors
     ------
@@ -57,9 +57,34 @@ class VirtqueueEngine(wiring.Component):
     be sent (too short, too long, with a header that asks for what was not offered) is dropped,
     counted, and its chain returned; so is a chain one of whose pages is refused for good.
 
+    Fairness
+    --------
+    Nobody waits for a page with a TX slot in hand.  A transmitter takes one when its data are about
+    to be read, by DMA that ends with ABSENT instead of parking; then the slot goes back, and the
+    piece is read to nowhere, parking as it must.  If it was the first it is then read again; else
+    so is the rest of the chain, which begins again.
+
+    Parameters
+    ----------
+    config : NicConfig
+
     Members
     -------
-    As in ``rtl.nic.seams``; ``store`` and ``load`` are the DMA engine's way to scratch memory.
+    command : ``In(stream)`` of QueueCommand; stopped : ``Out(stream)`` of 16
+        Starts and stops queues; an error of a queue goes out before it is said to have stopped.
+    doorbell : ``In(stream)`` of Doorbell; interrupt : ``Out(stream)`` of Interrupt
+    error : ``Out(stream)`` of ErrorReport
+    request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
+    store : ``In(StorePort)``; load : ``In(LoadPort)``
+        The DMA engine's way to scratch memory.
+    tx_alloc : ``In(stream)`` of 8; tx_frame : ``Out(stream)`` of TxFrame
+        Free TX slots, held only while data come; what has been gathered in them.
+    arrival : ``In(stream)`` of Arrival; rx_pop : ``Out(RxPop)``
+        Frames to receive, taken when a buffer is known.
+    release : ``Out(stream)`` of FrameRef
+        Slots and frames given back.
+    stat : ``Out(stream)`` of StatEvent
+    controls : ``In(ArrayLayout(FunctionControl))``
     """
 
     def __init__(self, config: NicConfig):
@@ -74,7 +99,6 @@ class VirtqueueEngine(wiring.Component):
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
-                "cancel": Out(stream.Signature(16)),
                 "store": In(StorePort()),
                 "load": In(LoadPort()),
                 "tx_alloc": In(stream.Signature(8)),
@@ -103,6 +127,9 @@ class VirtqueueEngine(wiring.Component):
         self.now = Signal(QueueState)
         self.mine, self.function = Signal(queues), Signal(8)
         per = config.queues_per_function
+        self.first = Signal()  # queue of its function
+        firsts = Array(Const(queue % per == 0, 1) for queue in range(queues))
+        m.d.comb += self.first.eq(firsts[self.queue])
         functions = Array(Const(queue // per, 8) for queue in range(queues))
         m.d.comb += [self.mine.eq(1 << self.queue), self.function.eq(functions[self.queue])]
         self._outputs(m)
@@ -114,8 +141,7 @@ class VirtqueueEngine(wiring.Component):
         """Queues before the outputs: a step is taken only if all have room."""
         self.out = {}
         room = Const(1, 1)
-        for name in ("error", "interrupt", "request", "tx_frame", "release", "stat", "stopped",
-                     "cancel"):  # fmt: skip
+        for name in ("error", "interrupt", "request", "tx_frame", "release", "stat", "stopped"):
             port = getattr(self, name)
             queue = fifo.SyncFIFOBuffered(width=len(Value.cast(port.payload)), depth=4)
             m.submodules[f"{name}_queue"] = queue
@@ -250,7 +276,7 @@ class VirtqueueEngine(wiring.Component):
                     m.next = "CHOOSE"
                     with m.If((self.running & self.mine).any()):
                         m.d.sync += self.stopping.eq(self.stopping | self.mine)
-                        self._emit(m, "cancel", value=self.queue)
+                        self._emit(m, "request", tag=self.queue, cancel=1)
                     with m.Elif((self.enabled & self.mine).any()):
                         m.d.sync += ending.eq(1)
                         m.next = "FETCH"
@@ -316,6 +342,7 @@ class VirtqueueEngine(wiring.Component):
             queue=self.queue,
             function=self.function,
             transmits=self.queue[0],
+            first=self.first,
             slot_there=self.tx_alloc.valid,
             beat=self.scratch.read_data,
             status=self.status,
@@ -336,6 +363,7 @@ class VirtqueueEngine(wiring.Component):
                 length=steps.length,
                 memory=steps.memory,
                 offset=steps.offset,
+                hurried=steps.hurried,
             )
             m.d.sync += self.running.eq(self.running | self.mine)
             m.next = "SAVE"

@@ -70,6 +70,7 @@ class QueueState(data.Struct):
     header_left: 4
     moving: 16
     drop: 1
+    touch: 1  # no slot: make every page of the chain present, then begin it again
     # Frame.
     has_frame: 1  # a slot to fill, or a frame to deliver
     memory: LocalMemory

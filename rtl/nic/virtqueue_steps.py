@@ -37,8 +37,8 @@ class Steps:
         Sizes.
     state : QueueState view
         Working state, registers.
-    queue, function, transmits : Value
-        Whose it is.
+    queue, function, transmits, first : Value
+        Whose it is; ``first`` of its function.
     slot_there : Value
         A free TX slot is offered.
     beat : Value
@@ -48,17 +48,18 @@ class Steps:
     """
 
     def __init__(self, m: Module, config: NicConfig, *, state, queue, function, transmits,
-                 slot_there, beat, status):  # fmt: skip
+                 first, slot_there, beat, status):  # fmt: skip
         self.m, self.config, self.s = m, config, state
         self.queue, self.function, self.transmits = queue, function, transmits
-        self.slot_there, self.beat, self.status = slot_there, beat, status
+        self.first, self.slot_there, self.beat, self.status = first, slot_there, beat, status
         # What a step says.
         self.issue, self.sleep, self.wait_slot = Signal(), Signal(), Signal()
         self.failed, self.error = Signal(), Signal(QueueError)
         self.write, self.iova, self.length = Signal(), Signal(64), Signal(16)
         self.memory, self.offset = Signal(LocalMemory), Signal(24)
+        self.hurried = Signal()
         self.out_en, self.out_beat, self.out_data = Signal(), Signal(ScratchBeat), Signal(128)
-        self.stat_en, self.stat, self.amount = Signal(), Signal(Stat), Signal(24)
+        self.stat_en, self.stat, self.amount = Signal(), Signal(Stat), Signal(32)
         self.take_slot, self.pop = Signal(), Signal()
         self.send, self.release, self.interrupt = Signal(), Signal(), Signal()
 
@@ -75,6 +76,8 @@ class Steps:
             self.length.eq(length),
             self.memory.eq(memory),
             self.offset.eq(offset),
+            # A transmitter that has a slot waits for no page: others need slots too.
+            self.hurried.eq(self.transmits & self.s.has_frame & ~self.release),
         ]
         self.go(phase)
 
@@ -115,7 +118,10 @@ class Steps:
         m, s = self.m, self.s
         waits = (Phase.AVAIL, Phase.ENTRY, Phase.DESC, Phase.USED_ELEMENT, Phase.USED_INDEX)
         ring = Cat(s.phase == phase for phase in waits).any()
-        with m.If(ring & (self.status != DmaStatus.OK)):
+        with m.If((s.phase == Phase.DESC) & (self.status == DmaStatus.ABSENT)):
+            self._give_up_slot()
+            self.read_descriptor(s.next)  # the first of a chain is read without a slot
+        with m.Elif(ring & (self.status != DmaStatus.OK)):
             self.fail(self.ring_error())
         with m.Else():
             with m.Switch(s.phase):
@@ -123,11 +129,16 @@ class Steps:
                     with m.Case(phase):
                         getattr(self, f"on_{phase.name.lower()}")()
 
+    def _give_up_slot(self) -> None:
+        """Give the slot back because a page is not there; go on without one to touch the rest."""
+        self.m.d.comb += self.release.eq(1)
+        self.m.d.sync += [self.s.has_frame.eq(0), self.s.touch.eq(1)]
+
     def on_start(self) -> None:
+        """A function receives on its first queue alone."""
         m, s = self.m, self.s
-        with m.If(~self.transmits & ~s.has_frame):
-            m.d.comb += self.pop.eq(1)
-            self.go(Phase.POP)
+        with m.If(~self.transmits & ~self.first):
+            m.d.comb += self.sleep.eq(1)
         with m.Elif(s.next_avail != s.seen):
             self.go(Phase.NEXT_ENTRY)
         with m.Else():
@@ -150,11 +161,9 @@ class Steps:
                 self.go(Phase.NEXT_ENTRY)
 
     def _rest(self) -> None:
-        """Nothing to do before a doorbell; a receiver looks for a frame first."""
-        m, s = self.m, self.s
+        """Nothing to do before a doorbell."""
+        self.m.d.comb += self.sleep.eq(1)
         self.go(Phase.START)
-        with m.If(self.transmits | s.has_frame):
-            m.d.comb += self.sleep.eq(1)
 
     def on_interrupt(self) -> None:
         m, s = self.m, self.s
@@ -167,19 +176,20 @@ class Steps:
     def on_pop(self) -> None:
         """The engine has put the answer into the state."""
         m, s = self.m, self.s
-        self.go(Phase.START)
-        with m.If(~s.has_frame):
+        with m.If(s.has_frame):
+            self.go(Phase.NEXT_ENTRY)
+        with m.Else():  # the next frame wakes the thread
             m.d.comb += self.sleep.eq(1)
+            self.go(Phase.START)
 
     def on_next_entry(self) -> None:
+        """A receiver takes a frame when it knows of a buffer, lest frames wait out of quota."""
         m, s = self.m, self.s
         at = s.next_avail & (s.size - 1)
-        with m.If(~s.has_frame & self.transmits & ~self.slot_there):
-            m.d.comb += [self.sleep.eq(1), self.wait_slot.eq(1)]
-        with m.Elif(~s.has_frame & ~self.transmits):
-            self.go(Phase.START)
+        with m.If(~s.has_frame & ~self.transmits):
+            m.d.comb += self.pop.eq(1)
+            self.go(Phase.POP)
         with m.Else():
-            m.d.comb += self.take_slot.eq(self.transmits & ~s.has_frame)
             self.scratch(
                 Phase.ENTRY,
                 ScratchBeat.ENTRY,
@@ -208,6 +218,7 @@ class Steps:
                 s.count.eq(1),
                 s.header_left.eq(HEADER_BYTES),
                 s.drop.eq(0),
+                s.touch.eq(0),
                 s.position.eq(0),
             ]
             # A receiver's header says that one buffer holds the frame (5.1.6.4).
@@ -254,6 +265,12 @@ class Steps:
         with m.Elif(self.transmits & ~header & (s.left > room)):
             m.d.sync += s.drop.eq(1)
             self.go(Phase.LINK)
+        with m.Elif(self.transmits & ~header & ~s.has_frame & ~s.touch):
+            self.go(Phase.SEGMENT)
+            with m.If(self.slot_there):
+                m.d.comb += self.take_slot.eq(1)
+            with m.Else():
+                m.d.comb += [self.sleep.eq(1), self.wait_slot.eq(1)]
         with m.Else():
             m.d.sync += s.moving.eq(wanted)
             at = (self.queue * BEATS + ScratchBeat.HEADER) * 16 + HEADER_BYTES - s.header_left
@@ -263,7 +280,11 @@ class Steps:
                 write=~self.transmits,
                 iova=s.address,
                 length=wanted,
-                memory=Mux(header, LocalMemory.SCRATCH, s.memory),
+                memory=Mux(
+                    header,
+                    LocalMemory.SCRATCH,
+                    Mux(self.transmits & s.touch, LocalMemory.NOWHERE, s.memory),
+                ),
                 offset=Mux(header, at, frame),
             )
 
@@ -272,14 +293,21 @@ class Steps:
         header = s.header_left != 0
         with m.Switch(self.status):
             with m.Case(DmaStatus.OK):
-                m.d.sync += [
-                    s.address.eq(s.address + s.moving),
-                    s.left.eq(s.left - s.moving),
-                ]
-                with m.If(header):
-                    m.d.sync += s.header_left.eq(s.header_left - s.moving[:4])
+                self.go(Phase.SEGMENT)
+                # Touched, and nothing was in the slot yet: read it once more, into a slot.
+                with m.If(self.transmits & s.touch & (s.position == 0) & ~header):
+                    m.d.sync += s.touch.eq(0)
                 with m.Else():
-                    m.d.sync += s.position.eq(s.position + s.moving)
+                    m.d.sync += [
+                        s.address.eq(s.address + s.moving),
+                        s.left.eq(s.left - s.moving),
+                    ]
+                    with m.If(header):
+                        m.d.sync += s.header_left.eq(s.header_left - s.moving[:4])
+                    with m.Else():
+                        m.d.sync += s.position.eq(s.position + s.moving)
+            with m.Case(DmaStatus.ABSENT):
+                self._give_up_slot()
                 self.go(Phase.SEGMENT)
             with m.Case(DmaStatus.INVALID):  # this chain alone fails
                 m.d.sync += s.drop.eq(1)
@@ -323,7 +351,11 @@ class Steps:
         with m.Elif(s.drop | short | asks):
             m.d.sync += s.drop.eq(1)
             self.count(Stat.TX_DROPPED, 1)
-            self.go(Phase.USED)  # the slot serves the next frame
+            self.go(Phase.USED)
+            with m.If(s.has_frame):
+                self.go(Phase.RELEASE)
+        with m.Elif(s.touch):
+            self.go(Phase.NEXT_ENTRY)
         with m.Else():
             self.count(Stat.TX_PACKETS, 1)
             self.go(Phase.SEND)

@@ -246,7 +246,7 @@ class Naive:
                     entry.space.pscid is not None
                     and entry.space.gscid == op.gscid
                     and (op.pscid is None or (not entry.glob and entry.space.pscid == op.pscid))
-                    and (op.vpn is None or self.meets(op, self.pages(entry)))
+                    and (op.vpn is None or entry.piece or self.meets(op, self.pages(entry)))
                 )
             if gone:
                 del self.slots[slot]
@@ -257,7 +257,17 @@ spaces = st.builds(Space, st.sampled_from([None, 0, 1]), st.sampled_from([None, 
 vpns = st.sampled_from([0, 1, 4, 8, 12, 0x1FF, 0x200, 0x201, 0x3FF, 0x40000])
 lookups = st.builds(Lookup, spaces, vpns, st.integers(0, 1), bits, bits, bits, bits, bits, bits)
 fills = st.builds(
-    Fill, spaces, vpns, st.sampled_from([12, 12, 16, 21, 30]), bits, bits, bits, bits, bits, bits
+    Fill,
+    spaces,
+    vpns,
+    st.sampled_from([12, 12, 16, 21, 30]),
+    bits,
+    bits,
+    bits,
+    bits,
+    bits,
+    bits,
+    bits,
 )
 ids = st.sampled_from([None, 0, 1])
 invalidations = st.builds(

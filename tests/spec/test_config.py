@@ -1,5 +1,7 @@
 """Configurations: what the named ones have, and what is refused."""
 
+import re
+
 import pytest
 
 from models.spec.config import CAPABILITY_BITS, CONFIGS, IommuConfig, NicConfig, config
@@ -48,3 +50,18 @@ def test_iommu_that_makes_no_sense_is_refused(changes, message):
 def test_nic_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="leaves no room for 8 VFs"):
         NicConfig(device_id=(1 << 24) - 8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"vfs": 64, "queue_pairs": 2, "tx_slots": 256, "rx_slots": 256},
+         "A NIC has at most 256 queues, not 260"),
+        ({"vfs": 19}, "tx_slots must be at least 41 for 20 functions, not 40"),
+        ({"tx_slots": 256, "rx_slots": 18}, "rx_slots must be at least 19 for 9 functions, not 18"),
+        ({"dma_slots": 128}, "dma_slots must be a power of two in 2 to 64, not 128"),
+    ],
+)  # fmt: skip
+def test_nic_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        NicConfig(**fields)

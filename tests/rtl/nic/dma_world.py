@@ -35,6 +35,9 @@ class World:
         self.page_requests: list = []
         self.answer_code: int | None = 0
         self.service = 30
+        #: Like an IOMMU that answers itself: no page request is taken before the last is answered.
+        self.serial = False
+        self.deaf = False  # no page request is taken at all
         self.completions: list = []
         self.messages: list = []
         self.stats: dict[tuple[int, int], int] = {}
@@ -138,7 +141,9 @@ class World:
             if address.user.at == AddressType.TRANSLATED:
                 at -= OFFSET
             content = beat.data.to_bytes(16, "little")
-            if at >= 1 << 24:
+            if at >= 1 << 28 and at >> 12 in self.bad_bus:
+                resp = 2
+            elif at >= 1 << 24:
                 self.messages.append((at, beat.strb, beat.data, address.user.device_id))
             elif at >> 12 in self.bad_bus:
                 resp = 2
@@ -184,9 +189,11 @@ class World:
     async def pager(self, ctx):
         """Take page requests; make the page present; answer."""
         dut = self.dut
-        ctx.set(dut.page_request.ready, 1)
         waiting: list = []
+        ready = True
         while True:
+            ready = not self.deaf and not (self.serial and (waiting or self._responses))
+            ctx.set(dut.page_request.ready, ready)
             if self._responses:
                 ctx.set(dut.group_response.payload, GroupResponse.const(self._responses[0]))
             ctx.set(dut.group_response.valid, bool(self._responses))
@@ -197,7 +204,7 @@ class World:
             )
             if sent:
                 self._responses.popleft()
-            if took:
+            if took and ready:
                 payload = PageRequestPayload.from_bits(request.payload)
                 self.page_requests.append((self.now, request, payload))
                 waiting.append((self.now + self.service, request.device_id, payload))
@@ -259,14 +266,20 @@ class World:
         """Send one payload."""
         ctx.set(port.payload, value)
         ctx.set(port.valid, 1)
-        while not (await ctx.tick().sample(port.ready))[-1]:
-            pass
-        ctx.set(port.valid, 0)
+        for _ in range(20_000):
+            if (await ctx.tick().sample(port.ready))[-1]:
+                ctx.set(port.valid, 0)
+                return
+        raise AssertionError("never taken")
 
     async def request(self, ctx, **fields):
         """Begin a transfer."""
         self.done.pop(fields["tag"], None)
         await self.put(ctx, self.dut.request, DmaRequest.const(fields))
+
+    async def cancel(self, ctx, tag: int):
+        """Cancel a tag's transfer."""
+        await self.put(ctx, self.dut.request, DmaRequest.const({"tag": tag, "cancel": 1}))
 
     async def wait(self, ctx, tag: int, cycles: int = 20_000) -> tuple[int, int]:
         """Wait for a tag's end."""

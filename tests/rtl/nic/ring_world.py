@@ -16,10 +16,12 @@ __all__ = ["Ring", "RingWorld"]
 class Ring:
     """A driver's view of one split virtqueue in guest memory."""
 
-    def __init__(self, guest: bytearray, base: int, size: int, writable: bool):
+    def __init__(self, guest: bytearray, base: int, size: int, writable: bool, apart=False):
         self.guest, self.size, self.writable = guest, size, writable
         self.desc, self.driver, self.device = base, base + 0x1000, base + 0x1800
-        self.buffers, self.room = base + 0x2000, 0x6000
+        if apart:  # a long descriptor table, and each area in its own pages
+            self.driver, self.device = base + 0x2000, base + 0x3000
+        self.buffers, self.room = base + (0x4000 if apart else 0x2000), 0x4000
         self.idx = self.used = 0
         self.free = list(range(size))
         self.chains: dict[int, list[int]] = {}
@@ -60,15 +62,18 @@ class Ring:
 class RingWorld:
     """Agents round an engine; ``status`` maps a page to how DMA to it ends."""
 
-    def __init__(self, config: NicConfig, seed: int, latency: int = 8):
+    def __init__(self, config: NicConfig, seed: int, latency: int = 8, slots: int = 4):
         self.dut, self.config = VirtqueueEngine(config), config
         self.rng, self.latency = random.Random(seed), latency
         self.guest = bytearray(1 << 20)
         self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
                        LocalMemory.RX: bytearray(config.rx_slots * config.frame_bytes)}  # fmt: skip
-        self.slots = deque(range(config.tx_slots))
+        #: Free ones: few, so that queues wait for them.
+        self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
         self.stuck: set[int] = set()
+        #: Pages that are not there: hurried DMA ends with ABSENT, other waits.
+        self.absent: set[int] = set()
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
         self.waiting = [deque() for _ in range(config.functions)]
@@ -77,10 +82,11 @@ class RingWorld:
         self.doorbells: deque = deque()
         self.now = 0
         self._dma: list = []
+        self._cancels: deque = deque()
 
-    def ring(self, queue: int, size: int = 8) -> Ring:
+    def ring(self, queue: int, size: int = 8, apart: bool = False) -> Ring:
         """Make the rings of a queue and enable it."""
-        ring = Ring(self.guest, 0x8000 * (queue + 1), size, writable=queue % 2 == 0)
+        ring = Ring(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, apart)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
                               "msix_vector": 100 + queue})  # fmt: skip
@@ -99,17 +105,28 @@ class RingWorld:
         ctx.set(dut.request.ready, 1)
         while True:
             self.now += 1
-            ready = [e for e in self._dma if e[0] <= self.now and e[1].tag not in self.stuck]
+            ready = [
+                e
+                for e in self._dma
+                if e[0] <= self.now
+                and e[1].tag not in self.stuck
+                and (e[1].hurried or not self._absent(e[1]))
+            ]
             if ready:
                 entry = self.rng.choice(ready)
                 self._dma.remove(entry)
                 await self._end(ctx, entry[1], await self._copy(ctx, entry[1]))
-            *_, cancel, tag = await self._tick(ctx, dut.cancel.valid, dut.cancel.payload)
-            if cancel:
+            await self._tick(ctx)
+            while self._cancels:
+                tag = self._cancels.popleft()
                 for entry in [e for e in self._dma if e[1].tag == tag]:
                     self._dma.remove(entry)
                     self.stuck.discard(tag)
                     await self._end(ctx, entry[1], DmaStatus.CANCELLED)
+
+    def _absent(self, request) -> bool:
+        end = request.iova + request.length - 1
+        return bool(self.absent & set(range(request.iova >> 12, (end >> 12) + 1)))
 
     async def _tick(self, ctx, *values):
         dut = self.dut
@@ -117,6 +134,9 @@ class RingWorld:
         self.now += 1
         if found[2]:
             request = found[3]
+            if request.cancel:
+                self._cancels.append(request.tag)
+                return found[4:] if len(found) > 4 else ()
             self.requests.append(request)
             assert request.tag not in [e[1].tag for e in self._dma], "two DMAs of one tag"
             self._dma.append((self.now + self.rng.randrange(self.latency + 1), request))
@@ -124,7 +144,9 @@ class RingWorld:
 
     async def _copy(self, ctx, request) -> DmaStatus:
         status = self.status.get(request.iova >> 12, DmaStatus.OK)
-        if status != DmaStatus.OK:
+        if self._absent(request):
+            return DmaStatus.ABSENT
+        if status != DmaStatus.OK or request.memory == LocalMemory.NOWHERE:
             return status
         dut, n, off = self.dut, request.length, request.offset
         local = self.frames.get(request.memory)
@@ -205,7 +227,7 @@ class RingWorld:
         """Take what the engine says."""
         dut = self.dut
         ports = [dut.tx_frame, dut.release, dut.error, dut.interrupt, dut.stopped, dut.stat]
-        for port in (*ports, dut.cancel):
+        for port in ports:
             ctx.set(port.ready, 1)
         while True:
             values = [value for port in ports for value in (port.valid, port.payload)]

@@ -103,6 +103,46 @@ def test_a_parked_tag_holds_nobody_up(write):
     world.run(test)
 
 
+@pytest.mark.parametrize("latency", [4, 40])
+def test_answers_pass_page_requests_that_wait(latency):
+    """An IOMMU that answers itself takes no request until its answer has been taken."""
+    world = World(CONFIG, seed=14, latency=latency, jitter=0)
+    world.serial, world.service, world.answer_code = True, 3, 1
+
+    async def test(ctx):
+        filled(world)
+        for tag in range(CONFIG.queues):
+            world.missing.add((tag // 2, 4 * tag))
+        for tag in range(CONFIG.queues):
+            p = {**plan(world.rng, tag), "iova": 0x4000 * tag, "length": 4}
+            await world.request(ctx, **p)
+        for tag in range(CONFIG.queues):
+            assert (await world.wait(ctx, tag, 4000))[0] == DmaStatus.INVALID
+
+    world.run(test)
+
+
+def test_a_page_request_that_waits_holds_nobody_up():
+    world = World(CONFIG, seed=15)
+    world.deaf = True
+
+    async def test(ctx):
+        filled(world)
+        for tag in (0, 1, 2):
+            world.missing.add((tag // 2, 4 * tag))
+            p = {**plan(world.rng, tag), "iova": 0x4000 * tag, "length": 4}
+            await world.request(ctx, **p)
+        await ctx.tick().repeat(100)
+        for _ in range(4):
+            await world.request(ctx, **plan(world.rng, 5))
+            assert (await world.wait(ctx, 5, 4000))[0] == DmaStatus.OK
+        world.deaf = False
+        for tag in (0, 1, 2):
+            assert (await world.wait(ctx, tag))[0] == DmaStatus.OK
+
+    world.run(test)
+
+
 @pytest.mark.parametrize(
     ("code", "status"), [(1, DmaStatus.INVALID), (15, DmaStatus.FAILURE), (3, DmaStatus.FAILURE)]
 )
@@ -191,7 +231,7 @@ def test_cancel_at_any_moment(delay):
         p = {"tag": 0, "function": 0, "write": 0, "memory": 1, "offset": 0}
         await world.request(ctx, **p, iova=0xFC0, length=200)
         await ctx.tick().repeat(delay)
-        await world.put(ctx, world.dut.cancel, 0)
+        await world.cancel(ctx, 0)
         status, _ = await world.wait(ctx, 0)
         assert status in (DmaStatus.CANCELLED, DmaStatus.OK)
         quiet = len(world.accesses)
@@ -199,6 +239,103 @@ def test_cancel_at_any_moment(delay):
         assert len(world.accesses) == quiet, "accesses after the end"
         await world.request(ctx, **p, iova=0x3000, length=20)  # the tag is usable again
         assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
+
+    world.run(test)
+
+
+def test_messages_beside_as_many_slots_as_there_may_be():
+    world = World(NicConfig(vfs=3, queue_pairs=1, dma_slots=64), seed=17)
+
+    async def test(ctx):
+        before = filled(world)
+        p = plan(world.rng, 0, 0)
+        await world.request(ctx, **p)  # in slot 0
+        for vector in range(4):
+            await world.message(ctx, function=1, address=0x2800_0000, data=vector)
+        assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
+        check(world, p, before)
+        await ctx.tick().repeat(200)
+        assert len(world.messages) == 4
+        assert world.local == before[1]
+
+    world.run(test)
+
+
+def test_messages_that_fail_are_counted():
+    world = World(CONFIG, seed=18)
+    world.bad_bus.add(0x28000)
+
+    async def test(ctx):
+        for vector in range(6):
+            page = 0x2800_0000 if vector % 2 else 0x2900_0000
+            await world.message(ctx, function=vector % 3, address=page, data=vector)
+        await ctx.tick().repeat(200)
+        assert len(world.messages) == 3
+        assert world.stats == {(f, int(Stat.DMA_FAULTS)): 1 for f in range(3)}
+
+    world.run(test)
+
+
+def test_an_index_is_not_used_again_before_its_answer():
+    world = World(CONFIG, seed=19)
+    world.answer_code = None
+
+    async def test(ctx):
+        filled(world)
+        world.missing.add((0, 0))
+        p = {"tag": 1, "function": 0, "write": 0, "iova": 0, "length": 8, "memory": 1, "offset": 0}
+        indices = []
+        for _ in range(2):
+            await world.request(ctx, **p)
+            await ctx.tick().repeat(100)
+            indices.append(world.page_requests[-1][2].index)
+            await world.cancel(ctx, 1)
+            await world.wait(ctx, 1)
+        assert len(set(indices)) == 2
+        # Both answers are owed; a third request waits for one of them, and does not believe it.
+        await world.request(ctx, **p)
+        await ctx.tick().repeat(100)
+        assert len(world.page_requests) == 2
+        device = world.page_requests[0][1].device_id
+        world.respond(device, indices[0], 1)
+        await ctx.tick().repeat(100)
+        assert 1 not in world.done
+        assert [entry[2].index for entry in world.page_requests[2:]] == [indices[0]]
+        world.respond(device, indices[1], 1)
+        await ctx.tick().repeat(100)
+        assert 1 not in world.done
+        world.missing.clear()
+        world.respond(device, indices[0], 0)
+        assert (await world.wait(ctx, 1))[0] == DmaStatus.OK
+        # A function that has been disabled owes nothing and is owed nothing.
+        world.missing.add((0, 0))
+        for _ in range(5):
+            count = len(world.page_requests)
+            await world.request(ctx, **p)
+            await ctx.tick().repeat(100)
+            assert len(world.page_requests) == count + 1
+            await world.cancel(ctx, 1)
+            await world.wait(ctx, 1)
+            ctx.set(world.dut.controls[0].enable, 0)
+            await ctx.tick()
+            ctx.set(world.dut.controls[0].enable, 1)
+
+    world.run(test)
+
+
+def test_late_cancel_leaves_the_next_request_alone():
+    """The end and the cancel of a request pass each other, and the next request is close behind."""
+    world = World(CONFIG, seed=16, latency=1, jitter=0)
+
+    async def test(ctx):
+        filled(world)
+        p = {"tag": 0, "function": 0, "write": 0, "memory": 1, "offset": 0, "length": 4}
+        for _ in range(20):
+            await world.request(ctx, **p, iova=0x3000)
+            await world.wait(ctx, 0)
+            await world.cancel(ctx, 0)
+            await world.request(ctx, **p, iova=0x3000)
+            assert (await world.wait(ctx, 0))[0] == DmaStatus.OK
 
     world.run(test)
 

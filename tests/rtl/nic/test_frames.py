@@ -3,9 +3,9 @@
 import pytest
 
 from models.spec.config import config
+from rtl.nic.frame_slots import SlotPool
 from rtl.nic.frames import FrameStore
 from rtl.nic.seams import LocalMemory
-from rtl.nic.slots import SlotPool
 from tests.rtl.agents import Sink, Source, get, put, run, seeded, wait_for
 
 TINY = config("tiny").nic
@@ -160,18 +160,18 @@ def test_references_go_to_the_pool_of_their_memory():
     dut = FrameStore(TINY)
 
     async def bench(ctx):
-        await wait_for(ctx, lambda: ctx.get(dut.tx_free) == 8 and ctx.get(dut.rx_free) == 8)
+        await wait_for(ctx, lambda: ctx.get(dut.tx_free) == 16 and ctx.get(dut.rx_free) == 16)
         tx, rx = await get(ctx, dut.tx_alloc), await get(ctx, dut.rx_alloc)
         await put(ctx, dut.share, {"frame": ref(LocalMemory.TX, tx), "count": 2})
         await put(ctx, dut.release0, ref(LocalMemory.RX, rx))
         await put(ctx, dut.release1, ref(LocalMemory.TX, tx))
         for _ in range(8):
             await ctx.tick()
-        assert (ctx.get(dut.tx_free), ctx.get(dut.rx_free)) == (7, 8)
+        assert (ctx.get(dut.tx_free), ctx.get(dut.rx_free)) == (15, 16)
         await put(ctx, dut.release0, ref(LocalMemory.SCRATCH, 3))  # of nobody
         await put(ctx, dut.release0, ref(LocalMemory.TX, tx))
         for _ in range(8):
             await ctx.tick()
-        assert (ctx.get(dut.tx_free), ctx.get(dut.rx_free)) == (8, 8)
+        assert (ctx.get(dut.tx_free), ctx.get(dut.rx_free)) == (16, 16)
 
     run(dut, bench)

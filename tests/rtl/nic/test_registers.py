@@ -547,6 +547,41 @@ def test_error_stops_a_queue_and_tells_the_driver():
     assert len(machine.interrupts.got) == 1
 
 
+def test_reset_ends_though_a_queue_fails_meanwhile():
+    """The engine reports an error before it answers DISABLE, and both wait for an access."""
+    machine = Machine(obedient=False)
+    wait = {"cycles": -1}
+
+    async def failing(ctx):
+        while True:
+            await ctx.tick()
+            if wait["cycles"] == 0:
+                machine.errors.queue.append({"queue": PER, "error": QueueError.BUS})
+                for _ in range(4):
+                    await ctx.tick()
+                machine.stopped.queue += [PER, PER + 1]
+            wait["cycles"] -= 1
+
+    async def bench(ctx):
+        await machine.write(ctx, 2, "queue_select", 0)
+        for delay in range(14):
+            await machine.start(ctx, 1)
+            await wait_for(ctx, lambda d=delay: len(machine.commands.got) == 4 * d + 2)
+            await machine.write(ctx, 1, "device_status", 0)
+            await wait_for(ctx, lambda d=delay: len(machine.commands.got) == 4 * d + 4)
+            wait["cycles"] = delay
+            for _ in range(3):
+                await machine.read(ctx, 2, "queue_size")
+            await wait_for(ctx, lambda d=delay: machine.stopped.sent == 2 * (d + 1))
+            for _ in range(4):
+                status = await machine.read(ctx, 1, "device_status")
+            assert status == 0, f"the reset does not end, delay {delay}"
+
+    parts = (machine.commands, machine.doorbells, machine.stopped, machine.errors)
+    run(machine.dut, bench, background=[part.process for part in parts] + [failing])
+    assert machine.errors.sent == 14
+
+
 def test_management():
     machine = Machine()
 

@@ -9,7 +9,7 @@ from models.spec.nic import QueueError, Stat
 from rtl.nic.seams import DmaStatus, LocalMemory
 from tests.rtl.nic.ring_world import RingWorld
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=4, rx_slots=8)
+CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=16, rx_slots=16)
 HEADER = bytes(12)
 
 
@@ -34,7 +34,7 @@ def test_transmit_on_all_queues_at_once(size):
         returned = dict.fromkeys(rings, 0)
         for round_ in range(24):
             for queue, ring in rings.items():
-                await world.until(ctx, lambda ring=ring: ring.take() or len(ring.free) >= 3)
+                await world.until(ctx, lambda ring=ring: (ring.take(), len(ring.free))[1] >= 3)
                 frame = world.rng.randbytes(world.rng.choice([14, 60, 300, 1514]))
                 at = round_ % 4 * 0x800
                 ring.post(scatter(world, ring, HEADER + frame, at))
@@ -47,7 +47,7 @@ def test_transmit_on_all_queues_at_once(size):
             assert world.stats[function, Stat.TX_PACKETS] == 24
             assert world.stats[function, Stat.TX_BYTES] == sum(map(len, frames))
         await ctx.tick().repeat(300)
-        assert len(world.slots) + 0 == CONFIG.tx_slots
+        assert len(world.slots) == world.slot_count
         assert not world.errors
         assert len(world.interrupts) == 96
         assert {vector for _, vector in world.interrupts} == {101, 103, 105, 107}
@@ -96,6 +96,112 @@ def test_frames_wait_for_buffers():
         world.doorbells.append(2)
         await world.until(ctx, lambda: len(world.released) == 3)
         assert world.stats[1, Stat.RX_PACKETS] == 3
+
+    world.run(test)
+
+
+def test_frames_are_taken_when_a_buffer_is_known():
+    """What is popped is outside of the function's quota, so that nobody may pop and wait."""
+    world = RingWorld(CONFIG, seed=31)
+
+    async def test(ctx):
+        world.ring(2)
+        for slot in range(2):
+            world.deliver(1, bytes(60), slot)
+        for _ in range(3):
+            world.doorbells.append(2)
+            await ctx.tick().repeat(200)
+        assert len(world.waiting[1]) == 2
+
+    world.run(test)
+
+
+def test_only_the_first_receive_queue_takes_frames():
+    world = RingWorld(NicConfig(vfs=1, queue_pairs=2), seed=32)
+
+    async def test(ctx):
+        first, second = world.ring(0), world.ring(2)
+        second.post([(second.buffers, 1600)])
+        world.deliver(0, bytes(60), 0)
+        for _ in range(3):
+            world.doorbells.append(2)
+            await ctx.tick().repeat(200)
+        assert len(world.waiting[0]) == 1
+        assert not world.released
+        first.post([(first.buffers, 1600)])
+        world.doorbells.append(0)
+        await world.until(ctx, lambda: first.take(), 3000)
+        assert not second.take()
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("kind", ["empty", "short", "long", "asks"])
+def test_a_frame_that_is_dropped_keeps_no_slot(kind):
+    world = RingWorld(CONFIG, seed=33, slots=2)
+
+    async def test(ctx):
+        ring = world.ring(1)
+        if kind == "asks":
+            world.guest[ring.buffers] = 1
+        parts = {
+            "empty": [(ring.buffers, 12)],
+            "short": [(ring.buffers, 20)],
+            "long": [(ring.buffers, 2000), (ring.buffers, 1000)],
+            "asks": [(ring.buffers, 90)],
+        }
+        ring.post(parts[kind])
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: ring.take(), 6000)
+        await ctx.tick().repeat(300)
+        assert len(world.slots) == world.slot_count
+        assert world.stats == {(0, Stat.TX_DROPPED): 1}
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("where", ["driver", "desc", "data", "more data", "late descriptor"])
+def test_transmitters_that_wait_for_pages_keep_no_slots(where):
+    """More guests than slots wait for pages, for ever; another one sends."""
+    world = RingWorld(CONFIG, seed=34, slots=2)
+
+    async def test(ctx):
+        frame = bytes(range(1, 101))
+        hostile, good = (
+            {queue: world.ring(queue, 512, apart=True) for queue in (1, 3, 5)},
+            world.ring(7),
+        )
+        for ring in hostile.values():
+            # Header and data in one page, more data in another; the last descriptor in another too.
+            at = ring.buffers + 0xFC0
+            ring.free = [0, 300] if where == "late descriptor" else [0, 1]
+            world.guest[at : at + 112] = HEADER + frame
+            absent = {
+                "driver": ring.driver,
+                "desc": ring.desc,
+                "data": at + 0x40,
+                "more data": at + 0x40,
+                "late descriptor": ring.desc + 16 * 300,
+            }[where]
+            cut = 12 if where == "data" else 32
+            if where == "data":
+                at += 0x40 - 12
+                world.guest[at : at + 112] = HEADER + frame
+            ring.post([(at, cut), (at + cut, 112 - cut)])
+            world.absent.add(absent >> 12)
+        world.doorbells += [1, 3, 5]
+        await ctx.tick().repeat(600)
+        assert len(world.slots) == 2
+        for _ in range(3):
+            world.guest[good.buffers : good.buffers + 112] = HEADER + frame
+            good.post([(good.buffers, 112)])
+            world.doorbells.append(7)
+            await world.until(ctx, lambda: good.take(), 4000)
+        world.absent.clear()
+        await world.until(ctx, lambda: len(world.sent) == 6, 8000)
+        assert sorted(world.sent) == sorted([(3, frame)] * 3 + [(f, frame) for f in range(3)])
+        await ctx.tick().repeat(100)
+        assert len(world.slots) == 2
 
     world.run(test)
 
@@ -163,7 +269,7 @@ def test_malformed_ring_stops_that_queue_alone(kind, queue, error):
             await world.until(ctx, lambda: good.take())
         assert world.errors == [(queue, error)]
         await ctx.tick().repeat(200)
-        assert len(world.slots) == CONFIG.tx_slots
+        assert len(world.slots) == world.slot_count
         # It can be set up again.
         world.commands.append({"op": 0, "queue": queue})
         await world.until(ctx, lambda: world.stopped == [queue])
@@ -204,7 +310,7 @@ def test_dma_that_fails(status, where, error):
             await world.until(ctx, lambda: world.errors)
             assert world.errors == [(1, error)]
         await ctx.tick().repeat(100)
-        assert len(world.slots) == CONFIG.tx_slots
+        assert len(world.slots) == world.slot_count
 
     world.run(test)
 
@@ -245,7 +351,7 @@ def test_disable_at_any_moment_leaks_nothing(delay):
         world.doorbells += [0, 1]
         await ctx.tick().repeat(200)
         assert len(world.requests) == count, "DMA of a stopped queue"
-        assert len(world.slots) == CONFIG.tx_slots
+        assert len(world.slots) == world.slot_count
         held = len(world.waiting[0])
         assert held + [memory for memory, _ in world.released].count(LocalMemory.RX) == 1
         world.stuck.clear()

@@ -7,8 +7,8 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import PORT_SOURCE, FunctionControl, Stat
+from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamArbiter, StreamRegister
-from rtl.nic.doorbells import lowest
 from rtl.nic.frames import BEAT_BYTES, FrameRead
 from rtl.nic.port import PortFrame
 from rtl.nic.seams import FrameRef, LocalMemory, StatEvent, TxFrame
@@ -29,12 +29,14 @@ class Lookup(wiring.Component):
     ============ ==================================== ===========================
     a MAC here   the enabled functions that have it   the same
     a group      all enabled functions, and the port  all enabled functions
-    another      the port                             promiscuous functions
+    another      the port                             none
     ============ ==================================== ===========================
 
-    Never the source, and only functions that receive.  A frame that nobody is to have is passed on
-    without receivers, and counted: TX_DROPPED of the source if that is disabled or has sent to its
-    own MAC, else RX_DROPPED_FILTER of the function that has the MAC; of the PF if none has.
+    Promiscuous functions have every frame as well, whoever sends it and whoever it is for (virtio
+    1.3, 5.1.6.5.1); only management can make a function promiscuous.  Never the source, and only
+    functions that receive.  A frame that nobody is to have is passed on without receivers, and
+    counted: TX_DROPPED of the source if that is disabled or has sent to its own MAC, else
+    RX_DROPPED_FILTER of the function that has the MAC; of the PF if none has.
 
     Latency
     -------
@@ -139,13 +141,17 @@ class Lookup(wiring.Component):
         with m.Elif((match & enabled).any()):
             m.d.comb += wanted.eq(match & enabled)
         with m.Else():
-            m.d.comb += [wanted.eq(Mux(guest, 0, enabled & promiscuous)), port.eq(guest)]
+            m.d.comb += port.eq(guest)
         lowest(m, others, blamed)
         receivers = result.payload
         m.d.comb += [
             receivers.frame.eq(frame),
             receivers.functions.eq(
-                Mux(sender_enabled, wanted & ~own & self.receiving & enabled, 0)
+                Mux(
+                    sender_enabled,
+                    (wanted | promiscuous) & ~own & self.receiving & enabled,
+                    0,
+                )
             ),
             receivers.port.eq(port & sender_enabled),
             event.payload.amount.eq(1),

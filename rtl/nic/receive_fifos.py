@@ -10,19 +10,15 @@ from models.spec.config import NicConfig
 from rtl.bus.stream import StreamRegister
 from rtl.nic.seams import FrameRef, LocalMemory, RxPop
 
-__all__ = ["ReceiveFifos", "quota"]
-
-
-def quota(slots: int, config: NicConfig) -> int:
-    """Frames of a memory that one function may have waiting."""
-    return max(2, slots // config.functions)
+__all__ = ["ReceiveFifos"]
 
 
 class ReceiveFifos(wiring.Component):
     """One FIFO per function, all in one RAM, with a quota per function and memory.
 
     Frames of the TX and of the RX memory wait in one order, but are counted apart, so that a
-    function whose driver sleeps keeps at most its share of either memory.
+    function whose driver sleeps keeps at most its share of either memory; the shares together leave
+    a slot free (``NicConfig``).
 
     Counts are in two small RAMs, of what was pushed and what was popped, each written by one side.
     What waits for a function that does not receive is taken out and given back, one function
@@ -55,8 +51,8 @@ class ReceiveFifos(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config = config
-        self.quotas = quota(config.tx_slots, config), quota(config.rx_slots, config)
-        self.index_bits = ceil_log2(sum(self.quotas))
+        self.quotas = config.tx_quota, config.rx_quota
+        self.index_bits = ceil_log2(1 + sum(self.quotas))
         super().__init__(
             {
                 "ready": Out(1),
