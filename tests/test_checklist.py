@@ -40,7 +40,6 @@ def test_every_test_file_of_the_iommu_is_used():
     assert names - used <= {"rtl/iommu/test_client_mux.py"}
 
 
-@pytest.mark.xfail(strict=True, reason="parts of the IOMMU are not merged yet")
 def test_nothing_is_missing():
     assert not [r.name for row in ROWS for r in row.references if r.todo]
 

@@ -177,6 +177,33 @@ def test_mixed_page_sizes(first, second):
     world.run(test)
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
+    """Software names any address of a page that it has changed; the second stage had cut it up."""
+    world = WalkWorld(CONFIG)
+    guest_map, back = two_stage(world)
+    va, gpa, size = 0x4000_0000, 0x1_0000_0000, 4096 << 9 * level
+    leaf = guest_map(va, gpa, level + 1)
+    pieces = [0, 3 * size, 7 * size]
+    for offset in pieces:
+        back(gpa + offset, level)
+
+    async def test(ctx):
+        for offset in pieces:
+            answer, _ = await world.translate(ctx, 1, va + offset)
+            assert (answer.status, answer.size) == (0, 12 + 9 * level)
+        world.words[leaf] = 0
+        operands = {"gv": 1, "gscid": 1, "pscv": 1, "pscid": 1, "av": 1}
+        await world.invalidate(
+            ctx, kind=InvalidateKind.VMA, addr=va + 5 * size + 4096 >> 12, **operands
+        )
+        for offset in pieces:
+            answer, _ = await world.translate(ctx, 1, va + offset)
+            assert answer.cause == 13, hex(offset)
+
+    world.run(test)
+
+
 @pytest.mark.parametrize(
     ("phase", "kind"),
     [
