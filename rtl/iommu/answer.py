@@ -66,7 +66,9 @@ class Answerer(wiring.Component):
     response : ``Out(stream.Signature(TranslationResponse))``
         Answers.
     late, late_epoch
-        Those of the resolver; they come first.
+        Those of the resolver; verdicts come first, so that hits take as long as ever.
+    pause : ``Out(1)``
+        The resolver waits: accept no request in this cycle, so that its turn comes.
     allocate_en, allocate, release_en, release_entry
         Miss table; an entry is given back when its replay is answered.
     transfer : ``In(1)``
@@ -89,6 +91,7 @@ class Answerer(wiring.Component):
                 "response": Out(stream.Signature(TranslationResponse)),
                 "late": In(stream.Signature(TranslationResponse)),
                 "late_epoch": In(1),
+                "pause": Out(1),
                 "allocate_en": Out(1),
                 "allocate": Out(Allocate),
                 "release_en": Out(1),
@@ -130,15 +133,15 @@ class Answerer(wiring.Component):
         with m.Else():
             self._grant(m, own, verdict)
 
-        # The resolver's answers come first, unless ours is being offered already.  A fault is
-        # recorded before it is answered.
-        mine, offering, logged, done = Signal(), Signal(), Signal(), Signal()
+        # Ours come first, unless the resolver's is being offered already.  A fault is recorded
+        # before it is answered.
+        mine, offered, logged, done = Signal(), Signal(), Signal(), Signal()
         answers = response.valid & response.ready
         which = Mux(mine, held.epoch, self.late_epoch)
         m.d.comb += [
             self.record_en.eq(valid & recorded & ~logged & self.record_room),
-            mine.eq(valid & ~waits & (~recorded | logged) & (offering | ~self.late.valid)),
-            response.valid.eq(mine | (self.late.valid & ~offering)),
+            mine.eq(valid & ~waits & (~recorded | logged) & ~offered),
+            response.valid.eq(mine | self.late.valid),
             response.payload.eq(Mux(mine, own.as_value(), self.late.payload.as_value())),
             self.late.ready.eq(response.ready & ~mine),
             done.eq((mine & response.ready) | (valid & waits)),
@@ -152,8 +155,15 @@ class Answerer(wiring.Component):
             self.answered.eq(Cat(answers & ~which, answers & which)),
         ]
         m.d.sync += [
-            offering.eq(mine & ~response.ready),
+            offered.eq(self.late.valid & ~mine & ~response.ready),
             logged.eq((logged | self.record_en) & ~done),
+        ]
+        # One gap in the requests is one answer of the resolver's; should another take the gap,
+        # there is a further one.
+        age = Signal(3)
+        m.d.sync += [
+            age.eq(Mux(self.late.valid & ~self.late.ready, age + 1, 0)),
+            self.pause.eq(self.late.valid & ~self.late.ready & (age == 0)),
         ]
         self._age(m, verdict, done)
         self._count(m, done & ~verdict.missing, verdict)

@@ -46,6 +46,8 @@ class Pipeline(wiring.Component):
         A replay looks for its contexts.
     used, left
         Entries of the miss table that are not free; a new request has got its answer or an entry.
+    pause : ``In(1)``
+        Accept no new request in this cycle.
     transfer : ``In(1)``
         An invalidation takes effect.
     epoch : ``In(1)``; accepted : ``Out(1)``
@@ -74,6 +76,7 @@ class Pipeline(wiring.Component):
                 "replay_looks": Out(1),
                 "used": In(range(self.entries + 1)),
                 "left": In(1),
+                "pause": In(1),
                 "verdict": Out(stream.Signature(Verdict)),
                 "transfer": In(1),
                 "epoch": In(1),
@@ -103,7 +106,7 @@ class Pipeline(wiring.Component):
         room = (self.used + inflight) < self.entries
         m.d.comb += [
             self.replay_taken.eq(self.replay_valid & free),
-            request.ready.eq(free & ~self.replay_valid & room),
+            request.ready.eq(free & ~self.replay_valid & room & ~self.pause),
             self.accepted.eq(request.valid & request.ready),
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),

@@ -120,6 +120,7 @@ class Translator(wiring.Component):
             pipeline.directory.eq(self.directory),
             pipeline.transfer.eq(self.transfer),
             pipeline.left.eq(answerer.leaves),
+            pipeline.pause.eq(answerer.pause),
             answerer.transfer.eq(self.transfer),
             cache.device_id.eq(pipeline.device_id),
             pipeline.context_hit.eq(cache.hit),
