@@ -45,8 +45,8 @@ format: setup ## Let ruff format everything
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F
-	@$(PY) -m rtl.fpga.synth $(ARGS)
+synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F, one seed (ARGS="--seeds 3")
+	@$(PY) -m rtl.fpga.synth --seeds 1 $(ARGS)
 
 synth-full: setup ## The whole of `default`, placed
 	@$(PY) -m rtl.fpga.synth --place system $(ARGS)
