@@ -43,7 +43,7 @@ async def scenarios(dut):
     """Play until enough was translated, or a scenario failed."""
     asked = options()
     statistics, failure, began = Statistics(), "", time.monotonic()
-    target = FuzzTarget(dut, pas=asked["pas"])
+    target = FuzzTarget(dut, pas=asked["pas"], iotlb_sets=asked["sets"])
     for number, scenario in enumerate(_scenarios(asked, statistics)):
         target.retime(**scenario.timing)
         failure = await play(scenario, target, statistics)
