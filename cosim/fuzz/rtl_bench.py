@@ -49,7 +49,7 @@ async def scenarios(dut):
         failure = await play(scenario, target, statistics)
         if failure:
             if asked.get("failures"):
-                failure = await _keep(scenario, target, asked)
+                failure += f"\nshrunk: {await _keep(scenario, target, asked)}"
             break
         if asked.get("progress") and number % 20 == 0:
             Path(asked["progress"]).write_text(json.dumps(statistics.translations))
