@@ -134,10 +134,17 @@ class Changes:
         entry, valid, leaf = changed
         if not valid and rng.random() < 0.7:
             return []
+        # It may have mapped a process directory.  IOTINVAL.GVMA orders reads of the second stage's
+        # tables; process contexts that are cached need none, and are the other commands' business.
+        contexts = [
+            iodir(dv=1, did=device.device_id)
+            for device in self.devices
+            if device.group is group and device.processes
+        ]
         if rng.random() < 0.1:
-            return [ginval()]
+            return [ginval(), *contexts]
         place = self._place(tree, entry, leaf)
-        return [ginval(gv=1, gscid=group.gscid, **place)]
+        return [ginval(gv=1, gscid=group.gscid, **place), *contexts]
 
     # Contexts ----------------------------------------------------------------------------------
 

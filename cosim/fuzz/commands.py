@@ -39,7 +39,7 @@ _FIELDS = {
     for opcode, layout in _LAYOUTS.items()
 }
 _FUNC_SHIFT = layout_fields(Command)["func3"][0]
-_NAMES = {
+_NAMES: dict[tuple[int, int], str] = {
     (CommandOpcode.IOTINVAL, CommandFunc.VMA): "IOTINVAL.VMA",
     (CommandOpcode.IOTINVAL, CommandFunc.GVMA): "IOTINVAL.GVMA",
     (CommandOpcode.IOFENCE, CommandFunc.C): "IOFENCE.C",
@@ -96,7 +96,7 @@ def _field(command: int, opcode: int, operand: str) -> int:
 
 def name(command: int) -> str:
     """Name of a command; ``illegal`` if it has none."""
-    return _NAMES.get((command & 0x7F, command >> 7 & 7), "illegal")  # type: ignore[call-overload]
+    return _NAMES.get((command & 0x7F, command >> 7 & 7), "illegal")
 
 
 def row(command: int) -> str:
@@ -143,7 +143,10 @@ def random_command(rng: random.Random, config: IommuConfig, pool: Pool, *, wsi: 
     kinds = ["vma", "gvma", "ddt", "fence", "fence"]
     kinds += ["pdt"] * config.pd8 + ["prgr"] * config.ats
     kind = rng.choice(kinds)
-    flip = lambda: rng.randrange(2)  # noqa: E731
+
+    def flip() -> int:
+        return rng.randrange(2)
+
     if kind in ("vma", "gvma"):
         s, page = config.s and flip(), rng.choice(pool.pages)
         if s:

@@ -160,8 +160,8 @@ def make_device(
         "prpr": pri and rng.random() < 0.5,
         "t2gpa": config.t2gpa and ats and group.second is not None and rng.random() < 0.35,
         "dtf": rng.random() < 0.1,
-        "gade": config.amo_hwad and rng.random() < 0.6,
-        "sade": config.amo_hwad and rng.random() < 0.6,
+        "gade": group.gade,
+        "sade": group.sade,
         "sbe": group.sbe,
         "sxl": group.sxl,
     }

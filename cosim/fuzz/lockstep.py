@@ -242,7 +242,11 @@ class Lockstep:
         dropped = self._value(regs.FQCSR) & _ERRORS["fq"]
         for record in found:
             if found[record] > wanted[record]:
-                raise Mismatch(f"{found[record]} records {record}, expected {wanted[record]}")
+                missing = next(iter(wanted - found), None)
+                raise Mismatch(
+                    f"{found[record]} records {record}, expected {wanted[record]}; "
+                    f"missing is {missing}"
+                )
         if not dropped and found != wanted and self._fault_queue_on():
             raise Mismatch(f"no record {next(iter(wanted - found))}")
         for cause, _ in found:

@@ -92,7 +92,11 @@ def _replay(scenario: Scenario, target: str) -> tuple[str, Statistics]:
     with tempfile.TemporaryDirectory(prefix="iovirt-fuzz-") as scratch:
         path = Path(scratch) / "scenario.json"
         scenario.save(path)
-        options = {"files": [str(path)], "pas": scenario.config.pas}
+        options = {
+            "files": [str(path)],
+            "pas": scenario.config.pas,
+            "sets": scenario.config.iotlb_sets,
+        }
         found = simulate(_built(scenario.config), _BENCH, options=options, quiet=True)
     return found["failure"], Statistics.from_dict(found["statistics"])
 
@@ -107,6 +111,7 @@ def _fuzz(
         options = {
             "config": asdict(config),
             "pas": config.pas,
+            "sets": config.iotlb_sets,
             "seed": f"{seed}/{name}",
             "translations": translations,
             "scenario": min(_SCENARIO, translations),

@@ -111,7 +111,7 @@ async def every_phase(dut):
     """For each phase in ``phases``, in each mode."""
     asked = options()
     config = IommuConfig(**asked["config"])
-    target, tried = FuzzTarget(dut, pas=config.pas), 0
+    target, tried = FuzzTarget(dut, pas=config.pas, iotlb_sets=config.iotlb_sets), 0
     target.retime(latency=asked["latency"], jitter=asked["jitter"], seed=1)
     for stage, commands in _MODES.items():
         await target.reset(Parameters.from_config(config))

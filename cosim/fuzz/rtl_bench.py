@@ -43,13 +43,13 @@ async def scenarios(dut):
     """Play until enough was translated, or a scenario failed."""
     asked = options()
     statistics, failure, began = Statistics(), "", time.monotonic()
-    target = FuzzTarget(dut, pas=asked["pas"])
+    target = FuzzTarget(dut, pas=asked["pas"], iotlb_sets=asked["sets"])
     for number, scenario in enumerate(_scenarios(asked, statistics)):
         target.retime(**scenario.timing)
         failure = await play(scenario, target, statistics)
         if failure:
             if asked.get("failures"):
-                failure = await _keep(scenario, target, asked)
+                failure += f"\nshrunk: {await _keep(scenario, target, asked)}"
             break
         if asked.get("progress") and number % 20 == 0:
             Path(asked["progress"]).write_text(json.dumps(statistics.translations))

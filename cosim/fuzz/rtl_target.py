@@ -8,6 +8,7 @@ from cosim.bench.clockwork import PERIOD_NS
 from cosim.conformance.rows import Mismatch
 from cosim.conformance.rtl_target import RtlTarget, _response
 from models.iommu import Response
+from models.spec.iommu_registers import CQH, CQT
 
 __all__ = ["FuzzTarget"]
 
@@ -19,10 +20,26 @@ class FuzzTarget(RtlTarget):
 
     CONCURRENT = 96
 
+    def __init__(self, dut, *, pas: int, iotlb_sets: int) -> None:
+        super().__init__(dut, pas=pas)
+        #: Cycles of the longest invalidation, which goes through the sets with no transfer.
+        self._sweep = iotlb_sets + 16
+
     def retime(self, *, latency: int, jitter: int, seed: int) -> None:
         """Set the memory's timing from the next reset on."""
         self._timing = {"latency": latency, "jitter": jitter, "seed": seed}
         self.QUIET = latency + jitter + 40
+
+    async def settle(self) -> None:
+        """Wait for commands too: those fetched together are done one after the other in silence."""
+        before = -1
+        while True:
+            await super().settle()
+            head, tail = [await self.read_register(r.offset, r.bytes) for r in (CQH, CQT)]
+            if head in (before, tail):
+                return
+            before = head
+            await self._machine.sleep(self._sweep)
 
     async def together(
         self, rows: list[list[Any]], store: tuple[int, int, int] | None

@@ -63,6 +63,10 @@ class Group:
     second: Tree | None
     sxl: bool
     sbe: bool
+    #: The same in all of its contexts: those that share tables but not these bits may meet an
+    #: entry before or after the other's update, and fault or not.
+    gade: bool = False
+    sade: bool = False
     first: list[tuple[int, Tree]] = field(default_factory=list)  # PSCID, tree
     msi: MsiTable | None = None
     table_leafs: Leafs | None = None
@@ -170,7 +174,9 @@ def make_group(
     sxl = settings.gxl or (settings.gxl_writable and config.sv32 and rng.random() < 0.35)
     sbe = rng.random() < 0.4 if config.end else settings.be
     group = Group(gscid=0 if bare else rng.choice([1, 2, 0xFFFF]) + number * 8 & 0xFFFF,
-                  second=None, sxl=sxl, sbe=sbe)  # fmt: skip
+                  second=None, sxl=sxl, sbe=sbe,
+                  gade=config.amo_hwad and rng.random() < 0.6,
+                  sade=config.amo_hwad and rng.random() < 0.6)  # fmt: skip
     extras = {"svpbmt": config.svpbmt, "rsw2": config.svrsw60t59b}
     ad = 0.12 if config.amo_hwad else 0.04
     rights = {PTE.R: 0.03, PTE.W: 0.12, PTE.X: 0.2, PTE.A: ad / 2, PTE.D: ad}

@@ -221,7 +221,10 @@ class GoldenIommu:
     # Debug -------------------------------------------------------------------------------------
 
     def _debug(self) -> None:
-        """Translate for ``tr_req_ctl`` (section "Translation-request control")."""
+        """Translate for ``tr_req_ctl`` (section "Translation-request control").
+
+        Counters may count it, as an untranslated request (section "Debug support"): they do.
+        """
         control = self.registers["tr_req_ctl"]
         valid = TR_REQ_CTL["pv"].extract(control)
         request = Request(
@@ -252,4 +255,5 @@ class GoldenIommu:
                 | TR_RESPONSE["s"].insert(large)
                 | TR_RESPONSE["ppn"].insert(ppn & TR_RESPONSE["ppn"].extract(~0))
             )
+        self._count(request, identity)
         self.registers.set_field("tr_req_ctl", "go_busy", 0)

@@ -16,6 +16,13 @@ from rtl.iommu.walk_step import Goal, StepKind, WalkState, WalkStep
 __all__ = ["Walker"]
 
 
+class _Stored(data.Struct):
+    """Memory's answer to a store."""
+
+    id: 8
+    resp: 2
+
+
 class Walker(wiring.Component):
     """Advances as many walks as the miss table has entries, their states in RAM, one step a cycle.
 
@@ -112,9 +119,30 @@ class Walker(wiring.Component):
     def _row(self, directory, index):
         return Mux(directory, self.directory_id, index)
 
+    def _stored(self, m: Module):
+        """Answers to stores; returns whether there is one, which, and what takes it.
+
+        They are never kept waiting: the fault queue's may be behind them, and only when a record is
+        written may a walk end and others move on.
+        """
+        b = self.memory.b
+        m.submodules.stored = stored = fifo.SyncFIFO(
+            width=_Stored.as_shape().size, depth=self.entries + 1
+        )
+        answer = Signal(_Stored)
+        m.d.comb += [
+            answer.id.eq(b.payload.id),
+            answer.resp.eq(b.payload.resp),
+            stored.w_data.eq(answer),
+            stored.w_en.eq(b.valid),
+            b.ready.eq(1),
+        ]
+        return stored.r_rdy, data.View(_Stored, stored.r_data), stored.r_en
+
     def _answers(self, m: Module, states) -> None:
         """Register what moves a walk on, and read its state and its request."""
-        r, b, start = self.memory.r, self.memory.b, self.start
+        r, start = self.memory.r, self.start
+        b_valid, b, take_stored = self._stored(m)
         read = states.read_port()
         step = self.step
         valid, index, kind = Signal(), Signal(8), Signal(StepKind)
@@ -124,16 +152,16 @@ class Walker(wiring.Component):
         m.d.comb += [
             load.eq(~valid | moves),
             r.ready.eq(load | for_msi),
-            b.ready.eq(load & ~(r.valid & ~for_msi)),
-            self.resume_taken.eq(self.resume_valid & b.ready & ~b.valid),
-            start.ready.eq(b.ready & ~b.valid & ~self.resume_valid),
+            take_stored.eq(load & ~(r.valid & ~for_msi)),
+            self.resume_taken.eq(self.resume_valid & take_stored & ~b_valid),
+            start.ready.eq(take_stored & ~b_valid & ~self.resume_valid),
         ]
         row, new_kind, coming = Signal(8), Signal(StepKind), Signal()
         m.d.comb += coming.eq(1)
         with m.If(r.valid & ~for_msi):
             m.d.comb += [row.eq(r.payload.id), new_kind.eq(StepKind.READ)]
-        with m.Elif(b.valid):
-            m.d.comb += [row.eq(b.payload.id), new_kind.eq(StepKind.STORED)]
+        with m.Elif(b_valid):
+            m.d.comb += [row.eq(b.id), new_kind.eq(StepKind.STORED)]
         with m.Elif(self.resume_valid):
             m.d.comb += [row.eq(self.resume_index), new_kind.eq(StepKind.RESUME)]
         with m.Else():
@@ -158,7 +186,7 @@ class Walker(wiring.Component):
                 step.start_directory.eq(start.payload.directory),
                 step.start_gpa.eq(start.payload.gpa),
                 step.answer.eq(r.payload.data),
-                step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.payload.resp)),
+                step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
             ]
         with m.If(start.valid & start.ready & start.payload.directory):
             m.d.sync += directory_entry.eq(start.payload.index)

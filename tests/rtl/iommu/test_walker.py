@@ -190,6 +190,25 @@ def test_an_entry_that_changes_before_its_update_is_looked_at_again():
     assert world.stores > 40
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_answers_to_updates_are_taken_although_nobody_takes_results(seed):
+    # On the way to memory the fault queue's answers come behind, and results wait for it.
+    world = _world(20 + seed, FULL, clear=0.7)
+    b = world.bed.walker.memory.b
+
+    async def testbench(ctx):
+        for index in range(7):
+            await world.begin(ctx, index, random_ask(world.rng, FULL, gade=1, sade=1))
+        world.takes_results = False
+        await ctx.tick().repeat(600)
+        assert world.stores
+        assert not ctx.get(b.valid)
+        world.takes_results = True
+        assert {(await world.end(ctx)).index for _ in range(7)} == set(range(7))
+
+    world.run(testbench)
+
+
 @pytest.mark.parametrize("walk_cache", [0, 2, 8])
 def test_walks_overlap_and_caches_never_show_what_was_invalidated(walk_cache):
     config = replace(FULL, amo_hwad=False, walk_cache=walk_cache)

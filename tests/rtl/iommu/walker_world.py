@@ -140,6 +140,7 @@ class WalkerWorld:
         self.read_cycles: list[int] = []
         self.read_latency = 0
         self.results: list = []
+        self.takes_results = True
         self.interfere = None  # called before an exclusive write
 
     def copy(self) -> None:
@@ -317,10 +318,11 @@ class WalkerWorld:
 
     async def _collector(self, ctx):
         result = self.bed.walker.result
-        ctx.set(result.ready, 1)
         while True:
+            ready = self.takes_results
+            ctx.set(result.ready, ready)
             *_, valid, payload = await ctx.tick().sample(result.valid, result.payload)
-            if valid:
+            if valid and ready:
                 self.results.append(payload)
 
     async def end(self, ctx):
