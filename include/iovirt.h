@@ -322,7 +322,7 @@
 #define IOVIRT_NIC_MSIX_PBA_OFFSET 0x3000u
 #define IOVIRT_NIC_MANAGEMENT_BASE 0x800000u
 #define IOVIRT_NIC_FUNCTION_BYTES 0x400u
-#define IOVIRT_NIC_OFFERED_FEATURES 0x11300010028ull
+#define IOVIRT_NIC_BASE_FEATURES 0x11300010028ull
 #define IOVIRT_NIC_PORT_SOURCE 0xffu
 #define IOVIRT_NIC_BAR(f) ((f) * IOVIRT_NIC_BAR_BYTES) /* of function f */
 /* management of function f */
@@ -341,6 +341,54 @@
 #define IOVIRT_NIC_FUNCTION_PAGE_TIMEOUT 0x10u /* Cycles to wait for a group response; 0: ever. */
 
 #define IOVIRT_NIC_FUNCTION_STATUS 0x14u /* device_status of the function. */
+
+#define IOVIRT_NIC_FUNCTION_VLAN 0x18u /* FunctionVlan. */
+
+#define IOVIRT_NIC_FUNCTION_EVENTS 0x1cu /* MailboxEvent. */
+
+#define IOVIRT_NIC_FUNCTION_MAILBOX 0x20u /* PF: first function with events, plus 1; 0: none. */
+
+#define IOVIRT_NIC_FUNCTION_MAILBOX_VECTOR 0x24u /* PF: vector raised for new events. */
+
+/* Writing raises this vector of the function; reads 0. */
+#define IOVIRT_NIC_FUNCTION_INTERRUPT 0x28u
+
+#define IOVIRT_NIC_FUNCTION_RSS 0x2cu /* RssControl. */
+
+#define IOVIRT_NIC_FUNCTION_RSS_TYPES 0x30u /* HashType. */
+
+#define IOVIRT_NIC_FUNCTION_FEATURES_LOW 0x34u /* Features that the driver accepted. */
+
+#define IOVIRT_NIC_FUNCTION_FEATURES_HIGH 0x38u /* Likewise, from bit 32 on. */
+
+/* 0 to 9: Toeplitz key, first byte lowest. */
+#define IOVIRT_NIC_FUNCTION_RSS_KEY(n) (0x40u + 0x4u * (n))
+
+/* 0 to 7: As mac_low, of a further MAC. */
+#define IOVIRT_NIC_FUNCTION_MAC_FILTER_LOW(n) (0x80u + 0x8u * (n))
+
+#define IOVIRT_NIC_FUNCTION_MAC_FILTER_HIGH(n) (0x84u + 0x8u * (n)) /* 0 to 7: MacFilterHigh. */
+
+#define IOVIRT_NIC_FUNCTION_VLAN_FILTER(n) (0xc0u + 0x4u * (n)) /* 0 to 7: VlanFilter. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_SIZE 0xe0u /* Entries of the control queue; 0: not enabled. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_VECTOR 0xe4u /* Its vector. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DESC_LOW 0xe8u /* Its desc area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DESC_HIGH 0xecu /* Its desc area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DRIVER_LOW 0xf0u /* Its driver area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DRIVER_HIGH 0xf4u /* Its driver area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DEVICE_LOW 0xf8u /* Its device area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DEVICE_HIGH 0xfcu /* Its device area. */
+
+/* 0 to 31: Four queue pairs, the first lowest. */
+#define IOVIRT_NIC_FUNCTION_RSS_TABLE(n) (0x380u + 0x4u * (n))
 
 /* ---- Virtio: common configuration ----------------------------------------------------------- */
 
@@ -950,6 +998,34 @@ static_assert(offsetof(struct iovirt_virtio_descriptor, flags) == 12, "offset");
 static_assert(offsetof(struct iovirt_virtio_descriptor, next) == 14, "offset");
 static_assert(sizeof(struct iovirt_virtio_descriptor) == 16, "size");
 
+/* Descriptor of a packed ring or of its indirect tables, 16 bytes (2.8.13). */
+struct iovirt_virtio_packed_descriptor {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id;
+    uint16_t flags; /* DescriptorFlag */
+};
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, addr) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, len) == 8, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, id) == 12, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, flags) == 14, "offset");
+static_assert(sizeof(struct iovirt_virtio_packed_descriptor) == 16, "size");
+
+/* Event suppression structure of a packed ring's driver or device area, 4 bytes (2.8.14). */
+struct iovirt_virtio_event_suppression {
+    uint32_t word[1];
+};
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_SHIFT 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_MASK 0x7fffu
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_SHIFT 15
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_MASK 0x8000u
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_SHIFT 16
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_MASK 0x30000u /* EventFlags */
+static_assert(sizeof(struct iovirt_virtio_event_suppression) == 4, "size");
+
 /* Element of the used ring, 8 bytes (2.7.8). */
 struct iovirt_virtio_used_element {
     uint32_t id;
@@ -961,10 +1037,10 @@ static_assert(sizeof(struct iovirt_virtio_used_element) == 8, "size");
 
 /* virtio_net_hdr, 12 bytes with VERSION_1 (5.1.6). */
 struct iovirt_virtio_net_header {
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t hdr_len;
-    uint16_t gso_size;
+    uint8_t flags; /* NetHeaderFlag */
+    uint8_t gso_type; /* GsoType */
+    uint16_t hdr_len; /* a hint */
+    uint16_t gso_size; /* bytes of TCP payload of a segment */
     uint16_t csum_start;
     uint16_t csum_offset;
     uint16_t num_buffers;
@@ -978,18 +1054,48 @@ static_assert(offsetof(struct iovirt_virtio_net_header, csum_offset) == 8, "offs
 static_assert(offsetof(struct iovirt_virtio_net_header, num_buffers) == 10, "offset");
 static_assert(sizeof(struct iovirt_virtio_net_header) == 12, "size");
 
-/* virtio_net_config as far as we have it (5.1.4). */
+/* virtio_net_config up to RSS (5.1.4). */
 struct iovirt_virtio_net_config {
     uint8_t mac[6];
-    uint16_t status; /* bit 0: link is up */
+    uint16_t status; /* NetStatus */
     uint16_t max_virtqueue_pairs;
     uint16_t mtu;
+    uint32_t speed; /* Mbit/s; with SPEED_DUPLEX */
+    uint8_t duplex;
+    uint8_t rss_max_key_size;
+    uint16_t rss_max_indirection_table_length;
+    uint32_t supported_hash_types;
 };
 static_assert(offsetof(struct iovirt_virtio_net_config, mac) == 0, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, status) == 6, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, max_virtqueue_pairs) == 8, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, mtu) == 10, "offset");
-static_assert(sizeof(struct iovirt_virtio_net_config) == 12, "size");
+static_assert(offsetof(struct iovirt_virtio_net_config, speed) == 12, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, duplex) == 16, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, rss_max_key_size) == 17, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, rss_max_indirection_table_length) == 18, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, supported_hash_types) == 20, "offset");
+static_assert(sizeof(struct iovirt_virtio_net_config) == 24, "size");
+
+/* First two bytes of a command (5.1.6.5). */
+struct iovirt_virtio_control_header {
+    uint8_t kind; /* ControlClass */
+    uint8_t command;
+};
+static_assert(offsetof(struct iovirt_virtio_control_header, kind) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_control_header, command) == 1, "offset");
+static_assert(sizeof(struct iovirt_virtio_control_header) == 2, "size");
+
+/* virtio_net_rss_config up to its indirection table (5.1.6.5.7.1). */
+struct iovirt_virtio_rss_head {
+    uint32_t hash_types; /* HashType */
+    uint16_t indirection_table_mask;
+    uint16_t unclassified_queue; /* number of a queue pair */
+};
+static_assert(offsetof(struct iovirt_virtio_rss_head, hash_types) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_rss_head, indirection_table_mask) == 4, "offset");
+static_assert(offsetof(struct iovirt_virtio_rss_head, unclassified_queue) == 6, "offset");
+static_assert(sizeof(struct iovirt_virtio_rss_head) == 8, "size");
 
 /* ---- NIC: records --------------------------------------------------------------------------- */
 
@@ -1021,8 +1127,85 @@ struct iovirt_nic_function_control {
 #define IOVIRT_NIC_FUNCTION_CONTROL_ATS_MASK 0x2u
 #define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_WORD 0
 #define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_SHIFT 2
-#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_MASK 0x4u
+#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_MASK 0x4u /* receives every frame of its VLAN */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_SHIFT 3
+/* of multicast frames only those to a MAC filter; else all of its VLAN */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_MASK 0x8u
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_SHIFT 4
+/* without a VLAN of its own: of tagged frames only those with a VLAN filter */
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_MASK 0x10u
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_SHIFT 5
+/* drops what it sends under a MAC, or a VLAN that is filtered, not its own */
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_MASK 0x20u
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_SHIFT 6
+/* receives a copy of every frame that is forwarded, tagged as on the wire */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_MASK 0x40u
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_SHIFT 7
+/* neither sends nor receives, and its driver sees the link down */
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_MASK 0x80u
 static_assert(sizeof(struct iovirt_nic_function_control) == 4, "size");
+
+/* vlan of a function: frames are tagged and untagged by the switch (IEEE 802.1Q). */
+struct iovirt_nic_function_vlan {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_SHIFT 0
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_MASK 0xfffu
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_SHIFT 16
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_MASK 0x70000u /* of the tag of frames that it sends */
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_SHIFT 31
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_function_vlan) == 4, "size");
+
+/* mac_filter_high: the end of a MAC that a function receives beside its own. */
+struct iovirt_nic_mac_filter_high {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_WORD 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_SHIFT 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_MASK 0xffffu
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_WORD 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_SHIFT 31
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_mac_filter_high) == 4, "size");
+
+/* vlan_filter: a VLAN that a function receives. */
+struct iovirt_nic_vlan_filter {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_VLAN_FILTER_VID_WORD 0
+#define IOVIRT_NIC_VLAN_FILTER_VID_SHIFT 0
+#define IOVIRT_NIC_VLAN_FILTER_VID_MASK 0xfffu
+#define IOVIRT_NIC_VLAN_FILTER_VALID_WORD 0
+#define IOVIRT_NIC_VLAN_FILTER_VALID_SHIFT 31
+#define IOVIRT_NIC_VLAN_FILTER_VALID_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_vlan_filter) == 4, "size");
+
+/* rss of a function (virtio 1.3, 5.1.6.5.7). */
+struct iovirt_nic_rss_control {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_SHIFT 0
+/* entries of the indirection table, a power of two, less one */
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_MASK 0x7fu
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_SHIFT 16
+/* queue pair of frames that have no hash */
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_MASK 0xff0000u
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_SHIFT 31
+/* else every frame goes to queue pair 0; cleared by a reset of the device */
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_rss_control) == 4, "size");
 
 /* ---- IOMMU: encodings ----------------------------------------------------------------------- */
 
@@ -1168,12 +1351,24 @@ enum iovirt_virtio_device_status {
 enum iovirt_virtio_feature {
     IOVIRT_VIRTIO_FEATURE_NET_CSUM = 0,
     IOVIRT_VIRTIO_FEATURE_NET_GUEST_CSUM = 1,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_GUEST_OFFLOADS = 2,
     IOVIRT_VIRTIO_FEATURE_NET_MTU = 3,
     IOVIRT_VIRTIO_FEATURE_NET_MAC = 5,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_TSO4 = 7,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_TSO6 = 8,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_ECN = 9,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_TSO4 = 11,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_TSO6 = 12,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_ECN = 13,
     IOVIRT_VIRTIO_FEATURE_NET_MRG_RXBUF = 15,
     IOVIRT_VIRTIO_FEATURE_NET_STATUS = 16,
     IOVIRT_VIRTIO_FEATURE_NET_CTRL_VQ = 17,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_RX = 18,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_VLAN = 19,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_RX_EXTRA = 20,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_ANNOUNCE = 21,
     IOVIRT_VIRTIO_FEATURE_NET_MQ = 22,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_MAC_ADDR = 23,
     IOVIRT_VIRTIO_FEATURE_RING_INDIRECT_DESC = 28,
     IOVIRT_VIRTIO_FEATURE_RING_EVENT_IDX = 29,
     IOVIRT_VIRTIO_FEATURE_VERSION_1 = 32,
@@ -1184,13 +1379,94 @@ enum iovirt_virtio_feature {
     IOVIRT_VIRTIO_FEATURE_SR_IOV = 37,
     IOVIRT_VIRTIO_FEATURE_NOTIFICATION_DATA = 38,
     IOVIRT_VIRTIO_FEATURE_RING_RESET = 40,
+    IOVIRT_VIRTIO_FEATURE_NET_HASH_REPORT = 57,
+    IOVIRT_VIRTIO_FEATURE_NET_RSS = 60,
+    IOVIRT_VIRTIO_FEATURE_NET_SPEED_DUPLEX = 63,
 };
 
-/* flags of a descriptor (2.7.5). */
+/* flags of a descriptor (2.7.5 and 2.8.1). */
 enum iovirt_virtio_descriptor_flag {
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_NEXT = 1,
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_WRITE = 2,
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_INDIRECT = 4,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_AVAIL = 128,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_USED = 32768,
+};
+
+/* When to notify, in an event suppression structure (2.8.14). */
+enum iovirt_virtio_event_flags {
+    IOVIRT_VIRTIO_EVENT_FLAGS_ENABLE = 0,
+    IOVIRT_VIRTIO_EVENT_FLAGS_DISABLE = 1,
+    IOVIRT_VIRTIO_EVENT_FLAGS_DESC = 2,
+};
+
+/* flags of a NetHeader (5.1.6). */
+enum iovirt_virtio_net_header_flag {
+    IOVIRT_VIRTIO_NET_HEADER_FLAG_NEEDS_CSUM = 1,
+    IOVIRT_VIRTIO_NET_HEADER_FLAG_DATA_VALID = 2,
+};
+
+/* gso_type of a NetHeader (5.1.6); ECN is a bit beside the others. */
+enum iovirt_virtio_gso_type {
+    IOVIRT_VIRTIO_GSO_TYPE_NONE = 0,
+    IOVIRT_VIRTIO_GSO_TYPE_TCPV4 = 1,
+    IOVIRT_VIRTIO_GSO_TYPE_TCPV6 = 4,
+    IOVIRT_VIRTIO_GSO_TYPE_ECN = 128,
+};
+
+/* status of a NetConfig (5.1.4). */
+enum iovirt_virtio_net_status {
+    IOVIRT_VIRTIO_NET_STATUS_LINK_UP = 1,
+    IOVIRT_VIRTIO_NET_STATUS_ANNOUNCE = 2,
+};
+
+/* class of a command (5.1.6.5). */
+enum iovirt_virtio_control_class {
+    IOVIRT_VIRTIO_CONTROL_CLASS_RX = 0,
+    IOVIRT_VIRTIO_CONTROL_CLASS_MAC = 1,
+    IOVIRT_VIRTIO_CONTROL_CLASS_VLAN = 2,
+    IOVIRT_VIRTIO_CONTROL_CLASS_ANNOUNCE = 3,
+    IOVIRT_VIRTIO_CONTROL_CLASS_MQ = 4,
+};
+
+/* Receive filters, with CTRL_RX; data is a byte, 0 or 1 (5.1.6.5.1). */
+enum iovirt_virtio_control_rx {
+    IOVIRT_VIRTIO_CONTROL_RX_PROMISC = 0,
+    IOVIRT_VIRTIO_CONTROL_RX_ALLMULTI = 1,
+};
+
+/* MAC addresses (5.1.6.5.2). */
+enum iovirt_virtio_control_mac {
+    IOVIRT_VIRTIO_CONTROL_MAC_TABLE_SET = 0,
+    IOVIRT_VIRTIO_CONTROL_MAC_ADDR_SET = 1,
+};
+
+/* VLAN filter; data is a VLAN in 16 bits (5.1.6.5.3). */
+enum iovirt_virtio_control_vlan {
+    IOVIRT_VIRTIO_CONTROL_VLAN_ADD = 0,
+    IOVIRT_VIRTIO_CONTROL_VLAN_DEL = 1,
+};
+
+/* Receive steering (5.1.6.5.5 to 5.1.6.5.7). */
+enum iovirt_virtio_control_mq {
+    IOVIRT_VIRTIO_CONTROL_MQ_PAIRS_SET = 0,
+    IOVIRT_VIRTIO_CONTROL_MQ_RSS_CONFIG = 1,
+};
+
+/* The device's answer to a command (5.1.6.5). */
+enum iovirt_virtio_control_ack {
+    IOVIRT_VIRTIO_CONTROL_ACK_OK = 0,
+    IOVIRT_VIRTIO_CONTROL_ACK_ERR = 1,
+};
+
+/* What packets are hashed by (5.1.6.4.3.1). */
+enum iovirt_virtio_hash_type {
+    IOVIRT_VIRTIO_HASH_TYPE_IPV4 = 1,
+    IOVIRT_VIRTIO_HASH_TYPE_TCPV4 = 2,
+    IOVIRT_VIRTIO_HASH_TYPE_UDPV4 = 4,
+    IOVIRT_VIRTIO_HASH_TYPE_IPV6 = 8,
+    IOVIRT_VIRTIO_HASH_TYPE_TCPV6 = 16,
+    IOVIRT_VIRTIO_HASH_TYPE_UDPV6 = 32,
 };
 
 /* ---- NIC: encodings ------------------------------------------------------------------------- */
@@ -1199,6 +1475,12 @@ enum iovirt_virtio_descriptor_flag {
 enum iovirt_nic_isr {
     IOVIRT_NIC_ISR_QUEUE = 1,
     IOVIRT_NIC_ISR_CONFIG = 2,
+};
+
+/* events of a function, for the hypervisor's software. */
+enum iovirt_nic_mailbox_event {
+    IOVIRT_NIC_MAILBOX_EVENT_CONTROL = 1,
+    IOVIRT_NIC_MAILBOX_EVENT_RESET = 2,
 };
 
 /* Why a queue stopped; 0 while it runs. */
@@ -1213,6 +1495,8 @@ enum iovirt_nic_queue_error {
     IOVIRT_NIC_QUEUE_ERROR_BAD_FLAGS = 7,
     IOVIRT_NIC_QUEUE_ERROR_PAGE_REQUEST_FAILED = 8,
     IOVIRT_NIC_QUEUE_ERROR_BUS = 9,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_INDIRECT = 10,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_WRAP = 11,
 };
 
 /* Counters kept per function, 48 bits each. */
@@ -1233,6 +1517,19 @@ enum iovirt_nic_stat {
     IOVIRT_NIC_STAT_DMA_WRITE_BYTES = 13,
     IOVIRT_NIC_STAT_TRANSLATIONS = 14,
     IOVIRT_NIC_STAT_DMA_FAULTS = 15,
+    IOVIRT_NIC_STAT_TX_DROPPED_OFFLOAD = 16,
+    IOVIRT_NIC_STAT_TX_DROPPED_MAC = 17,
+    IOVIRT_NIC_STAT_TX_DROPPED_VLAN = 18,
+    IOVIRT_NIC_STAT_TX_CHECKSUMS = 19,
+    IOVIRT_NIC_STAT_TX_SEGMENTED = 20,
+    IOVIRT_NIC_STAT_TX_MULTICAST = 21,
+    IOVIRT_NIC_STAT_TX_BROADCAST = 22,
+    IOVIRT_NIC_STAT_RX_MULTICAST = 23,
+    IOVIRT_NIC_STAT_RX_BROADCAST = 24,
+    IOVIRT_NIC_STAT_RX_CHECKSUM_GOOD = 25,
+    IOVIRT_NIC_STAT_RX_CHECKSUM_BAD = 26,
+    IOVIRT_NIC_STAT_RX_MERGED = 27,
+    IOVIRT_NIC_STAT_NOTIFICATIONS = 28,
 };
 
 #endif

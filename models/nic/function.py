@@ -15,13 +15,13 @@ from models.spec.nic import (
     MSIX_TABLE_OFFSET,
     NOTIFY_MULTIPLIER,
     NOTIFY_OFFSET,
-    OFFERED_FEATURES,
     FunctionControl,
     Isr,
     MsixEntry,
     QueueError,
     Stat,
     initial_mac,
+    offered_features,
     queue_error_offset,
     stat_offset,
 )
@@ -78,6 +78,7 @@ class Function:
     ) -> None:
         self.config, self.number = config, number
         self._changed, self._message = changed, message
+        self._offered = offered_features(config)
         self.device_id = config.device_id + number
         self.control = 0
         self.mac = initial_mac(number)
@@ -189,7 +190,7 @@ class Function:
     def _load(self, name: str) -> int:
         if name in self._select:
             return self._select[name]
-        words = {"device_feature": OFFERED_FEATURES, "driver_feature": self.driver_features}
+        words = {"device_feature": self._offered, "driver_feature": self.driver_features}
         if name in words:
             select = self._select[f"{name}_select"]
             return words[name] >> 32 * select & 0xFFFF_FFFF if select < 2 else 0
@@ -233,7 +234,7 @@ class Function:
         old, new = self.status, self.status | DeviceStatus(value)
         if new & ~old & DeviceStatus.FEATURES_OK:
             accepted = self.driver_features
-            if accepted & ~OFFERED_FEATURES or accepted & _REQUIRED != _REQUIRED:
+            if accepted & ~self._offered or accepted & _REQUIRED != _REQUIRED:
                 new &= ~DeviceStatus.FEATURES_OK
         if not new & DeviceStatus.FEATURES_OK:
             new &= ~DeviceStatus.DRIVER_OK

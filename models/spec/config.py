@@ -40,6 +40,13 @@ _NEEDS = (
     ("pd20", "pd17"),
 )
 
+#: Features of the NIC that are not allowed without another (virtio 1.3, 5.1.3.1).
+_NIC_NEEDS = (
+    ("segmentation", "checksum"),
+    ("multiqueue", "control_queue"),
+    ("rss", "control_queue"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class IommuConfig:
@@ -190,6 +197,12 @@ class NicConfig:
         DMA bursts outstanding.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
+    packed, indirect, event_idx, in_order : bool
+        Packed virtqueues, indirect descriptors, event index, in-order use (virtio 1.3, 6).
+    mergeable, checksum, segmentation : bool
+        Mergeable receive buffers, checksum offload both ways, TSO (virtio 1.3, 5.1.3).
+    control_queue, multiqueue, rss : bool
+        Control queue, several queue pairs at once, receive-side scaling (virtio 1.3, 5.1.3).
     """
 
     vfs: int = 8
@@ -204,6 +217,16 @@ class NicConfig:
     max_burst_beats: int = 16
     dma_slots: int = 16
     mtu: int = 1500
+    packed: bool = False
+    indirect: bool = False
+    event_idx: bool = False
+    in_order: bool = False
+    mergeable: bool = False
+    checksum: bool = False
+    segmentation: bool = False
+    control_queue: bool = False
+    multiqueue: bool = False
+    rss: bool = False
 
     def __post_init__(self) -> None:
         _check_range("vfs", self.vfs, 1, 255)
@@ -226,6 +249,9 @@ class NicConfig:
         if self.queues > QUEUES_MAX:
             raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
+        for name, needed in _NIC_NEEDS:
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name} needs {needed}")
         if self.device_id + self.vfs >= 1 << 24:
             raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")
 
@@ -246,8 +272,8 @@ class NicConfig:
 
     @property
     def queues_per_function(self) -> int:
-        """Receive queue 2n, transmit queue 2n + 1 (virtio 1.3, 5.1.2)."""
-        return 2 * self.queue_pairs
+        """Receive queue 2n, transmit queue 2n + 1, control queue (virtio 1.3, 5.1.2)."""
+        return 2 * self.queue_pairs + self.control_queue
 
     @property
     def queues(self) -> int:

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import DEVICE_OFFSET, ISR_OFFSET, OFFERED_FEATURES
+from models.spec.nic import DEVICE_OFFSET, ISR_OFFSET, offered_features
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, NetConfig, common
 from rtl.nic.config_state import FunctionRow
 
@@ -108,7 +108,7 @@ class FunctionRegisters(wiring.Component):
         word = Signal(WORD_BITS)
         m.d.comb += [new.eq(row), word.eq(_merge(write, self.value))]
         features_ok = _has(row.device_status, DeviceStatus.FEATURES_OK)
-        offered, half = OFFERED_FEATURES, row.driver_feature_select
+        offered, half = offered_features(self.config), row.driver_feature_select
         with m.Switch(self.word):
             with m.Case(word_of("device_feature_select")):
                 m.d.comb += self.value.eq(row.device_feature_select)
@@ -158,11 +158,10 @@ class FunctionRegisters(wiring.Component):
     def _status(self, m: Module, wanted) -> None:
         """Bits are set and never cleared, but for all at once."""
         features, before = self.row.driver_features, self.row.device_status
+        offered = offered_features(self.config)
         acceptable, agreed = Signal(), Signal()
         m.d.comb += [
-            acceptable.eq(
-                ((features & _REQUIRED) == _REQUIRED) & ((features & ~OFFERED_FEATURES) == 0)
-            ),
+            acceptable.eq(((features & _REQUIRED) == _REQUIRED) & ((features & ~offered) == 0)),
             agreed.eq(
                 _has(before, DeviceStatus.FEATURES_OK)
                 | (_has(wanted, DeviceStatus.FEATURES_OK) & acceptable)

@@ -4,12 +4,12 @@ import pytest
 
 from models.spec.config import config
 from models.spec.nic import (
+    BASE_FEATURES,
     DEVICE_OFFSET,
     ISR_OFFSET,
     MANAGEMENT,
     MSIX_PBA_OFFSET,
     NOTIFY_OFFSET,
-    OFFERED_FEATURES,
     QueueError,
     Stat,
     bar_base,
@@ -97,7 +97,7 @@ class Machine:
     async def managed(self, ctx, f, name):
         return await self.bus.read32(ctx, function_block(f) + MANAGEMENT[name].offset)
 
-    async def negotiate(self, ctx, f, features=OFFERED_FEATURES):
+    async def negotiate(self, ctx, f, features=BASE_FEATURES):
         await self.write(ctx, f, "device_status", S.ACKNOWLEDGE)
         await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER)
         for half in range(2):
@@ -153,7 +153,7 @@ def test_values_after_power_on():
         for f in range(TINY.functions):
             for name, value in {
                 "device_feature_select": 0,
-                "device_feature": OFFERED_FEATURES & 0xFFFF_FFFF,
+                "device_feature": BASE_FEATURES & 0xFFFF_FFFF,
                 "driver_feature_select": 0,
                 "driver_feature": 0,
                 "config_msix_vector": MSI_NO_VECTOR,
@@ -191,7 +191,7 @@ def test_features_by_halves_and_selects_kept():
     machine = Machine()
 
     async def bench(ctx):
-        for half, value in ((1, OFFERED_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
+        for half, value in ((1, BASE_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
             await machine.write(ctx, 1, "device_feature_select", half)
             assert await machine.read(ctx, 1, "device_feature") == value
             assert await machine.read(ctx, 1, "device_feature_select") == half
@@ -214,12 +214,12 @@ def test_features_by_halves_and_selects_kept():
 @pytest.mark.parametrize(
     ("features", "accepted"),
     [
-        (OFFERED_FEATURES, True),
+        (BASE_FEATURES, True),
         (1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM, True),
         (1 << Feature.VERSION_1, False),
         (1 << Feature.ACCESS_PLATFORM, False),
-        (OFFERED_FEATURES | 1 << Feature.RING_EVENT_IDX, False),
-        (OFFERED_FEATURES | 1 << 63, False),
+        (BASE_FEATURES | 1 << Feature.RING_EVENT_IDX, False),
+        (BASE_FEATURES | 1 << 63, False),
     ],
 )
 def test_features_ok(features, accepted):
@@ -446,7 +446,7 @@ def test_reset_of_an_idle_function_is_over_at_once():
 @pytest.mark.parametrize("accepted", [True, False])
 def test_queue_reset(accepted):
     machine = Machine(obedient=False)
-    features = OFFERED_FEATURES & ~(0 if accepted else 1 << Feature.RING_RESET)
+    features = BASE_FEATURES & ~(0 if accepted else 1 << Feature.RING_RESET)
 
     async def bench(ctx):
         await machine.negotiate(ctx, 1, features)
