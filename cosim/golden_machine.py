@@ -102,6 +102,8 @@ class GoldenMachine:
         Cycles of each step of the NIC.
     access : int
         Cycles of a register access.
+    batch : int
+        Transmit chains that the NIC gives back together.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class GoldenMachine:
         memory_bytes: int = 1 << 28,
         latency: int = 20,
         access: int = 10,
+        batch: int = 1,
     ) -> None:
         self.config, self.kernel = config, Kernel()
         self.memory = FlatMemory(memory_base, memory_bytes)
@@ -122,7 +125,7 @@ class GoldenMachine:
         self._posted: list[tuple[str, int, int, int]] = []
         self._stepping = False
         self.iommu = GoldenIommu(self.hardware_memory, Parameters.from_config(config.iommu))
-        self.nic = GoldenNic(config.nic, _Surroundings(self))
+        self.nic = GoldenNic(config.nic, _Surroundings(self), batch=batch)
 
     # What the hardware does ----------------------------------------------------------------------
 
