@@ -89,6 +89,11 @@ class SplitQueue(Virtqueue):
         self._memory.write(slot, head.to_bytes(2, "little"))
         self.set_available(self._available + 1)
 
+    @property
+    def available(self) -> int:
+        """``avail.idx``."""
+        return self._available
+
     def set_available(self, index: int) -> None:
         """Store ``avail.idx``."""
         self._available = index & _WRAP

@@ -136,6 +136,12 @@ class Virtqueue:
             self._tables[key] = gpa, entries
         return gpa
 
+    def store(self, content: bytes) -> int:
+        """Store bytes somewhere, and return how the device addresses them."""
+        gpa = self._allocator.allocate(max(1, len(content)), align=DESCRIPTOR_BYTES)
+        self._memory.write(gpa, content)
+        return self._space.address(gpa, max(1, len(content)))
+
     @property
     def wants_notify(self) -> bool:
         """Whether the device asks to be notified of what was added since the last time asked."""
