@@ -1,7 +1,7 @@
 """Makes a failing scenario small: drops steps, requests, commands and stores while it still fails.
 
 Delta debugging (Zeller): blocks of halving size are left out, greedily, in parts that are coarse
-first.  Every trial is a whole play from reset.
+first.  Every trial is a whole play from reset; one that fails in another way does not count.
 
 What software stored to tables stays together with the invalidations that came after it, and with
 the registers that let them be done: without them caches may go on with what was there before, and
@@ -15,6 +15,7 @@ from typing import Any
 
 from models.spec.iommu import CommandOpcode
 
+from .failure import Failure
 from .scenario import Scenario
 
 __all__ = ["shrink"]
@@ -42,23 +43,33 @@ async def _without(items: list, keep: Callable[[list], Awaitable[bool]]) -> list
 
 async def shrink(
     scenario: Scenario,
-    fails: Callable[[Scenario], Awaitable[bool]],
+    play: Callable[[Scenario], Awaitable[Failure | None]],
     *,
     seconds: float = 600.0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Scenario:
-    """Return a smaller scenario that fails too; after ``seconds`` the smallest so far."""
+    """Return a smaller scenario that fails in the same way; after ``seconds`` the smallest so far.
+
+    One that does not fail when it is played alone is returned as it is.
+    """
     end, best = time.monotonic() + seconds, scenario
+    first = await play(scenario)
+    if first is None:
+        return scenario
+    kind = first.kind
 
     async def attempt(**changes: Any) -> bool:
         nonlocal best
         if time.monotonic() > end:
             return False
         smaller = replace(best, **changes)
-        if _sound(best.steps, smaller.steps) and await fails(smaller):
-            best = smaller
-            return True
-        return False
+        if not _sound(best.steps, smaller.steps):
+            return False
+        failure = await play(smaller)
+        if failure is None or failure.kind != kind:
+            return False
+        best = smaller
+        return True
 
     def size() -> tuple[int, int]:
         inner = sum(len(s[i]) for s in best.steps for i in _LISTS.get(s[0], ()))

@@ -9,6 +9,7 @@ from cosim.cli import main
 from cosim.conformance.rows import Mismatch
 from cosim.conformance.sync import finish
 from cosim.fuzz.configurations import configurations
+from cosim.fuzz.failure import Failure
 from cosim.fuzz.generator import generate
 from cosim.fuzz.lockstep import Lockstep
 from cosim.fuzz.main import play_on_golden, shrink_on_golden
@@ -21,13 +22,13 @@ from tests.cosim.fuzz.mutants import MUTANTS, Caching, Mutant
 FULL = config("full").iommu
 
 
-def mismatch(scenario, make) -> str:
+def mismatch(scenario, make) -> Failure | None:
     implementation = make(Parameters.from_config(scenario.config))
     try:
         finish(Lockstep(implementation, Statistics()).play(scenario))
     except Mismatch as found:
-        return str(found)
-    return ""
+        return Failure.of(found)
+    return None
 
 
 @pytest.mark.parametrize("name", configurations())
@@ -35,7 +36,7 @@ def test_golden_agrees_with_itself_in_every_configuration(name):
     statistics = Statistics()
     for number in range(2):
         scenario = generate(configurations()[name], f"self/{name}/{number}", 300)
-        assert play_on_golden(scenario, statistics) == ""
+        assert play_on_golden(scenario, statistics) is None
     assert statistics.fault_share > 0.05
     assert statistics.translations >= 600
 
@@ -64,7 +65,7 @@ def test_forgotten_invalidation_is_found(deaf):
     for number in range(120):
         scenario = generate(FULL, f"deaf/{number}", 600)
         good = Caching(Parameters.from_config(FULL))
-        assert mismatch(scenario, lambda parameters, good=good: good) == ""
+        assert mismatch(scenario, lambda parameters, good=good: good) is None
         hits += good.hits
         if mismatch(scenario, lambda parameters: Caching(parameters, deaf)):
             assert hits
