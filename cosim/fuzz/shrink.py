@@ -3,8 +3,9 @@
 Delta debugging (Zeller): blocks of halving size are left out, greedily, in parts that are coarse
 first.  Every trial is a whole play from reset; one that fails in another way does not count.
 
-What software stored to tables stays together with the invalidations that came after it, and with
-the registers that let them be done: without them caches may go on with what was there before, and
+The 16 equal entries of a NAPOT page go together: what fewer of them mean is not defined.  What
+software stored to tables stays together with the invalidations that came after it, and with the
+registers that let them be done: without them caches may go on with what was there before, and
 another failure, of nobody, would be found.
 """
 
@@ -82,13 +83,31 @@ async def shrink(
         for number in reversed(range(len(best.steps))):
             for member in _LISTS.get(best.steps[number][0], ()):
 
-                async def shorter(items: list, n: int = number, m: int = member) -> bool:
-                    return await attempt(steps=_with(best.steps, n, m, items))
+                async def shorter(groups: list, n: int = number, m: int = member) -> bool:
+                    return await attempt(steps=_with(best.steps, n, m, _joined(groups)))
 
-                await _without(best.steps[number][member], shorter)
-        await _without(best.memory, lambda memory: attempt(memory=memory))
+                items = best.steps[number][member]
+                stores = best.steps[number][0] == "m"
+                await _without(_groups(items) if stores else [[i] for i in items], shorter)
+        await _without(_groups(best.memory), lambda groups: attempt(memory=_joined(groups)))
         say(f"{len(best.steps)} steps, {best.translations} requests, {len(best.memory)} stores")
     return best
+
+
+def _groups(stores: list[list[int]]) -> list[list[list[int]]]:
+    """Stores in groups: equal values, one after the other in memory, are entries of one page."""
+    groups: list[list[list[int]]] = []
+    for store in stores:
+        address, size, value = groups[-1][-1] if groups else (-1, 0, 0)
+        if store == [address + size, size, value]:
+            groups[-1].append(store)
+        else:
+            groups.append([store])
+    return groups
+
+
+def _joined(groups: list[list]) -> list:
+    return [item for group in groups for item in group]
 
 
 def _invalidations(steps: list[list[Any]]) -> list[int]:

@@ -108,6 +108,23 @@ def test_shrinking_keeps_the_kind_of_failure():
     assert failure.kind == "SPA"
 
 
+def test_napot_pages_are_not_taken_apart():
+    page = [[0x8000 + 8 * n, 8, NAPOT] for n in range(16)]
+    alone = [[0x9000, 8, 1], [0x9010, 8, 1]]
+
+    def play(scenario):
+        stores = scenario.memory + [store for step in scenario.steps for store in step[1]]
+        taken_apart = 0 < sum(store in page for store in scenario.memory) < 16
+        return Failure("SPA", "apart" if taken_apart else "") if page[3] in stores else None
+
+    scenario = Scenario(config("tiny").iommu, memory=[*page, *alone], steps=[["m", alone]])
+    small = shrink_on_golden(scenario, play, 10)
+    assert small.memory == page
+    assert small.steps == []
+    moved = Scenario(config("tiny").iommu, memory=[], steps=[["m", [*alone, *page]]])
+    assert shrink_on_golden(moved, play, 10).steps == [["m", page]]
+
+
 def test_what_fails_no_more_is_not_shrunk():
     scenario = Scenario(config("tiny").iommu, steps=[["q"], ["q"]])
     assert shrink_on_golden(scenario, lambda smaller: None, 10) is scenario

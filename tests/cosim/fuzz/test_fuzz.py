@@ -16,7 +16,7 @@ from cosim.fuzz.main import play_on_golden, shrink_on_golden
 from cosim.fuzz.scenario import Scenario
 from cosim.fuzz.statistics import Statistics
 from models.iommu import Parameters
-from models.spec.config import config
+from models.spec.config import CAPABILITY_BITS, config
 from tests.cosim.fuzz.mutants import MUTANTS, Caching, Mutant
 
 FULL = config("full").iommu
@@ -104,3 +104,9 @@ def test_command_says_what_makes_no_sense(capsys, tmp_path):
         assert capsys.readouterr().err.count("\n") == 1
     (tmp_path / "wrong.json").write_text("{}")
     assert main(["fuzz", "iommu", "--replay", str(Path(tmp_path / "wrong.json"))]) == 2
+
+
+def test_every_capability_is_left_out_somewhere():
+    for name in CAPABILITY_BITS:
+        there = [getattr(rtl, name) for rtl in configurations().values()]
+        assert 0 < sum(there) < len(there), name
