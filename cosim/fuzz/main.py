@@ -19,6 +19,7 @@ from models.spec.config import IommuConfig
 
 from . import coverage
 from .configurations import configurations
+from .failure import Failure
 from .generator import generate
 from .golden import GoldenImplementation
 from .lockstep import Lockstep
@@ -70,15 +71,15 @@ def chosen(names: str) -> dict[str, IommuConfig]:
     return {name: known[name] for name in names.split(",")}
 
 
-def play_on_golden(scenario: Scenario, statistics: Statistics) -> str:
+def play_on_golden(scenario: Scenario, statistics: Statistics) -> Failure | None:
     """Play a scenario on a second golden IOMMU; returns what went wrong."""
     implementation = GoldenImplementation(Parameters.from_config(scenario.config))
     try:
         finish(Lockstep(implementation, statistics).play(scenario))
     except Mismatch as mismatch:
-        return str(mismatch)
+        return Failure.of(mismatch)
     statistics.scenarios += 1
-    return ""
+    return None
 
 
 def _built(config: IommuConfig) -> Built:
@@ -88,7 +89,7 @@ def _built(config: IommuConfig) -> Built:
 def _replay(scenario: Scenario, target: str) -> tuple[str, Statistics]:
     statistics = Statistics()
     if target == "golden":
-        return play_on_golden(scenario, statistics), statistics
+        return str(play_on_golden(scenario, statistics) or ""), statistics
     with tempfile.TemporaryDirectory(prefix="iovirt-fuzz-") as scratch:
         path = Path(scratch) / "scenario.json"
         scenario.save(path)
@@ -130,7 +131,7 @@ def _fuzz_golden(
     name: str, config: IommuConfig, seed: int, translations: int, shrinking: float
 ) -> _Outcome:
     statistics, began, number = Statistics(), time.monotonic(), 0
-    failure, scenario = "", None
+    failure, scenario = None, None
     while statistics.translations < translations and not failure:
         size = min(_SCENARIO, translations)
         scenario = generate(config, f"{seed}/{name}/{number}", size)
@@ -140,7 +141,7 @@ def _fuzz_golden(
     if not failure or scenario is None:
         return _Outcome(name, config, "", statistics)
     small = shrink_on_golden(scenario, lambda s: play_on_golden(s, Statistics()), shrinking)
-    return _Outcome(name, config, failure, statistics, small)
+    return _Outcome(name, config, str(failure), statistics, small)
 
 
 def _keep(outcome: _Outcome, target: str, folder: Path) -> None:
@@ -158,14 +159,14 @@ def _keep(outcome: _Outcome, target: str, folder: Path) -> None:
 
 
 def shrink_on_golden(
-    scenario: Scenario, play: Callable[[Scenario], str], seconds: float
+    scenario: Scenario, play: Callable[[Scenario], Failure | None], seconds: float
 ) -> Scenario:
     """Shrink what fails when played with ``play``."""
 
-    async def fails(smaller: Scenario) -> bool:
-        return bool(play(smaller))
+    async def played(smaller: Scenario) -> Failure | None:
+        return play(smaller)
 
-    return finish(shrink(scenario, fails, seconds=seconds))
+    return finish(shrink(scenario, played, seconds=seconds))
 
 
 def main(

@@ -263,7 +263,7 @@ class Tree:
                 lambda: value | 1 << PTE.RESERVED + rng.randrange(5),
                 lambda: value | 3 << PTE.PBMT,
                 lambda: value | 1 << PTE.PBMT,
-                lambda: value ^ 1 << PTE.N,
+                lambda: _napot_flipped(entry),
                 lambda: value | 1 << PTE.RSW2 + rng.randrange(2),
             ]
         if entry.leaf and (entry.level or entry.napot):
@@ -274,3 +274,11 @@ class Tree:
                 lambda: value | PTE.R | PTE.A | PTE.U,
             ]
         return rng.choice(kinds)()
+
+
+def _napot_flipped(entry: Entry) -> int:
+    """An entry's value with N the other way; one alone must not look like a sound NAPOT entry."""
+    value = entry.value ^ 1 << PTE.N
+    if not entry.napot and value >> 10 & 0xF == 8:
+        value ^= 1 << 10
+    return value
