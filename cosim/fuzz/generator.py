@@ -7,7 +7,7 @@ from models.spec import iommu_registers as regs
 from models.spec.config import IommuConfig
 from models.spec.iommu import CommandFunc, DdtpMode, HpmEvent
 
-from .changes import Changes
+from .changes import Changes, Recent
 from .commands import Pool, ats_command, fence, ginval, inval, iodir, random_command
 from .devices import Device, device_directory, make_device, spoil
 from .image import Image
@@ -52,7 +52,7 @@ class _Generator:
         self.wsi = config.igs == 1 or (config.igs == 2 and rng.random() < 0.5)
         self.image = Image(rng, config.pas, high=True)
         self.pool = Pool()
-        self.recent: list[tuple[Tree, Entry]] = []
+        self.recent = Recent()
         self.overflows = rng.random() < 0.06
 
     def step(self, *members: Any) -> None:
@@ -205,8 +205,11 @@ class _Generator:
         if device.processes and rng.random() < 0.75:
             process_id = rng.choice(list(device.processes))
             tree = device.processes[process_id].tree
+            self.recent.processes.append((device, process_id))
         elif device.pd_levels and 0 in device.processes:
             tree = device.processes[0].tree
+            self.recent.processes.append((device, 0))
+        self.recent.devices.append(device)
         draw = rng.random()
         if draw < 0.02:
             number = rng.getrandbits(24)
@@ -233,10 +236,22 @@ class _Generator:
         if not entries or draw > 0.95:
             entries = tree.entries
         entry = rng.choice(entries)
-        self.recent.append((tree, entry))
+        self.recent.entries.append((tree, entry))
         size = 1 << tree.size_log2(entry)
         page = rng.choice([0, 0, size - 4096, 4096, 0x20_0000]) & size - 1
+        pieces = self._pieces(group, tree, entry)
+        if pieces and rng.random() < 0.6:
+            page = rng.choice(pieces)
         return tree.extended(entry.address) + page | rng.choice([0, 0, 8, 0xFFF, 0x678])
+
+    def _pieces(self, group: Group, tree: Tree, entry: Entry) -> list[int]:
+        """Offsets in a large page of a first stage at which pages of the second stage begin."""
+        size = 1 << tree.size_log2(entry)
+        if group.second is None or tree is group.second or not entry.leaf or size == 4096:
+            return []
+        target = (entry.value >> 10 & (1 << 44) - 1) << 12 & -size
+        offsets = [other.address - target for other in group.second.entries if other.leaf]
+        return [offset for offset in offsets if 0 <= offset < size]
 
     # Rounds ------------------------------------------------------------------------------------
 
@@ -253,7 +268,7 @@ class _Generator:
         draw = rng.random()
         if draw < 0.4:
             self._change()
-            if rng.random() < 0.8:  # the same again, now of other tables
+            if rng.random() < 0.9:  # the same again, now of other tables
                 self.step("g", rng.sample(rows, len(rows)), [])
                 count *= 2
         elif draw < 0.5:
