@@ -172,6 +172,13 @@ class Changes:
         ids = {"gv": 1, "gscid": group.gscid}
         return [ginval(**ids), inval(**ids)]
 
+    def _space(self, group: Group, now: Tree | None) -> tuple[int, Tree | None]:
+        """Draw another first stage of a group, with its PSCID."""
+        others = [space for space in group.first if space[1] is not now]
+        if now is not None:
+            others.append((self.rng.getrandbits(20), None))
+        return self.rng.choice(others or [(0, None)])
+
     def _device(self) -> list[int]:
         """Give a device other rights, or take its context away, or put it back."""
         rng = self.rng
@@ -180,14 +187,14 @@ class Changes:
             device = rng.choice(self._recent.devices)
         slot = self.directory.slot(device.device_id)
         draw = rng.random()
-        if draw < 0.3 and device.group.first and not device.words[0] & _PDTV:
-            pscid, device.tree = rng.choice(device.group.first)
+        if draw < 0.4 and not device.words[0] & _PDTV:
+            pscid, device.tree = self._space(device.group, device.tree)
             device.words[2] = device.words[2] & ~_PSCID | pscid << 12
             device.words[3] = iosatp(device.tree)
         words = list(device.words)
-        if 0.3 < draw < 0.5:
+        if 0.4 < draw < 0.6:
             words[0] &= ~1
-        elif 0.5 < draw < 0.8:
+        elif 0.6 < draw < 0.9:
             words[0] ^= rng.choice([1 << 4, 1 << 3, 1 << 9, 1 << 1])
         self.directory.store(slot, words)
         everyone = rng.random() < 0.2
@@ -206,12 +213,14 @@ class Changes:
         if self._recent.processes and rng.random() < 0.8:
             device, number = rng.choice(self._recent.processes)
         process = device.processes[number]
-        if rng.random() < 0.3 and device.group.first:
-            pscid, process.tree = rng.choice(device.group.first)
+        draw = rng.random()
+        if draw < 0.5:
+            pscid, process.tree = self._space(device.group, process.tree)
             process.words[0] = process.words[0] & ~_PSCID | pscid << 12
             process.words[1] = iosatp(process.tree)
         words = list(process.words)
-        words[0] ^= rng.choice([0, 0, 1, 1, 2, 4])
+        if draw > 0.4:
+            words[0] ^= rng.choice([1, 1, 2, 4])
         for index, word in enumerate(words):
             self.image.put(process.address + 8 * index, word, big=device.group.sbe)
         command = iodir(CommandFunc.INVAL_PDT, dv=1, did=device.device_id, pid=number)

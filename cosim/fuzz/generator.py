@@ -266,20 +266,20 @@ class _Generator:
         rows = self._rows(count)
         self.step("g", rows, beside)
         draw = rng.random()
-        if draw < 0.4:
+        if draw < 0.5:
             self._change()
             if rng.random() < 0.9:  # the same again, now of other tables
                 self.step("g", rng.sample(rows, len(rows)), [])
                 count *= 2
-        elif draw < 0.5:
+        elif draw < 0.57:
             self.step("c", [self._command() for _ in range(rng.randrange(1, 20))])
-        elif draw < 0.56:
+        elif draw < 0.63:
             count += self._errors()
-        elif draw < 0.64 and self.config.ats:
+        elif draw < 0.70 and self.config.ats:
             self._messages()
-        elif draw < 0.7 and self.config.dbg:
+        elif draw < 0.75 and self.config.dbg:
             self._debug()
-        elif draw < 0.75:
+        elif draw < 0.8:
             self._illegal()
         if rng.random() < 0.25:
             self.step("q")
@@ -291,7 +291,7 @@ class _Generator:
     def _change(self) -> None:
         """Software changes tables, then invalidates what that asks for."""
         commands = []
-        for _ in range(self.rng.choice([1, 1, 2, 5])):
+        for _ in range(self.rng.choice([1, 1, 1, 3])):
             commands += self.changes.draw(self.recent)
         self.step("m", self.image.take())
         if commands:
