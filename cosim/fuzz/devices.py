@@ -14,6 +14,7 @@ __all__ = [
     "Directory",
     "Process",
     "device_directory",
+    "iosatp",
     "make_device",
     "make_process",
     "spoil",
@@ -112,7 +113,8 @@ def device_directory(rng: random.Random, settings: Settings, image: Image, level
     return Directory(rng, image, bits[:levels], size, big=settings.be)
 
 
-def _iosatp(tree: Tree | None) -> int:
+def iosatp(tree: Tree | None) -> int:
+    """Value of ``fsc`` for a first stage, or for none."""
     return tree.scheme.mode << 60 | tree.root_seen >> 12 if tree else 0
 
 
@@ -123,7 +125,7 @@ def make_process(rng: random.Random, device: Device, directory: Directory, numbe
         pscid, tree = rng.choice(group.first)
     ens, sum_ = rng.random() < 0.85, rng.random() < 0.5
     ta = (rng.random() < 0.97) | ens << 1 | sum_ << 2 | pscid << 12
-    words = [ta, _iosatp(tree)]
+    words = [ta, iosatp(tree)]
     draw = rng.random()
     if draw < 0.02:
         words[0] |= 1 << rng.choice([3, 11, 32, 63])
@@ -177,7 +179,7 @@ def make_device(
             fields["fsc"] = _process_directory(rng, settings, image, device)
     elif group.first and rng.random() < 0.8:
         pscid, device.tree = rng.choice(group.first)
-        fields["fsc"] = _iosatp(device.tree)
+        fields["fsc"] = iosatp(device.tree)
     fields["pscid"] = pscid
     if config.qosid:
         fields["rcid"], fields["mcid"] = rng.getrandbits(12), rng.getrandbits(12)
