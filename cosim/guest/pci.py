@@ -196,7 +196,7 @@ async def _extended(device: PciDevice) -> list[tuple[int, int]]:
     return found
 
 
-async def size_bar(device: PciDevice, offset: int, name: str) -> Bar | None:
+async def size_bar(device: PciDevice, offset: int, name: str, *, last: bool = False) -> Bar | None:
     """Size the BAR at an offset by writing all ones (PCIe 7.5.1.2.1); ``None`` if it is none."""
     before = await device.read(offset, 4)
     await device.write(offset, 4, 0xFFFF_FFFF)
@@ -210,6 +210,8 @@ async def size_bar(device: PciDevice, offset: int, name: str) -> Bar | None:
     if kind not in (0, 2):
         raise PciError(f"{device.name} {name} is of a type {kind} that there is not")
     wide = kind == 2
+    if wide and last:
+        raise PciError(f"{device.name} {name} has no room for its upper half")
     ones, bits = mask & ~0xF, 32
     if wide:
         before = await device.read(offset + 4, 4)
@@ -228,9 +230,8 @@ async def _size_bars(device: PciDevice) -> None:
     await device.change(_COMMAND, 2, off=_COMMAND_MEMORY)
     number = 0
     while number < _BARS:
-        bar = await size_bar(device, _BAR0 + 4 * number, f"BAR {number}")
+        offset, last = _BAR0 + 4 * number, number == _BARS - 1
+        bar = await size_bar(device, offset, f"BAR {number}", last=last)
         if bar is not None:
-            if bar.wide and number == _BARS - 1:
-                raise PciError(f"{device.name} BAR {number} has no room for its upper half")
             device.bars[number] = bar
         number += 1 + (bar is not None and bar.wide)
