@@ -103,8 +103,14 @@ class HostBus:
         room = self._window.allocate(bar.size * (1 << (total - 1).bit_length()))
         await pf.write(base + 0x24, 4, room & 0xFFFF_FFFF)
         await pf.write(base + 0x28, 4, room >> 32)
-        await pf.change(base + 8, 2, on=_VF_ENABLE | _VF_MEMORY)
-        for number in range(1, total + 1):
+        await self.set_vfs(True)
+
+    async def set_vfs(self, there: bool) -> None:
+        """Let the VFs be there, as after a reset, or be gone."""
+        base = self.pf.find_extended(ExtendedId.SR_IOV)
+        change = {"on": _VF_ENABLE | _VF_MEMORY} if there else {"off": _VF_ENABLE | _VF_MEMORY}
+        await self.pf.change(base + 8, 2, **change)
+        for number in range(1, 1 + await self.pf.read(base + 0x10, 2) if there else 0):
             await self._awake(self.routing_id(number))
 
     async def _enable_page_requests(self) -> None:

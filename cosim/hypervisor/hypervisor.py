@@ -52,6 +52,7 @@ class Assignment:
     device: PciDevice
     first_stage: int = 0  # fsc of the device context
     pscid: int = 0
+    requests: int = 0  # page requests that have come
     services: list[Service] = field(default_factory=list)
 
     @property
@@ -141,14 +142,13 @@ class Hypervisor:
         control = FunctionControl.const({"enable": 1, "ats": int(ats)}).as_bits()
         await self._manage(block, "control", control)
         await self.bus.enable_ats(device, ats)
-        shown = VirtualConfig(
-            device, {0: self.bus.vf_bar_bytes}, lambda: self._reset_function(assignment)
-        )
+        shown = VirtualConfig(device, {0: self.bus.vf_bar_bytes}, lambda: self.reset(function))
         await shown.start()
         return FunctionPort(vm, function, shown)
 
-    async def _reset_function(self, assignment: Assignment) -> None:
-        """A function level reset that the guest asks for; what is the hypervisor's stays."""
+    async def reset(self, function: int) -> None:
+        """Function level reset of a function that is assigned; what is the hypervisor's stays."""
+        assignment = self.assignment(function)
         await self.bus.reset(assignment.device)
         await self.bus.enable_ats(assignment.device, assignment.ats)
 
@@ -259,6 +259,7 @@ class Hypervisor:
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
         if assignment is not None:
+            assignment.requests += 1
             await self.port.sleep(self.costs.page_service)
             if self._make_resident(assignment, request):
                 code = PageResponse.SUCCESS

@@ -249,6 +249,7 @@ def test_function_level_reset_by_the_guest():
         await guest.driver.stop()
         await guest.driver.start()
         assert control.live
+        await platform.machine.sleep(10)
 
     run(scenario)
 
