@@ -1,4 +1,4 @@
-"""A virtio-net driver: guest memory, registers of its BAR, doorbells and interrupts, no more."""
+"""A virtio-net driver: guest memory, a PCI bus, doorbells and interrupts, no more."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,11 @@ from random import Random
 from typing import Protocol
 
 from cosim.guest.memory import Allocator, DeviceSpace
+from cosim.guest.virtio_pci import GuestBus, VirtioPci
 from cosim.guest.virtqueue import BrokenDevice, Piece, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
-from models.spec.nic import COMMON_OFFSET, DEVICE_OFFSET, NOTIFY_MULTIPLIER, NOTIFY_OFFSET
+from models.spec.pci_capabilities import VirtioStructure
 from models.spec.virtio import (
     MSI_NO_VECTOR,
     DeviceStatus,
@@ -20,7 +21,7 @@ from models.spec.virtio import (
     common,
 )
 
-__all__ = ["BarPort", "Processor", "QueueStopped", "VirtioNet"]
+__all__ = ["Processor", "QueueStopped", "VirtioNet"]
 
 _HEADER_BYTES = NetHeader.as_shape().size // 8
 _FEATURES = sum(
@@ -37,28 +38,6 @@ _FEATURES = sum(
 )
 _NEEDED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
 _RECEIVE, _TRANSMIT = 0, 1
-
-
-class BarPort(Protocol):
-    """Registers and interrupts of the function, as the hypervisor hands them out."""
-
-    def read(self, offset: int, size: int = 4) -> Awaitable[int]:
-        """Load from the BAR."""
-        ...
-
-    def write(self, offset: int, value: int, size: int = 4) -> Awaitable[None]:
-        """Store to the BAR."""
-        ...
-
-    def notify(self, offset: int, value: int, size: int = 2) -> None:
-        """Store to the notify page without waiting."""
-        ...
-
-    def set_vector(
-        self, vector: int, handler: Callable[[], None], *, address: int = ...
-    ) -> Awaitable[None]:
-        """Route an MSI-X vector to a handler."""
-        ...
 
 
 class Processor(Protocol):
@@ -87,7 +66,8 @@ class VirtioNet:
     Parameters
     ----------
     cpu : Processor
-    bar : BarPort
+    bus : GuestBus
+        Where it looks for its device.
     memory : ByteMemory
         The guest's, by GPA.
     allocator : Allocator
@@ -113,7 +93,7 @@ class VirtioNet:
     def __init__(
         self,
         cpu: Processor,
-        bar: BarPort,
+        bus: GuestBus,
         memory: ByteMemory,
         allocator: Allocator,
         rng: Random,
@@ -128,11 +108,13 @@ class VirtioNet:
     ) -> None:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
-        self._cpu, self._bar, self._memory, self._allocator = cpu, bar, memory, allocator
+        self._cpu, self._bus, self._memory, self._allocator = cpu, bus, memory, allocator
         self._rng, self._space = rng, space or DeviceSpace()
         self._message_address = message_address
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
         self._frame_bytes, self._pay = frame_bytes, pay
+        self._device: VirtioPci
+        self._notify_off = [0, 0]
         self._queues: list[Virtqueue] = []
         self._events = [cpu.event(), cpu.event()]
         self._sent = cpu.event()
@@ -150,16 +132,16 @@ class VirtioNet:
 
     def _load(self, name: str) -> Awaitable[int]:
         register = common(name)
-        return self._bar.read(COMMON_OFFSET + register.offset, register.bytes)
+        return self._device.load(VirtioStructure.COMMON, register.offset, register.bytes)
 
     async def _store(self, name: str, value: int) -> None:
         """Store a register; 64-bit ones in two halves (4.1.3.1)."""
-        register = common(name)
+        register, kind = common(name), VirtioStructure.COMMON
         if register.bytes < 8:
-            await self._bar.write(COMMON_OFFSET + register.offset, value, register.bytes)
+            await self._device.store(kind, register.offset, register.bytes, value)
             return
-        await self._bar.write(COMMON_OFFSET + register.offset, value & 0xFFFF_FFFF)
-        await self._bar.write(COMMON_OFFSET + register.offset + 4, value >> 32)
+        await self._device.store(kind, register.offset, 4, value & 0xFFFF_FFFF)
+        await self._device.store(kind, register.offset + 4, 4, value >> 32)
 
     async def _add_status(self, bit: DeviceStatus) -> None:
         await self._store("device_status", await self._load("device_status") | bit)
@@ -170,7 +152,8 @@ class VirtioNet:
             await self._cpu.sleep(50)
 
     async def start(self) -> None:
-        """Bring the device up, from any state, and post receive buffers."""
+        """Find the device, bring it up from any state, and post receive buffers."""
+        self._device = await VirtioPci.find(self._bus)
         await self._reset()
         await self._add_status(DeviceStatus.ACKNOWLEDGE)
         await self._add_status(DeviceStatus.DRIVER)
@@ -207,7 +190,7 @@ class VirtioNet:
     async def _set_up_vectors(self) -> None:
         more = {} if self._message_address is None else {"address": self._message_address}
         for number in (_RECEIVE, _TRANSMIT):
-            await self._bar.set_vector(number, self._events[number].set, **more)
+            await self._device.set_vector(number, self._events[number].set, **more)
         await self._store("config_msix_vector", MSI_NO_VECTOR)
 
     async def _set_up_queue(self, number: int) -> None:
@@ -226,6 +209,7 @@ class VirtioNet:
         names = ("queue_desc", "queue_driver", "queue_device")
         for name, address in zip(names, queue.addresses, strict=True):
             await self._store(name, address)
+        self._notify_off[number] = await self._load("queue_notify_off")
         await self._store("queue_msix_vector", number)
         if await self._load("queue_msix_vector") != number:
             raise BrokenDevice(f"The device has no room for vector {number}")
@@ -235,7 +219,7 @@ class VirtioNet:
         """Read the device configuration, again if it changed meanwhile (2.5.1)."""
         while True:
             before = await self._load("config_generation")
-            words = [await self._bar.read(DEVICE_OFFSET + 4 * n) for n in range(3)]
+            words = [await self._device.load(VirtioStructure.DEVICE, 4 * n, 4) for n in range(3)]
             if await self._load("config_generation") == before:
                 break
         raw = sum(word << 32 * n for n, word in enumerate(words))
@@ -285,7 +269,7 @@ class VirtioNet:
 
     def _notify(self, number: int) -> None:
         if self._queues[number].wants_notify:
-            self._bar.notify(NOTIFY_OFFSET + NOTIFY_MULTIPLIER * number, number)
+            self._device.notify(self._notify_off[number], number)
 
     async def _pay_up(self) -> None:
         if self._pay is not None:

@@ -67,6 +67,9 @@ class Function:
         ``("queue_reset", queue)``, ``("enable", queue)``, ``("driver_ok", 0)``, ``("control", 0)``.
     message : callable
         ``message(address, data)`` sends an MSI-X message.
+    allowed : callable
+        ``allowed(right)`` tells what PCI configuration allows: ``"master"``, ``"messages"``,
+        ``"ats"``.
     """
 
     def __init__(
@@ -75,19 +78,31 @@ class Function:
         number: int,
         changed: Callable[[str, int], None],
         message: Callable[[int, int], object],
+        allowed: Callable[[str], bool] = lambda right: True,
     ) -> None:
         self.config, self.number = config, number
-        self._changed, self._message = changed, message
+        self._changed, self._message, self._allowed = changed, message, allowed
         self._offered = offered_features(config)
         self.device_id = config.device_id + number
         self.control = 0
         self.mac = initial_mac(number)
         self.page_timeout = 0
         self.stats = [0] * len(Stat)
-        self.table = [MsixEntry.const({"mask": 1}).as_bits() for _ in range(config.msix_vectors)]
-        self.pending = 0
         self.generation = 0
+        self.reset_vectors()
         self.reset()
+
+    def reset_vectors(self) -> None:
+        """Mask all vectors and forget what is pending."""
+        masked = MsixEntry.const({"mask": 1}).as_bits()
+        self.table, self.pending = [masked] * self.config.msix_vectors, 0
+
+    def function_level_reset(self) -> None:
+        """Be as after power-on, but for the PF's management (PCIe 6.6.2)."""
+        self.reset_vectors()
+        self.reset()
+        self.generation = 0
+        self._changed("reset", 0)
 
     def reset(self) -> None:
         """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay."""
@@ -102,9 +117,19 @@ class Function:
         ]
 
     @property
+    def link(self) -> bool:
+        """Whether the PF's owner has enabled the function."""
+        return bool(FunctionControl.from_bits(self.control).enable)
+
+    @property
     def enabled(self) -> bool:
         """Whether the function may do DMA, send and receive."""
-        return bool(FunctionControl.from_bits(self.control).enable)
+        return self.link and self._allowed("master")
+
+    @property
+    def ats(self) -> bool:
+        """Whether it translates by ATS."""
+        return bool(FunctionControl.from_bits(self.control).ats) and self._allowed("ats")
 
     @property
     def live(self) -> bool:
@@ -174,7 +199,7 @@ class Function:
     def _net_config(self) -> int:
         fields = {
             "mac": int.from_bytes(self.mac, "little"),
-            "status": int(self.enabled),
+            "status": int(self.link),
             "max_virtqueue_pairs": self.config.queue_pairs,
             "mtu": self.config.mtu,
         }
@@ -273,9 +298,11 @@ class Function:
 
     def send_pending(self) -> None:
         """Send what is pending and may go; the rest is counted as masked once, when it comes."""
+        if not (self.link and self._allowed("messages")):
+            return
         for vector, bits in enumerate(self.table):
             entry = MsixEntry.from_bits(bits)
-            if self.pending >> vector & 1 and not entry.mask and self.enabled:
+            if self.pending >> vector & 1 and not entry.mask:
                 self.pending &= ~(1 << vector)
                 self.count(Stat.INTERRUPTS)
                 self._message(entry.address, entry.data)

@@ -5,6 +5,7 @@ import pytest
 from models.spec.config import config
 from models.spec.nic import (
     BASE_FEATURES,
+    CONFIG_BASE,
     DEVICE_OFFSET,
     ISR_OFFSET,
     MANAGEMENT,
@@ -23,6 +24,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
+from tests.rtl.nic.pci_world import configure
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
@@ -59,11 +61,21 @@ class Machine:
             request = await get(ctx, self.dut.msix.request)
             await agents.put(ctx, self.dut.msix.response, request.addr)
 
+    def configured(self, bench):
+        """``bench`` behind what software does first, by PCI configuration."""
+
+        async def whole(ctx):
+            ctx.set(self.dut.cleared, -1)
+            await configure(ctx, self.bus.write32, TINY)
+            await bench(ctx)
+
+        return whole
+
     def run(self, bench):
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
         run(
             self.dut,
-            bench,
+            self.configured(bench),
             background=[part.process for part in parts] + [self._engine, self._msix],
         )
 
@@ -355,7 +367,7 @@ def test_undefined_addresses_read_0():
         bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
         function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
         function_block(0) + 0x280, function_block(0) + 0x3FC, function_block(TINY.functions),
-        0xFF_FFFC,
+        CONFIG_BASE - 4,
     ]  # fmt: skip
 
     async def bench(ctx):
@@ -578,7 +590,11 @@ def test_reset_ends_though_a_queue_fails_meanwhile():
             assert status == 0, f"the reset does not end, delay {delay}"
 
     parts = (machine.commands, machine.doorbells, machine.stopped, machine.errors)
-    run(machine.dut, bench, background=[part.process for part in parts] + [failing])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [failing],
+    )
     assert machine.errors.sent == 14
 
 
@@ -640,4 +656,8 @@ def test_counters_are_read_low_half_first():
         assert await machine.bus.read32(ctx, at + 4) == 1 << 8 | Stat.DMA_FAULTS
 
     parts = (machine.commands, machine.doorbells, machine.interrupts)
-    run(machine.dut, bench, background=[part.process for part in parts] + [stats])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [stats],
+    )
