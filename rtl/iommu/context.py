@@ -1,6 +1,6 @@
 """Caches of device and process contexts."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,10 +43,12 @@ class _Cache(wiring.Component):
         )
         read, write = ram.read_port(domain="comb"), ram.write_port()
         victim, valid, match = Signal(bits), Signal(count), Signal(count)
-        index = Const(0, bits)
+        # At most one matches.
+        index = Cat(
+            Cat(match[i] for i in range(count) if i >> bit & 1).any() for bit in range(bits)
+        )
         for i, own in enumerate(self.keys):
             m.d.comb += match[i].eq(valid[i] & (own == self.key))
-            index = index | Mux(match[i], i, 0)
             with m.If(self.remove[i]):
                 m.d.sync += valid[i].eq(0)
             with m.If(self.fill_en & (victim == i)):
