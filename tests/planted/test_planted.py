@@ -135,6 +135,14 @@ PLANTS = [
         "waits_for_earlier",
     ),
     Plant(
+        "a device takes all entries of the miss table",
+        "rtl/iommu/backlog.py",
+        "own.eq(limited & same & (held.lane != Lane.OWN))",
+        "own.eq(0)",
+        "tests/rtl/iommu/test_backlog.py",
+        "lanes",
+    ),
+    Plant(
         "fctl changes under a queue that is on",
         "rtl/iommu/register_file.py",
         "Cat((port.enable, port.on) for port in ports).any()",
