@@ -322,11 +322,15 @@
 #define IOVIRT_NIC_MSIX_PBA_OFFSET 0x3000u
 #define IOVIRT_NIC_MANAGEMENT_BASE 0x800000u
 #define IOVIRT_NIC_FUNCTION_BYTES 0x400u
+#define IOVIRT_NIC_CONFIG_BASE 0xc00000u
+#define IOVIRT_NIC_CONFIG_BYTES 0x1000u
 #define IOVIRT_NIC_BASE_FEATURES 0x11300010028ull
 #define IOVIRT_NIC_PORT_SOURCE 0xffu
 #define IOVIRT_NIC_BAR(f) ((f) * IOVIRT_NIC_BAR_BYTES) /* of function f */
 /* management of function f */
 #define IOVIRT_NIC_FUNCTION(f) (IOVIRT_NIC_MANAGEMENT_BASE + (f) * IOVIRT_NIC_FUNCTION_BYTES)
+/* PCI configuration space of function f */
+#define IOVIRT_NIC_CONFIG(f) (IOVIRT_NIC_CONFIG_BASE + (f) * IOVIRT_NIC_CONFIG_BYTES)
 #define IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q) (0x100u + 4u * (q))
 #define IOVIRT_NIC_FUNCTION_STAT(s) (0x200u + 8u * (s))
 
@@ -389,6 +393,860 @@
 
 /* 0 to 31: Four queue pairs, the first lowest. */
 #define IOVIRT_NIC_FUNCTION_RSS_TABLE(n) (0x380u + 0x4u * (n))
+
+/* ---- PCI configuration space: pf ------------------------------------------------------------ */
+
+#define IOVIRT_PCI_PF_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_PF_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_PF_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_PF_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_PF_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+#define IOVIRT_PCI_PF_COMMAND_MEMORY_SHIFT 1
+#define IOVIRT_PCI_PF_COMMAND_MEMORY_MASK 0x2u /* BARs answer. */
+#define IOVIRT_PCI_PF_COMMAND_PARITY_SHIFT 6
+#define IOVIRT_PCI_PF_COMMAND_PARITY_MASK 0x40u /* Note parity errors; there are none. */
+#define IOVIRT_PCI_PF_COMMAND_SERR_SHIFT 8
+#define IOVIRT_PCI_PF_COMMAND_SERR_MASK 0x100u /* Report errors; there are none. */
+
+#define IOVIRT_PCI_PF_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_PF_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_PF_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_PF_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_PF_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_PF_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_PF_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_PF_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_PF_CACHE_LINE 0xcu /* Cache line size. */
+#define IOVIRT_PCI_PF_CACHE_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_CACHE_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_PF_BAR0 0x10u /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_PF_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_BAR0_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_BAR0_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_BAR0_HIGH 0x14u /* High half. */
+#define IOVIRT_PCI_PF_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_BAR2 0x18u /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_BAR2_IO_SHIFT 0
+#define IOVIRT_PCI_PF_BAR2_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_BAR2_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_BAR2_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_BAR2_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_BAR2_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_BAR2_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_BAR2_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_BAR2_HIGH 0x1cu /* High half. */
+#define IOVIRT_PCI_PF_BAR2_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_BAR2_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_PF_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_PF_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_PF_INTERRUPT_LINE 0x3cu /* Interrupt line. */
+#define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_PF_PM_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_PF_PM_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PM_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_PM_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_PM_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PM_CAPABILITIES 0x42u /* Version 3, no D1, no D2, no PME. */
+
+#define IOVIRT_PCI_PF_PM_CONTROL 0x44u /* Power state. */
+#define IOVIRT_PCI_PF_PM_CONTROL_POWER_STATE_SHIFT 0
+/* 0: D0, 3: D3hot; writes of 1 and 2 do nothing. */
+#define IOVIRT_PCI_PF_PM_CONTROL_POWER_STATE_MASK 0x3u
+#define IOVIRT_PCI_PF_PM_CONTROL_NO_SOFT_RESET_SHIFT 3
+#define IOVIRT_PCI_PF_PM_CONTROL_NO_SOFT_RESET_MASK 0x8u /* 1: D3hot to D0 keeps all state. */
+
+#define IOVIRT_PCI_PF_EXPRESS_HEADER 0x48u /* Capability. */
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES 0x4au /* Kind of function. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES 0x4cu /* What it can do. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_FLR_SHIFT 28
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u /* Function level reset is there. */
+
+#define IOVIRT_PCI_PF_DEVICE_CONTROL 0x50u /* Device control. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_CORRECTABLE_ENABLE_SHIFT 0
+/* Report correctable errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_CORRECTABLE_ENABLE_MASK 0x1u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_NONFATAL_ENABLE_SHIFT 1
+/* Report non-fatal errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_NONFATAL_ENABLE_MASK 0x2u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FATAL_ENABLE_SHIFT 2
+/* Report fatal errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FATAL_ENABLE_MASK 0x4u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_UNSUPPORTED_ENABLE_SHIFT 3
+/* Report unsupported requests; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_UNSUPPORTED_ENABLE_MASK 0x8u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_MAX_READ_REQUEST_SHIFT 12
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_MAX_READ_REQUEST_MASK 0x7000u /* Largest read, 128 B << n. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FLR_SHIFT 15
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FLR_MASK 0x8000u /* Function level reset; reads 0. */
+
+#define IOVIRT_PCI_PF_DEVICE_STATUS 0x52u /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES 0x54u /* The link. */
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_SPEED_SHIFT 0
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_WIDTH_SHIFT 4
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_PF_LINK_STATUS 0x5au /* The link. */
+#define IOVIRT_PCI_PF_LINK_STATUS_SPEED_SHIFT 0
+#define IOVIRT_PCI_PF_LINK_STATUS_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_PF_LINK_STATUS_WIDTH_SHIFT 4
+#define IOVIRT_PCI_PF_LINK_STATUS_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2 0x6cu /* Time-out. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2 0x70u /* Time-out. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2_DISABLE_SHIFT 4
+/* Disable the completion time-out; there is none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_PF_MSIX_HEADER 0x84u /* Capability. */
+#define IOVIRT_PCI_PF_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_MSIX_CONTROL 0x86u /* Message control. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_PF_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_PF_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_PF_MSIX_PBA 0x8cu /* Offset of the pending bits, in BAR 0. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER 0x90u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_LENGTH 0x92u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_TYPE 0x93u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR 0x94u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET 0x98u /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES 0x9cu /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER 0xa0u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_LENGTH 0xa2u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_TYPE 0xa3u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR 0xa4u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET 0xa8u /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES 0xacu /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_MULTIPLIER 0xb0u /* Bytes per queue. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER 0xb4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_LENGTH 0xb6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_TYPE 0xb7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR 0xb8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET 0xbcu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES 0xc0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER 0xc4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_LENGTH 0xc6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_TYPE 0xc7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR 0xc8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET 0xccu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES 0xd0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER 0xd4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_LENGTH 0xd6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_TYPE 0xd7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR 0xd8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET 0xdcu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES 0xe0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA 0xe4u /* Window on the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA_VALUE_SHIFT 0
+/* What is at the offset, 1, 2 or 4 bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER 0xe8u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_LENGTH 0xeau /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_TYPE 0xebu /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_ID 0xecu /* Whose structure it is. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BAR 0xeeu /* BAR of the management pages. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BYTES 0xf0u /* Their bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BLOCK 0xf4u /* Bytes of a function's block. */
+
+#define IOVIRT_PCI_PF_ARI_HEADER 0x100u /* Extended capability. */
+#define IOVIRT_PCI_PF_ARI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ARI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ARI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ARI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ARI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ARI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ARI_CAPABILITY 0x104u /* Functions. */
+#define IOVIRT_PCI_PF_ARI_CAPABILITY_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_ARI_CAPABILITY_NEXT_MASK 0xff00u /* Next function; 0: none. */
+
+#define IOVIRT_PCI_PF_SRIOV_HEADER 0x108u /* Extended capability. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_SRIOV_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_SRIOV_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_SRIOV_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_SRIOV_CAPABILITIES 0x10cu /* No migration. */
+
+#define IOVIRT_PCI_PF_SRIOV_CONTROL 0x110u /* Control. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_ENABLE_MASK 0x1u /* The first num_vfs VFs are there. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_MEMORY_SHIFT 3
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_MEMORY_MASK 0x8u /* Their BARs answer. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_ARI_SHIFT 4
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_ARI_MASK 0x10u /* The hierarchy is ARI capable. */
+
+#define IOVIRT_PCI_PF_SRIOV_STATUS 0x112u /* No migration. */
+
+#define IOVIRT_PCI_PF_INITIAL_VFS 0x114u /* VFs at first. */
+
+#define IOVIRT_PCI_PF_TOTAL_VFS 0x116u /* VFs at most. */
+
+#define IOVIRT_PCI_PF_NUM_VFS 0x118u /* VFs wanted. */
+#define IOVIRT_PCI_PF_NUM_VFS_VALUE_SHIFT 0
+/* VFs to be; keeps its value while vf_enable is 1. */
+#define IOVIRT_PCI_PF_NUM_VFS_VALUE_MASK 0xffffu
+
+#define IOVIRT_PCI_PF_DEPENDENCY_LINK 0x11au /* The PF's function number: none. */
+
+#define IOVIRT_PCI_PF_FIRST_VF_OFFSET 0x11cu /* From the PF's routing ID. */
+
+#define IOVIRT_PCI_PF_VF_STRIDE 0x11eu /* From VF to VF. */
+
+#define IOVIRT_PCI_PF_VF_DEVICE 0x122u /* Device ID of the VFs. */
+
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES 0x124u /* Page sizes. */
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES_VALUE_MASK 0xffffffffu /* Page sizes, 4 KiB << n. */
+
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE 0x128u /* One of them; aligns VF BARs. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4K_SHIFT 0
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4K_MASK 0x1u /* Pages of 4 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_8K_SHIFT 1
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_8K_MASK 0x2u /* Pages of 8 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_64K_SHIFT 4
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_64K_MASK 0x10u /* Pages of 64 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_256K_SHIFT 6
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_256K_MASK 0x40u /* Pages of 256 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_1024K_SHIFT 8
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_1024K_MASK 0x100u /* Pages of 1024 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4096K_SHIFT 10
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4096K_MASK 0x400u /* Pages of 4096 KiB. */
+
+#define IOVIRT_PCI_PF_VF_BAR0 0x12cu /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_VF_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_PF_VF_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_VF_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_VF_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_VF_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_VF_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_VF_BAR0_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_VF_BAR0_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH 0x130u /* High half. */
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_ATS_HEADER 0x148u /* Extended capability. */
+#define IOVIRT_PCI_PF_ATS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ATS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ATS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ATS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ATS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ATS_CAPABILITY 0x14cu /* What it can do. */
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
+
+#define IOVIRT_PCI_PF_ATS_CONTROL 0x14eu /* Control. */
+#define IOVIRT_PCI_PF_ATS_CONTROL_UNIT_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_CONTROL_UNIT_MASK 0x1fu /* Smallest translation unit, 4 KiB << n. */
+#define IOVIRT_PCI_PF_ATS_CONTROL_ENABLE_SHIFT 15
+#define IOVIRT_PCI_PF_ATS_CONTROL_ENABLE_MASK 0x8000u /* Ask for translations. */
+
+#define IOVIRT_PCI_PF_PRI_HEADER 0x150u /* Extended capability. */
+#define IOVIRT_PCI_PF_PRI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_PRI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_PRI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_PRI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_PRI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PRI_CONTROL 0x154u /* Control. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_CONTROL_ENABLE_MASK 0x1u /* Page requests may be sent. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_RESET_SHIFT 1
+/* Forget requests that are outstanding; reads 0. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_RESET_MASK 0x2u
+
+#define IOVIRT_PCI_PF_PRI_STATUS 0x156u /* Status. */
+#define IOVIRT_PCI_PF_PRI_STATUS_FAILURE_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_STATUS_FAILURE_MASK 0x1u /* A response said failure. */
+#define IOVIRT_PCI_PF_PRI_STATUS_UNEXPECTED_SHIFT 1
+#define IOVIRT_PCI_PF_PRI_STATUS_UNEXPECTED_MASK 0x2u /* A response that nobody waited for. */
+#define IOVIRT_PCI_PF_PRI_STATUS_STOPPED_SHIFT 8
+#define IOVIRT_PCI_PF_PRI_STATUS_STOPPED_MASK 0x100u /* Disabled, and nothing outstanding. */
+
+#define IOVIRT_PCI_PF_PRI_CAPACITY 0x158u /* Page requests that could be outstanding. */
+
+#define IOVIRT_PCI_PF_PRI_ALLOCATION 0x15cu /* Page requests that may be outstanding. */
+#define IOVIRT_PCI_PF_PRI_ALLOCATION_VALUE_SHIFT 0
+/* Page requests that may be outstanding. */
+#define IOVIRT_PCI_PF_PRI_ALLOCATION_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_PF_PASID_HEADER 0x160u /* Extended capability. */
+#define IOVIRT_PCI_PF_PASID_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PASID_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_PASID_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_PASID_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_PASID_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_PASID_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PASID_CAPABILITY 0x164u /* What it can do. */
+#define IOVIRT_PCI_PF_PASID_CAPABILITY_WIDTH_SHIFT 8
+#define IOVIRT_PCI_PF_PASID_CAPABILITY_WIDTH_MASK 0x1f00u /* Bits of a PASID. */
+
+#define IOVIRT_PCI_PF_PASID_CONTROL 0x166u /* Control. */
+#define IOVIRT_PCI_PF_PASID_CONTROL_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_PASID_CONTROL_ENABLE_MASK 0x1u /* PASIDs may be sent. */
+
+#define IOVIRT_PCI_PF_ACS_HEADER 0x168u /* Extended capability. */
+#define IOVIRT_PCI_PF_ACS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ACS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ACS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ACS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ACS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ACS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ACS_CAPABILITY 0x16cu /* Nothing to control. */
+
+/* ---- PCI configuration space: vf ------------------------------------------------------------ */
+
+#define IOVIRT_PCI_VF_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_VF_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_VF_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_VF_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_VF_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+
+#define IOVIRT_PCI_VF_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_VF_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_VF_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_VF_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_VF_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_VF_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_VF_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_VF_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_VF_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_VF_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_VF_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_VF_EXPRESS_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES 0x42u /* Kind of function. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES 0x44u /* What it can do. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_FLR_SHIFT 28
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u /* Function level reset is there. */
+
+#define IOVIRT_PCI_VF_DEVICE_CONTROL 0x48u /* Device control. */
+#define IOVIRT_PCI_VF_DEVICE_CONTROL_FLR_SHIFT 15
+#define IOVIRT_PCI_VF_DEVICE_CONTROL_FLR_MASK 0x8000u /* Function level reset; reads 0. */
+
+#define IOVIRT_PCI_VF_DEVICE_STATUS 0x4au /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES 0x4cu /* The link. */
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_SPEED_SHIFT 0
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_WIDTH_SHIFT 4
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_VF_LINK_STATUS 0x52u /* The link. */
+#define IOVIRT_PCI_VF_LINK_STATUS_SPEED_SHIFT 0
+#define IOVIRT_PCI_VF_LINK_STATUS_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_VF_LINK_STATUS_WIDTH_SHIFT 4
+#define IOVIRT_PCI_VF_LINK_STATUS_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2 0x64u /* Time-out. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_VF_MSIX_HEADER 0x7cu /* Capability. */
+#define IOVIRT_PCI_VF_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_MSIX_CONTROL 0x7eu /* Message control. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_VF_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_VF_MSIX_TABLE 0x80u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_VF_MSIX_PBA 0x84u /* Offset of the pending bits, in BAR 0. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER 0x88u /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_LENGTH 0x8au /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_TYPE 0x8bu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR 0x8cu /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET 0x90u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES 0x94u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER 0x98u /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_LENGTH 0x9au /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_TYPE 0x9bu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR 0x9cu /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET 0xa0u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES 0xa4u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_MULTIPLIER 0xa8u /* Bytes per queue. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER 0xacu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_LENGTH 0xaeu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_TYPE 0xafu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR 0xb0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET 0xb4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES 0xb8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER 0xbcu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_LENGTH 0xbeu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_TYPE 0xbfu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR 0xc0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET 0xc4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES 0xc8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER 0xccu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_LENGTH 0xceu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_TYPE 0xcfu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR 0xd0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET 0xd4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES 0xd8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA 0xdcu /* Window on the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA_VALUE_SHIFT 0
+/* What is at the offset, 1, 2 or 4 bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_VF_ARI_HEADER 0x100u /* Extended capability. */
+#define IOVIRT_PCI_VF_ARI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ARI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ARI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ARI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ARI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ARI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ARI_CAPABILITY 0x104u /* Functions. */
+#define IOVIRT_PCI_VF_ARI_CAPABILITY_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_ARI_CAPABILITY_NEXT_MASK 0xff00u /* Next function; 0: none. */
+
+#define IOVIRT_PCI_VF_ATS_HEADER 0x108u /* Extended capability. */
+#define IOVIRT_PCI_VF_ATS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ATS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ATS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ATS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ATS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ATS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ATS_CAPABILITY 0x10cu /* What it can do. */
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
+
+#define IOVIRT_PCI_VF_ATS_CONTROL 0x10eu /* Control. */
+#define IOVIRT_PCI_VF_ATS_CONTROL_ENABLE_SHIFT 15
+#define IOVIRT_PCI_VF_ATS_CONTROL_ENABLE_MASK 0x8000u /* Ask for translations. */
+
+#define IOVIRT_PCI_VF_ACS_HEADER 0x110u /* Extended capability. */
+#define IOVIRT_PCI_VF_ACS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ACS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ACS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ACS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ACS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ACS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ACS_CAPABILITY 0x114u /* Nothing to control. */
+
+/* ---- PCI configuration space: iommu --------------------------------------------------------- */
+
+#define IOVIRT_PCI_IOMMU_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_IOMMU_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_IOMMU_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_IOMMU_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_IOMMU_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+#define IOVIRT_PCI_IOMMU_COMMAND_MEMORY_SHIFT 1
+#define IOVIRT_PCI_IOMMU_COMMAND_MEMORY_MASK 0x2u /* BARs answer. */
+#define IOVIRT_PCI_IOMMU_COMMAND_PARITY_SHIFT 6
+#define IOVIRT_PCI_IOMMU_COMMAND_PARITY_MASK 0x40u /* Note parity errors; there are none. */
+#define IOVIRT_PCI_IOMMU_COMMAND_SERR_SHIFT 8
+#define IOVIRT_PCI_IOMMU_COMMAND_SERR_MASK 0x100u /* Report errors; there are none. */
+
+#define IOVIRT_PCI_IOMMU_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_IOMMU_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_IOMMU_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_IOMMU_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_IOMMU_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_IOMMU_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_IOMMU_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_IOMMU_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_IOMMU_CACHE_LINE 0xcu /* Cache line size. */
+#define IOVIRT_PCI_IOMMU_CACHE_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_CACHE_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_IOMMU_BAR0 0x10u /* 0x1000 bytes, low half. */
+#define IOVIRT_PCI_IOMMU_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_IOMMU_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_IOMMU_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_IOMMU_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_IOMMU_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_IOMMU_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_IOMMU_BAR0_BASE_SHIFT 12
+#define IOVIRT_PCI_IOMMU_BAR0_BASE_MASK 0xfffff000u /* Address bits 31:12. */
+
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH 0x14u /* High half. */
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_IOMMU_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_IOMMU_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_IOMMU_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE 0x3cu /* Interrupt line. */
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_IOMMU_PM_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_IOMMU_PM_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_PM_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_PM_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_PM_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_PM_CAPABILITIES 0x42u /* Version 3, no D1, no D2, no PME. */
+
+#define IOVIRT_PCI_IOMMU_PM_CONTROL 0x44u /* Power state. */
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_POWER_STATE_SHIFT 0
+/* 0: D0, 3: D3hot; writes of 1 and 2 do nothing. */
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_POWER_STATE_MASK 0x3u
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_NO_SOFT_RESET_SHIFT 3
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_NO_SOFT_RESET_MASK 0x8u /* 1: D3hot to D0 keeps all state. */
+
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER 0x48u /* Capability. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES 0x4au /* Kind of function. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES 0x4cu /* What it can do. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_FLR_SHIFT 28
+/* Function level reset is there. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL 0x50u /* Device control. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_CORRECTABLE_ENABLE_SHIFT 0
+/* Report correctable errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_CORRECTABLE_ENABLE_MASK 0x1u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_NONFATAL_ENABLE_SHIFT 1
+/* Report non-fatal errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_NONFATAL_ENABLE_MASK 0x2u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_FATAL_ENABLE_SHIFT 2
+/* Report fatal errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_FATAL_ENABLE_MASK 0x4u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_UNSUPPORTED_ENABLE_SHIFT 3
+/* Report unsupported requests; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_UNSUPPORTED_ENABLE_MASK 0x8u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_MAX_READ_REQUEST_SHIFT 12
+/* Largest read, 128 B << n. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_MAX_READ_REQUEST_MASK 0x7000u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_STATUS 0x52u /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2 0x6cu /* Time-out. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2 0x70u /* Time-out. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2_DISABLE_SHIFT 4
+/* Disable the completion time-out; there is none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER 0x84u /* Capability. */
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL 0x86u /* Message control. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_IOMMU_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_IOMMU_MSIX_PBA 0x8cu /* Offset of the pending bits, in BAR 0. */
 
 /* ---- Virtio: common configuration ----------------------------------------------------------- */
 
@@ -1206,6 +2064,36 @@ struct iovirt_nic_rss_control {
 /* else every frame goes to queue pair 0; cleared by a reset of the device */
 #define IOVIRT_NIC_RSS_CONTROL_ENABLE_MASK 0x80000000u
 static_assert(sizeof(struct iovirt_nic_rss_control) == 4, "size");
+
+/* ---- PCI: encodings ------------------------------------------------------------------------- */
+
+/* Capabilities of the first 256 bytes (PCIe 7.5.3 and 7.7, PCI Code and ID Assignment). */
+enum iovirt_pci_capability_id {
+    IOVIRT_PCI_CAPABILITY_ID_POWER_MANAGEMENT = 1,
+    IOVIRT_PCI_CAPABILITY_ID_VENDOR = 9,
+    IOVIRT_PCI_CAPABILITY_ID_PCI_EXPRESS = 16,
+    IOVIRT_PCI_CAPABILITY_ID_MSIX = 17,
+};
+
+/* Extended capabilities (PCIe 7.6 to 7.9). */
+enum iovirt_pci_extended_id {
+    IOVIRT_PCI_EXTENDED_ID_ACS = 13,
+    IOVIRT_PCI_EXTENDED_ID_ARI = 14,
+    IOVIRT_PCI_EXTENDED_ID_ATS = 15,
+    IOVIRT_PCI_EXTENDED_ID_SR_IOV = 16,
+    IOVIRT_PCI_EXTENDED_ID_PRI = 19,
+    IOVIRT_PCI_EXTENDED_ID_PASID = 27,
+};
+
+/* cfg_type of a virtio capability (virtio 1.3, 4.1.4). */
+enum iovirt_pci_virtio_structure {
+    IOVIRT_PCI_VIRTIO_STRUCTURE_COMMON = 1,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_NOTIFY = 2,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_ISR = 3,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_DEVICE = 4,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_PCI = 5,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_VENDOR = 9,
+};
 
 /* ---- IOMMU: encodings ----------------------------------------------------------------------- */
 

@@ -3,36 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from cosim.guest.virtio_pci import GuestBus, VirtioPci
 from cosim.guest.virtqueue import BrokenDevice, Virtqueue
 from cosim.port import Event, Task
-from models.spec.nic import COMMON_OFFSET, DEVICE_OFFSET, NOTIFY_MULTIPLIER, NOTIFY_OFFSET
-from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, NetConfig, common
+from models.spec.pci_capabilities import VirtioStructure
+from models.spec.virtio import DeviceStatus, NetConfig, common
 
-__all__ = ["BarPort", "Processor", "Transport"]
+__all__ = ["Processor", "Transport"]
 
 _CONFIG_BYTES = NetConfig.as_shape().size // 8
-
-
-class BarPort(Protocol):
-    """Registers and interrupts of the function, as the hypervisor hands them out."""
-
-    def read(self, offset: int, size: int = 4) -> Awaitable[int]:
-        """Load from the BAR."""
-        ...
-
-    def write(self, offset: int, value: int, size: int = 4) -> Awaitable[None]:
-        """Store to the BAR."""
-        ...
-
-    def notify(self, offset: int, value: int, size: int = 2) -> None:
-        """Store to the notify page without waiting."""
-        ...
-
-    def set_vector(
-        self, vector: int, handler: Callable[[], None], *, address: int = ...
-    ) -> Awaitable[None]:
-        """Route an MSI-X vector to a handler."""
-        ...
 
 
 class Processor(Protocol):
@@ -52,33 +31,44 @@ class Processor(Protocol):
 
 
 class Transport:
-    """One function's registers.
+    """One device's registers.
 
     Parameters
     ----------
     cpu : Processor
-    bar : BarPort
+    bus : GuestBus
+        Where the device is to be found.
     message_address : int or None
         The interrupt file as the device addresses it; ``None``: what the platform says.
     """
 
-    def __init__(self, cpu: Processor, bar: BarPort, message_address: int | None) -> None:
-        self._cpu, self._bar = cpu, bar
-        self._more = {} if message_address is None else {"address": message_address}
+    def __init__(self, cpu: Processor, bus: GuestBus, message_address: int | None) -> None:
+        self._cpu, self._bus, self._message_address = cpu, bus, message_address
+        self.device: VirtioPci
+        self._places: dict[int, int] = {}
+
+    async def find(self) -> None:
+        """Find the device on its bus."""
+        self.device = await VirtioPci.find(self._bus)
+
+    @property
+    def vectors(self) -> int:
+        """MSI-X vectors of the device."""
+        return self.device.vectors
 
     def load(self, name: str) -> Awaitable[int]:
         """Load a register of the common configuration."""
         register = common(name)
-        return self._bar.read(COMMON_OFFSET + register.offset, register.bytes)
+        return self.device.load(VirtioStructure.COMMON, register.offset, register.bytes)
 
     async def store(self, name: str, value: int) -> None:
         """Store a register; 64-bit ones in two halves (4.1.3.1)."""
-        register = common(name)
+        register, kind = common(name), VirtioStructure.COMMON
         if register.bytes < 8:
-            await self._bar.write(COMMON_OFFSET + register.offset, value, register.bytes)
+            await self.device.store(kind, register.offset, register.bytes, value)
             return
-        await self._bar.write(COMMON_OFFSET + register.offset, value & 0xFFFF_FFFF)
-        await self._bar.write(COMMON_OFFSET + register.offset + 4, value >> 32)
+        await self.device.store(kind, register.offset, 4, value & 0xFFFF_FFFF)
+        await self.device.store(kind, register.offset + 4, 4, value >> 32)
 
     async def add_status(self, bit: DeviceStatus) -> None:
         """Set a bit of the device status."""
@@ -118,7 +108,7 @@ class Transport:
 
     async def route(self, vector: int, handler: Callable[[], None]) -> None:
         """Route a vector to a handler."""
-        await self._bar.set_vector(vector, handler, **self._more)
+        await self.device.set_vector(vector, handler, address=self._message_address)
 
     async def enable_queue(self, queue: Virtqueue, vector: int) -> None:
         """Tell the device of a queue and its vector, and enable it (4.1.5.1.3)."""
@@ -129,6 +119,7 @@ class Transport:
         names = ("queue_desc", "queue_driver", "queue_device")
         for name, address in zip(names, queue.addresses, strict=True):
             await self.store(name, address)
+        self._places[queue.number] = await self.load("queue_notify_off")
         await self.store("queue_msix_vector", vector)
         if await self.load("queue_msix_vector") != vector:
             raise BrokenDevice(f"The device has no room for vector {vector}")
@@ -141,19 +132,14 @@ class Transport:
         while await self.load("queue_reset"):
             await self._cpu.sleep(50)
 
-    async def has_vector(self, vector: int) -> bool:
-        """Whether the device has an MSI-X vector, by its register for configuration changes."""
-        await self.store("config_msix_vector", vector)
-        found = await self.load("config_msix_vector") == vector
-        if not found:
-            await self.store("config_msix_vector", MSI_NO_VECTOR)
-        return found
-
     async def net_config(self):
         """Return the device configuration, read again if it changed meanwhile (2.5.1)."""
         while True:
             before = await self.load("config_generation")
-            words = [await self._bar.read(DEVICE_OFFSET + n) for n in range(0, _CONFIG_BYTES, 4)]
+            words = [
+                await self.device.load(VirtioStructure.DEVICE, n, 4)
+                for n in range(0, _CONFIG_BYTES, 4)
+            ]
             if await self.load("config_generation") == before:
                 break
         return NetConfig.from_bits(sum(word << 32 * n for n, word in enumerate(words)))
@@ -161,4 +147,4 @@ class Transport:
     def notify(self, queue: Virtqueue) -> None:
         """Ring a queue's doorbell unless the device asks not to."""
         if queue.wants_notify:
-            self._bar.notify(NOTIFY_OFFSET + NOTIFY_MULTIPLIER * queue.number, queue.number)
+            self.device.notify(self._places[queue.number], queue.number)

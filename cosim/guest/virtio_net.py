@@ -1,4 +1,4 @@
-"""A virtio-net driver: guest memory, registers of its BAR, doorbells and interrupts, no more."""
+"""A virtio-net driver: guest memory, a PCI bus, doorbells and interrupts, no more."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,8 @@ from cosim.guest.memory import Allocator, DeviceSpace
 from cosim.guest.packed_queue import PackedQueue
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.stack import Outgoing, large, partial, plain
-from cosim.guest.transport import BarPort, Processor, Transport
+from cosim.guest.transport import Processor, Transport
+from cosim.guest.virtio_pci import GuestBus
 from cosim.guest.virtqueue import BrokenDevice, Piece, QueueOptions, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
@@ -24,7 +25,7 @@ from models.spec.virtio import (
 )
 from models.spec.virtio_net import control_queue
 
-__all__ = ["KNOWN_FEATURES", "BarPort", "Processor", "QueueStopped", "VirtioNet"]
+__all__ = ["KNOWN_FEATURES", "Processor", "QueueStopped", "VirtioNet"]
 
 _HEADER_BYTES = NetHeader.as_shape().size // 8
 _NEEDED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
@@ -72,7 +73,8 @@ class VirtioNet:
     Parameters
     ----------
     cpu : Processor
-    bar : BarPort
+    bus : GuestBus
+        Where it looks for its device.
     memory : ByteMemory
         The guest's, by GPA.
     allocator : Allocator
@@ -104,7 +106,7 @@ class VirtioNet:
     def __init__(
         self,
         cpu: Processor,
-        bar: BarPort,
+        bus: GuestBus,
         memory: ByteMemory,
         allocator: Allocator,
         rng: Random,
@@ -123,7 +125,7 @@ class VirtioNet:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
         self._cpu, self._memory, self._allocator = cpu, memory, allocator
-        self._transport = Transport(cpu, bar, message_address)
+        self._transport = Transport(cpu, bus, message_address)
         self._rng, self._space = rng, space or DeviceSpace()
         self._known, self._wanted_pairs = _consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
@@ -152,8 +154,9 @@ class VirtioNet:
     # Set-up (virtio 1.3, 3.1.1 and 5.1.5) ---------------------------------------------------------
 
     async def start(self) -> None:
-        """Bring the device up, from any state, and post receive buffers."""
+        """Find the device, bring it up from any state, and post receive buffers."""
         transport = self._transport
+        await transport.find()
         await transport.reset()
         await transport.add_status(DeviceStatus.ACKNOWLEDGE)
         await transport.add_status(DeviceStatus.DRIVER)
@@ -208,14 +211,14 @@ class VirtioNet:
         for number in numbers:
             self._events.setdefault(number, self._cpu.event())
         self._config_event = self._cpu.event()
-        count = 0
-        while count < len(numbers) and await self._transport.has_vector(count):
-            count += 1
-        self._vectors = count
-        for vector in range(count):
-            await self._transport.route(vector, self._waker(numbers[vector::count]))
-        if await self._transport.has_vector(count):
-            await self._transport.route(count, self._config_event.set)
+        self._vectors = min(len(numbers), self._transport.vectors)
+        for vector in range(self._vectors):
+            await self._transport.route(vector, self._waker(numbers[vector :: self._vectors]))
+        spare = self._vectors < self._transport.vectors
+        vector = self._vectors if spare else MSI_NO_VECTOR
+        await self._transport.store("config_msix_vector", vector)
+        if spare:
+            await self._transport.route(vector, self._config_event.set)
 
     def _waker(self, numbers: list[int]) -> Callable[[], None]:
         def wake() -> None:
@@ -225,7 +228,7 @@ class VirtioNet:
         return wake
 
     def _vector(self, place: int) -> int:
-        return place % self._vectors if self._vectors else MSI_NO_VECTOR
+        return place % self._vectors
 
     async def _set_up_queue(self, number: int, *, vector: int) -> None:
         size = await self._transport.queue_size(number, self._queue_size)

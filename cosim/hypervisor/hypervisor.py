@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from cosim.guest.pci import PciDevice
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.function import FunctionPort
+from cosim.hypervisor.host_bus import HostBus
 from cosim.hypervisor.iommu_driver import IommuDriver, PageRequestEntry
 from cosim.hypervisor.mailbox import Mailbox
 from cosim.hypervisor.memory import HostPages, NotGuestMemory
+from cosim.hypervisor.virtual_config import VirtualConfig
 from cosim.hypervisor.vm import Vm
 from cosim.port import Port
 from models.directory import Context
@@ -14,18 +17,15 @@ from models.pagetable import KIB_4, PageFlags, PageTable
 from models.spec.config import SystemConfig
 from models.spec.iommu import Atp, HpmEvent, IoatpMode, PageResponse
 from models.spec.nic import (
-    COMMON_OFFSET,
     MANAGEMENT,
     FunctionControl,
     FunctionVlan,
     QueueError,
     Stat,
-    bar_base,
     function_block,
     queue_error_offset,
     stat_offset,
 )
-from models.spec.virtio import common
 
 __all__ = ["Assignment", "Hypervisor", "Service"]
 
@@ -51,9 +51,11 @@ class Assignment:
     mac: bytes
     ats: bool
     counter: int | None
+    device: PciDevice
     control: int = 0  # FunctionControl
     first_stage: int = 0  # fsc of the device context
     pscid: int = 0
+    requests: int = 0  # page requests that have come
     services: list[Service] = field(default_factory=list)
 
     @property
@@ -84,6 +86,7 @@ class Hypervisor:
         costs: Costs | None = None,
     ) -> None:
         self.port, self.config, self.costs = port, config, costs or Costs()
+        self.bus = HostBus(port, config.nic)
         self.pages = HostPages(port.memory, base, size)
         self.vms: list[Vm] = []
         self.assignments: dict[int, Assignment] = {}
@@ -93,7 +96,8 @@ class Hypervisor:
         self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested, last_device=last)
 
     async def start(self) -> None:
-        """Bring the IOMMU up and begin to serve page requests."""
+        """Enumerate the bus, bring the IOMMU up and begin to serve page requests."""
+        await self.bus.start()
         await self.iommu.start()
         self._wake = self.port.event()
         self.port.spawn(self._pager(), "pager")
@@ -129,7 +133,7 @@ class Hypervisor:
         spoof_check: bool = False,
         mirror: bool = False,
     ) -> FunctionPort:
-        """Give a function to a VM and enable it.
+        """Reset a function, give it to a VM and enable it; DMA waits for the guest's driver.
 
         Without ``ats`` its DMA cannot wait for pages: the caller pins what it may use
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
@@ -137,6 +141,9 @@ class Hypervisor:
         """
         block = function_block(function)
         await self._manage(block, "control", 0)
+        device = await self.bus.virtual(function)
+        if function:
+            await self.bus.reset(device)
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
         counter = None
         if count and self._counters + 2 <= self.config.iommu.hpm_counters:
@@ -144,7 +151,7 @@ class Hypervisor:
             self._counters += 2
             await self.iommu.count(counter, HpmEvent.LOOKUP, device_id)
             await self.iommu.count(counter + 1, HpmEvent.TLB_MISS, device_id)
-        assignment = Assignment(vm, function, device_id, mac, ats, counter)
+        assignment = Assignment(vm, function, device_id, mac, ats, counter, device)
         self.assignments[device_id] = assignment
         await self.set_mac(assignment, mac)
         await self._set_context(assignment)
@@ -154,7 +161,16 @@ class Hypervisor:
         control = {name: int(value) for name, value in fields.items()}
         assignment.control = FunctionControl.const(control).as_bits()
         await self._manage(block, "control", assignment.control)
-        return FunctionPort(vm, function)
+        await self.bus.enable_ats(device, ats)
+        shown = VirtualConfig(device, {0: self.bus.vf_bar_bytes}, lambda: self.reset(function))
+        await shown.start()
+        return FunctionPort(vm, function, shown)
+
+    async def reset(self, function: int) -> None:
+        """Function level reset of a function that is assigned; what is the hypervisor's stays."""
+        assignment = self.assignment(function)
+        await self.bus.reset(assignment.device)
+        await self.bus.enable_ats(assignment.device, assignment.ats)
 
     async def set_mac(self, assignment: Assignment, mac: bytes) -> None:
         """Change a function's MAC."""
@@ -174,11 +190,11 @@ class Hypervisor:
 
     async def revoke(self, vm: Vm, function: int) -> None:
         """Take a function away from its VM, whatever its driver has left behind."""
-        status = bar_base(function) + COMMON_OFFSET + common("device_status").offset
-        await self.port.mmio_write("nic", status, 0, 1)
         await self._manage(function_block(function), "control", 0)
         assignment = self.assignment(function)
         assert assignment.vm is vm
+        if function:
+            await self.bus.reset(assignment.device)
         del self.assignments[assignment.device_id]
         await self.iommu.remove_context(assignment.device_id)
         await self.iommu.invalidate_device(assignment.device_id)
@@ -279,6 +295,7 @@ class Hypervisor:
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
         if assignment is not None:
+            assignment.requests += 1
             await self.port.sleep(self.costs.page_service)
             if self._make_resident(assignment, request):
                 code = PageResponse.SUCCESS

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Mailbox"]
 
 _PF = 0
-_VECTOR = 0
 
 
 @dataclass
@@ -38,7 +37,9 @@ class _Client:
 
 
 class Mailbox:
-    """Serves the events of all functions, one at a time.
+    """Serves the events of all functions, one at a time, by the PF's last vector.
+
+    A guest that is given the PF itself has that vector: there is no mailbox then.
 
     Parameters
     ----------
@@ -58,10 +59,12 @@ class Mailbox:
         self._port.on_message(page, KIB_4, lambda *_: self._wake.set())
         device_id = await self._load(_PF, "device_id")
         await self._hypervisor.iommu.set_context(device_id, Context())
-        entry = bar_base(_PF) + MSIX_TABLE_OFFSET + _VECTOR * MSIX_ENTRY_BYTES
+        await self._hypervisor.bus.enable_messages()
+        vector = self._hypervisor.config.nic.msix_vectors - 1
+        entry = bar_base(_PF) + MSIX_TABLE_OFFSET + vector * MSIX_ENTRY_BYTES
         for offset, value in ((0, page & 0xFFFF_FFFF), (4, page >> 32), (8, 0), (12, 0)):
             await self._port.mmio_write("nic", entry + offset, value)
-        await self._store(_PF, "mailbox_vector", _VECTOR)
+        await self._store(_PF, "mailbox_vector", vector)
         enabled = FunctionControl.const({"enable": 1}).as_bits()
         await self._store(_PF, "control", enabled)
         self._port.spawn(self._serve(), "mailbox")

@@ -3,7 +3,7 @@
 from amaranth.lib import data, enum
 
 from models.manual.tables import Bits, comments, fields_of, first_line, table
-from models.spec import iommu, nic, translation, virtio, virtio_net
+from models.spec import iommu, nic, pci_capabilities, translation, virtio, virtio_net
 
 __all__ = ["ENUMS", "IN_MEMORY", "STREAMS", "records"]
 
@@ -59,6 +59,11 @@ STREAMS = (
     translation.InvalidationCompletion,
 )
 ENUMS: dict[str, tuple[type, ...]] = {
+    "pci": (
+        pci_capabilities.CapabilityId,
+        pci_capabilities.ExtendedId,
+        pci_capabilities.VirtioStructure,
+    ),
     "iommu": (
         iommu.DdtpMode,
         iommu.IohgatpMode,
@@ -96,6 +101,7 @@ _TITLES = {
     "virtio": "Virtio: in memory",
     "nic": "NIC",
     "translation": "Translation port",
+    "pci": "PCI capabilities",
 }
 _HEAD = """# Records and encodings
 

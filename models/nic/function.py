@@ -15,6 +15,7 @@ from models.spec.nic import (
     MSIX_TABLE_OFFSET,
     NOTIFY_MULTIPLIER,
     NOTIFY_OFFSET,
+    FunctionControl,
     Isr,
     MailboxEvent,
     MsixEntry,
@@ -65,6 +66,9 @@ class Function(ManagedFunction):
         ``("events", 0)``.
     message : callable
         ``message(address, data)`` sends an MSI-X message.
+    allowed : callable
+        ``allowed(right)`` tells what PCI configuration allows: ``"master"``, ``"messages"``,
+        ``"ats"``.
     """
 
     def __init__(
@@ -73,14 +77,27 @@ class Function(ManagedFunction):
         number: int,
         changed: Callable[[str, int], None],
         message: Callable[[int, int], object],
+        allowed: Callable[[str], bool] = lambda right: True,
     ) -> None:
         super().__init__(config, number)
-        self._changed, self._message = changed, message
-        self._offered = offered_features(config)
-        self.table = [MsixEntry.const({"mask": 1}).as_bits() for _ in range(config.msix_vectors)]
-        self.pending = 0
+        self._changed, self._message, self._allowed = changed, message, allowed
+        self._offered = offered_features(config, physical=number == 0)
         self.generation = 0
+        self.reset_vectors()
         self.reset()
+
+    def reset_vectors(self) -> None:
+        """Mask all vectors and forget what is pending."""
+        masked = MsixEntry.const({"mask": 1}).as_bits()
+        self.table, self.pending = [masked] * self.config.msix_vectors, 0
+
+    def function_level_reset(self) -> None:
+        """Be as after power-on, but for the PF's management (PCIe 6.6.2)."""
+        self.reset_vectors()
+        self.reset()
+        self.generation = 0
+        self._changed("reset", 0)
+        self.post(MailboxEvent.RESET)
 
     def reset(self) -> None:
         """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay."""
@@ -94,6 +111,16 @@ class Function(ManagedFunction):
             QueueRegisters(self.config.queue_size_max)
             for _ in range(self.config.queues_per_function)
         ]
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the function may do DMA, send and receive."""
+        return self.may and self._allowed("master")
+
+    @property
+    def ats(self) -> bool:
+        """Whether it translates by ATS."""
+        return bool(FunctionControl.from_bits(self.control).ats) and self._allowed("ats")
 
     @property
     def live(self) -> bool:
@@ -302,9 +329,11 @@ class Function(ManagedFunction):
 
     def send_pending(self) -> None:
         """Send what is pending and may go; the rest is counted as masked once, when it comes."""
+        if not (self.may and self._allowed("messages")):
+            return
         for vector, bits in enumerate(self.table):
             entry = MsixEntry.from_bits(bits)
-            if self.pending >> vector & 1 and not entry.mask and self.enabled:
+            if self.pending >> vector & 1 and not entry.mask:
                 self.pending &= ~(1 << vector)
                 self.count(Stat.INTERRUPTS)
                 self._message(entry.address, entry.data)

@@ -48,7 +48,6 @@ class ManagedFunction:
 
     status: DeviceStatus
     driver_features: int
-    generation: int
     config_vector: int
     queues: list
     live: bool
@@ -61,6 +60,7 @@ class ManagedFunction:
         self.control = self.vlan = 0
         self.mac = initial_mac(number)
         self.page_timeout = 0
+        self.generation = 0
         self.stats = [0] * len(Stat)
         self.steering = Steering()
         self.events = MailboxEvent(0)
@@ -71,8 +71,8 @@ class ManagedFunction:
         self._vlans = [0] * VLAN_FILTERS
 
     @property
-    def enabled(self) -> bool:
-        """Whether the function may do DMA, send and receive."""
+    def may(self) -> bool:
+        """Whether the PF's owner has enabled the function."""
         return bool(FunctionControl.from_bits(self.control).enable)
 
     @property

@@ -1,15 +1,17 @@
 """The golden NIC: functions, their virtqueues, the switch between them, MSI-X."""
 
-from models.nic.dma import Dma, Stopped, Surroundings
+from models.nic.dma import Dma, Parked, Stopped, Surroundings
 from models.nic.function import Function
 from models.nic.packed_ring import PackedRing
+from models.nic.pci import NicPci
 from models.nic.rings import Direction, RingSetup
 from models.nic.service import RunningQueue, Servant
 from models.nic.split_ring import SplitRing
 from models.nic.switch import Switch
+from models.pci import all_ones
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageResponse
-from models.spec.nic import BAR_BYTES, FUNCTION_BYTES, MANAGEMENT_BASE
+from models.spec.nic import BAR_BYTES, CONFIG_BASE, FUNCTION_BYTES, MANAGEMENT_BASE
 from models.spec.virtio import Feature
 
 __all__ = ["GoldenNic"]
@@ -31,6 +33,13 @@ class GoldenNic:
     def __init__(self, config: NicConfig, surroundings: Surroundings, *, batch: int = 1) -> None:
         self.config, self._outside = config, surroundings
         self.functions: list[Function] = []
+        self.pci = NicPci(
+            config,
+            self._bar,
+            lambda number: self.functions[number].function_level_reset(),
+            self._configured,
+        )
+        self._asking: list[tuple[int, Parked]] = []
         self._dma: list[Dma] = []
         for number in range(config.functions):
             self._add(number)
@@ -46,16 +55,21 @@ class GoldenNic:
             number,
             lambda what, queue: self._changed(number, what, queue),
             lambda address, data: self._dma[number].message(address, data),
+            lambda right: getattr(self.pci, right)(number),
         )
         self.functions.append(function)
         self._dma.append(
-            Dma(self._outside, function.device_id, lambda: function.control, function.count)
+            Dma(self._outside, function.device_id, lambda: function.ats, function.count)
         )
 
     # Register port -----------------------------------------------------------------------------
 
     def read_register(self, address: int, size: int) -> int:
         """Load 1, 2, 4 or 8 bytes of the register port; what is nobody's reads 0."""
+        if address >= CONFIG_BASE:
+            return self.pci.read(address - CONFIG_BASE, size)
+        if not self._answers(address):
+            return all_ones(size)
         if address >= MANAGEMENT_BASE:
             number, offset = divmod(address - MANAGEMENT_BASE, FUNCTION_BYTES)
             if number >= len(self.functions):
@@ -69,6 +83,11 @@ class GoldenNic:
 
     def write_register(self, address: int, size: int, value: int) -> None:
         """Store 1, 2, 4 or 8 bytes."""
+        if address >= CONFIG_BASE:
+            self.pci.write(address - CONFIG_BASE, size, value)
+            return
+        if not self._answers(address):
+            return
         if address < MANAGEMENT_BASE:
             number, offset = divmod(address, BAR_BYTES)
             if number < len(self.functions):
@@ -81,6 +100,30 @@ class GoldenNic:
             self.functions[number].write_management(offset + 4, value >> 32)
         if size >= 4:
             self.functions[number].write_management(offset, value & 0xFFFF_FFFF)
+
+    def _answers(self, address: int) -> bool:
+        """Whether PCI configuration lets an access through; the management pages are the PF's."""
+        number = 0 if address >= MANAGEMENT_BASE else address // BAR_BYTES
+        return number >= len(self.functions) or self.pci.decodes(number)
+
+    def _bar(self, number: int, offset: int, size: int, value: int | None) -> int:
+        if value is None:
+            return self.functions[number].read(offset, size)
+        self.functions[number].write(offset, value, size)
+        return 0
+
+    def _configured(self) -> None:
+        """Do what configuration spaces have come to allow."""
+        for function in self.functions:
+            function.send_pending()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Send page requests, as many as may be outstanding."""
+        while self._asking and self.pci.may_ask:
+            key, parked = self._asking.pop(0)
+            self.pci.asked(key)
+            self._outside.page_request(parked.message(key))
 
     def _changed(self, number: int, what: str, queue: int) -> None:
         base = number * self.config.queues_per_function
@@ -132,6 +175,8 @@ class GoldenNic:
     def group_response(self, device_id: int, payload: int) -> None:
         """Take a PRG Response Message; one that nobody waits for is ignored."""
         response = GroupResponsePayload.from_bits(payload)
+        self.pci.answered(response.index, response.code)
+        self._ask()
         queue = self._queues.get(response.index)
         if queue is None or queue.parked is None or queue.parked.device_id != device_id:
             return
@@ -191,4 +236,5 @@ class GoldenNic:
             queue.parked = parked
             if function.page_timeout:
                 queue.deadline = self._outside.now() + function.page_timeout
-            self._outside.page_request(parked.message(key))
+            self._asking.append((key, parked))
+            self._ask()

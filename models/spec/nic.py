@@ -1,7 +1,8 @@
 """The NIC's register map, and codes that are its own.
 
 Address map of the NIC's AXI4-Lite port, ``ADDRESS_BITS`` wide: function ``f`` (0 is the PF) has
-its BAR of four pages at ``f * BAR_BYTES``; the PF's management pages are at ``MANAGEMENT_BASE``.
+its BAR of four pages at ``f * BAR_BYTES``; the PF's management pages are at ``MANAGEMENT_BASE``;
+the PCI configuration space of function ``f`` (:mod:`models.spec.pci`) is at ``config_base(f)``.
 A guest is given the pages of its function and no others.
 """
 
@@ -17,6 +18,8 @@ __all__ = [
     "BAR_BYTES",
     "BASE_FEATURES",
     "COMMON_OFFSET",
+    "CONFIG_BASE",
+    "CONFIG_BYTES",
     "DEVICE_OFFSET",
     "FEATURE_FLAGS",
     "FUNCTION_BYTES",
@@ -42,6 +45,7 @@ __all__ = [
     "Stat",
     "VlanFilter",
     "bar_base",
+    "config_base",
     "function_block",
     "initial_mac",
     "offered_features",
@@ -66,6 +70,9 @@ MSIX_PBA_OFFSET = 0x3000
 #: ``MANAGEMENT_BASE + f * FUNCTION_BYTES``.
 MANAGEMENT_BASE = 0x80_0000
 FUNCTION_BYTES = 0x400
+#: Configuration space: function ``f`` has ``CONFIG_BYTES`` at ``CONFIG_BASE + f * CONFIG_BYTES``.
+CONFIG_BASE = 0xC0_0000
+CONFIG_BYTES = 0x1000
 #: MAC and VLAN filters of a function, beside its MAC.
 MAC_FILTERS = VLAN_FILTERS = 8
 #: Feature bits that every function of every NIC offers, one bit per Feature.
@@ -282,20 +289,26 @@ _ALL = (
 MANAGEMENT = {register.name: register for register in _ALL}
 
 
-def offered_features(config: NicConfig) -> int:
-    """Feature bits that every function of a NIC offers, one bit per Feature."""
+def offered_features(config: NicConfig, *, physical: bool = False) -> int:
+    """Feature bits that a VF of a NIC offers, or the PF, one bit per Feature."""
     more = (
         feature
         for flag, features in FEATURE_FLAGS.items()
         for feature in features
         if getattr(config, flag)
     )
-    return BASE_FEATURES | sum(1 << feature for feature in more)
+    own = 1 << Feature.SR_IOV if physical else 0
+    return BASE_FEATURES | own | sum(1 << feature for feature in more)
 
 
 def bar_base(function: int) -> int:
     """Address of a function's BAR on the register port."""
     return function * BAR_BYTES
+
+
+def config_base(function: int) -> int:
+    """Address of a function's PCI configuration space on the register port."""
+    return CONFIG_BASE + function * CONFIG_BYTES
 
 
 def function_block(function: int) -> int:

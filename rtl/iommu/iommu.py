@@ -52,6 +52,8 @@ class Iommu(wiring.Component):
     interrupt_files : ``In(Axi4)``, bridge_faults : ``In(stream)`` of FaultRecord
         Only with MSI_MRIF: the bridge's accesses for MSIs to memory-resident interrupt files, which
         go to ``memory``, and their faults.
+    held : ``In(1)``
+        PCI configuration holds interrupt messages back.
     interrupts : ``Out(16)``
         Wires by vector, level.
     """
@@ -90,6 +92,7 @@ class Iommu(wiring.Component):
                 "invalidation": Out(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
                 "fence": Out(Drain()),
+                "held": In(1),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
             }
         )
@@ -114,6 +117,7 @@ class Iommu(wiring.Component):
             translator.drain.request.eq(control.drain.request),
             control.drain.done.eq(translator.drain.done),
             self.interrupts.eq(control.interrupts),
+            control.held.eq(self.held),
         ]
         for name in ("regs", "page_request", "invalidation_completion"):
             connect(m, flipped(getattr(self, name)), getattr(control, name))

@@ -30,6 +30,7 @@ class WalkGoal(data.Struct):
     iova: 64
     s_levels: 3
     g_levels: 3
+    sxl: 1
     g_ppn: 44
     gscid: 16
     pscid: 20
@@ -122,6 +123,9 @@ class WalkEntry(wiring.Component):
         for levels, bits in GPA_BITS.items():
             with m.If(ready.g_levels == levels):
                 m.d.comb += width_ok.eq(~gpa[bits:].any())
+        if self.config.sv32 or self.config.sv32x4:
+            with m.If(ready.sxl & gpa[GPA_BITS[2] :].any()):
+                m.d.comb += width_ok.eq(0)
         file = Signal()
         if self.config.msi_flat:
             page = state.gpa[12:]

@@ -21,7 +21,8 @@ __all__ = [
     "reversed_bytes",
 ]
 
-#: Bits of a guest physical address by the levels of the second stage.
+#: Bits of a guest physical address by the levels of the second stage; no more than those of two
+#: levels with SXL.
 GPA_BITS = {2: 34, 3: 41, 4: 50, 5: 59}
 #: Bits of an IOVA by the levels of the first stage.
 IOVA_BITS = {2: 32, 3: 39, 4: 48, 5: 57}
@@ -278,7 +279,7 @@ class WalkStep(wiring.Component):
             state.first.x.eq(1),
             state.first.u.eq(1),
             state.first.dirty.eq(1),
-            state.size.eq(UNLIMITED),
+            state.size.eq(self._unlimited()),
             state.gpa.eq(Mux(self.directory, self.start_gpa, iova)),
             state.final.eq(by_gpa & ~self.directory),
             state.second.eq(by_gpa),
@@ -294,6 +295,12 @@ class WalkStep(wiring.Component):
                     m.d.comb += wrong.eq(tail.any() if levels == 2 else tail.any() & ~tail.all())
         with m.If(wrong):
             m.d.comb += [out.goal.eq(Goal.DONE), out.cause.eq(self.causes["page"])]
+
+    def _unlimited(self):
+        """Range of a first stage that is off."""
+        if not (self.config.sv32 or self.config.sv32x4):
+            return UNLIMITED
+        return Mux(self.held.context.sxl & (self.g_levels != 0), GPA_BITS[2], UNLIMITED)
 
     def _geometry(self, m: Module, pte, level, name: str):
         """Whether a leaf is well placed, its size, and the mask of its offset in pages."""

@@ -222,6 +222,7 @@ class Walker(wiring.Component):
                 ready.iova.eq(held.request.iova),
                 ready.s_levels.eq(step.s_levels),
                 ready.g_levels.eq(step.g_levels),
+                ready.sxl.eq(context.sxl & ~directory),
                 ready.g_ppn.eq(Mux(directory, self.guest.g_ppn, context.g_ppn)),
                 ready.gscid.eq(Mux(directory, self.guest.gscid, context.gscid)),
                 ready.pscid.eq(context.pscid),

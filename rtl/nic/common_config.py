@@ -69,6 +69,10 @@ class CommonConfig(wiring.Component):
     macs : ``In(ArrayLayout(48))``
     links : ``In(functions)``
         Link status of each function.
+    flr : ``In(functions)``
+        Functions to reset as their drivers would; held until ``resets``.
+    resets : ``Out(functions)``
+        Functions whose reset goes on.
     changed : ``In(functions)``
         The device configuration of these functions has changed: raises the generation and notifies.
     command : ``Out(stream)`` of QueueCommand
@@ -93,6 +97,8 @@ class CommonConfig(wiring.Component):
                 "bus": In(RegisterPort(addr_width=24)),
                 "macs": In(data.ArrayLayout(48, config.functions)),
                 "links": In(config.functions),
+                "flr": In(config.functions),
+                "resets": Out(config.functions),
                 "changed": In(config.functions),
                 "command": Out(stream.Signature(QueueCommand)),
                 "stopped": In(stream.Signature(16)),
@@ -197,6 +203,8 @@ class CommonConfig(wiring.Component):
             self.moved.eq((self.moved & ~self.move_done) | self.changed),
             self.notice.eq((self.notice & ~self.notice_done) | self.raised),
         ]
+        m.d.comb += self.resets.eq(self.reset)
+        m.d.sync += self.reset.eq(self.reset | self.flr)
         with m.If(~self.reset.any()):
             m.d.sync += self.fresh.eq(0)
 
@@ -390,6 +398,7 @@ class CommonConfig(wiring.Component):
             functions.word.eq(word),
             functions.row.eq(row),
             functions.mac.eq(self.macs[self.function]),
+            functions.physical.eq(self.function == 0),
             functions.link.eq(self.links.bit_select(self.function, 1)),
             queues.word.eq(word),
             queues.stored.eq(self.word_read.data),

@@ -19,6 +19,7 @@ from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
 from rtl.nic.frames import FrameStore
 from rtl.nic.msix import Msix
+from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
 from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
@@ -41,7 +42,7 @@ class Nic(wiring.Component):
     Members
     -------
     regs : ``In(Axi4Lite)``
-        BARs and management pages (:mod:`models.spec.nic`).
+        BARs, management pages and PCI configuration spaces (:mod:`models.spec.nic`).
     dma : ``Out(Axi4)``
         DMA with its DmaUser, to be translated by an I/O bridge.
     translate : ``Out(TranslationPort)``
@@ -89,10 +90,15 @@ class Nic(wiring.Component):
 
         connect(m, flipped(self.regs), registers.bus)
         connect(m, dma.bus, flipped(self.dma))
-        for name in ("translate", "page_request", "invalidation_completion"):
+        for name in ("translate", "invalidation_completion"):
             connect(m, getattr(dma, name), flipped(getattr(self, name)))
-        for name in ("group_response", "invalidation"):
-            connect(m, flipped(getattr(self, name)), getattr(dma, name))
+        connect(m, flipped(self.invalidation), dma.invalidation)
+        m.submodules.limit = limit = PageRequestLimit()
+        connect(m, dma.page_request, limit.request)
+        connect(m, limit.asked, flipped(self.page_request))
+        connect(m, flipped(self.group_response), limit.response)
+        connect(m, limit.answered, dma.group_response)
+        connect(m, registers.pri, limit.pri)
         connect(m, flipped(self.eth_rx), ingress.wire)
         connect(m, egress.wire, flipped(self.eth_tx))
 
@@ -101,9 +107,12 @@ class Nic(wiring.Component):
             connect(m, getattr(registers, name), getattr(engine, name))
         for name in ("stopped", "error"):
             connect(m, getattr(engine, name), getattr(registers, name))
-        for block in (engine, dma, msix, switch):
+        for block in (engine, dma, switch):
             m.d.comb += block.controls.eq(registers.controls)
         m.d.comb += [
+            msix.allowed.eq(registers.messages),
+            msix.clear.eq(registers.clear),
+            registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
             switch.macs.eq(registers.macs),
             switch.live.eq(registers.live),

@@ -129,7 +129,9 @@ depth {depth}
 smtbmc z3
 [script]
 read_rtlil design.il
-prep -top top
+prep -flatten -top top
+memory_map
+opt -full
 [files]
 design.il
 """

@@ -5,6 +5,7 @@ import pytest
 from models.spec.config import config
 from models.spec.nic import (
     BASE_FEATURES,
+    CONFIG_BASE,
     DEVICE_OFFSET,
     ISR_OFFSET,
     MANAGEMENT,
@@ -15,6 +16,7 @@ from models.spec.nic import (
     bar_base,
     function_block,
     initial_mac,
+    offered_features,
     queue_error_offset,
     stat_offset,
 )
@@ -23,6 +25,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
+from tests.rtl.nic.pci_world import configure
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
@@ -59,11 +62,21 @@ class Machine:
             request = await get(ctx, self.dut.msix.request)
             await agents.put(ctx, self.dut.msix.response, request.addr)
 
+    def configured(self, bench):
+        """``bench`` behind what software does first, by PCI configuration."""
+
+        async def whole(ctx):
+            ctx.set(self.dut.cleared, -1)
+            await configure(ctx, self.bus.write32, TINY)
+            await bench(ctx)
+
+        return whole
+
     def run(self, bench):
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
         run(
             self.dut,
-            bench,
+            self.configured(bench),
             background=[part.process for part in parts] + [self._engine, self._msix],
         )
 
@@ -153,7 +166,7 @@ def test_values_after_power_on():
         for f in range(TINY.functions):
             for name, value in {
                 "device_feature_select": 0,
-                "device_feature": BASE_FEATURES & 0xFFFF_FFFF,
+                "device_feature": offered_features(TINY) & 0xFFFF_FFFF,
                 "driver_feature_select": 0,
                 "driver_feature": 0,
                 "config_msix_vector": MSI_NO_VECTOR,
@@ -185,6 +198,20 @@ def test_values_after_power_on():
 
     machine.run(bench)
     assert not machine.commands.got
+
+
+def test_the_pf_alone_offers_sr_iov():
+    machine, sr_iov = Machine(), 1 << Feature.SR_IOV
+
+    async def bench(ctx):
+        for f in (0, 1):
+            await machine.write(ctx, f, "device_feature_select", 1)
+            found = await machine.read(ctx, f, "device_feature") << 32
+            assert found & sr_iov == (0 if f else sr_iov)
+            status = await machine.negotiate(ctx, f, BASE_FEATURES | sr_iov)
+            assert bool(status & S.FEATURES_OK) == (f == 0)
+
+    machine.run(bench)
 
 
 def test_features_by_halves_and_selects_kept():
@@ -355,7 +382,7 @@ def test_undefined_addresses_read_0():
         bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
         function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
         function_block(0) + 0x280, function_block(0) + 0x3FC, function_block(TINY.functions),
-        0xFF_FFFC,
+        CONFIG_BASE - 4,
     ]  # fmt: skip
 
     async def bench(ctx):
@@ -578,7 +605,11 @@ def test_reset_ends_though_a_queue_fails_meanwhile():
             assert status == 0, f"the reset does not end, delay {delay}"
 
     parts = (machine.commands, machine.doorbells, machine.stopped, machine.errors)
-    run(machine.dut, bench, background=[part.process for part in parts] + [failing])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [failing],
+    )
     assert machine.errors.sent == 14
 
 
@@ -640,4 +671,8 @@ def test_counters_are_read_low_half_first():
         assert await machine.bus.read32(ctx, at + 4) == 1 << 8 | Stat.DMA_FAULTS
 
     parts = (machine.commands, machine.doorbells, machine.interrupts)
-    run(machine.dut, bench, background=[part.process for part in parts] + [stats])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [stats],
+    )
