@@ -161,6 +161,8 @@ def test_shipped_capture(combination):
     platform = replay(shipped_capture(), combination, 40)
     offload = combination[1]
     assert (platform.stat(1, Stat.TX_CHECKSUMS) > 0) == (offload != "none")
+    cut = sum(platform.stat(function, Stat.TX_SEGMENTED) for function in (1, 2))
+    assert (cut > 0) == (offload == "segments")
     assert platform.stat(2, Stat.RX_DROPPED_FULL) == 0
 
 
