@@ -43,6 +43,14 @@ PLANTS = [
         "walk_survives_an_invalidation",
     ),
     Plant(
+        "a walk that ends in the cycle of an invalidation is dropped, and nobody answered",
+        "rtl/iommu/resolver.py",
+        "answers_one.eq(take_walk | (busy & room))",
+        "answers_one.eq((take_walk & ~self.stale_all) | (busy & room))",
+        "tests/rtl/iommu/test_translator.py",
+        "walk_survives_an_invalidation",
+    ),
+    Plant(
         "the second stage's page size is taken for the translation's",
         "rtl/iommu/walk_step.py",
         "out.size.eq(Mux(size < state.size, size, state.size))",
