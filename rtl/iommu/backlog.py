@@ -11,9 +11,6 @@ from rtl.iommu.seams import PIPELINE_DEPTH
 
 __all__ = ["Backlog", "device_entries"]
 
-#: Places of a lane for what the pipeline may hold when ``room`` falls.
-_MARGIN = 2 * PIPELINE_DEPTH
-
 
 def device_entries(config: IommuConfig) -> int:
     """Most entries of the miss table that one device has while others may want some.
@@ -60,6 +57,8 @@ class Backlog(wiring.Component):
 
     #: Of each lane; one for every tag and what the pipeline may hold beside.
     PLACES = 1 << TAG_BITS
+    #: Of these, kept for what the pipeline may hold when ``room`` falls.
+    MARGIN = 2 * PIPELINE_DEPTH
 
     def __init__(self, config: IommuConfig):
         self.entries = config.misses + PIPELINE_DEPTH
@@ -98,7 +97,7 @@ class Backlog(wiring.Component):
                 ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
             ),
             self.keep.eq(own | common),
-            self.room.eq((levels[0] < self.PLACES - _MARGIN) & (levels[1] < self.PLACES - _MARGIN)),
+            self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
             count.eq(sum((mine[i] for i in entries), start=0)),
             many.eq(count >= self.share),
             entry.eq(Cat(self.arrive_en & ~self.keep & (self.place == i) for i in entries)),

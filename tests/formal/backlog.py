@@ -9,8 +9,8 @@ from .prover import Plant, Proof, constant
 
 __all__ = ["PROOFS"]
 
-#: Entries of the table beyond ``misses``, places of each lane and those kept for the pipeline.
-SPARE, PLACES, MARGIN = 4, 4, 2
+#: Places of each lane, and those kept for what the pipeline holds.
+PLACES, MARGIN = 8, 6
 #: Requests that the pipeline holds.
 PIPELINE = 2
 
@@ -20,7 +20,7 @@ def backlog(module):
     m, ports = Module(), []
     config = IommuConfig(misses=1, walkers=1)
     dut = module.Backlog(config)
-    dut.PLACES, module._MARGIN = PLACES, MARGIN
+    dut.PLACES, dut.MARGIN = PLACES, MARGIN
     m.submodules.dut = dut
     count, lane = dut.entries, module.Lane
 
@@ -65,10 +65,10 @@ def backlog(module):
         with m.Elif(lands):
             m.d.sync += way[n].eq(following)
     # While there is no room, no more new requests than the pipeline holds.
-    late = Signal(range(MARGIN + 2))
+    late = Signal(range(PIPELINE + 2))
     fresh = arrives & ~back
     m.d.sync += late.eq(Mux(dut.room, 0, late + fresh))
-    m.d.comb += Assume(~fresh | dut.room | (late < MARGIN))
+    m.d.comb += Assume(~fresh | dut.room | (late < PIPELINE))
 
     # The table
     owners, busy = [Signal(name=f"owner{n}") for n in range(count)], Signal(count)
