@@ -7,7 +7,7 @@ from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageRequestPayload
 from models.spec.translation import AddressType, GroupResponse, InvalidationRequest
 from rtl.nic.dma import Dma
-from rtl.nic.seams import DmaRequest, MsiWrite
+from rtl.nic.seams import DmaRequest, LocalMemory, MsiWrite
 
 __all__ = ["OFFSET", "World"]
 
@@ -232,12 +232,15 @@ class World:
             )
             if store:
                 content = value.to_bytes(16, "little")
-                for i in range(16):
-                    if mask >> i & 1:
-                        self.local[memory][16 * addr + i] = content[i]
+                for i in range(addr, addr + 16):
+                    if mask >> i % 16 & 1 and memory != LocalMemory.NOWHERE:
+                        self.local[memory][i % (1 << 24)] = content[i % 16]
             if load:
-                words = self.local[from_][16 * at : 16 * at + 16].ljust(16, b"\0")
-                ctx.set(dut.load.data, int.from_bytes(words, "little"))
+                lanes = bytearray(16)
+                for i in range(at, at + 16):
+                    if i % (1 << 24) < len(self.local[from_]):
+                        lanes[i % 16] = self.local[from_][i % (1 << 24)]
+                ctx.set(dut.load.data, int.from_bytes(lanes, "little"))
 
     async def sinks(self, ctx):
         """Take completions, counts, invalidation completions."""
