@@ -15,8 +15,8 @@ BEAT_BYTES = 16
 class ByteMemory(wiring.Component):
     """One write and one read of up to 16 consecutive bytes per cycle, from any byte.
 
-    Words of 16 bytes are in two banks by turns, so that two neighbours can be had at once.  Lane *n*
-    of a port has the byte whose address is *n* modulo 16: whoever is not aligned turns what it
+    Words of 16 bytes are in two banks by turns, so that two neighbours can be had at once.  Lane
+    *n* of a port has the byte whose address is *n* modulo 16: whoever is not aligned turns what it
     stores or has loaded.
 
     Latency

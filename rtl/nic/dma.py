@@ -39,10 +39,11 @@ class Dma(wiring.Component):
 
     ::
 
-        request -> DmaBegin -> translate -> DmaTranslated -> DmaRead, DmaWrite -> DmaComplete -> done
-                     ^  ^                        |                                  |  |
-                     |  +-- next page -----------|----------------------------------+  |
-                     +-- DmaParking <------------+------- no rights -------------------+
+        request --> DmaBegin --> translate --> DmaTranslated --> DmaRead, DmaWrite --.
+                    ^    ^                           |                               v
+                    |    |                           '-- refused --> DmaComplete --> done
+                    |    '---------- next page -------------------------'  |
+                    '--- DmaParking <------------- no rights --------------'
 
     Latency
     -------
@@ -177,10 +178,12 @@ class Dma(wiring.Component):
         connect(m, dones.o, flipped(self.done))
         m.d.comb += [
             dones.i.valid.eq(complete.done.valid | parking.done.valid),
-            dones.i.payload.eq(Mux(parking.done.valid, parking.done.payload, complete.done.payload)),
+            dones.i.payload.eq(complete.done.payload),
             parking.done.ready.eq(dones.i.ready),
             complete.done.ready.eq(dones.i.ready & ~parking.done.valid),
         ]
+        with m.If(parking.done.valid):
+            m.d.comb += dones.i.payload.eq(parking.done.payload)
 
     def _messages(self, m: Module, translated, writes):
         m.submodules.messages = messages = DmaMessages(self.config)

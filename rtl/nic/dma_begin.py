@@ -11,7 +11,7 @@ from models.spec.translation import AddressType, TranslationRequest
 from rtl.bus.stream import StreamFifo
 from rtl.nic.dma_count import Count
 from rtl.nic.seams import DmaRequest, LocalMemory
-from rtl.nic.segments import PAGE_BYTES, SLOT_BITS, TAG_BITS, Answer, AnswerKind, Begun
+from rtl.nic.segments import PAGE_BYTES, TAG_BITS, Answer, AnswerKind, Begun
 
 __all__ = ["DmaBegin", "FreeSlots", "PositionRead"]
 
@@ -250,9 +250,7 @@ class DmaBegin(wiring.Component):
         request, answer, begun = self.translate, self.answer, self.begun
         m.d.comb += [
             asks.eq(control.enable & control.ats),
-            taken.eq(
-                Mux(asks, (~request.valid | request.ready) & self.count.ready, answer.ready)
-            ),
+            taken.eq(Mux(asks, (~request.valid | request.ready) & self.count.ready, answer.ready)),
             self.fire.eq(valid & self.slots.free.valid & taken),
             self.count.valid.eq(self.fire & asks),
             self.count.payload.function.eq(begun.function),

@@ -5,12 +5,13 @@ from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
-from models.spec.iommu import GroupResponsePayload, PageRequestPayload, PageResponse
+from models.spec.iommu import PageResponse
 from models.spec.nic import FunctionControl, Stat
 from models.spec.translation import GroupResponse, PageRequest
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.dma_begin import PositionRead
 from rtl.nic.fallen import Fallen
+from rtl.nic.page_messages import PageMessages
 from rtl.nic.seams import DmaDone, DmaStatus, StatEvent
 from rtl.nic.segments import TAG_BITS
 
@@ -51,9 +52,6 @@ class DmaParking(wiring.Component):
     does not use its index again: a tag asks with the other generation, and with both owed waits for
     an answer before it asks.  Answers are owed to functions; another function's do not count, and a
     function that was disabled is owed nothing any more.
-
-    Answers are taken whatever page requests wait for: an IOMMU that answers itself takes no request
-    before its answer has been taken.
 
     Latency
     -------
@@ -102,16 +100,15 @@ class DmaParking(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tags = self.config.dma_tags
-        m.submodules.responses = self.responses = StreamFifo(GroupResponse, tags)
         m.submodules.arrivals = self.arrivals = StreamFifo(TAG_BITS, tags)
-        m.submodules.asking = self.asking = StreamFifo(PageRequest, tags)
+        m.submodules.messages = self.messages = messages = PageMessages(self.config)
+        connect(m, messages.page_request, flipped(self.page_request))
+        connect(m, flipped(self.group_response), messages.group_response)
         m.submodules.stats = self.stats = StreamRegister(StatEvent)
         m.submodules.fallen = self.fallen = Fallen(self.config.functions)
         m.submodules.records = records = memory.Memory(shape=_Record, depth=tags, init=[])
         self.read, self.write = records.read_port(), records.write_port()
-        connect(m, flipped(self.group_response), self.responses.i)
         connect(m, flipped(self.park), self.arrivals.i)
-        connect(m, self.asking.o, flipped(self.page_request))
         connect(m, self.stats.o, flipped(self.stat))
         self.event, self.answered = Signal(_Event), Signal()
         self.code, self.generation, self.device = Signal(4), Signal(), Signal(24)
@@ -147,8 +144,8 @@ class DmaParking(wiring.Component):
 
     def _choose(self, m: Module) -> None:
         """Cancels first: no request that is younger than one may be here before it."""
-        position, response = self.position, self.responses.o
-        group = data.View(GroupResponsePayload, response.payload.payload)
+        position, response = self.position, self.messages.answer
+        group = response.payload
         scans = Signal()  # the last event was no scan
         m.d.comb += [position.en.eq(1), position.tag.eq(self.scan)]
         m.d.sync += [
@@ -156,7 +153,7 @@ class DmaParking(wiring.Component):
             scans.eq(1),
             self.code.eq(group.code),
             self.generation.eq(group.index[8]),
-            self.device.eq(response.payload.device_id),
+            self.device.eq(group.device_id),
             self.tag.eq(position.tag),
         ]
         with m.If(self.cancel.valid):
@@ -170,7 +167,7 @@ class DmaParking(wiring.Component):
                 m.d.sync += self.event.eq(_Event.RESPONSE)
             with m.Else():  # of nobody
                 m.d.comb += position.tag.eq(self.scan)
-        with m.Elif(self.arrivals.o.valid & self.asking.i.ready):
+        with m.Elif(self.arrivals.o.valid & self.messages.ask.ready):
             m.d.comb += position.tag.eq(self.arrivals.o.payload)
             m.d.sync += self.event.eq(_Event.PARK)
 
@@ -208,8 +205,7 @@ class DmaParking(wiring.Component):
 
     def _park(self, m: Module, record, after) -> None:
         """Ask for the page and wait; without an index that is free, wait for one."""
-        position, request = self.position, self.asking.i
-        payload = data.View(PageRequestPayload, request.payload.payload)
+        position, request = self.position, self.messages.ask
         taken, generation = Signal(2), Signal()
         enabled = Signal()
         m.d.comb += [
@@ -219,12 +215,10 @@ class DmaParking(wiring.Component):
             ),
             # Rather an index that nobody uses than one that another function does.
             generation.eq(Mux(taken.any(), taken[0], record.owed[0].valid)),
-            request.payload.device_id.eq(self._device(position.function)),
-            payload.r.eq(~position.write),
-            payload.w.eq(position.write),
-            payload.last.eq(1),
-            payload.index.eq(Cat(self.tag, generation)),
-            payload.address.eq(position.page),
+            request.payload.function.eq(position.function),
+            request.payload.write.eq(position.write),
+            request.payload.index.eq(Cat(self.tag, generation)),
+            request.payload.page.eq(position.page),
         ]
         with m.If(self.cancelled | ~enabled):
             m.d.comb += self.arrivals.o.ready.eq(1)

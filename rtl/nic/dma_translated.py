@@ -105,9 +105,7 @@ class DmaTranslated(wiring.Component):
                 ),
                 found.r.eq(response.payload.r),
                 found.w.eq(response.payload.w),
-                found.value.eq(
-                    Mux(refused, response.payload.cause, response.payload.spa[12:])
-                ),
+                found.value.eq(Mux(refused, response.payload.cause, response.payload.spa[12:])),
             ]
 
     def _decide(self, m: Module, valid, answer, begun, fire, to_read, to_write) -> None:
@@ -132,9 +130,7 @@ class DmaTranslated(wiring.Component):
             m.d.comb += moves.eq(1)
         m.d.comb += [
             segment.slot.eq(answer.slot),
-            segment.address.eq(
-                Cat(begun.iova[:12], Mux(paged, answer.value, begun.iova[12:]))
-            ),
+            segment.address.eq(Cat(begun.iova[:12], Mux(paged, answer.value, begun.iova[12:]))),
             segment.translated.eq(paged),
             to_read.payload.eq(segment),
             to_write.payload.eq(segment),

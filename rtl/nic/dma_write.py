@@ -200,7 +200,5 @@ class DmaWrite(wiring.Component):
             self.message_error.eq(error),
             self.done.valid.eq(b.valid & ~message & ends),
             self.done.payload.slot.eq(slot),
-            self.done.payload.kind.eq(
-                Mux(so_far.data.bad | error, EndKind.ERROR, EndKind.MOVED)
-            ),
+            self.done.payload.kind.eq(Mux(so_far.data.bad | error, EndKind.ERROR, EndKind.MOVED)),
         ]

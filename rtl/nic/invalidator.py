@@ -16,8 +16,8 @@ class Invalidator(wiring.Component):
     must outlive is the segments that were under way when it came, waiting for a translation or
     moving data.  Later segments use later translations and do not delay the answer.
 
-    Segments begin in one of two colours.  An invalidation changes the colour and waits until the
-    old one's segments have ended.
+    Segments begin in one of two colours.  The colour changes for all invalidations that wait; they
+    are answered when the old one's segments have ended.
 
     Members
     -------
@@ -52,7 +52,7 @@ class Invalidator(wiring.Component):
         m.submodules.waiting = waiting = StreamFifo(kept, 32)
         request, oldest = self.request, waiting.o
         counts = [Signal(range(self.slots + 1), name=f"count{colour}") for colour in range(2)]
-        active = Signal()
+        covered = Signal(range(33))  # invalidations since which the colour has changed
         m.d.comb += [
             waiting.i.valid.eq(request.valid),
             request.ready.eq(waiting.i.ready),
@@ -61,7 +61,7 @@ class Invalidator(wiring.Component):
             self.completion.payload.device_id.eq(oldest.payload.device_id),
             self.completion.payload.itag_vector.eq(1 << oldest.payload.itag),
             self.completion.payload.count.eq(1),
-            self.completion.valid.eq(active & (Mux(self.colour, *counts) == 0)),
+            self.completion.valid.eq((covered != 0) & (Mux(self.colour, *counts) == 0)),
             oldest.ready.eq(self.completion.valid & self.completion.ready),
         ]
         for colour, count in enumerate(counts):
@@ -71,8 +71,8 @@ class Invalidator(wiring.Component):
                 ended.eq(self.ended & (self.ended_colour == colour)),
             ]
             m.d.sync += count.eq(count + begun - ended)
-        with m.If(~active & oldest.valid):
-            m.d.sync += [active.eq(1), self.colour.eq(~self.colour)]
+        with m.If((covered == 0) & oldest.valid):
+            m.d.sync += [covered.eq(waiting.level), self.colour.eq(~self.colour)]
         with m.If(oldest.ready):
-            m.d.sync += active.eq(0)
+            m.d.sync += covered.eq(covered - 1)
         return m

@@ -119,9 +119,7 @@ def drive_user(m: Module, user, segment, config: NicConfig) -> None:
     assert user.shape() is DmaUser
     m.d.comb += [
         user.device_id.eq(config.device_id + segment.function),
-        user.at.eq(
-            Mux(segment.translated, AddressType.TRANSLATED, AddressType.UNTRANSLATED)
-        ),
+        user.at.eq(Mux(segment.translated, AddressType.TRANSLATED, AddressType.UNTRANSLATED)),
     ]
 
 

@@ -7,7 +7,7 @@ from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageRequestPayload
 from models.spec.translation import AddressType, GroupResponse, InvalidationRequest
 from rtl.nic.dma import Dma
-from rtl.nic.seams import DmaRequest, LocalMemory, MsiWrite
+from rtl.nic.seams import DmaRequest, DmaStatus, LocalMemory, MsiWrite
 
 __all__ = ["OFFSET", "World"]
 
@@ -18,20 +18,35 @@ OFFSET = 0x1_0000_0000
 class World:
     """Agents round a :class:`Dma`; every delay is drawn from one generator.
 
-    Pages of ``missing`` are without rights until their page request is answered.
+    Pages of ``missing`` are without rights until their page request is answered.  ``stall`` is the
+    probability that a channel of the bus is not ready.
     """
 
-    def __init__(self, config: NicConfig, *, seed: int, latency: int = 5, jitter: int = 10):
+    def __init__(
+        self,
+        config: NicConfig,
+        *,
+        seed: int,
+        latency: int = 5,
+        jitter: int = 10,
+        stall: float = 0.1,
+    ):
         self.dut = Dma(config)
         self.config, self.rng = config, random.Random(seed)
-        self.latency, self.jitter = latency, jitter
+        self.latency, self.jitter, self.stall = latency, jitter, stall
         self.guest = bytearray(1 << 18)
-        self.local = [bytearray(1 << 16) for _ in range(3)]
+        self.local = [bytearray(1 << 18) for _ in range(3)]
         self.missing: set[tuple[int, int]] = set()
         self.refused: set[int] = set()
         self.bad_bus: set[int] = set()
+        self.bad_beats: set[int] = set()  # addresses of beats that get an error
+        self.plain: set[int] = set()  # pages to be accessed untranslated
+        self.asked_at: dict[int, int] = {}  # page to cycle of its last translation request
+        self.moved_at: dict[int, int] = {}  # page to cycle of its last beat or write response
+        self.done_ready = True
         self.untranslated_reads: list[tuple[int, int]] = []
         self.done: dict[int, tuple[int, int]] = {}
+        self.ended: list[tuple[int, int]] = []  # cycle and tag of every end
         self.page_requests: list = []
         self.answer_code: int | None = 0
         self.service = 30
@@ -60,15 +75,18 @@ class World:
         """Bytes of a beat and its response."""
         if user.at == AddressType.TRANSLATED:
             address -= OFFSET
+        self.moved_at[address >> 12] = self.now
         if address >> 12 in self.bad_bus or not 0 <= address < len(self.guest):
             return bytes(16), 2
+        if address in self.bad_beats:
+            return bytes(self.guest[address : address + 16]), 2
         return bytes(self.guest[address : address + 16]), 0
 
     async def memory(self, ctx):
         """Serve reads: bursts of an ID in order, IDs in any order."""
         dut = self.dut
         while True:
-            ctx.set(dut.bus.ar.ready, self.rng.random() < 0.9)
+            ctx.set(dut.bus.ar.ready, self.rng.random() >= self.stall)
             candidates = [i for i, q in self._reads.items() if q and q[0][0] <= self.now]
             chosen = self.rng.choice(candidates) if candidates else None
             if chosen is not None:
@@ -106,8 +124,8 @@ class World:
         """Serve writes."""
         dut = self.dut
         while True:
-            ctx.set(dut.bus.aw.ready, self.rng.random() < 0.9)
-            ctx.set(dut.bus.w.ready, self.rng.random() < 0.9)
+            ctx.set(dut.bus.aw.ready, self.rng.random() >= self.stall)
+            ctx.set(dut.bus.w.ready, self.rng.random() >= self.stall)
             ready = [entry for entry in self._b if entry[0] <= self.now]
             chosen = self.rng.choice(ready) if ready else None
             if chosen:
@@ -131,6 +149,7 @@ class World:
                 if chosen is None or b:
                     if chosen:
                         self._b.remove(chosen)
+                        self.moved_at[chosen[3]] = self.now
                     break
 
     def _store(self):
@@ -145,7 +164,7 @@ class World:
                 resp = 2
             elif at >= 1 << 24:
                 self.messages.append((at, beat.strb, beat.data, address.user.device_id))
-            elif at >> 12 in self.bad_bus:
+            elif at >> 12 in self.bad_bus or at in self.bad_beats:
                 resp = 2
             else:
                 for i in range(16):
@@ -154,14 +173,14 @@ class World:
             entry[1], entry[2] = count + 1, resp
             assert beat.last == (count == address.len), "WLAST in the wrong place"
             if beat.last:
-                self._b.append((self.delay(), address.id, resp))
+                self._b.append((self.delay(), address.id, resp, at >> 12))
                 self._writes.popleft()
 
     async def iommu(self, ctx):
         """Answer translations in any order, and page requests after their service time."""
         dut = self.dut
         while True:
-            ctx.set(dut.translate.request.ready, self.rng.random() < 0.8)
+            ctx.set(dut.translate.request.ready, self.rng.random() >= 2 * self.stall)
             ready = [entry for entry in self._t if entry[0] <= self.now]
             chosen = self.rng.choice(ready) if ready else None
             if chosen:
@@ -172,6 +191,7 @@ class World:
                 ctx.set(response.tag, request.tag)
                 ctx.set(response.status, 1 if page in self.refused else 0)
                 ctx.set(response.cause, 260 if page in self.refused else 0)
+                ctx.set(response.u, page in self.plain)
                 ctx.set(response.r, present)
                 ctx.set(response.w, present and request.write)
                 ctx.set(response.spa, request.iova + OFFSET)
@@ -183,6 +203,7 @@ class World:
             )
             if took:
                 self._t.append((self.delay(), request))
+                self.asked_at[request.iova >> 12] = self.now
             if chosen and answered:
                 self._t.remove(chosen)
 
@@ -245,11 +266,12 @@ class World:
     async def sinks(self, ctx):
         """Take completions, counts, invalidation completions."""
         dut = self.dut
-        for port in (dut.done, dut.stat, dut.invalidation_completion):
+        for port in (dut.stat, dut.invalidation_completion):
             ctx.set(port.ready, 1)
         while True:
+            ctx.set(dut.done.ready, self.done_ready)
             *_, done, result, stat, count, inval, completion = await ctx.tick().sample(
-                dut.done.valid,
+                dut.done.valid & dut.done.ready,
                 dut.done.payload,
                 dut.stat.valid,
                 dut.stat.payload,
@@ -259,6 +281,7 @@ class World:
             if done:
                 assert result.tag not in self.done, "a request ended twice"
                 self.done[result.tag] = (int(result.status), result.cause)
+                self.ended.append((self.now, result.tag))
             if stat:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
@@ -291,6 +314,27 @@ class World:
                 return self.done[tag]
             await ctx.tick()
         raise AssertionError(f"tag {tag} never ended")
+
+    async def run_all(self, ctx, requests: list[dict], tags: int) -> None:
+        """Carry transfers out as fast as they are taken, each with a tag of ``tags`` that is free;
+        check that all end well.
+        """
+        free, under_way, seen = deque(range(tags)), 0, len(self.ended)
+        port, waiting = self.dut.request, deque(requests)
+        while waiting or under_way:
+            offers = bool(waiting and free)
+            if offers:
+                ctx.set(port.payload, DmaRequest.const({**waiting[0], "tag": free[0]}))
+            ctx.set(port.valid, offers)
+            if (await ctx.tick().sample(port.ready))[-1] and offers:
+                waiting.popleft()
+                free.popleft()
+                under_way += 1
+            for _, tag in self.ended[seen:]:
+                assert self.done.pop(tag)[0] == DmaStatus.OK
+                free.append(tag)
+                under_way -= 1
+            seen = len(self.ended)
 
     async def message(self, ctx, **fields):
         """Send an MSI."""
