@@ -19,7 +19,7 @@ class World:
     """Agents round a :class:`Dma`; every delay is drawn from one generator.
 
     Pages of ``missing`` are without rights until their page request is answered.  ``stall`` is the
-    probability that a channel of the bus is not ready.
+    probability that a channel of the bus is not ready; without stalls answers come in order.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class World:
         self.asked_at: dict[int, int] = {}  # page to cycle of its last translation request
         self.moved_at: dict[int, int] = {}  # page to cycle of its last beat or write response
         self.done_ready = True
+        self.beats: tuple[list[int], list[int]] = ([], [])  # cycles of R and W beats
         self.untranslated_reads: list[tuple[int, int]] = []
         self.done: dict[int, tuple[int, int]] = {}
         self.ended: list[tuple[int, int]] = []  # cycle and tag of every end
@@ -71,6 +72,12 @@ class World:
         """Cycles until an answer."""
         return self.now + self.latency + self.rng.randrange(self.jitter + 1)
 
+    def _any(self, ready: list):
+        """One of what is ready: the first, if nothing stalls."""
+        if not ready:
+            return None
+        return self.rng.choice(ready) if self.stall else ready[0]
+
     def read(self, address: int, user) -> tuple[bytes, int]:
         """Bytes of a beat and its response."""
         if user.at == AddressType.TRANSLATED:
@@ -88,9 +95,12 @@ class World:
         while True:
             ctx.set(dut.bus.ar.ready, self.rng.random() >= self.stall)
             candidates = [i for i, q in self._reads.items() if q and q[0][0] <= self.now]
-            chosen = self.rng.choice(candidates) if candidates else None
+            chosen = None
+            if candidates:
+                chosen = min(candidates, key=lambda i: self._reads[i][0][4])
+                chosen = self.rng.choice(candidates) if self.stall else chosen
             if chosen is not None:
-                _, address, user, last = self._reads[chosen][0]
+                _, address, user, last, _ = self._reads[chosen][0]
                 content, resp = self.read(address, user)
                 ctx.set(dut.bus.r.payload.data, int.from_bytes(content, "little"))
                 ctx.set(dut.bus.r.payload.resp, resp)
@@ -110,12 +120,13 @@ class World:
                     assert payload.addr >> 12 == end >> 12, "burst crosses a page"
                     queue = self._reads.setdefault(payload.id, deque())
                     for beat in range(payload.len + 1):
-                        queue.append(
-                            (when, payload.addr + 16 * beat, payload.user, beat == payload.len)
-                        )
+                        last = beat == payload.len
+                        at = payload.addr + 16 * beat
+                        queue.append((when, at, payload.user, last, len(self.accesses)))
                         self.pending += 1
                 if chosen is None or r:
                     if chosen is not None:
+                        self.beats[0].append(self.now)
                         self._reads[chosen].popleft()
                         self.pending -= 1
                     break
@@ -127,7 +138,7 @@ class World:
             ctx.set(dut.bus.aw.ready, self.rng.random() >= self.stall)
             ctx.set(dut.bus.w.ready, self.rng.random() >= self.stall)
             ready = [entry for entry in self._b if entry[0] <= self.now]
-            chosen = self.rng.choice(ready) if ready else None
+            chosen = self._any(ready)
             if chosen:
                 ctx.set(dut.bus.b.payload.id, chosen[1])
                 ctx.set(dut.bus.b.payload.resp, chosen[2])
@@ -144,6 +155,7 @@ class World:
                     self.accesses.append((self.now, True, address.addr, address.user))
                     self._writes.append([address, 0, 0])
                 if w:
+                    self.beats[1].append(self.now)
                     self._write_beats.append(beat)
                 self._store()
                 if chosen is None or b:
@@ -182,7 +194,7 @@ class World:
         while True:
             ctx.set(dut.translate.request.ready, self.rng.random() >= 2 * self.stall)
             ready = [entry for entry in self._t if entry[0] <= self.now]
-            chosen = self.rng.choice(ready) if ready else None
+            chosen = self._any(ready)
             if chosen:
                 _, request = chosen
                 page, function = request.iova >> 12, request.device_id - self.config.device_id
