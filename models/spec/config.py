@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
-#: Queues of a NIC: a page request group index of 9 bits tells them, and one request from the next.
-QUEUES_MAX = 256
+#: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
+TAGS_MAX = 256
 
 
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
@@ -193,8 +193,11 @@ class NicConfig:
         one under way, and one is left: so nobody can keep others from sending or receiving.
     max_burst_beats : int
         Beats of the longest DMA burst.
+    dma_tags : int
+        DMA requests at once, parked ones among them: one per queue.  A page request group index of
+        9 bits tells them, and one request from the next.
     dma_slots : int
-        DMA bursts outstanding.
+        Parts of DMA requests, each within a page, that are translated or move at once.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     packed, indirect, event_idx, in_order : bool
@@ -215,6 +218,7 @@ class NicConfig:
     tx_slots: int = 40
     rx_slots: int = 40
     max_burst_beats: int = 16
+    dma_tags: int = 64
     dma_slots: int = 16
     mtu: int = 1500
     packed: bool = False
@@ -239,6 +243,7 @@ class NicConfig:
         _check_range("tx_slots", self.tx_slots, 2, 256)
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
+        _check_range("dma_tags", self.dma_tags, 2, TAGS_MAX)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
         for name in ("tx_slots", "rx_slots"):
             if _quota(getattr(self, name), self.functions) < 1:
@@ -246,8 +251,10 @@ class NicConfig:
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
                 )
-        if self.queues > QUEUES_MAX:
-            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
+        if self.queues > self.dma_tags:
+            raise ValueError(
+                f"dma_tags must be at least {self.queues} for as many queues, not {self.dma_tags!r}"
+            )
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
@@ -350,7 +357,13 @@ CONFIGS = {
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
             nic=replace(
-                _DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200
+                _DEFAULT.nic,
+                vfs=64,
+                queue_pairs=1,
+                msix_vectors=4,
+                tx_slots=200,
+                rx_slots=200,
+                dma_tags=130,
             ),
         ),
         replace(

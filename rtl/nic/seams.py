@@ -107,8 +107,9 @@ class LocalMemory(enum.IntEnum, shape=2):
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  One request per tag at a time; the tag is the queue.  A cancel
-    goes the same way, so that it never meets a request that is younger than it.
+    Any alignment on both sides.  Whoever asks chooses the tag, below ``config.dma_tags``; one
+    request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
+    younger than it.
     """
 
     tag: 16
@@ -151,9 +152,10 @@ class MsiWrite(data.Struct):
 
 
 class StorePort(wiring.Signature):
-    """DMA writes into local memories; never stalls.
+    """DMA writes up to 16 consecutive bytes of a local memory; never stalls.
 
-    ``addr`` counts beats of 16 bytes; ``mask`` has a bit per byte.
+    ``addr`` is the first byte's address, of any alignment.  Lane *n* of ``data``, and bit *n* of
+    ``mask``, is for the byte whose address is *n* modulo 16.
     """
 
     def __init__(self):
@@ -161,7 +163,7 @@ class StorePort(wiring.Signature):
             {
                 "en": Out(1),
                 "memory": Out(LocalMemory),
-                "addr": Out(20),
+                "addr": Out(24),
                 "data": Out(128),
                 "mask": Out(16),
             }
@@ -169,11 +171,15 @@ class StorePort(wiring.Signature):
 
 
 class LoadPort(wiring.Signature):
-    """DMA reads from local memories; never stalls; ``data`` follows ``en`` by one cycle."""
+    """DMA reads 16 consecutive bytes of a local memory; never stalls.
+
+    ``addr`` is the first byte's address, of any alignment; ``data`` follows ``en`` by one cycle,
+    in lanes like :class:`StorePort`'s.
+    """
 
     def __init__(self):
         super().__init__(
-            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(20), "data": In(128)}
+            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(24), "data": In(128)}
         )
 
 

@@ -1,10 +1,11 @@
 """What the virtqueue engine keeps per queue, and the scratch memory that its DMA goes through."""
 
-from amaranth.hdl import Module
-from amaranth.lib import data, enum, memory, wiring
+from amaranth.hdl import Cat, Const, Module
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
+from rtl.nic.byte_memory import ByteMemory
 from rtl.nic.seams import SCRATCH_BYTES, LoadPort, LocalMemory, StorePort
 
 __all__ = ["BEATS", "Phase", "QueueState", "Scratch", "ScratchBeat"]
@@ -111,24 +112,22 @@ class Scratch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.inward = inward = memory.Memory(shape=128, depth=self.depth, init=[])
-        m.submodules.outward = outward = memory.Memory(shape=128, depth=self.depth, init=[])
-        fill, read = inward.write_port(granularity=8), inward.read_port()
-        write, drain = outward.write_port(), outward.read_port()
+        m.submodules.inward = inward = ByteMemory(self.depth)
+        m.submodules.outward = outward = ByteMemory(self.depth)
         here = self.store.memory == LocalMemory.SCRATCH
         m.d.comb += [
-            fill.addr.eq(self.store.addr),
-            fill.data.eq(self.store.data),
-            read.addr.eq(self.read_addr),
-            read.en.eq(1),
-            self.read_data.eq(read.data),
-            write.addr.eq(self.write_addr),
-            write.data.eq(self.write_data),
-            write.en.eq(self.write_en),
-            drain.addr.eq(self.load.addr),
-            drain.en.eq(self.load.en),
-            self.load.data.eq(drain.data),
+            inward.write_addr.eq(self.store.addr),
+            inward.write_data.eq(self.store.data),
+            inward.read_addr.eq(Cat(Const(0, 4), self.read_addr)),
+            inward.read_en.eq(1),
+            self.read_data.eq(inward.read_data),
+            outward.write_addr.eq(Cat(Const(0, 4), self.write_addr)),
+            outward.write_data.eq(self.write_data),
+            outward.write_mask.eq(self.write_en.replicate(16)),
+            outward.read_addr.eq(self.load.addr),
+            outward.read_en.eq(self.load.en),
+            self.load.data.eq(outward.read_data),
         ]
         with m.If(self.store.en & here):
-            m.d.comb += fill.en.eq(self.store.mask)
+            m.d.comb += inward.write_mask.eq(self.store.mask)
         return m

@@ -161,14 +161,14 @@ class RingWorld:
             at = off + i
             if request.write:
                 ctx.set(dut.load.en, 1)
-                ctx.set(dut.load.addr, at >> 4)
+                ctx.set(dut.load.addr, at & ~15)
                 await self._tick(ctx)
                 ctx.set(dut.load.en, 0)
                 word = ctx.get(dut.load.data)
                 self.guest[request.iova + i] = word >> 8 * (at & 15) & 0xFF
             else:
                 ctx.set(dut.store.en, 1)
-                ctx.set(dut.store.addr, at >> 4)
+                ctx.set(dut.store.addr, at & ~15)
                 ctx.set(dut.store.mask, 1 << (at & 15))
                 ctx.set(dut.store.data, self.guest[request.iova + i] << 8 * (at & 15))
                 await self._tick(ctx)
