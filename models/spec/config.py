@@ -195,6 +195,11 @@ class NicConfig:
         Beats of the longest DMA burst.
     dma_slots : int
         DMA bursts outstanding.
+    dma_tags : int
+        DMA requests outstanding, a power of two; a page request group index of 9 bits tells them,
+        and one request from the next.
+    rx_window : int
+        Frames that a receive queue has under way, a power of two.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     packed, indirect, event_idx, in_order : bool
@@ -216,6 +221,8 @@ class NicConfig:
     rx_slots: int = 40
     max_burst_beats: int = 16
     dma_slots: int = 16
+    dma_tags: int = 64
+    rx_window: int = 1
     mtu: int = 1500
     packed: bool = False
     indirect: bool = False
@@ -240,6 +247,8 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        _check_power_of_two("dma_tags", self.dma_tags, 8, 128)
+        _check_power_of_two("rx_window", self.rx_window, 1, 16)
         for name in ("tx_slots", "rx_slots"):
             if _quota(getattr(self, name), self.functions) < 1:
                 raise ValueError(

@@ -107,7 +107,8 @@ class Dma(wiring.Component):
         #: AXI IDs: slots, and one more for messages.
         self.slots = config.dma_slots
         self.id_width = self.slots.bit_length()
-        self.tag_bits = max(1, (config.queues - 1).bit_length())
+        self.tags = config.dma_tags
+        self.tag_bits = (self.tags - 1).bit_length()
         super().__init__(
             {
                 "request": In(stream.Signature(DmaRequest)),
@@ -133,7 +134,7 @@ class Dma(wiring.Component):
         m = Module()
         self._parts(m)
         # Per tag: whether it has a request, is parked, is to be cancelled.
-        queues = self.config.queues
+        queues = self.tags
         self.active, self.parked = Signal(queues), Signal(queues)
         self.cancelled = Signal(queues)
         # Per tag and generation: a page request has not been answered.  One whose request has ended
@@ -165,16 +166,16 @@ class Dma(wiring.Component):
         m.submodules.writes = self.writes = DmaWrite(config, self.id_width)
         m.submodules.invalidator = self.invalidator = Invalidator(config)
         m.submodules.ready = self.ready = fifo.SyncFIFOBuffered(
-            width=self.tag_bits, depth=config.queues
+            width=self.tag_bits, depth=self.tags
         )
         m.submodules.stats = self.stats = fifo.SyncFIFOBuffered(
             width=StatEvent.as_shape().size, depth=16
         )
         m.submodules.dones = self.dones = fifo.SyncFIFOBuffered(
-            width=DmaDone.as_shape().size, depth=config.queues
+            width=DmaDone.as_shape().size, depth=self.tags
         )
         m.submodules.positions = positions = memory.Memory(
-            shape=DmaPosition, depth=max(2, config.queues), init=[]
+            shape=DmaPosition, depth=self.tags, init=[]
         )
         self.position_read = positions.read_port()
         self.position_write = positions.write_port()
@@ -186,8 +187,8 @@ class Dma(wiring.Component):
         self.slot_write = slot_table.write_port()
         # Responses are taken whatever page requests wait for, and page requests wait apart from the
         # sequencer: an IOMMU that answers itself takes none before its answer has been taken.
-        m.submodules.responses = self.responses = StreamFifo(GroupResponse, max(2, config.queues))
-        m.submodules.asking = self.asking = StreamFifo(PageRequest, max(2, config.queues))
+        m.submodules.responses = self.responses = StreamFifo(GroupResponse, self.tags)
+        m.submodules.asking = self.asking = StreamFifo(PageRequest, self.tags)
         connect(m, flipped(self.group_response), self.responses.i)
         connect(m, self.asking.o, flipped(self.page_request))
         for name in ("ar", "r"):
@@ -209,12 +210,15 @@ class Dma(wiring.Component):
 
     def _forget(self, m: Module) -> None:
         """A function that is disabled is as after a reset: no answer is owed to it any more."""
-        per = self.config.queues_per_function
-        enabled = Cat(self.controls[f].enable.replicate(per) for f in range(self.config.functions))
-        for owed in self.owed:
-            for queue in range(self.config.queues):
-                with m.If(~enabled[queue] & ~self.parked[queue] & ~self.active[queue]):
-                    m.d.sync += owed[queue].eq(0)
+        request = self.request.payload
+        for tag in range(self.tags):
+            function = Signal(8, name=f"function{tag}")
+            with m.If(self.request.valid & ~request.cancel & (request.tag == tag)):
+                m.d.sync += function.eq(request.function)
+            idle = ~self.parked[tag] & ~self.active[tag]
+            with m.If(~self.controls[function].enable & idle):
+                for owed in self.owed:
+                    m.d.sync += owed[tag].eq(0)
 
     def _complete_slots(self, m: Module) -> None:
         """Take segment completions of both directions; a message's only frees its ID
@@ -298,7 +302,7 @@ class Dma(wiring.Component):
                         owed = Mux(group.index[8], self.owed[1], self.owed[0])
                         bit = Signal(name="response_owed")
                         m.d.comb += bit.eq(owed.bit_select(response_tag, 1))
-                        with m.If((group.index[:8] >= self.config.queues) | ~bit):
+                        with m.If((group.index[:8] >= self.tags) | ~bit):
                             m.next = "CHOOSE"  # nobody waits for this one
                     with m.Elif(self.request.valid):
                         m.d.comb += self.request.ready.eq(1)
@@ -335,7 +339,7 @@ class Dma(wiring.Component):
                             self.event.eq(_Event.EXPIRE),
                             self.tag.eq(self.scan),
                             self.scan.eq(
-                                Mux(self.scan == self.config.queues - 1, 0, self.scan + 1)
+                                Mux(self.scan == self.tags - 1, 0, self.scan + 1)
                             ),
                         ]
                     with m.Else():
@@ -400,7 +404,7 @@ class Dma(wiring.Component):
             self.position_write.addr.eq(self.tag),
             self.position_write.data.eq(after),
         ]
-        mine = Signal(self.config.queues)
+        mine = Signal(self.tags)
         m.d.comb += mine.eq(1 << self.tag)
         self.mine = mine
         function = position.function

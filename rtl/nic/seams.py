@@ -221,4 +221,4 @@ class StatEvent(data.Struct):
 
 
 #: Bytes of scratch memory per queue.
-SCRATCH_BYTES = 128
+SCRATCH_BYTES = 256

@@ -8,9 +8,12 @@ from amaranth.sim import Simulator
 
 from models.spec.config import NicConfig
 from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
-from rtl.nic.virtqueue import VirtqueueEngine
+from rtl.nic.engine import VirtqueueEngine
 
 __all__ = ["Ring", "RingWorld"]
+
+#: Header of every frame that is received: one buffer holds it.
+RX_HEADER = bytes(10) + b"\1\0"
 
 
 class Ring:
@@ -71,6 +74,7 @@ class RingWorld:
         #: Free ones: few, so that queues wait for them.
         self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
+        #: Functions whose DMA never ends.
         self.stuck: set[int] = set()
         #: Pages that are not there: hurried DMA ends with ABSENT, other waits.
         self.absent: set[int] = set()
@@ -109,7 +113,7 @@ class RingWorld:
                 e
                 for e in self._dma
                 if e[0] <= self.now
-                and e[1].tag not in self.stuck
+                and e[1].function not in self.stuck
                 and (e[1].hurried or not self._absent(e[1]))
             ]
             if ready:
@@ -121,7 +125,6 @@ class RingWorld:
                 tag = self._cancels.popleft()
                 for entry in [e for e in self._dma if e[1].tag == tag]:
                     self._dma.remove(entry)
-                    self.stuck.discard(tag)
                     await self._end(ctx, entry[1], DmaStatus.CANCELLED)
 
     def _absent(self, request) -> bool:
@@ -149,31 +152,53 @@ class RingWorld:
         if status != DmaStatus.OK or request.memory == LocalMemory.NOWHERE:
             return status
         dut, n, off = self.dut, request.length, request.offset
-        local = self.frames.get(request.memory)
-        if local is not None:
-            if request.write:
-                self.guest[request.iova : request.iova + n] = local[off : off + n]
-            else:
-                local[off : off + n] = self.guest[request.iova : request.iova + n]
+        if request.memory in self.frames:
+            await self._copy_frame(ctx, request)
             return status
-        ctx.set(dut.store.memory, LocalMemory.SCRATCH)
-        for i in range(n):
-            at = off + i
+        at = 0
+        while at < n:
+            part = min(n - at, 16 - (off + at) % 16)
+            there = slice(request.iova + at, request.iova + at + part)
             if request.write:
                 ctx.set(dut.load.en, 1)
-                ctx.set(dut.load.addr, at >> 4)
+                ctx.set(dut.load.addr, (off + at) >> 4)
                 await self._tick(ctx)
                 ctx.set(dut.load.en, 0)
-                word = ctx.get(dut.load.data)
-                self.guest[request.iova + i] = word >> 8 * (at & 15) & 0xFF
+                word = ctx.get(dut.load.data).to_bytes(16, "little")
+                self.guest[there] = word[(off + at) % 16 :][:part]
             else:
-                ctx.set(dut.store.en, 1)
-                ctx.set(dut.store.addr, at >> 4)
-                ctx.set(dut.store.mask, 1 << (at & 15))
-                ctx.set(dut.store.data, self.guest[request.iova + i] << 8 * (at & 15))
-                await self._tick(ctx)
-                ctx.set(dut.store.en, 0)
+                await self._store(ctx, LocalMemory.SCRATCH, off + at, bytes(self.guest[there]))
+            at += part
         return status
+
+    async def _copy_frame(self, ctx, request) -> None:
+        """A slot is as long as two frames: 4 bytes, the header, the frame."""
+        frames, stride = self.frames[request.memory], 2 * self.config.frame_bytes
+        slot, at = divmod(request.offset, stride)
+        end, base = at + request.length, slot * self.config.frame_bytes - 16
+        assert 4 <= at < end <= 16 + self.config.frame_bytes
+        header, body = min(16, end) - min(16, at), slice(base + max(16, at), base + end)
+        middle, last = request.iova + header, request.iova + request.length
+        if request.write:
+            self.guest[request.iova : middle] = RX_HEADER[at - 4 :][:header]
+            self.guest[middle:last] = frames[body] if end > 16 else b""
+            return
+        if end > 16:
+            frames[body] = self.guest[middle:last]
+        if header:
+            await self._store(ctx, request.memory, slot * stride + at,
+                              bytes(self.guest[request.iova : middle]))  # fmt: skip
+
+    async def _store(self, ctx, memory, at: int, content: bytes) -> None:
+        """Store within one beat."""
+        dut = self.dut
+        ctx.set(dut.store.memory, memory)
+        ctx.set(dut.store.en, 1)
+        ctx.set(dut.store.addr, at >> 4)
+        ctx.set(dut.store.mask, (1 << len(content)) - 1 << (at & 15))
+        ctx.set(dut.store.data, int.from_bytes(content, "little") << 8 * (at & 15))
+        await self._tick(ctx)
+        ctx.set(dut.store.en, 0)
 
     async def _end(self, ctx, request, status):
         dut = self.dut
