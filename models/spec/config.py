@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
-#: Queues of a NIC: a page request group index of 9 bits tells them, and one request from the next.
+#: Queues of a NIC.
 QUEUES_MAX = 256
+#: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
+TAGS_MAX = 256
 
 
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
@@ -23,8 +25,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _quota(slots: int, functions: int) -> int:
-    """Share of one function when one slot is nobody's, without the frame that it is taking."""
-    return (slots - 1) // functions - 1
+    """Share of one function when one slot is nobody's."""
+    return (slots - 1) // functions
 
 
 #: Capabilities that are of no use, or not allowed, without another (section 6.3).
@@ -196,10 +198,8 @@ class NicConfig:
     dma_slots : int
         DMA bursts outstanding.
     dma_tags : int
-        DMA requests outstanding, a power of two; a page request group index of 9 bits tells them,
-        and one request from the next.
-    rx_window : int
-        Frames that a receive queue has under way, a power of two.
+        DMA requests at once, parked ones among them; a page request group index of 9 bits tells
+        them, and one request from the next.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     packed, indirect, event_idx, in_order : bool
@@ -222,7 +222,6 @@ class NicConfig:
     max_burst_beats: int = 16
     dma_slots: int = 16
     dma_tags: int = 64
-    rx_window: int = 1
     mtu: int = 1500
     packed: bool = False
     indirect: bool = False
@@ -247,10 +246,9 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
-        _check_power_of_two("dma_tags", self.dma_tags, 8, 128)
-        _check_power_of_two("rx_window", self.rx_window, 1, 16)
+        _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
         for name in ("tx_slots", "rx_slots"):
-            if _quota(getattr(self, name), self.functions) < 1:
+            if _quota(getattr(self, name), self.functions) < 2:
                 raise ValueError(
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
@@ -271,12 +269,12 @@ class NicConfig:
 
     @property
     def tx_quota(self) -> int:
-        """Frames of guests that may wait for one function."""
+        """Frames of guests that one function may have waiting and under way."""
         return _quota(self.tx_slots, self.functions)
 
     @property
     def rx_quota(self) -> int:
-        """Frames from the port that may wait for one function."""
+        """Frames from the port that one function may have waiting and under way."""
         return _quota(self.rx_slots, self.functions)
 
     @property

@@ -338,9 +338,7 @@ class Dma(wiring.Component):
                         m.d.sync += [
                             self.event.eq(_Event.EXPIRE),
                             self.tag.eq(self.scan),
-                            self.scan.eq(
-                                Mux(self.scan == self.tags - 1, 0, self.scan + 1)
-                            ),
+                            self.scan.eq(Mux(self.scan == self.tags - 1, 0, self.scan + 1)),
                         ]
                     with m.Else():
                         m.next = "CHOOSE"

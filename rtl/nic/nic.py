@@ -1,8 +1,9 @@
 """Top of the NIC."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import ADDRESS_BITS
@@ -13,11 +14,13 @@ from models.spec.translation import (
     InvalidationRequest,
     PageRequest,
 )
+from models.spec.virtio import NetHeader
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
 from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
-from rtl.nic.frames import FrameStore
+from rtl.nic.engine import VirtqueueEngine
+from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.msix import Msix
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
@@ -25,7 +28,6 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
-from rtl.nic.virtqueue import VirtqueueEngine
 
 __all__ = ["Nic"]
 
@@ -140,26 +142,41 @@ class Nic(wiring.Component):
         connect(m, registers.stat, stats.read)
         return m
 
-    @staticmethod
-    def _memories(m: Module, dma, engine, frames) -> None:
-        """The DMA's way into scratch and frame memories."""
+    def _memories(self, m: Module, dma, engine, frames) -> None:
+        """The DMA's way into scratch and frame memories.
+
+        As DMA sees it, a slot is as long as two frames: 4 bytes, the header, the frame.  The engine
+        notes the headers of what is sent; what is received has one for all.
+        """
         store, load = dma.store, dma.load
-        from_scratch = Signal()
-        m.d.sync += from_scratch.eq(load.memory == LocalMemory.SCRATCH)
-        m.d.comb += load.data.eq(Mux(from_scratch, engine.load.data, frames.load.data))
-        for target, scratch in ((engine, True), (frames, False)):
-            stored = (store.memory == LocalMemory.SCRATCH) == scratch
-            loaded = (load.memory == LocalMemory.SCRATCH) == scratch
+        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        from_scratch, from_header = Signal(), Signal()
+        header = NetHeader.const({"num_buffers": 1}).as_bits() << 32
+        m.d.sync += [
+            from_scratch.eq(load.memory == LocalMemory.SCRATCH),
+            from_header.eq(load.addr[:bits] == 0),
+        ]
+        m.d.comb += load.data.eq(
+            Mux(from_scratch, engine.load.data, Mux(from_header, header, frames.load.data))
+        )
+        for port, targets in ((store, (engine.store, frames.store)),
+                              (load, (engine.load, frames.load))):  # fmt: skip
+            within = Signal(bits - 1, name="within")
+            m.d.comb += within.eq(port.addr[:bits] - 1)
+            for target in targets:
+                m.d.comb += [
+                    target.en.eq(port.en),
+                    target.memory.eq(port.memory),
+                    target.addr.eq(port.addr),
+                ]
             m.d.comb += [
-                target.store.en.eq(store.en & stored),
-                target.store.memory.eq(store.memory),
-                target.store.addr.eq(store.addr),
-                target.store.data.eq(store.data),
-                target.store.mask.eq(store.mask),
-                target.load.en.eq(load.en & loaded),
-                target.load.memory.eq(load.memory),
-                target.load.addr.eq(load.addr),
+                targets[1].en.eq(
+                    port.en & (port.memory != LocalMemory.SCRATCH) & port.addr[:bits].any()
+                ),
+                targets[1].addr.eq(Cat(within, port.addr[bits:])),
             ]
+        for target in (engine.store, frames.store):
+            m.d.comb += [target.data.eq(store.data), target.mask.eq(store.mask)]
 
     @staticmethod
     def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:

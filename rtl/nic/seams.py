@@ -205,11 +205,23 @@ class RxPop(wiring.Signature):
     """The virtqueue engine takes the oldest frame of a function.
 
     ``en`` with ``function`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The engine then
-    owns one reference to the slot and gives it back on ``release``.
+    owns one reference to the slot and gives it back on ``release``.  The frame counts for the
+    function's quota until the engine has said so: ``back`` with ``back_function`` and the frame's
+    ``back_memory``.
     """
 
     def __init__(self):
-        super().__init__({"en": Out(1), "function": Out(8), "valid": In(1), "frame": In(FrameRef)})
+        super().__init__(
+            {
+                "en": Out(1),
+                "function": Out(8),
+                "valid": In(1),
+                "frame": In(FrameRef),
+                "back": Out(1),
+                "back_function": Out(8),
+                "back_memory": Out(LocalMemory),
+            }
+        )
 
 
 class StatEvent(data.Struct):

@@ -9,7 +9,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from rtl.nic.engine.records import BUFFER, HEADER_BYTES, PACKETS, Shapes, Unit
 from rtl.nic.engine.turns import Turns
-from rtl.nic.seams import FrameRef, LocalMemory, RxPop
+from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]
 
@@ -67,7 +67,7 @@ class Build(wiring.Component):
     record_en, record_at, record, built : ``Out``
         A packet is complete.
     job : ``Out(stream)``
-    tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``; release : ``Out(stream)`` of FrameRef
+    tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``; release : ``Out(stream)`` of TxFrame
     """
 
     def __init__(self, config: NicConfig, *, transmits: bool):
@@ -104,7 +104,7 @@ class Build(wiring.Component):
                 "job": Out(stream.Signature(shapes.job)),
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
-                "release": Out(stream.Signature(FrameRef)),
+                "release": Out(stream.Signature(TxFrame)),
             }
         )
         self._state = data.StructLayout(
@@ -172,7 +172,7 @@ class Build(wiring.Component):
 
     def _hands(self, m: Module) -> None:
         """Frames that each queue has, in a ring."""
-        self.hand_bits = (self.config.rx_window - 1).bit_length()
+        self.hand_bits = (self.shapes.window - 1).bit_length()
         depth = max(2, self.queues << self.hand_bits)
         m.submodules.hands = hands = Memory(shape=FrameRef, depth=depth, init=[])
         self.hand_read, self.hand_write = hands.read_port(), hands.write_port()
@@ -212,10 +212,14 @@ class Build(wiring.Component):
                 & source
                 & (~self.touching | self.patient_room.replicate(queues))
             ),
-            self.turns.wants.eq(normal | (self.draining & self.open) | (self.cleaning & self.holding)),
+            self.turns.wants.eq(
+                normal | (self.draining & self.open) | (self.cleaning & self.holding)
+            ),
         ]
         m.d.sync += [
-            self.ready_.eq((self.ready_ & ~self.chosen & ~self.fresh) | self.available | self.rearm),
+            self.ready_.eq(
+                (self.ready_ & ~self.chosen & ~self.fresh) | self.available | self.rearm
+            ),
             self.blocked.eq(
                 (self.blocked & ~self.unblock & ~self.rewound & ~self.clear & ~self.fresh)
                 | self.chosen
@@ -303,7 +307,7 @@ class Build(wiring.Component):
                     with m.If(s.chain != s.high):
                         m.d.comb += self.clear.eq(mine)
                         m.next = "HAND"
-                    with m.Elif((s.high - self.index)[:16] < self.config.rx_window):
+                    with m.Elif((s.high - self.index)[:16] < self.shapes.window):
                         m.d.comb += self.clear.eq(mine)
                         m.d.comb += [
                             self.rx_pop.en.eq(1),
@@ -344,7 +348,8 @@ class Build(wiring.Component):
         with m.State("CLEANED"):
             m.d.comb += [
                 self.release.valid.eq(1),
-                self.release.payload.eq(self.hand_read.data),
+                self.release.payload.function.eq(self.function),
+                self.release.payload.frame.eq(self.hand_read.data),
             ]
             with m.If(self.release.ready):
                 m.d.sync += s.chain.eq(s.chain + 1)

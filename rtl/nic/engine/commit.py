@@ -10,7 +10,7 @@ from models.spec.virtio import UsedElement
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, Shapes
 from rtl.nic.engine.turns import Turns
-from rtl.nic.seams import DmaStatus, ErrorReport, FrameRef, StatEvent, TxFrame
+from rtl.nic.seams import DmaStatus, ErrorReport, StatEvent, TxFrame
 
 __all__ = ["Commit"]
 
@@ -96,7 +96,7 @@ class Commit(wiring.Component):
                 "used_at": Out(range(USED_PLACES)),
                 "used": Out(UsedElement),
                 "error": Out(stream.Signature(ErrorReport)),
-                "release": Out(stream.Signature(FrameRef)),
+                "release": Out(stream.Signature(TxFrame)),
                 "tx_frame": Out(stream.Signature(TxFrame)),
                 "stat": Out(stream.Signature(StatEvent)),
             }
@@ -107,7 +107,7 @@ class Commit(wiring.Component):
         queues = self.queues
         m.submodules.stats = self.stats = StreamFifo(StatEvent, 4)
         m.submodules.frames = self.frames = StreamRegister(TxFrame)
-        m.submodules.releases = self.releases = StreamRegister(FrameRef)
+        m.submodules.releases = self.releases = StreamRegister(TxFrame)
         m.submodules.errors = self.errors = StreamRegister(ErrorReport)
         for queue, port in ((self.stats, self.stat), (self.frames, self.tx_frame),
                             (self.releases, self.release), (self.errors, self.error)):  # fmt: skip
@@ -129,11 +129,11 @@ class Commit(wiring.Component):
             self.packet.eq(self.s.done),
             self.header_at.eq(self.record.slot),
             self.size.eq(self.record.length - (HEADER_BYTES if self.transmits else 0)),
-            given.memory.eq(self.record.memory),
-            given.slot.eq(self.record.slot),
-            given.length.eq(self.size),
             sent.function.eq(self.function),
-            sent.frame.eq(given),
+            sent.frame.memory.eq(self.record.memory),
+            sent.frame.slot.eq(self.record.slot),
+            sent.frame.length.eq(self.size),
+            given.eq(sent),
             self.used_at.eq(self.s.index),
             calm.eq(
                 (self.stats.level <= 2)

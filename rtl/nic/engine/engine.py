@@ -165,7 +165,9 @@ class VirtqueueEngine(wiring.Component):
                 ]
         allowed, able, draining = Signal(queues), Signal(queues), Signal(queues)
         m.d.comb += [
-            allowed.eq(Cat(self.controls[f].enable.replicate(per) for f in range(config.functions))),
+            allowed.eq(
+                Cat(self.controls[f].enable.replicate(per) for f in range(config.functions))
+            ),
             draining.eq(self._both("draining")),
             able.eq(lifecycle.enabled & allowed & ~draining),
             self.requests.halted.eq(lifecycle.halted),
@@ -261,12 +263,22 @@ class VirtqueueEngine(wiring.Component):
         """To and from the switch; headers of what is transmitted."""
         config, store = self.config, self.store
         receive, transmit = self.lanes
-        m.submodules.releases = releases = StreamArbiter(FrameRef, 3)
+        m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
         m.submodules.errors = errors = StreamArbiter(ErrorReport, 3)
         m.submodules.stats = stats = StreamArbiter(StatEvent, 2)
-        connect(m, receive.release0, releases.i0)
-        connect(m, receive.release1, releases.i1)
-        connect(m, transmit.release1, releases.i2)
+        for number, lane in enumerate(self.lanes):
+            given, target = lane.release, releases.inputs[number]
+            m.d.comb += [
+                target.valid.eq(given.valid),
+                target.payload.eq(given.payload.frame),
+                given.ready.eq(target.ready),
+            ]
+        given = receive.release
+        m.d.comb += [
+            self.rx_pop.back.eq(given.valid & given.ready),
+            self.rx_pop.back_function.eq(given.payload.function),
+            self.rx_pop.back_memory.eq(given.payload.frame.memory),
+        ]
         for number, unit in enumerate((receive, transmit, self.used_ring)):
             connect(m, unit.error, errors.inputs[number])
         for number, lane in enumerate(self.lanes):
@@ -276,7 +288,13 @@ class VirtqueueEngine(wiring.Component):
         connect(m, self.used_ring.interrupt, flipped(self.interrupt))
         connect(m, flipped(self.tx_alloc), transmit.tx_alloc)
         connect(m, transmit.tx_frame, flipped(self.tx_frame))
-        connect(m, receive.rx_pop, flipped(self.rx_pop))
+        pop = receive.rx_pop
+        m.d.comb += [
+            self.rx_pop.en.eq(pop.en),
+            self.rx_pop.function.eq(pop.function),
+            pop.valid.eq(self.rx_pop.valid),
+            pop.frame.eq(self.rx_pop.frame),
+        ]
 
         fetch, used, wake = self.fetch, self.used_ring, Signal(config.queues)
         m.d.comb += [

@@ -7,12 +7,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.virtio import UsedElement
+from rtl.bus.stream import StreamArbiter
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.commit import Commit
 from rtl.nic.engine.completions import Completions
 from rtl.nic.engine.fork import Fork
 from rtl.nic.engine.records import BUFFER, PACKETS, USED_PLACES, Shapes
-from rtl.nic.seams import ErrorReport, FrameRef, RxPop, StatEvent, TxFrame
+from rtl.nic.seams import ErrorReport, RxPop, StatEvent, TxFrame
 
 __all__ = ["Lane"]
 
@@ -58,7 +59,7 @@ class Lane(wiring.Component):
     ended : ``In(stream)``; job : ``Out(stream)``
     frames : ``In(functions)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
-    error, release0, release1, tx_frame, stat : ``Out(stream)``
+    error, tx_frame, stat : ``Out(stream)``; release : ``Out(stream)`` of TxFrame
     """
 
     def __init__(self, config: NicConfig, *, transmits: bool):
@@ -99,8 +100,7 @@ class Lane(wiring.Component):
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
                 "error": Out(stream.Signature(ErrorReport)),
-                "release0": Out(stream.Signature(FrameRef)),
-                "release1": Out(stream.Signature(FrameRef)),
+                "release": Out(stream.Signature(TxFrame)),
                 "tx_frame": Out(stream.Signature(TxFrame)),
                 "stat": Out(stream.Signature(StatEvent)),
             }
@@ -117,8 +117,10 @@ class Lane(wiring.Component):
         connect(m, build.job, flipped(self.job))
         connect(m, flipped(self.tx_alloc), build.tx_alloc)
         connect(m, build.rx_pop, flipped(self.rx_pop))
-        connect(m, build.release, flipped(self.release0))
-        connect(m, commit.release, flipped(self.release1))
+        m.submodules.releases = releases = StreamArbiter(TxFrame, 2)
+        connect(m, build.release, releases.i0)
+        connect(m, commit.release, releases.i1)
+        connect(m, releases.o, flipped(self.release))
         for name in ("error", "tx_frame", "stat"):
             connect(m, getattr(commit, name), flipped(getattr(self, name)))
         self._begin(m)
@@ -266,8 +268,7 @@ class Lane(wiring.Component):
             self.failed.eq((self.failed | commit.fail | self.failing) & ~self.over),
             drained.eq((drained | commit.drained) & ~self.rewound & ~self.over),
             touches.eq(
-                (touches & ~commit.rewind & ~self.over)
-                | Mux(commit.touch, commit.rewind, 0)
+                (touches & ~commit.rewind & ~self.over) | Mux(commit.touch, commit.rewind, 0)
             ),
             self.touching.eq(
                 (self.touching & ~self.rewound & ~self.over) | (self.rewound & touches)

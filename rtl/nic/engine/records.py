@@ -91,6 +91,8 @@ class Shapes:
         self.packet = ceil_log2(PACKETS)
         self.buffer = ceil_log2(BUFFER)
         self.piece = (config.frame_bytes + HEADER_BYTES).bit_length()
+        #: Frames that a receive queue may have under way.
+        self.window = 1 << ceil_log2(min(PACKETS, config.tx_quota + config.rx_quota))
         self.tag = max(1, ceil_log2(config.dma_tags))
         self.owner = data.StructLayout(
             {"unit": Unit, "queue": self.queue, "packet": self.packet, "piece": self.piece}
@@ -139,4 +141,3 @@ class Shapes:
     def slot_base(self, slot):
         """Byte address of a slot as DMA sees it: 4 bytes, the header, the frame."""
         return slot * (2 * self.config.frame_bytes)
-

@@ -97,9 +97,7 @@ class Requests(wiring.Component):
                 with m.Elif(job.valid):
                     m.d.comb += [sends.eq(free.o.valid & out.i.ready), job.ready.eq(sends)]
             with m.State("WALK"):
-                m.d.comb += cancels.eq(
-                    busy.bit_select(tag, 1) & (walk.data.owner.queue == doomed)
-                )
+                m.d.comb += cancels.eq(busy.bit_select(tag, 1) & (walk.data.owner.queue == doomed))
                 with m.If(~cancels | out.i.ready):
                     m.d.sync += tag.eq(tag + 1)
                     with m.If(tag == tags - 1):

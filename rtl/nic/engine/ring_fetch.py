@@ -204,7 +204,9 @@ class RingFetch(wiring.Component):
             rewinds.wants.eq(self.rewind & ~self.flying),
         ]
         set_, clear = Signal(queues), Signal(queues)
-        m.d.comb += set_.eq(self.wake | (self.unstall & self.stalled) | Mux(self.again, self.mine, 0))
+        m.d.comb += set_.eq(
+            self.wake | (self.unstall & self.stalled) | Mux(self.again, self.mine, 0)
+        )
         m.d.sync += [
             self.pending.eq((self.pending & ~clear) | set_ | woken),
             self.stalled.eq(self.stalled & ~self.unstall),
