@@ -79,6 +79,8 @@ class QueueCommand(data.Struct):
     driver: 64
     device: 64
     msix_vector: 16
+    event_idx: 1  # accepted features
+    indirect: 1
 
 
 class ErrorReport(data.Struct):

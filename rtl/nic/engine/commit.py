@@ -50,8 +50,8 @@ class Commit(wiring.Component):
         Used elements are being written; are to be written now.
     queue : ``Out``; built, flushed : ``In``
         Whose turn it is; up to where its packets are complete, its used elements are written.
-    packet : ``Out``; record, outcome : ``In``; clear : ``Out``; cleared : ``In``
-        Reads a packet; a cycle later.
+    packet : ``Out``; record, outcome : ``In``; clear, clear_packet : ``Out``; cleared : ``In``
+        Reads a packet; a cycle later.  Forgets the outcome of a packet.
     header_at : ``Out``; header : ``In``
         ``flags`` and ``gso_type`` of the header in a TX slot; a cycle later.
     place : ``In``; move_en, move_queue, moved : ``Out``
@@ -85,6 +85,7 @@ class Commit(wiring.Component):
                 "record": In(shapes.record),
                 "outcome": In(shapes.outcome),
                 "clear": Out(1),
+                "clear_packet": Out(shapes.packet),
                 "cleared": In(1),
                 "header_at": Out(8),
                 "header": In(16),
@@ -175,7 +176,7 @@ class Commit(wiring.Component):
         return m
 
     def _check(self, m: Module, calm) -> None:
-        """Is the oldest packet complete, and is there room for what it becomes?"""
+        """See whether the oldest packet is complete, and has room for what it becomes."""
         s, mine = self.s, self.mine
         waiting = (s.index - self.flushed)[:16]
         draining = (self.draining & mine).any()
@@ -283,6 +284,7 @@ class Commit(wiring.Component):
             self.used.id.eq(record.head),
             self.used.len.eq(written),
             self.clear.eq(1),
+            self.clear_packet.eq(self.s.done),
         ]
         with m.If(self.cleared):
             m.d.comb += [

@@ -30,8 +30,8 @@ class Completions(wiring.Component):
         A piece of a queue of this direction has been counted.
     queue, packet : ``In``; outcome : ``Out``
         Reads a packet's outcome, a cycle later.
-    clear : ``In(1)``; cleared : ``Out(1)``
-        Forgets the outcome of that packet, when ``cleared``.
+    clear, clear_packet : ``In``; cleared : ``Out(1)``
+        Forgets the outcome of a packet of ``queue``, when ``cleared``.
     """
 
     def __init__(self, config: NicConfig):
@@ -45,6 +45,7 @@ class Completions(wiring.Component):
                 "packet": In(self.shapes.packet),
                 "outcome": Out(self.shapes.outcome),
                 "clear": In(1),
+                "clear_packet": In(self.shapes.packet),
                 "cleared": Out(1),
             }
         )
@@ -67,7 +68,7 @@ class Completions(wiring.Component):
             self.outcome.eq(look.data),
             self.cleared.eq(~counting),
             write.en.eq(counting | self.clear),
-            write.addr.eq(look.addr),
+            write.addr.eq(Cat(self.clear_packet, self.queue)),
         ]
         m.d.sync += counting.eq(self.ended.valid & self.ended.ready)
         with m.If(self.ended.ready):

@@ -12,10 +12,10 @@ from rtl.bus.stream import StreamArbiter
 from rtl.nic.engine.fork import Fork
 from rtl.nic.engine.lane import Lane
 from rtl.nic.engine.lifecycle import Lifecycle
-from rtl.nic.engine.records import SCRATCH_BEATS, QueueSetup, Shapes, Unit
+from rtl.nic.engine.records import EVENT_BEAT, INDEX_BEAT, SCRATCH_BEATS, QueueSetup, Shapes, Unit
 from rtl.nic.engine.requests import Requests
 from rtl.nic.engine.ring_fetch import RingFetch
-from rtl.nic.engine.used_ring import INDEX_BEAT, UsedRing
+from rtl.nic.engine.used_ring import UsedRing
 from rtl.nic.seams import (
     Arrival,
     DmaDone,
@@ -241,21 +241,29 @@ class VirtqueueEngine(wiring.Component):
 
         bits = exact_log2(SCRATCH_BEATS)
         beat, queue = load.addr[:bits], load.addr[bits:]
-        is_number, transmits = Signal(), Signal()
-        m.d.sync += [is_number.eq(beat == INDEX_BEAT), transmits.eq(queue[0])]
+        m.submodules.events = events = Memory(shape=16, depth=queues, init=[])
+        ask, asked = events.write_port(), events.read_port()
+        is_number, is_event, transmits = Signal(), Signal(), Signal()
+        m.d.sync += [
+            is_number.eq(beat == INDEX_BEAT),
+            is_event.eq(beat == EVENT_BEAT),
+            transmits.eq(queue[0]),
+        ]
         m.d.comb += [
             note.en.eq(self.used_ring.number_en),
             note.addr.eq(self.used_ring.queue),
             note.data.eq(self.used_ring.number),
             noted.addr.eq(queue),
-            load.data.eq(
-                Mux(
-                    is_number,
-                    noted.data,
-                    Mux(transmits, self.transmit.load_data, self.receive.load_data),
-                )
-            ),
+            ask.en.eq(self.fetch.event_en),
+            ask.addr.eq(self.fetch.queue),
+            ask.data.eq(self.fetch.event),
+            asked.addr.eq(queue),
+            load.data.eq(Mux(transmits, self.transmit.load_data, self.receive.load_data)),
         ]
+        with m.If(is_number):
+            m.d.comb += load.data.eq(noted.data)
+        with m.If(is_event):
+            m.d.comb += load.data.eq(asked.data)
         for lane in self.lanes:
             m.d.comb += lane.load_at.eq(Cat(beat[:-1], queue[1:]))
 

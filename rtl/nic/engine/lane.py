@@ -210,6 +210,7 @@ class Lane(wiring.Component):
             completions.packet.eq(commit.packet),
             commit.outcome.eq(completions.outcome),
             completions.clear.eq(commit.clear),
+            completions.clear_packet.eq(commit.clear_packet),
             commit.cleared.eq(completions.cleared),
             move.en.eq(commit.move_en),
             move.addr.eq(commit.move_queue),

@@ -73,7 +73,7 @@ class Lifecycle(wiring.Component):
             self.cancel.payload.eq(queue),
             self.stopped.payload.eq(queue),
         ]
-        for name in ("size", "desc", "driver", "device", "vector"):
+        for name in QueueSetup.as_shape().members:
             source = order["msix_vector" if name == "vector" else name]
             m.d.comb += self.setup[name].eq(source)
         with m.FSM():

@@ -11,8 +11,11 @@ from rtl.nic.seams import DmaStatus, LocalMemory
 __all__ = [
     "BATCH",
     "BUFFER",
+    "EVENT_BEAT",
+    "FLAGS_BEAT",
     "HEADER_BYTES",
     "HEADS",
+    "INDEX_BEAT",
     "PACKETS",
     "SCRATCH_BEATS",
     "SHORTEST",
@@ -36,6 +39,10 @@ PACKETS = 16
 USED_PLACES = 16
 #: Used elements that are written at once when there are so many.
 BATCH = 4
+#: Beats of scratch memory: the used index, avail_event, and where the driver's flags land.
+INDEX_BEAT = 8
+EVENT_BEAT = 9
+FLAGS_BEAT = 1
 #: Heads that are read at once.
 HEADS = 12
 #: 16-byte beats of scratch memory per queue, in both directions.
@@ -62,6 +69,8 @@ class QueueSetup(data.Struct):
     driver: 64
     device: 64
     vector: 16
+    event_idx: 1
+    indirect: 1
 
 
 class Shapes:

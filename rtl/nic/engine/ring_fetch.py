@@ -11,6 +11,7 @@ from models.spec.virtio import Descriptor, DescriptorFlag
 from rtl.bus.stream import StreamFifo
 from rtl.nic.engine.records import (
     BUFFER,
+    EVENT_BEAT,
     HEADS,
     SCRATCH_BEATS,
     TABLE_BEAT,
@@ -35,6 +36,7 @@ class _Phase(enum.IntEnum, shape=2):
     AVAIL = 0  # flags and index of the available ring
     HEADS = 1  # entries of the available ring
     TABLE = 2  # descriptors
+    EVENT = 3  # avail_event: up to where everything has been seen
 
 
 class _Kind(enum.IntEnum, shape=2):
@@ -52,6 +54,9 @@ class RingFetch(wiring.Component):
     as often as needed, up to ``WINDOW`` descriptors from the next one on: those that neighbouring
     heads and links need as well are not read again.  A chain is published when it is whole; only if
     it is longer than its buffer, as far as it goes.
+
+    With EVENT_IDX a queue does not rest before ``avail_event`` asks for the next entry, and the index
+    has been read once more (2.7.10).
 
     A page that is not there is read again patiently.  But if part of a transmitter's chain has been
     published, there is a slot with it; then a mark is published instead that ends the chain, and
@@ -89,6 +94,8 @@ class RingFetch(wiring.Component):
         Whose turn it is; its rings, and up to where its buffer has been used, a cycle later.
     scratch_addr, scratch_data
         Scratch memory; data follow by one cycle.
+    event_en, event : ``Out``
+        avail_event of ``queue``, to be written by DMA.
     put, put_at, put_entry; publish, publish_to
         Stores a descriptor into the buffer of ``queue``; publishes all before ``publish_to``.
     """
@@ -116,6 +123,8 @@ class RingFetch(wiring.Component):
                 "head": In(shapes.buffer + 1),
                 "scratch_addr": Out(range(queues * SCRATCH_BEATS)),
                 "scratch_data": In(128),
+                "event_en": Out(1),
+                "event": Out(16),
                 "put": Out(1),
                 "put_at": Out(shapes.buffer),
                 "put_entry": Out(shapes.descriptor),
@@ -131,6 +140,7 @@ class RingFetch(wiring.Component):
                 "error": QueueError,  # to be published
                 "seen": 16,  # available index
                 "next": 16,  # index of the next entry to be read
+                "asked": 16,  # avail_event
                 "heads": 16 * HEADS,  # entries that were read
                 "left": range(HEADS + 1),  # how many of them
                 "base": 16,  # what there is of the table: the first
@@ -169,6 +179,7 @@ class RingFetch(wiring.Component):
             self.write.data.eq(self.s),
             self.busy.eq(self.flying | Mux(self.visiting, self.mine, 0)),
             self.put_at.eq(self.s.tail),
+            self.event.eq(self.s.next),
         ]
         self.transmits = self.queue[0]
         with m.FSM() as self.fsm:
@@ -264,6 +275,7 @@ class RingFetch(wiring.Component):
                         s.eq(0),
                         s.seen.eq(self.index),
                         s.next.eq(self.index),
+                        s.asked.eq(row.asked),
                         s.tail.eq(self.head),
                         s.published.eq(self.head),
                         self.patience.eq(self.patience & ~self.mine),
@@ -338,10 +350,17 @@ class RingFetch(wiring.Component):
             with m.Elif(s.phase == _Phase.HEADS):
                 m.d.sync += [s.heads[:128].eq(self.scratch_data), s.next.eq(s.next + s.left)]
                 m.next = "HEADS"
-            with m.Elif(ahead > self.setup.size):
+            with m.Elif((s.phase == _Phase.AVAIL) & (ahead > self.setup.size)):
                 self._fail(m, QueueError.BAD_INDEX)
+            with m.Elif(s.phase == _Phase.EVENT):
+                m.d.sync += [s.asked.eq(s.next), s.phase.eq(_Phase.AVAIL)]
+                m.next = "ISSUE"
             with m.Elif(ahead == 0):
                 m.next = "SAVE"
+                with m.If(self.setup.event_idx & (s.asked != s.next)):
+                    m.d.comb += self.event_en.eq(1)
+                    m.d.sync += s.phase.eq(_Phase.EVENT)
+                    m.next = "ISSUE"
             with m.Else():
                 # What has been read of the table may be older than these entries.
                 m.d.sync += [s.seen.eq(index), s.window.eq(0)]
@@ -378,6 +397,13 @@ class RingFetch(wiring.Component):
                         job.length.eq(s.window << 4),
                         beat.eq(TABLE_BEAT),
                     ]
+                with m.Case(_Phase.EVENT):
+                    m.d.comb += [
+                        job.write.eq(1),
+                        job.iova.eq(setup.device + 4 + (setup.size << 3)),
+                        job.length.eq(2),
+                        beat.eq(EVENT_BEAT),
+                    ]
             with m.If(self.job.ready):
                 m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]
                 m.next = "SAVE"
@@ -413,6 +439,9 @@ class RingFetch(wiring.Component):
                 m.next = "SAVE"
                 with m.If(s.seen != s.next):
                     self._read_heads(m)
+                with m.Elif(self.setup.event_idx):
+                    m.d.sync += s.phase.eq(_Phase.AVAIL)
+                    m.next = "ISSUE"
             with m.Elif(wanted >= size):
                 self._fail(m, QueueError.BAD_HEAD)
             with m.Elif(s.linked & (s.count >= size)):

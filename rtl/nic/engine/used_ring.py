@@ -9,15 +9,12 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from models.spec.virtio import AVAIL_F_NO_INTERRUPT
 from rtl.bus.stream import StreamFifo, StreamRegister
-from rtl.nic.engine.records import SCRATCH_BEATS, USED_PLACES, QueueSetup, Shapes, Unit
+from rtl.nic.engine.records import FLAGS_BEAT, INDEX_BEAT, SCRATCH_BEATS, USED_PLACES, QueueSetup, Shapes, Unit
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
 
-__all__ = ["INDEX_BEAT", "UsedRing"]
+__all__ = ["UsedRing"]
 
-#: Beats of scratch memory: the used index, and where the driver's flags land.
-INDEX_BEAT = 8
-_FLAGS_BEAT = 1
 #: Cycles that fewer wait at most.
 _TICK = 64
 
@@ -28,7 +25,9 @@ class _Phase(enum.IntEnum, shape=2):
     REST = 0
     ELEMENTS = 1
     INDEX = 2
-    FLAGS = 3  # the driver's, read after the index is visible, so that no interrupt is missed
+    #: The driver's, or its used_event: read after the index is visible, so that no interrupt is
+    #: missed.
+    FLAGS = 3
 
 
 class UsedRing(wiring.Component):
@@ -125,7 +124,7 @@ class UsedRing(wiring.Component):
             self.write.addr.eq(self.queue),
             self.write.data.eq(self.s),
             self.busy.eq(self.flying | Mux(visiting, self.mine, 0)),
-            self.scratch_addr.eq(self.queue * SCRATCH_BEATS + _FLAGS_BEAT),
+            self.scratch_addr.eq(self.queue * SCRATCH_BEATS + FLAGS_BEAT),
             self.flushed_queue.eq(self.queue),
             self.flushed.eq(self.s.flushed + self.s.amount),
             self.number.eq(self.flushed),
@@ -225,14 +224,22 @@ class UsedRing(wiring.Component):
     def _ended(self, m: Module) -> None:
         s, status = self.s, self.status
         able = (self.able & self.mine).any()
-        raises = Signal()
+        raises, passed = Signal(), Signal(16)
         error = self.errors.i.payload
         m.d.comb += [
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
             self.interrupts.i.payload.vector.eq(self.setup.vector),
-            raises.eq(~(self.scratch_data[:16] & AVAIL_F_NO_INTERRUPT).any()),
+            # Of the elements just written the driver has asked for one (2.7.7.2).
+            passed.eq(self.scratch_data[:16] - (s.flushed - s.amount)),
+            raises.eq(
+                Mux(
+                    self.setup.event_idx,
+                    passed < s.amount,
+                    ~(self.scratch_data[:16] & AVAIL_F_NO_INTERRUPT).any(),
+                )
+            ),
         ]
         with m.State("ENDED"):
             m.next = "SAVE"
@@ -298,10 +305,11 @@ class UsedRing(wiring.Component):
                         beat.eq(INDEX_BEAT),
                     ]
                 with m.Default():
+                    event = setup.driver + 4 + (setup.size << 1)
                     m.d.comb += [
-                        job.iova.eq(setup.driver),
+                        job.iova.eq(Mux(setup.event_idx, event, setup.driver)),
                         job.length.eq(2),
-                        beat.eq(_FLAGS_BEAT),
+                        beat.eq(FLAGS_BEAT),
                     ]
             with m.If(self.job.ready):
                 m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]

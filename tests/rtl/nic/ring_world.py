@@ -7,8 +7,8 @@ from collections import deque
 from amaranth.sim import Simulator
 
 from models.spec.config import NicConfig
-from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
 from rtl.nic.engine import VirtqueueEngine
+from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
 
 __all__ = ["Ring", "RingWorld"]
 
@@ -49,6 +49,16 @@ class Ring:
         self.idx = (self.idx + step) & 0xFFFF
         struct.pack_into("<H", self.guest, self.driver + 2, self.idx)
 
+    @property
+    def avail_event(self) -> int:
+        """Up to where the device wants no notification."""
+        return struct.unpack_from("<H", self.guest, self.device + 4 + 8 * self.size)[0]
+
+    def set_used_event(self, index: int) -> None:
+        """Ask for an interrupt when the used element of this index is there."""
+        at = self.driver + 4 + 2 * self.size
+        struct.pack_into("<H", self.guest, at, index & 0xFFFF)
+
     def take(self) -> list[tuple[int, int]]:
         """Take used elements."""
         found = []
@@ -88,12 +98,12 @@ class RingWorld:
         self._dma: list = []
         self._cancels: deque = deque()
 
-    def ring(self, queue: int, size: int = 8, apart: bool = False) -> Ring:
-        """Make the rings of a queue and enable it."""
+    def ring(self, queue: int, size: int = 8, apart: bool = False, **features: int) -> Ring:
+        """Make the rings of a queue and enable it, with features accepted."""
         ring = Ring(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, apart)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
-                              "msix_vector": 100 + queue})  # fmt: skip
+                              "msix_vector": 100 + queue, **features})  # fmt: skip
         return ring
 
     def deliver(self, function: int, frame: bytes, slot: int) -> None:

@@ -364,3 +364,31 @@ def test_disable_at_any_moment_leaks_nothing(delay):
         await world.until(ctx, lambda: again.take(), 3000)
 
     world.run(test)
+
+
+def test_event_index_notifies_and_interrupts_where_asked():
+    """A driver that notifies only where ``avail_event`` is passed has everything sent."""
+    world = RingWorld(CONFIG, seed=35)
+
+    async def test(ctx):
+        ring = world.ring(1, event_idx=1)
+        ring.set_used_event(4)
+        await world.until(ctx, lambda: not world.commands)
+        notified = 0
+        for number in range(40):
+            await world.until(ctx, lambda: (ring.take(), len(ring.free))[1] >= 2)
+            ring.post([(ring.buffers, 80)])
+            if ring.avail_event == (ring.idx - 1) & 0xFFFF:
+                world.doorbells.append(1)
+                notified += 1
+            await ctx.tick().repeat(world.rng.choice([1, 20, 300]))
+            if number == 3:
+                await ctx.tick().repeat(400)
+                assert not world.interrupts
+        await world.until(ctx, lambda: len(world.sent) == 40, 6000)
+        await ctx.tick().repeat(400)
+        assert len(world.interrupts) == 1
+        assert 5 < notified < 40
+        assert ring.avail_event == 40
+
+    world.run(test)
