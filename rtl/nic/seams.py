@@ -235,4 +235,4 @@ class StatEvent(data.Struct):
 
 
 #: Bytes of scratch memory per queue.
-SCRATCH_BYTES = 256
+SCRATCH_BYTES = 512

@@ -265,7 +265,7 @@ class VirtqueueEngine(wiring.Component):
         with m.If(is_event):
             m.d.comb += load.data.eq(asked.data)
         for lane in self.lanes:
-            m.d.comb += lane.load_at.eq(Cat(beat[:-1], queue[1:]))
+            m.d.comb += lane.load_at.eq(Cat(beat[:3], queue[1:]))
 
     def _frames(self, m: Module) -> None:
         """To and from the switch; headers of what is transmitted."""

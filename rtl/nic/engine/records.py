@@ -16,6 +16,8 @@ __all__ = [
     "HEADER_BYTES",
     "HEADS",
     "INDEX_BEAT",
+    "INNER_BEAT",
+    "INNER_WINDOW",
     "PACKETS",
     "SCRATCH_BEATS",
     "SHORTEST",
@@ -46,10 +48,13 @@ FLAGS_BEAT = 1
 #: Heads that are read at once.
 HEADS = 12
 #: 16-byte beats of scratch memory per queue, in both directions.
-SCRATCH_BEATS = 16
+SCRATCH_BEATS = 32
 #: The first beat of what was read of the descriptor table, and how many there are at most.
 TABLE_BEAT = 4
-WINDOW = SCRATCH_BEATS - TABLE_BEAT
+WINDOW = 12
+#: Likewise of indirect tables.
+INNER_BEAT = 16
+INNER_WINDOW = 16
 
 
 class Unit(enum.IntEnum, shape=2):

@@ -13,6 +13,8 @@ from rtl.nic.engine.records import (
     BUFFER,
     EVENT_BEAT,
     HEADS,
+    INNER_BEAT,
+    INNER_WINDOW,
     SCRATCH_BEATS,
     TABLE_BEAT,
     WINDOW,
@@ -146,6 +148,11 @@ class RingFetch(wiring.Component):
                 "base": 16,  # what there is of the table: the first
                 "window": range(WINDOW + 1),  # and how many
                 "linked": 1,  # within a chain
+                "inner": 1,  # within an indirect table
+                "table": 64,
+                "entries": 17,  # of that table
+                "inner_base": 16,  # what there is of that table
+                "inner_window": range(INNER_WINDOW + 1),
                 "exposed": 1,  # part of which has been published
                 "link": 16,  # where it goes on
                 "head": 16,
@@ -397,6 +404,12 @@ class RingFetch(wiring.Component):
                         job.length.eq(s.window << 4),
                         beat.eq(TABLE_BEAT),
                     ]
+                    with m.If(s.inner):
+                        m.d.comb += [
+                            job.iova.eq(s.table + (s.inner_base << 4)),
+                            job.length.eq(s.inner_window << 4),
+                            beat.eq(INNER_BEAT),
+                        ]
                 with m.Case(_Phase.EVENT):
                     m.d.comb += [
                         job.write.eq(1),
@@ -415,14 +428,15 @@ class RingFetch(wiring.Component):
     def _parse(self, m: Module) -> None:
         """Find the next descriptor: of the chain, or of the next head."""
         s, size = self.s, self.setup.size
-        wanted, at, room = Signal(16), Signal(16), Signal()
+        wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
         m.d.comb += [
             wanted.eq(Mux(s.linked, s.link, s.heads[:16])),
-            at.eq(wanted - s.base),
+            at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
+            there.eq(at < Mux(s.inner, s.inner_window, s.window)),
             room.eq((s.tail - self.head)[: self.shapes.buffer + 1] != BUFFER),
         ]
         with m.State("PARSE"):
-            self._beat(m, TABLE_BEAT + at[:4])
+            self._beat(m, Mux(s.inner, INNER_BEAT, TABLE_BEAT) + at[:4])
             with m.If(~room):
                 m.d.sync += self.stalled.eq(self.stalled | self.mine)
                 m.next = "STALL"
@@ -442,12 +456,20 @@ class RingFetch(wiring.Component):
                 with m.Elif(self.setup.event_idx):
                     m.d.sync += s.phase.eq(_Phase.AVAIL)
                     m.next = "ISSUE"
-            with m.Elif(wanted >= size):
-                self._fail(m, QueueError.BAD_HEAD)
+            with m.Elif(wanted >= Mux(s.inner, s.entries, size)):
+                self._fail(m, Mux(s.inner, QueueError.BAD_INDIRECT, QueueError.BAD_HEAD))
             with m.Elif(s.linked & (s.count >= size)):
                 self._fail(m, QueueError.BAD_CHAIN)
-            with m.Elif(at < s.window):
+            with m.Elif(there):
                 m.next = "DESCRIPTOR"
+            with m.Elif(s.inner):
+                left = s.entries - wanted
+                m.d.sync += [
+                    s.inner_base.eq(wanted),
+                    s.inner_window.eq(Mux(left < INNER_WINDOW, left, INNER_WINDOW)),
+                    s.phase.eq(_Phase.TABLE),
+                ]
+                m.next = "ISSUE"
             with m.Else():
                 m.d.sync += [
                     s.base.eq(wanted),
@@ -504,7 +526,7 @@ class RingFetch(wiring.Component):
         with m.State("DESCRIPTOR"):
             m.next = "PARSE"
             with m.If((flags & int(DescriptorFlag.INDIRECT)).any()):
-                self._fail(m, QueueError.BAD_FLAGS)
+                self._enter(m, found, linked)
             with m.Elif(writable == self.transmits):
                 self._fail(m, QueueError.BAD_CHAIN)
             with m.Else():
@@ -522,12 +544,36 @@ class RingFetch(wiring.Component):
                     s.count.eq(s.count + 1),
                 ]
                 with m.If(~s.linked):
-                    m.d.sync += [
-                        s.head.eq(s.heads[:16]),
-                        s.heads.eq(s.heads >> 16),
-                        s.left.eq(s.left - 1),
-                        s.count.eq(1),
-                    ]
+                    self._begin_chain(m, 1)
                 with m.If(~linked):
                     self._publish(m, s.tail + 1)
-                    m.d.sync += s.exposed.eq(0)
+                    m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
+
+    def _begin_chain(self, m: Module, count: int) -> None:
+        s = self.s
+        m.d.sync += [
+            s.head.eq(s.heads[:16]),
+            s.heads.eq(s.heads >> 16),
+            s.left.eq(s.left - 1),
+            s.count.eq(count),
+        ]
+
+    def _enter(self, m: Module, found, linked) -> None:
+        """Go on in an indirect table, which ends the chain (2.7.5.3)."""
+        s, entries = self.s, found.len[4:]
+        broken = linked | found.len[:4].any() | (entries == 0)
+        with m.If(~self.setup.indirect & ~s.inner):
+            self._fail(m, QueueError.BAD_FLAGS)
+        with m.Elif(s.inner | broken):
+            self._fail(m, QueueError.BAD_INDIRECT)
+        with m.Else():
+            m.d.sync += [
+                s.linked.eq(1),
+                s.link.eq(0),
+                s.inner.eq(1),
+                s.table.eq(found.addr),
+                s.entries.eq(Mux(entries[16:].any(), 1 << 16, entries)),
+                s.inner_window.eq(0),
+            ]
+            with m.If(~s.linked):
+                self._begin_chain(m, 0)

@@ -392,3 +392,58 @@ def test_event_index_notifies_and_interrupts_where_asked():
         assert ring.avail_event == 40
 
     world.run(test)
+
+
+@pytest.mark.parametrize("entries", [1, 3, 20])
+def test_indirect_tables(entries):
+    """Frames in tables of their own, some longer than what is read of them at once."""
+    world = RingWorld(CONFIG, seed=36)
+
+    async def test(ctx):
+        ring = world.ring(1, 32, indirect=1)
+        frames = []
+        for number in range(6):
+            frame = world.rng.randbytes(100)
+            at = ring.buffers + 0x800 * number
+            world.guest[at : at + 112] = HEADER + frame
+            cuts = [0, *sorted(world.rng.sample(range(1, 112), entries - 1)), 112]
+            order = [0, *world.rng.sample(range(1, entries), entries - 1)]
+            for i, place in enumerate(order):
+                following = order[i + 1] if i + 1 < entries else 0
+                struct.pack_into("<QIHH", world.guest, at + 0x100 + 16 * place, at + cuts[i],
+                                 cuts[i + 1] - cuts[i], int(i + 1 < entries), following)  # fmt: skip
+            ring.post([(at + 0x100, 16 * entries)], flags=4)
+            frames.append((0, frame))
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: len(world.sent) == 6, 6000)
+        assert world.sent == frames
+        assert not world.errors
+
+    world.run(test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("length", QueueError.BAD_INDIRECT),
+        ("empty", QueueError.BAD_INDIRECT),
+        ("nested", QueueError.BAD_INDIRECT),
+        ("beyond", QueueError.BAD_INDIRECT),
+        ("not accepted", QueueError.BAD_FLAGS),
+    ],
+)
+def test_broken_indirect_tables(kind, error):
+    world = RingWorld(CONFIG, seed=37)
+
+    async def test(ctx):
+        ring = world.ring(1, indirect=kind != "not accepted")
+        length = {"length": 24, "empty": 0}.get(kind, 32)
+        flags, following = {"nested": (4, 0), "beyond": (1, 2)}.get(kind, (0, 0))
+        table = ring.buffers + 0x100
+        struct.pack_into("<QIHH", world.guest, table, ring.buffers, 80, flags, following)
+        ring.post([(table, length)], flags=4)
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: world.errors)
+        assert world.errors == [(1, error)]
+
+    world.run(test)
