@@ -106,7 +106,7 @@ async def measure(dut) -> None:
         now = len(sent) + len(received)
         still = still + 1 if now == before else 0
         before = now
-    found = {"begin": begin}
+    found: dict = {"begin": begin}
     for name, cycles in (("tx", sent), ("rx", received)):
         found[name] = len(cycles)
         if len(cycles) > 8:

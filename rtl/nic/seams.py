@@ -30,7 +30,6 @@ from amaranth.lib.wiring import In, Out
 from models.spec.nic import QueueError, Stat
 
 __all__ = [
-    "SCRATCH_BYTES",
     "Arrival",
     "DmaDone",
     "DmaRequest",
@@ -100,7 +99,7 @@ class Interrupt(data.Struct):
 class LocalMemory(enum.IntEnum, shape=2):
     """Which of the NIC's memories a DMA moves to or from."""
 
-    SCRATCH = 0  # of the virtqueue engine, SCRATCH_BYTES per queue
+    SCRATCH = 0  # of the virtqueue engine
     TX = 1  # frames from guests
     RX = 2  # frames from the port
     NOWHERE = 3  # reads alone: touches guest memory, keeps nothing
@@ -109,8 +108,12 @@ class LocalMemory(enum.IntEnum, shape=2):
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  One request per tag at a time; the tag is the queue.  A cancel
-    goes the same way, so that it never meets a request that is younger than it.
+    Any alignment on both sides.  Whoever asks chooses the tag, below ``config.dma_tags``; one
+    request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
+    younger than it.
+
+    In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
+    the virtio_net_hdr, the frame.  So header and frame are one transfer.
     """
 
     tag: 16
@@ -232,7 +235,3 @@ class StatEvent(data.Struct):
     function: 8
     stat: Stat
     amount: 32
-
-
-#: Bytes of scratch memory per queue.
-SCRATCH_BYTES = 512

@@ -57,8 +57,8 @@ class RingFetch(wiring.Component):
     heads and links need as well are not read again.  A chain is published when it is whole; only if
     it is longer than its buffer, as far as it goes.
 
-    With EVENT_IDX a queue does not rest before ``avail_event`` asks for the next entry, and the index
-    has been read once more (2.7.10).
+    With EVENT_IDX a queue does not rest before ``avail_event`` asks for the next entry, and the
+    index has been read once more (2.7.10).
 
     A page that is not there is read again patiently.  But if part of a transmitter's chain has been
     published, there is a slot with it; then a mark is published instead that ends the chain, and

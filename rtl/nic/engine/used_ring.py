@@ -9,7 +9,15 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from models.spec.virtio import AVAIL_F_NO_INTERRUPT
 from rtl.bus.stream import StreamFifo, StreamRegister
-from rtl.nic.engine.records import FLAGS_BEAT, INDEX_BEAT, SCRATCH_BEATS, USED_PLACES, QueueSetup, Shapes, Unit
+from rtl.nic.engine.records import (
+    FLAGS_BEAT,
+    INDEX_BEAT,
+    SCRATCH_BEATS,
+    USED_PLACES,
+    QueueSetup,
+    Shapes,
+    Unit,
+)
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
 

@@ -410,8 +410,10 @@ def test_indirect_tables(entries):
             order = [0, *world.rng.sample(range(1, entries), entries - 1)]
             for i, place in enumerate(order):
                 following = order[i + 1] if i + 1 < entries else 0
-                struct.pack_into("<QIHH", world.guest, at + 0x100 + 16 * place, at + cuts[i],
-                                 cuts[i + 1] - cuts[i], int(i + 1 < entries), following)  # fmt: skip
+                struct.pack_into(
+                    "<QIHH", world.guest, at + 0x100 + 16 * place, at + cuts[i],
+                    cuts[i + 1] - cuts[i], int(i + 1 < entries), following,
+                )  # fmt: skip
             ring.post([(at + 0x100, 16 * entries)], flags=4)
             frames.append((0, frame))
         world.doorbells.append(1)
