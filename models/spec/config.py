@@ -195,11 +195,11 @@ class NicConfig:
         one under way, and one is left: so nobody can keep others from sending or receiving.
     max_burst_beats : int
         Beats of the longest DMA burst.
-    dma_slots : int
-        DMA bursts outstanding.
     dma_tags : int
-        DMA requests at once, parked ones among them; a page request group index of 9 bits tells
+        DMA requests at once, parked ones among them.  A page request group index of 9 bits tells
         them, and one request from the next.
+    dma_slots : int
+        Parts of DMA requests, each within a page, that are translated or move at once.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     packed, indirect, event_idx, in_order : bool
@@ -220,8 +220,8 @@ class NicConfig:
     tx_slots: int = 40
     rx_slots: int = 40
     max_burst_beats: int = 16
-    dma_slots: int = 16
     dma_tags: int = 64
+    dma_slots: int = 16
     mtu: int = 1500
     packed: bool = False
     indirect: bool = False
@@ -253,8 +253,10 @@ class NicConfig:
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
                 )
-        if self.queues > QUEUES_MAX:
-            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
+        if self.queues > self.dma_tags:
+            raise ValueError(
+                f"dma_tags must be at least {self.queues} for as many queues, not {self.dma_tags!r}"
+            )
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
@@ -357,7 +359,13 @@ CONFIGS = {
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
             nic=replace(
-                _DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200
+                _DEFAULT.nic,
+                vfs=64,
+                queue_pairs=1,
+                msix_vectors=4,
+                tx_slots=200,
+                rx_slots=200,
+                dma_tags=130,
             ),
         ),
         replace(

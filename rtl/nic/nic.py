@@ -1,6 +1,6 @@
 """Top of the NIC."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -149,34 +149,46 @@ class Nic(wiring.Component):
         notes the headers of what is sent; what is received has one for all.
         """
         store, load = dma.store, dma.load
-        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
-        from_scratch, from_header = Signal(), Signal()
-        header = NetHeader.const({"num_buffers": 1}).as_bits() << 32
-        m.d.sync += [
-            from_scratch.eq(load.memory == LocalMemory.SCRATCH),
-            from_header.eq(load.addr[:bits] == 0),
-        ]
-        m.d.comb += load.data.eq(
-            Mux(from_scratch, engine.load.data, Mux(from_header, header, frames.load.data))
-        )
+        bits = exact_log2(2 * self.config.frame_bytes)
+        stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
+        from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
+        header = Const(NetHeader.const({"num_buffers": 1}).as_bits() << 32, 8 * BEAT_BYTES)
+        with m.If(load.en):
+            m.d.sync += [
+                from_scratch.eq(load.memory == LocalMemory.SCRATCH),
+                from_frame.eq(loaded),
+            ]
+        for lane in range(BEAT_BYTES):
+            whole, part = frames.load.data.word_select(lane, 8), header.word_select(lane, 8)
+            m.d.comb += load.data.word_select(lane, 8).eq(
+                Mux(
+                    from_scratch,
+                    engine.load.data.word_select(lane, 8),
+                    Mux(from_frame[lane], whole, part),
+                )
+            )
         for port, targets in ((store, (engine.store, frames.store)),
                               (load, (engine.load, frames.load))):  # fmt: skip
-            within = Signal(bits - 1, name="within")
-            m.d.comb += within.eq(port.addr[:bits] - 1)
             for target in targets:
-                m.d.comb += [
-                    target.en.eq(port.en),
-                    target.memory.eq(port.memory),
-                    target.addr.eq(port.addr),
-                ]
+                m.d.comb += [target.en.eq(port.en), target.memory.eq(port.memory)]
+            base = port.addr[bits:] << (bits - 1)
             m.d.comb += [
-                targets[1].en.eq(
-                    port.en & (port.memory != LocalMemory.SCRATCH) & port.addr[:bits].any()
-                ),
-                targets[1].addr.eq(Cat(within, port.addr[bits:])),
+                targets[0].addr.eq(port.addr),
+                targets[1].addr.eq(base + port.addr[:bits] - BEAT_BYTES),
+                targets[1].en.eq(port.en & (port.memory != LocalMemory.SCRATCH)),
             ]
-        for target in (engine.store, frames.store):
-            m.d.comb += [target.data.eq(store.data), target.mask.eq(store.mask)]
+        m.d.comb += [
+            engine.store.data.eq(store.data),
+            engine.store.mask.eq(store.mask),
+            frames.store.data.eq(store.data),
+            frames.store.mask.eq(store.mask & stored),
+        ]
+
+    @staticmethod
+    def _frame_lanes(addr, bits: int):
+        """Lanes whose byte is of a frame: not of the first beat of its slot."""
+        beat = addr[4:bits]
+        return Cat(Mux(addr[:4] > lane, ~beat.all(), beat.any()) for lane in range(BEAT_BYTES))
 
     @staticmethod
     def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:

@@ -156,9 +156,10 @@ class MsiWrite(data.Struct):
 
 
 class StorePort(wiring.Signature):
-    """DMA writes into local memories; never stalls.
+    """DMA writes up to 16 consecutive bytes of a local memory; never stalls.
 
-    ``addr`` counts beats of 16 bytes; ``mask`` has a bit per byte.
+    ``addr`` is the first byte's address, of any alignment.  Lane *n* of ``data``, and bit *n* of
+    ``mask``, is for the byte whose address is *n* modulo 16.
     """
 
     def __init__(self):
@@ -166,7 +167,7 @@ class StorePort(wiring.Signature):
             {
                 "en": Out(1),
                 "memory": Out(LocalMemory),
-                "addr": Out(20),
+                "addr": Out(24),
                 "data": Out(128),
                 "mask": Out(16),
             }
@@ -174,11 +175,15 @@ class StorePort(wiring.Signature):
 
 
 class LoadPort(wiring.Signature):
-    """DMA reads from local memories; never stalls; ``data`` follows ``en`` by one cycle."""
+    """DMA reads 16 consecutive bytes of a local memory; never stalls.
+
+    ``addr`` is the first byte's address, of any alignment; ``data`` follows ``en`` by one cycle,
+    in lanes like :class:`StorePort`'s.
+    """
 
     def __init__(self):
         super().__init__(
-            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(20), "data": In(128)}
+            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(24), "data": In(128)}
         )
 
 

@@ -9,10 +9,19 @@ from amaranth.utils import exact_log2
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
 from rtl.bus.stream import StreamArbiter
+from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.fork import Fork
 from rtl.nic.engine.lane import Lane
 from rtl.nic.engine.lifecycle import Lifecycle
-from rtl.nic.engine.records import EVENT_BEAT, INDEX_BEAT, SCRATCH_BEATS, QueueSetup, Shapes, Unit
+from rtl.nic.engine.records import (
+    EVENT_BEAT,
+    FLAGS_BEAT,
+    INDEX_BEAT,
+    SCRATCH_BEATS,
+    QueueSetup,
+    Shapes,
+    Unit,
+)
 from rtl.nic.engine.requests import Requests
 from rtl.nic.engine.ring_fetch import RingFetch
 from rtl.nic.engine.used_ring import UsedRing
@@ -227,45 +236,73 @@ class VirtqueueEngine(wiring.Component):
 
     def _scratch(self, m: Module) -> None:
         """Scratch memory: what DMA stores is read here, what it loads is written here."""
-        queues, store, load = self.config.queues, self.store, self.load
-        m.submodules.inward = inward = Memory(shape=128, depth=queues * SCRATCH_BEATS, init=[])
-        m.submodules.numbers = numbers = Memory(shape=16, depth=queues, init=[])
-        fill = inward.write_port(granularity=8)
-        note, noted = numbers.write_port(), numbers.read_port()
-        with m.If(store.en & (store.memory == LocalMemory.SCRATCH)):
-            m.d.comb += fill.en.eq(store.mask)
-        m.d.comb += [fill.addr.eq(store.addr), fill.data.eq(store.data)]
-        for unit in (self.fetch, self.used_ring):
-            read = inward.read_port()
-            m.d.comb += [read.addr.eq(unit.scratch_addr), unit.scratch_data.eq(read.data)]
-
-        bits = exact_log2(SCRATCH_BEATS)
-        beat, queue = load.addr[:bits], load.addr[bits:]
-        m.submodules.events = events = Memory(shape=16, depth=queues, init=[])
-        ask, asked = events.write_port(), events.read_port()
-        is_number, is_event, transmits = Signal(), Signal(), Signal()
-        m.d.sync += [
-            is_number.eq(beat == INDEX_BEAT),
-            is_event.eq(beat == EVENT_BEAT),
-            transmits.eq(queue[0]),
-        ]
+        queues, store, load, fetch = self.config.queues, self.store, self.load, self.fetch
+        m.submodules.inward = inward = ByteMemory(queues * SCRATCH_BEATS)
+        here = store.en & (store.memory == LocalMemory.SCRATCH)
         m.d.comb += [
-            note.en.eq(self.used_ring.number_en),
-            note.addr.eq(self.used_ring.queue),
-            note.data.eq(self.used_ring.number),
-            noted.addr.eq(queue),
-            ask.en.eq(self.fetch.event_en),
-            ask.addr.eq(self.fetch.queue),
-            ask.data.eq(self.fetch.event),
-            asked.addr.eq(queue),
-            load.data.eq(Mux(transmits, self.transmit.load_data, self.receive.load_data)),
+            inward.write_addr.eq(store.addr),
+            inward.write_data.eq(store.data),
+            inward.write_mask.eq(Mux(here, store.mask, 0)),
+            inward.read_en.eq(1),
+            inward.read_addr.eq(Cat(Const(0, 4), fetch.scratch_addr)),
+            fetch.scratch_data.eq(inward.read_data),
         ]
-        with m.If(is_number):
-            m.d.comb += load.data.eq(noted.data)
-        with m.If(is_event):
-            m.d.comb += load.data.eq(asked.data)
+        bits = exact_log2(SCRATCH_BEATS)
+        for lane in range(2):  # the driver's flags, or used_event
+            beat = self._beat(store, lane)
+            flags = self._bytes(m, f"flags{lane}", queues, store, lane, beat[bits:],
+                                here & (beat[:bits] == FLAGS_BEAT))  # fmt: skip
+            m.d.comb += [
+                flags.addr.eq(self.used_ring.queue),
+                self.used_ring.flags.word_select(lane, 8).eq(flags.data),
+            ]
+        self._numbers(m, bits)
         for lane in self.lanes:
-            m.d.comb += lane.load_at.eq(Cat(beat[:3], queue[1:]))
+            m.d.comb += lane.load_at.eq(Cat(load.addr[:8], load.addr[5 + bits :]))
+
+    def _numbers(self, m: Module, bits: int) -> None:
+        """Used index and avail_event of each queue; used elements are in the lanes."""
+        queues, load = self.config.queues, self.load
+        beat = self._beat(load, 0)
+        queue, found = beat[bits:], []
+        units = (
+            (INDEX_BEAT, self.used_ring, self.used_ring.number_en, self.used_ring.number),
+            (EVENT_BEAT, self.fetch, self.fetch.event_en, self.fetch.event),
+        )
+        for place, unit, en, number in units:
+            ram = Memory(shape=16, depth=queues, init=[])
+            m.submodules[f"numbers{place}"] = ram
+            write, read, chosen = ram.write_port(), ram.read_port(), Signal(name=f"beat{place}")
+            m.d.sync += chosen.eq(beat[:bits] == place)
+            m.d.comb += [
+                write.en.eq(en),
+                write.addr.eq(unit.queue),
+                write.data.eq(number),
+                read.addr.eq(queue),
+            ]
+            found.append((chosen, read.data))
+        transmits = Signal()
+        m.d.sync += transmits.eq(load.addr[4 + bits])
+        m.d.comb += load.data.eq(Mux(transmits, self.transmit.load_data, self.receive.load_data))
+        for chosen, number in found:
+            with m.If(chosen):
+                m.d.comb += load.data.eq(number)
+
+    @staticmethod
+    def _beat(port, lane: int):
+        """Beat of a lane's byte."""
+        return (port.addr[4:] + (port.addr[:4] > lane))[: len(port.addr) - 4]
+
+    def _bytes(self, m: Module, name: str, depth: int, store, lane: int, addr, en):
+        """Keep one lane of what is stored; returns its read port."""
+        m.submodules[name] = ram = Memory(shape=8, depth=depth, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        m.d.comb += [
+            write.en.eq(en & store.mask[lane]),
+            write.addr.eq(addr),
+            write.data.eq(store.data.word_select(lane, 8)),
+        ]
+        return read
 
     def _frames(self, m: Module) -> None:
         """To and from the switch; headers of what is transmitted."""
@@ -319,14 +356,13 @@ class VirtqueueEngine(wiring.Component):
         ]
 
         # flags and gso_type: bytes 4 and 5 of a slot
-        beats = exact_log2(2 * config.frame_bytes // 16)
-        m.submodules.headers = headers = Memory(shape=16, depth=config.tx_slots, init=[])
-        keep, kept = headers.write_port(granularity=8), headers.read_port()
-        m.d.comb += [
-            keep.addr.eq(store.addr[beats:]),
-            keep.data.eq(store.data[32:48]),
-            kept.addr.eq(transmit.header_at),
-            transmit.header.eq(kept.data),
-        ]
-        with m.If(store.en & (store.memory == LocalMemory.TX) & (store.addr[:beats] == 0)):
-            m.d.comb += keep.en.eq(store.mask[4:6])
+        bits = exact_log2(2 * config.frame_bytes // BEAT_BYTES)
+        from_tx = store.en & (store.memory == LocalMemory.TX)
+        for number, lane in enumerate((4, 5)):
+            beat = self._beat(store, lane)
+            header = self._bytes(m, f"header{number}", config.tx_slots, store, lane, beat[bits:],
+                                 from_tx & (beat[:bits] == 0))  # fmt: skip
+            m.d.comb += [
+                header.addr.eq(transmit.header_at),
+                transmit.header.word_select(number, 8).eq(header.data),
+            ]

@@ -1,21 +1,24 @@
 """Packets of one direction, from descriptors to used elements."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
-from models.spec.virtio import UsedElement
 from rtl.bus.stream import StreamArbiter
+from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.commit import Commit
 from rtl.nic.engine.completions import Completions
 from rtl.nic.engine.fork import Fork
-from rtl.nic.engine.records import BUFFER, PACKETS, USED_PLACES, Shapes
+from rtl.nic.engine.records import BUFFER, ELEMENT_BEAT, PACKETS, Shapes
 from rtl.nic.seams import ErrorReport, RxPop, StatEvent, TxFrame
 
 __all__ = ["Lane"]
+
+#: Bytes of scratch memory per queue that used elements are in.
+ELEMENTS_BYTES = 16 * BEAT_BYTES
 
 
 class Lane(wiring.Component):
@@ -54,7 +57,7 @@ class Lane(wiring.Component):
     committed, urgent : ``Out(queues)``; flushing, moved : ``In(queues)``
     flushed_en, flushed_queue, flushed : ``In``
     load_at : ``In``; load_data : ``Out(128)``
-        Used elements, two a beat; a cycle later.
+        Used elements as they are in scratch memory, from any byte, in lanes; a cycle later.
     header_at : ``Out(8)``; header : ``In(16)``
     ended : ``In(stream)``; job : ``Out(stream)``
     frames : ``In(functions)``
@@ -90,7 +93,7 @@ class Lane(wiring.Component):
                 "flushed_en": In(1),
                 "flushed_queue": In(shapes.lane),
                 "flushed": In(16),
-                "load_at": In(range(queues * USED_PLACES // 2)),
+                "load_at": In(range(queues * ELEMENTS_BYTES)),
                 "load_data": Out(128),
                 "header_at": Out(8),
                 "header": In(16),
@@ -236,17 +239,19 @@ class Lane(wiring.Component):
     def _used(self, m: Module) -> None:
         """Used elements between commit and the used ring."""
         queues, commit = self.queues, self.commit
-        elements = self._ram(m, "elements", 128, queues * USED_PLACES // 2)
+        m.submodules.elements = elements = ByteMemory(queues * ELEMENTS_BYTES // BEAT_BYTES)
         flushed = self._ram(m, "flushed_table", 16, queues)
-        bits = UsedElement.as_shape().size
-        store, load = elements.write_port(granularity=bits), elements.read_port()
         note, noted = flushed.write_port(), flushed.read_port()
+        mask = Mux(commit.used_at[0], 0xFF00, 0x00FF)
         m.d.comb += [
-            store.addr.eq(Cat(commit.used_at[1:], commit.queue)),
-            store.data.eq(commit.used.as_value().replicate(2)),
-            store.en.eq(Mux(commit.used_en, Mux(commit.used_at[0], 2, 1), 0)),
-            load.addr.eq(self.load_at),
-            self.load_data.eq(load.data),
+            elements.write_addr.eq(
+                Cat(Const(0, 4), (commit.used_at[1:] + ELEMENT_BEAT)[:4], commit.queue)
+            ),
+            elements.write_data.eq(commit.used.as_value().replicate(2)),
+            elements.write_mask.eq(Mux(commit.used_en, mask, 0)),
+            elements.read_en.eq(1),
+            elements.read_addr.eq(self.load_at),
+            self.load_data.eq(elements.read_data),
             note.en.eq(self.flushed_en),
             note.addr.eq(self.flushed_queue),
             note.data.eq(self.flushed),

@@ -11,6 +11,7 @@ from rtl.nic.seams import DmaStatus, LocalMemory
 __all__ = [
     "BATCH",
     "BUFFER",
+    "ELEMENT_BEAT",
     "EVENT_BEAT",
     "FLAGS_BEAT",
     "HEADER_BYTES",
@@ -41,9 +42,11 @@ PACKETS = 16
 USED_PLACES = 16
 #: Used elements that are written at once when there are so many.
 BATCH = 4
-#: Beats of scratch memory: the used index, avail_event, and where the driver's flags land.
-INDEX_BEAT = 8
-EVENT_BEAT = 9
+#: Beats of scratch memory: used elements, the used index, avail_event, and where the driver's flags
+#: land.  None is the first: a DMA may begin to load up to 15 bytes before what it is to move.
+ELEMENT_BEAT = 1
+INDEX_BEAT = 9
+EVENT_BEAT = 10
 FLAGS_BEAT = 1
 #: Heads that are read at once.
 HEADS = 12

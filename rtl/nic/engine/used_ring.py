@@ -10,6 +10,7 @@ from models.spec.nic import QueueError
 from models.spec.virtio import AVAIL_F_NO_INTERRUPT
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.engine.records import (
+    ELEMENT_BEAT,
     FLAGS_BEAT,
     INDEX_BEAT,
     SCRATCH_BEATS,
@@ -66,8 +67,8 @@ class UsedRing(wiring.Component):
     patient_room : ``In(1)``; job : ``Out(stream)``; ended : ``In(stream)``
     queue : ``Out``; setup : ``In(QueueSetup)``; index : ``In(16)``
         Whose turn it is; its rings, and up to where chains are committed, a cycle later.
-    scratch_addr, scratch_data
-        Scratch memory; data follow by one cycle.
+    flags : ``In(16)``
+        What has been read last of the driver's flags, or used_event, of ``queue``; a cycle later.
     number_en, number : ``Out``
         A used index of ``queue``, to be written by DMA.
     flushed_en, flushed_queue, flushed : ``Out``
@@ -95,8 +96,7 @@ class UsedRing(wiring.Component):
                 "queue": Out(shapes.queue),
                 "setup": In(QueueSetup),
                 "index": In(16),
-                "scratch_addr": Out(range(queues * SCRATCH_BEATS)),
-                "scratch_data": In(128),
+                "flags": In(16),
                 "number_en": Out(1),
                 "number": Out(16),
                 "flushed_en": Out(1),
@@ -132,7 +132,6 @@ class UsedRing(wiring.Component):
             self.write.addr.eq(self.queue),
             self.write.data.eq(self.s),
             self.busy.eq(self.flying | Mux(visiting, self.mine, 0)),
-            self.scratch_addr.eq(self.queue * SCRATCH_BEATS + FLAGS_BEAT),
             self.flushed_queue.eq(self.queue),
             self.flushed.eq(self.s.flushed + self.s.amount),
             self.number.eq(self.flushed),
@@ -240,12 +239,12 @@ class UsedRing(wiring.Component):
             self.interrupts.i.payload.function.eq(self.function),
             self.interrupts.i.payload.vector.eq(self.setup.vector),
             # Of the elements just written the driver has asked for one (2.7.7.2).
-            passed.eq(self.scratch_data[:16] - (s.flushed - s.amount)),
+            passed.eq(self.flags - (s.flushed - s.amount)),
             raises.eq(
                 Mux(
                     self.setup.event_idx,
                     passed < s.amount,
-                    ~(self.scratch_data[:16] & AVAIL_F_NO_INTERRUPT).any(),
+                    ~(self.flags & AVAIL_F_NO_INTERRUPT).any(),
                 )
             ),
         ]
@@ -303,7 +302,7 @@ class UsedRing(wiring.Component):
                     m.d.comb += [
                         job.iova.eq(setup.device + 4 + (at << 3)),
                         job.length.eq(s.amount << 3),
-                        beat.eq(s.flushed[1:4]),
+                        beat.eq(ELEMENT_BEAT + s.flushed[1:4]),
                         low.eq(s.flushed[0] << 3),
                     ]
                 with m.Case(_Phase.INDEX):

@@ -35,12 +35,12 @@ class RateWorld(RingWorld):
             if self._moves and self._moves[0][0] == "store":
                 store = self._moves.popleft()
                 ctx.set(dut.store.memory, LocalMemory.SCRATCH)
-                ctx.set(dut.store.addr, store[1] >> 4)
+                ctx.set(dut.store.addr, store[1])
                 ctx.set(dut.store.mask, (1 << len(store[2])) - 1 << (store[1] & 15))
                 ctx.set(dut.store.data, int.from_bytes(store[2], "little") << 8 * (store[1] & 15))
             elif self._moves and self._moves[0][0] == "load":
                 loading = self._moves.popleft()
-                ctx.set(dut.load.addr, loading[1] >> 4)
+                ctx.set(dut.load.addr, loading[1])
             elif self._moves and load is None:
                 done = self._moves.popleft()
                 ctx.set(dut.done.payload.tag, done[1])

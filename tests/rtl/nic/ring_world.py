@@ -171,7 +171,7 @@ class RingWorld:
             there = slice(request.iova + at, request.iova + at + part)
             if request.write:
                 ctx.set(dut.load.en, 1)
-                ctx.set(dut.load.addr, (off + at) >> 4)
+                ctx.set(dut.load.addr, off + at)
                 await self._tick(ctx)
                 ctx.set(dut.load.en, 0)
                 word = ctx.get(dut.load.data).to_bytes(16, "little")
@@ -204,7 +204,7 @@ class RingWorld:
         dut = self.dut
         ctx.set(dut.store.memory, memory)
         ctx.set(dut.store.en, 1)
-        ctx.set(dut.store.addr, at >> 4)
+        ctx.set(dut.store.addr, at)
         ctx.set(dut.store.mask, (1 << len(content)) - 1 << (at & 15))
         ctx.set(dut.store.data, int.from_bytes(content, "little") << 8 * (at & 15))
         await self._tick(ctx)

@@ -7,7 +7,7 @@ from models.spec.nic import Stat
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.dma_world import OFFSET, World
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_slots=4)
+CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4)
 
 
 def plan(rng, tag, direction=None):

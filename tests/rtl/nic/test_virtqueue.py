@@ -449,3 +449,42 @@ def test_broken_indirect_tables(kind, error):
         assert world.errors == [(1, error)]
 
     world.run(test)
+
+
+def test_receivers_that_wait_for_pages_go_on_with_their_frames():
+    """Of frames under way one meets a page that is not there: all arrive, in order."""
+    world = RingWorld(CONFIG, seed=38)
+
+    async def test(ctx):
+        waiting, good = world.ring(0, 16, apart=True), world.ring(2, 16)
+        # The third buffer's second piece is in a page of its own.
+        far = waiting.buffers + 0x3000
+        for number in range(6):
+            at = waiting.buffers + 0x200 * number
+            parts = [(at, 40), (far, 60)] if number == 2 else [(at, 100)]
+            waiting.post(parts)
+            good.post([(good.buffers + 0x200 * number, 100)])
+        world.absent.add(far >> 12)
+        for number in range(6):
+            for function in (0, 1):
+                world.deliver(function, bytes([number + 1]) * 60, 6 * function + number)
+        found = {0: [], 1: []}
+        await world.until(ctx, lambda: (found[1].extend(good.take()), len(found[1]) == 6)[1], 6000)
+        await ctx.tick().repeat(500)
+        found[0] += waiting.take()
+        assert len(found[0]) == 2
+        assert len(world.released) == 8
+        world.absent.clear()
+        await world.until(
+            ctx, lambda: (found[0].extend(waiting.take()), len(found[0]) == 6)[1], 6000
+        )
+        assert [length for _, length in found[0]] == [72] * 6
+        for number in (0, 1, 3, 4, 5):
+            at = waiting.buffers + 0x200 * number
+            assert world.guest[at + 12 : at + 72] == bytes([number + 1]) * 60
+        assert world.guest[far : far + 32] == bytes([3]) * 32
+        await ctx.tick().repeat(50)
+        assert world.stats[0, Stat.RX_PACKETS] == world.stats[1, Stat.RX_PACKETS] == 6
+        assert not world.errors
+
+    world.run(test)
