@@ -286,7 +286,7 @@ class VirtqueueEngine(wiring.Component):
         m.d.comb += load.data.eq(Mux(transmits, self.transmit.load_data, self.receive.load_data))
         for chosen, number in found:
             with m.If(chosen):
-                m.d.comb += load.data.eq(number)
+                m.d.comb += load.data[:16].eq(number)  # other lanes may be of the beat before
 
     @staticmethod
     def _beat(port, lane: int):
