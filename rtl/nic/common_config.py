@@ -388,6 +388,7 @@ class CommonConfig(wiring.Component):
                 command.msix_vector.eq(self.gathered.msix_vector),
                 command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
                 command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
+                command.packed.eq(features[Feature.RING_PACKED]),
             ]
             m.next = "IDLE"
 

@@ -80,6 +80,7 @@ class QueueCommand(data.Struct):
     msix_vector: 16
     event_idx: 1  # accepted features
     indirect: 1
+    packed: 1
 
 
 class ErrorReport(data.Struct):

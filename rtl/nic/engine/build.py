@@ -57,7 +57,7 @@ class Build(wiring.Component):
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
     unstall : ``Out(queues)``
         Buffers that are half empty.
-    queue : ``Out``; published, done, index : ``In``
+    queue : ``Out``; published, done, chains : ``In``
         Whose turn it is; up to where its buffer is filled, its packets are committed, its chains
         are, all a cycle later.
     head_en, head : ``Out``
@@ -92,7 +92,7 @@ class Build(wiring.Component):
                 "queue": Out(shapes.lane),
                 "published": In(shapes.buffer + 1),
                 "done": In(shapes.packet + 1),
-                "index": In(16),
+                "chains": In(16),
                 "head_en": Out(1),
                 "head": Out(shapes.buffer + 1),
                 "fetch_at": Out(shapes.buffer),
@@ -262,11 +262,11 @@ class Build(wiring.Component):
                 m.next = "ABORT"
             if not self.transmits:
                 with m.If(draining & ~row.open):
-                    m.d.sync += s.chain.eq(self.index)
+                    m.d.sync += s.chain.eq(self.chains)
                     m.next = "CLEAN"
                 with m.If((self.again & self.mine).any() & ~draining):
                     m.d.comb += self.restarted.eq(self.mine)
-                    m.d.sync += s.chain.eq(self.index)
+                    m.d.sync += s.chain.eq(self.chains)
         with m.State("ABORT"):  # it is given back when its pieces have ended
             self._close(m, s.pieces)
             m.d.comb += self.clear.eq(self.mine)
@@ -307,7 +307,7 @@ class Build(wiring.Component):
                     with m.If(s.chain != s.high):
                         m.d.comb += self.clear.eq(mine)
                         m.next = "HAND"
-                    with m.Elif((s.high - self.index)[:16] < self.shapes.window):
+                    with m.Elif((s.high - self.chains)[:16] < self.shapes.window):
                         m.d.comb += self.clear.eq(mine)
                         m.d.comb += [
                             self.rx_pop.en.eq(1),
@@ -361,6 +361,7 @@ class Build(wiring.Component):
         m.d.comb += [
             self.record_en.eq(1),
             record.head.eq(self.entry.head),
+            record.span.eq(self.entry.span),
             record.memory.eq(s.frame.memory),
             record.slot.eq(s.frame.slot),
             record.has_slot.eq(~s.touch),

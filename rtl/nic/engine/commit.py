@@ -6,13 +6,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
-from models.spec.virtio import UsedElement
+from models.spec.virtio import DescriptorFlag, UsedElement
 from rtl.bus.stream import StreamFifo, StreamRegister
-from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, Shapes
+from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, RingKind, Shapes
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, ErrorReport, StatEvent, TxFrame
 
 __all__ = ["Commit"]
+
+#: Flags of a used descriptor while the wrap counter is 1.
+_WRAPPED = int(DescriptorFlag.AVAIL | DescriptorFlag.USED)
 
 
 class Commit(wiring.Component):
@@ -56,8 +59,10 @@ class Commit(wiring.Component):
         ``flags`` and ``gso_type`` of the header in a TX slot; a cycle later.
     place : ``In``; move_en, move_queue, moved : ``Out``
         Packets and chains of ``queue`` that are committed, a cycle later; new ones.
-    used_en, used_at, used : ``Out``
-        A used element.
+    used_en, used_at, used, used_span, used_flags : ``Out``
+        A used element; in a packed ring also the places it takes, and flags.
+    ring : ``In(RingKind)``
+        What the ring of ``queue`` is like, a cycle later.
     error, release, tx_frame, stat : ``Out(stream)``
     """
 
@@ -96,6 +101,9 @@ class Commit(wiring.Component):
                 "used_en": Out(1),
                 "used_at": Out(range(USED_PLACES)),
                 "used": Out(UsedElement),
+                "used_span": Out(16),
+                "used_flags": Out(16),
+                "ring": In(RingKind),
                 "error": Out(stream.Signature(ErrorReport)),
                 "release": Out(stream.Signature(TxFrame)),
                 "tx_frame": Out(stream.Signature(TxFrame)),
@@ -126,7 +134,8 @@ class Commit(wiring.Component):
             self.mine.eq(1 << self.queue),
             self.move_queue.eq(self.queue),
             self.moved.done.eq(self.s.done + 1),
-            self.moved.index.eq(self.s.index + self.returns),
+            self.moved.index.eq(self.s.index + Mux(self.returns, self.record.span, 0)),
+            self.moved.chains.eq(self.s.chains + self.returns),
             self.packet.eq(self.s.done),
             self.header_at.eq(self.record.slot),
             self.size.eq(self.record.length - (HEADER_BYTES if self.transmits else 0)),
@@ -135,7 +144,7 @@ class Commit(wiring.Component):
             sent.frame.slot.eq(self.record.slot),
             sent.frame.length.eq(self.size),
             given.eq(sent),
-            self.used_at.eq(self.s.index),
+            self.used_at.eq(self.s.chains),
             calm.eq(
                 (self.stats.level <= 2)
                 & self.frames.i.ready
@@ -178,7 +187,7 @@ class Commit(wiring.Component):
     def _check(self, m: Module, calm) -> None:
         """See whether the oldest packet is complete, and has room for what it becomes."""
         s, mine = self.s, self.mine
-        waiting = (s.index - self.flushed)[:16]
+        waiting = (s.chains - self.flushed)[:16]
         draining = (self.draining & mine).any()
         m.d.sync += [self.returns.eq(0), self.dropped.eq(0)]
         with m.If(s.done == self.built):
@@ -234,7 +243,7 @@ class Commit(wiring.Component):
             m.next = "CHOOSE"
         with m.Elif(error != QueueError.NONE):
             m.next = "CHOOSE"
-            with m.If((s.index == self.flushed) & ~(self.flushing & mine).any()):
+            with m.If((s.chains == self.flushed) & ~(self.flushing & mine).any()):
                 m.d.comb += [
                     self.errors.i.valid.eq(1),
                     self.fail.eq(mine),
@@ -283,6 +292,11 @@ class Commit(wiring.Component):
         m.d.comb += [
             self.used.id.eq(record.head),
             self.used.len.eq(written),
+            self.used_span.eq(record.span),
+            self.used_flags.eq(
+                Mux((self.s.index & self.ring.size).any(), 0, _WRAPPED)
+                | Mux(self.used.len.any(), int(DescriptorFlag.WRITE), 0)
+            ),
             self.clear.eq(1),
             self.clear_packet.eq(self.s.done),
         ]
@@ -293,7 +307,7 @@ class Commit(wiring.Component):
                 self.packet.eq(self.s.done + 1),
             ]
             m.d.sync += self.s.eq(self.moved)
-            with m.If((self.moved.index - self.flushed)[:16] >= BATCH):
+            with m.If((self.moved.chains - self.flushed)[:16] >= BATCH):
                 m.d.comb += self.urgent.eq(self.mine)
             with m.If(self.returns & ~self.dropped):
                 m.d.comb += [

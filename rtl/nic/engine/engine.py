@@ -166,7 +166,11 @@ class VirtqueueEngine(wiring.Component):
         connect(m, fork.o0, fetch.init)
         connect(m, fork.o1, used.init)
         for number, lane in enumerate(self.lanes):
-            m.d.comb += lane.init.payload.eq(fork.o2.payload[1:])
+            m.d.comb += [
+                lane.init.payload.eq(fork.o2.payload[1:]),
+                lane.ring.size.eq(lifecycle.setup.size),
+                lane.ring.packed.eq(lifecycle.setup.packed),
+            ]
             with m.If(fork.o2.payload[0] == number):
                 m.d.comb += [
                     lane.init.valid.eq(fork.o2.valid),
@@ -226,13 +230,14 @@ class VirtqueueEngine(wiring.Component):
             lane.flushed_en.eq(used.flushed_en & (used.flushed_queue[0] == number)),
             lane.flushed_queue.eq(used.flushed_queue[1:]),
             lane.flushed.eq(used.flushed),
+            lane.span_at.eq(used.span_at),
         ]
         for name in ("put_at", "put_entry", "publish_to"):
             m.d.comb += getattr(lane, name).eq(getattr(fetch, name))
         with m.If(mine):
             m.d.comb += [fetch.head.eq(lane.head), fetch.index.eq(lane.fetch_index)]
         with m.If(theirs):
-            m.d.comb += used.index.eq(lane.used_index)
+            m.d.comb += [used.chains.eq(lane.used_chains), used.span.eq(lane.span)]
 
     def _scratch(self, m: Module) -> None:
         """Scratch memory: what DMA stores is read here, what it loads is written here."""
@@ -248,7 +253,7 @@ class VirtqueueEngine(wiring.Component):
             fetch.scratch_data.eq(inward.read_data),
         ]
         bits = exact_log2(SCRATCH_BEATS)
-        for lane in range(2):  # the driver's flags, or used_event
+        for lane in range(4):  # the driver's flags, or used_event
             beat = self._beat(store, lane)
             flags = self._bytes(m, f"flags{lane}", queues, store, lane, beat[bits:],
                                 here & (beat[:bits] == FLAGS_BEAT))  # fmt: skip
@@ -258,7 +263,7 @@ class VirtqueueEngine(wiring.Component):
             ]
         self._numbers(m, bits)
         for lane in self.lanes:
-            m.d.comb += lane.load_at.eq(Cat(load.addr[:8], load.addr[5 + bits :]))
+            m.d.comb += lane.load_at.eq(Cat(load.addr[: 4 + bits], load.addr[5 + bits :]))
 
     def _numbers(self, m: Module, bits: int) -> None:
         """Used index and avail_event of each queue; used elements are in the lanes."""

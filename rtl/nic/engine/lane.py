@@ -12,13 +12,21 @@ from rtl.nic.engine.build import Build
 from rtl.nic.engine.commit import Commit
 from rtl.nic.engine.completions import Completions
 from rtl.nic.engine.fork import Fork
-from rtl.nic.engine.records import BUFFER, ELEMENT_BEAT, PACKETS, Shapes
+from rtl.nic.engine.records import (
+    BUFFER,
+    ELEMENT_BEAT,
+    PACKETS,
+    SCRATCH_BEATS,
+    USED_PLACES,
+    RingKind,
+    Shapes,
+)
 from rtl.nic.seams import ErrorReport, RxPop, StatEvent, TxFrame
 
 __all__ = ["Lane"]
 
 #: Bytes of scratch memory per queue that used elements are in.
-ELEMENTS_BYTES = 16 * BEAT_BYTES
+ELEMENTS_BYTES = SCRATCH_BEATS * BEAT_BYTES
 
 
 class Lane(wiring.Component):
@@ -36,7 +44,8 @@ class Lane(wiring.Component):
     -------
     Queues are those of one direction.
 
-    init : ``In(stream)`` of a queue
+    init : ``In(stream)`` of a queue; ring : ``In(RingKind)``
+        A queue to begin anew, and what its ring is like.
     able, halted, failing : ``In(queues)``
         Queues that may build packets; queues to drain; queues whose used ring cannot be reached.
     over : ``In(queues)``
@@ -51,9 +60,10 @@ class Lane(wiring.Component):
         ``fetch_queue`` has been used, a cycle later.
     unstall : ``Out(queues)``
     fetch_index : ``Out(16)``
-        Chains of ``fetch_queue`` that are committed, a cycle later.
-    used_queue : ``In``; used_index : ``Out(16)``
-        The same for the used ring.
+        Places of the ring of ``fetch_queue`` that are committed, a cycle later.
+    used_queue : ``In``; used_chains : ``Out(16)``; span_at : ``In``; span : ``Out(16)``
+        Chains of ``used_queue`` that are committed, and the span of one of its used elements, a
+        cycle later.
     committed, urgent : ``Out(queues)``; flushing, moved : ``In(queues)``
     flushed_en, flushed_queue, flushed : ``In``
     load_at : ``In``; load_data : ``Out(128)``
@@ -79,6 +89,7 @@ class Lane(wiring.Component):
             | {name: Out(queues) for name in outward}
             | {
                 "init": In(stream.Signature(shapes.lane)),
+                "ring": In(RingKind),
                 "patient_room": In(1),
                 "put": In(1),
                 "put_at": In(shapes.buffer),
@@ -89,7 +100,9 @@ class Lane(wiring.Component):
                 "head": Out(shapes.buffer + 1),
                 "fetch_index": Out(16),
                 "used_queue": In(shapes.lane),
-                "used_index": Out(16),
+                "used_chains": Out(16),
+                "span_at": In(range(USED_PLACES)),
+                "span": Out(16),
                 "flushed_en": In(1),
                 "flushed_queue": In(shapes.lane),
                 "flushed": In(16),
@@ -222,11 +235,11 @@ class Lane(wiring.Component):
             commit.place.eq(ours.data),
             build_place.addr.eq(build.queue),
             build.done.eq(build_place.data.done),
-            build.index.eq(build_place.data.index),
+            build.chains.eq(build_place.data.chains),
             fetch_place.addr.eq(self.fetch_queue),
             self.fetch_index.eq(fetch_place.data.index),
             used_place.addr.eq(self.used_queue),
-            self.used_index.eq(used_place.data.index),
+            self.used_chains.eq(used_place.data.chains),
             touch.en.eq(commit.touch),
             touch.addr.eq(commit.queue),
             touch.data.eq(commit.touch_piece),
@@ -242,13 +255,31 @@ class Lane(wiring.Component):
         m.submodules.elements = elements = ByteMemory(queues * ELEMENTS_BYTES // BEAT_BYTES)
         flushed = self._ram(m, "flushed_table", 16, queues)
         note, noted = flushed.write_port(), flushed.read_port()
-        mask = Mux(commit.used_at[0], 0xFF00, 0x00FF)
+        kinds = self._ram(m, "kinds", RingKind, queues)
+        spans = self._ram(m, "spans", 16, queues * USED_PLACES)
+        tell, kind = kinds.write_port(), kinds.read_port()
+        keep, kept = spans.write_port(), spans.read_port()
+        packed = kind.data.packed
+        beat, mask, element = Signal(5), Signal(BEAT_BYTES), Signal(8 * BEAT_BYTES)
+        # A packed ring's are descriptors: their first half means nothing.
+        descriptor = Cat(Const(0, 64), commit.used.len, commit.used.id[:16], commit.used_flags)
         m.d.comb += [
-            elements.write_addr.eq(
-                Cat(Const(0, 4), (commit.used_at[1:] + ELEMENT_BEAT)[:4], commit.queue)
-            ),
-            elements.write_data.eq(commit.used.as_value().replicate(2)),
+            beat.eq(Mux(packed, commit.used_at, commit.used_at[1:]) + ELEMENT_BEAT),
+            mask.eq(Mux(packed, 0xFFFF, Mux(commit.used_at[0], 0xFF00, 0x00FF))),
+            element.eq(Mux(packed, descriptor, commit.used.as_value().replicate(2))),
+            elements.write_addr.eq(Cat(Const(0, 4), beat, commit.queue)),
+            elements.write_data.eq(element),
             elements.write_mask.eq(Mux(commit.used_en, mask, 0)),
+            keep.en.eq(commit.used_en),
+            keep.addr.eq(Cat(commit.used_at, commit.queue)),
+            keep.data.eq(commit.used_span),
+            kept.addr.eq(Cat(self.span_at, self.used_queue)),
+            self.span.eq(kept.data),
+            tell.en.eq(self.started),
+            tell.addr.eq(self.init.payload),
+            tell.data.eq(self.ring),
+            kind.addr.eq(commit.queue),
+            commit.ring.eq(kind.data),
             elements.read_en.eq(1),
             elements.read_addr.eq(self.load_at),
             self.load_data.eq(elements.read_data),

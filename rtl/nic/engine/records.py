@@ -26,6 +26,7 @@ __all__ = [
     "USED_PLACES",
     "WINDOW",
     "QueueSetup",
+    "RingKind",
     "Shapes",
     "Unit",
 ]
@@ -45,8 +46,8 @@ BATCH = 4
 #: Beats of scratch memory: used elements, the used index, avail_event, and where the driver's flags
 #: land.  None is the first: a DMA may begin to load up to 15 bytes before what it is to move.
 ELEMENT_BEAT = 1
-INDEX_BEAT = 9
-EVENT_BEAT = 10
+INDEX_BEAT = 18
+EVENT_BEAT = 19
 FLAGS_BEAT = 1
 #: Heads that are read at once.
 HEADS = 12
@@ -79,6 +80,14 @@ class QueueSetup(data.Struct):
     vector: 16
     event_idx: 1
     indirect: 1
+    packed: 1
+
+
+class RingKind(data.Struct):
+    """What a queue's ring is like."""
+
+    size: 16
+    packed: 1
 
 
 class Shapes:
@@ -96,7 +105,7 @@ class Shapes:
     record : StructLayout
         A packet, all of whose DMA has been asked for.
     place : StructLayout
-        Packets and chains of a queue that are committed.
+        Packets, places of the ring and chains of a queue that are committed.
     outcome : StructLayout
         What has come of its DMA.
     """
@@ -131,7 +140,8 @@ class Shapes:
                 "address": 64,
                 "length": 16,  # 0xFFFF is that much or more
                 "last": 1,
-                "head": 16,
+                "head": 16,  # of a packed chain its buffer ID, with the last one
+                "span": 16,  # places in the ring of the chain so far
                 "error": QueueError,  # instead of a descriptor
                 "absent": 1,  # likewise: the page of a descriptor is not there
             }
@@ -139,6 +149,7 @@ class Shapes:
         self.record = data.StructLayout(
             {
                 "head": 16,
+                "span": 16,
                 "memory": LocalMemory,
                 "slot": 8,
                 "has_slot": 1,
@@ -150,7 +161,8 @@ class Shapes:
                 "touch": 1,
             }
         )
-        self.place = data.StructLayout({"done": self.packet + 1, "index": 16})
+        # ``index`` counts places of the ring, for a split one the same as chains.
+        self.place = data.StructLayout({"done": self.packet + 1, "index": 16, "chains": 16})
         self.outcome = data.StructLayout(
             {"count": self.piece, "status": DmaStatus, "piece": self.piece}
         )

@@ -1,4 +1,4 @@
-"""Used elements and used index of split virtqueues, in batches (virtio 1.3, 2.7.8)."""
+"""Used elements and used index, or used descriptors, in batches (virtio 1.3, 2.7.8 and 2.8)."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
-from models.spec.virtio import AVAIL_F_NO_INTERRUPT
+from models.spec.virtio import AVAIL_F_NO_INTERRUPT, EventFlags, EventSuppression
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.engine.records import (
     ELEMENT_BEAT,
@@ -65,10 +65,13 @@ class UsedRing(wiring.Component):
     moved, fail : ``Out(queues)``
         There are no more elements, or fewer; the ring cannot be reached.
     patient_room : ``In(1)``; job : ``Out(stream)``; ended : ``In(stream)``
-    queue : ``Out``; setup : ``In(QueueSetup)``; index : ``In(16)``
+    queue : ``Out``; setup : ``In(QueueSetup)``; chains : ``In(16)``
         Whose turn it is; its rings, and up to where chains are committed, a cycle later.
+    span_at : ``Out``; span : ``In(16)``
+        Places of the ring that a used element takes; a cycle later.
     flags : ``In(16)``
-        What has been read last of the driver's flags, or used_event, of ``queue``; a cycle later.
+        What has been read last of the driver's flags, or used_event, or of a packed ring the event
+        suppression structure, of ``queue``; a cycle later.
     number_en, number : ``Out``
         A used index of ``queue``, to be written by DMA.
     flushed_en, flushed_queue, flushed : ``Out``
@@ -95,8 +98,10 @@ class UsedRing(wiring.Component):
                 "ended": In(stream.Signature(shapes.ended)),
                 "queue": Out(shapes.queue),
                 "setup": In(QueueSetup),
-                "index": In(16),
-                "flags": In(16),
+                "chains": In(16),
+                "span_at": Out(range(USED_PLACES)),
+                "span": In(16),
+                "flags": In(32),
                 "number_en": Out(1),
                 "number": Out(16),
                 "flushed_en": Out(1),
@@ -108,7 +113,14 @@ class UsedRing(wiring.Component):
             }
         )
         self._state = data.StructLayout(
-            {"phase": _Phase, "patient": 1, "flushed": 16, "amount": range(USED_PLACES + 1)}
+            {
+                "phase": _Phase,
+                "patient": 1,
+                "flushed": 16,  # chains
+                "amount": range(USED_PLACES + 1),  # of the batch
+                "place": 16,  # packed: of the first of the batch, counting on from lap to lap
+                "places": 16,  # packed: of the batch
+            }
         )
 
     def elaborate(self, platform):
@@ -126,6 +138,7 @@ class UsedRing(wiring.Component):
         self.woken, self.status = Signal(), Signal(DmaStatus)
         self.flying, self.patience = Signal(queues), Signal(queues)
         self.again, visiting = Signal(), Signal()
+        self.most = Signal(range(USED_PLACES + 1))
         m.d.comb += [
             self.mine.eq(1 << self.queue),
             self.read.addr.eq(self.queue),
@@ -210,8 +223,8 @@ class UsedRing(wiring.Component):
         waiting, room, least = Signal(16), Signal(16), Signal(16)
         place = Signal(range(USED_PLACES + 1))
         m.d.comb += [
-            waiting.eq(self.index - s.flushed),
-            room.eq(size - (s.flushed & (size - 1))),
+            waiting.eq(self.chains - s.flushed),
+            room.eq(size - (s.flushed & (size - 1))),  # of a split ring
             place.eq(USED_PLACES - (s.flushed & (USED_PLACES - 1))),
             least.eq(Mux(waiting < room, waiting, room)),
         ]
@@ -227,27 +240,53 @@ class UsedRing(wiring.Component):
                     s.phase.eq(_Phase.ELEMENTS),
                 ]
                 m.next = "ISSUE"
+                with m.If(self.setup.packed):
+                    m.d.sync += [s.amount.eq(0), s.place.eq(s.place + s.places), s.places.eq(0)]
+                    m.d.sync += self.most.eq(Mux(waiting < place, waiting, place))
+                    m.next = "LOOK"
+        self._batch(m)
+
+    def _batch(self, m: Module) -> None:
+        """Of a packed ring's elements take those that lie one behind another."""
+        s, size = self.s, self.setup.size
+        m.d.comb += self.span_at.eq(s.flushed + s.amount)
+        ends = ((s.place + s.places + self.span) & (size - 1)) == 0
+        with m.State("LOOK"):
+            m.next = "SPAN"
+        with m.State("SPAN"):
+            m.d.sync += [s.amount.eq(s.amount + 1), s.places.eq(s.places + self.span)]
+            m.next = "LOOK"
+            with m.If((s.amount + 1 == self.most) | (self.span != 1) | ends):
+                m.next = "ISSUE"
 
     def _ended(self, m: Module) -> None:
         s, status = self.s, self.status
         able = (self.able & self.mine).any()
-        raises, passed = Signal(), Signal(16)
+        raises, passed, lap = Signal(), Signal(16), Signal(16)
+        event = data.View(EventSuppression, self.flags)
         error = self.errors.i.payload
         m.d.comb += [
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
             self.interrupts.i.payload.vector.eq(self.setup.vector),
-            # Of the elements just written the driver has asked for one (2.7.7.2).
+            # Of the elements just written the driver has asked for one (2.7.7.2, 2.8.14).
             passed.eq(self.flags - (s.flushed - s.amount)),
-            raises.eq(
-                Mux(
-                    self.setup.event_idx,
-                    passed < s.amount,
-                    ~(self.flags & AVAIL_F_NO_INTERRUPT).any(),
-                )
-            ),
+            lap.eq(event.offset + Mux(event.wrap, 0, self.setup.size) - s.place),
         ]
+        with m.If(self.setup.packed):
+            inside = (lap & ((self.setup.size << 1) - 1)) < s.places
+            m.d.comb += raises.eq(
+                Mux(
+                    (event.flags == EventFlags.DESC) & self.setup.event_idx,
+                    inside,
+                    event.flags != EventFlags.DISABLE,
+                )
+            )
+        with m.Elif(self.setup.event_idx):
+            m.d.comb += raises.eq(passed < s.amount)
+        with m.Else():
+            m.d.comb += raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
         with m.State("ENDED"):
             m.next = "SAVE"
             with m.If(~able):
@@ -264,18 +303,18 @@ class UsedRing(wiring.Component):
                 with m.If(~self.errors.i.ready):
                     m.d.comb += self.fail.eq(0)
                     m.next = "ENDED"
-            with m.Elif(s.phase == _Phase.ELEMENTS):
+            with m.Elif((s.phase == _Phase.ELEMENTS) & ~self.setup.packed):
                 m.d.comb += self.number_en.eq(1)
                 m.d.sync += s.phase.eq(_Phase.INDEX)
                 m.next = "ISSUE"
-            with m.Elif(s.phase == _Phase.INDEX):
+            with m.Elif((s.phase == _Phase.INDEX) | (s.phase == _Phase.ELEMENTS)):
                 m.d.comb += self.flushed_en.eq(1)
                 m.d.sync += [s.flushed.eq(self.flushed), s.phase.eq(_Phase.FLAGS)]
                 m.next = "ISSUE"
             with m.Else():
                 m.d.sync += s.phase.eq(_Phase.REST)
                 m.d.comb += [self.interrupts.i.valid.eq(raises), self.moved.eq(self.mine)]
-                with m.If(s.flushed != self.index):
+                with m.If(s.flushed != self.chains):
                     m.d.comb += self.again.eq(1)
                 with m.If(raises & ~self.interrupts.i.ready):
                     m.d.sync += s.phase.eq(s.phase)
@@ -305,6 +344,13 @@ class UsedRing(wiring.Component):
                         beat.eq(ELEMENT_BEAT + s.flushed[1:4]),
                         low.eq(s.flushed[0] << 3),
                     ]
+                    with m.If(setup.packed):
+                        m.d.comb += [
+                            job.iova.eq(setup.desc + ((s.place & (setup.size - 1)) << 4)),
+                            job.length.eq(s.amount << 4),
+                            beat.eq(ELEMENT_BEAT + s.flushed[:4]),
+                            low.eq(0),
+                        ]
                 with m.Case(_Phase.INDEX):
                     m.d.comb += [
                         job.iova.eq(setup.device + 2),
@@ -314,8 +360,8 @@ class UsedRing(wiring.Component):
                 with m.Default():
                     event = setup.driver + 4 + (setup.size << 1)
                     m.d.comb += [
-                        job.iova.eq(Mux(setup.event_idx, event, setup.driver)),
-                        job.length.eq(2),
+                        job.iova.eq(Mux(setup.event_idx & ~setup.packed, event, setup.driver)),
+                        job.length.eq(Mux(setup.packed, 4, 2)),
                         beat.eq(FLAGS_BEAT),
                     ]
             with m.If(self.job.ready):
