@@ -174,7 +174,9 @@ class Changes:
 
     def _space(self, group: Group, now: Tree | None) -> tuple[int, Tree | None]:
         """Draw another first stage of a group, with its PSCID."""
-        others = [space for space in group.first if space[1] is not now]
+        others: list[tuple[int, Tree | None]] = [
+            space for space in group.first if space[1] is not now
+        ]
         if now is not None:
             others.append((self.rng.getrandbits(20), None))
         return self.rng.choice(others or [(0, None)])

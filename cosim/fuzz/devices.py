@@ -41,6 +41,7 @@ class Device:
     group: Group
     tree: Tree | None = None  # first stage, if fsc is iosatp
     pd_levels: int = 0
+    pd_tables: list[int] = field(default_factory=list)
     processes: dict[int, Process] = field(default_factory=dict)
     words: list[int] = field(default_factory=list)
     spoiled: bool = False
@@ -141,7 +142,7 @@ def _process_directory(rng: random.Random, settings: Settings, image: Image, dev
     config = settings.config
     levels = rng.randrange(1, 1 + config.pd8 + config.pd17 + config.pd20)
     directory = Directory(rng, image, _PDI[:levels], 16, big=device.group.sbe, group=device.group)
-    device.pd_levels = levels
+    device.pd_levels, device.pd_tables = levels, directory.tables
     top = (1 << directory.bits) - 1
     numbers = [0, 1, 0x55, top, top - 1, top // 2, 0x100 & top, 0x1_0001 & top]
     for number in dict.fromkeys(rng.sample(numbers, rng.randrange(2, 5))):

@@ -245,12 +245,14 @@ class _Generator:
         return tree.extended(entry.address) + page | rng.choice([0, 0, 8, 0xFFF, 0x678])
 
     def _pieces(self, group: Group, tree: Tree, entry: Entry) -> list[int]:
-        """Offsets in a large page of a first stage at which pages of the second stage begin."""
+        """Offsets in a large page of a first stage at which other pages begin behind it."""
         size = 1 << tree.size_log2(entry)
         if group.second is None or tree is group.second or not entry.leaf or size == 4096:
             return []
         target = (entry.value >> 10 & (1 << 44) - 1) << 12 & -size
-        offsets = [other.address - target for other in group.second.entries if other.leaf]
+        begins = [other.address for other in group.second.entries if other.leaf]
+        begins += [page << 12 for page in group.msi.pages()] if group.msi else []
+        offsets = [begin - target for begin in begins]
         return [offset for offset in offsets if 0 <= offset < size]
 
     # Rounds ------------------------------------------------------------------------------------
@@ -310,15 +312,21 @@ class _Generator:
     def _errors(self) -> int:
         """Memory errors at tables that nothing is cached of."""
         rng = self.rng
-        tables = [(page, 4096) for page in self.directory.tables]
-        for group in self.groups:
-            for tree in [group.second, *(tree for _, tree in group.first)]:
-                if tree:
-                    tables += [(page, 4096) for page in tree.tables]
-                    tables += [(entry.slots[0] & ~7, 8) for entry in tree.entries]
-            if group.msi:
-                tables.append((group.msi.root, 4096))
-        address, size = rng.choice(tables)
+        trees = [
+            tree
+            for group in self.groups
+            for tree in [group.second, *(tree for _, tree in group.first)]
+            if tree
+        ]
+        pages = [
+            self.directory.tables,
+            [page for device in self.devices for page in device.pd_tables],
+            [group.msi.root for group in self.groups if group.msi],
+            [page for tree in trees for page in tree.tables],
+        ]
+        kinds = [[(page, 4096) for page in found] for found in pages]
+        kinds.append([(entry.slots[0] & ~7, 8) for tree in trees for entry in tree.entries])
+        address, size = rng.choice(rng.choice([kind for kind in kinds if kind]))
         self.step("c", self._everything())
         self.step("i", [[address, size, rng.choice([1, 2])]])
         self.step("g", self._rows(24), [])

@@ -83,7 +83,7 @@ def play_on_golden(scenario: Scenario, statistics: Statistics) -> Failure | None
 
 
 def _built(config: IommuConfig) -> Built:
-    return build(Design("rtl.iommu.iommu:Iommu", (config, 1)))
+    return build(Design("rtl.iommu.iommu:Iommu", (config, 1)), quick=True)
 
 
 def _replay(scenario: Scenario, target: str) -> tuple[str, Statistics]:
@@ -206,7 +206,7 @@ def main(
     if target == "rtl" and not failed:
         coverage.add(total)
     short = total.shortcomings(list(configs.values()), counted=target == "rtl")
-    _tell(total, short, file=sys.stderr if result == "-" else sys.stdout)
+    _tell(seed, total, short, file=sys.stderr if result == "-" else sys.stdout)
     if result:
         text = json.dumps(
             {
@@ -240,11 +240,11 @@ def _replay_all(paths: Sequence[Path], target: str) -> int:
     return int(failed)
 
 
-def _tell(total: Statistics, short: list[str], *, file) -> None:
+def _tell(seed: int, total: Statistics, short: list[str], *, file) -> None:
     def say(text: str) -> None:
         print(text, file=file, flush=True)
 
-    say(f"{total.translations} translations in {total.scenarios} scenarios")
+    say(f"seed {seed}: {total.translations} translations in {total.scenarios} scenarios")
     if total.lookups:
         say(f"missed in the IOTLB: {total.miss_share:.1%} of {total.lookups} lookups")
     say(f"faulted: {total.fault_share:.1%}")

@@ -207,14 +207,17 @@ class Tree:
             value |= rng.randrange(4) << PTE.RSW2
         return value
 
-    def insert(self, leafs: Leafs, spa: int | None = None, tries: int = 20) -> Entry | None:
-        """Add a leaf of random size and place; with ``spa`` its page holds that address."""
+    def insert(
+        self, leafs: Leafs, spa: int | None = None, tries: int = 20, *, largest: bool = False
+    ) -> Entry | None:
+        """Add a leaf of random or of the largest size, anywhere; with ``spa`` it holds that."""
         rng = self.rng
         # What tables depend on must be reached; other pages may be too far away.
         far = 1 << min(self.scheme.bits, 56 if self.scheme.x4 else 64)
         limit = self.limit if spa is not None or rng.random() < 0.8 else far
         for _ in range(tries):
-            level = min(rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4]), self.scheme.levels - 1)
+            level = 4 if largest else rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4])
+            level = min(level, self.scheme.levels - 1)
             table = self._root
             while table and table.level > level:
                 table = self._table_below(table, rng.choice(self._indices(table, limit)))

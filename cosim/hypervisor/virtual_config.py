@@ -89,7 +89,8 @@ class VirtualConfig:
         for place, byte in zip(places, data, strict=True):
             if place == _COMMAND:
                 self._memory = bool(byte & _MEMORY)
-                await self._device.write(_COMMAND, 1, byte & _MASTER)
+                change = {"on": _MASTER} if byte & _MASTER else {"off": _MASTER}
+                await self._device.change(_COMMAND, 2, **change)
             elif _BAR0 <= place < _BARS_END:
                 self._store_bar(place, byte)
             elif place == self._express + 9 and byte & _FLR:

@@ -82,7 +82,7 @@ class Function:
     ) -> None:
         self.config, self.number = config, number
         self._changed, self._message, self._allowed = changed, message, allowed
-        self._offered = offered_features(config)
+        self._offered = offered_features(config, physical=number == 0)
         self.device_id = config.device_id + number
         self.control = 0
         self.mac = initial_mac(number)

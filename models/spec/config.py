@@ -371,8 +371,10 @@ CONFIGS = {
         replace(
             _DEFAULT,
             name="hyper",
+            # 1024 tenants: extended contexts of 6 bits of device_id a page.
             iommu=replace(
                 _DEFAULT.iommu,
+                ddt_levels=2,
                 misses=128,
                 walkers=128,
                 context_entries=1024,

@@ -287,15 +287,16 @@ _ALL = (
 MANAGEMENT = {register.name: register for register in _ALL}
 
 
-def offered_features(config: NicConfig) -> int:
-    """Feature bits that every function of a NIC offers, one bit per Feature."""
+def offered_features(config: NicConfig, *, physical: bool = False) -> int:
+    """Feature bits that a VF of a NIC offers, or the PF, one bit per Feature."""
     more = (
         feature
         for flag, features in FEATURE_FLAGS.items()
         for feature in features
         if getattr(config, flag)
     )
-    return BASE_FEATURES | sum(1 << feature for feature in more)
+    own = 1 << Feature.SR_IOV if physical else 0
+    return BASE_FEATURES | own | sum(1 << feature for feature in more)
 
 
 def bar_base(function: int) -> int:

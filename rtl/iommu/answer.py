@@ -18,7 +18,7 @@ from rtl.iommu.permissions import (
     record_fields,
     stages,
 )
-from rtl.iommu.requests import Held
+from rtl.iommu.requests import Held, Lane
 from rtl.iommu.seams import Event
 
 __all__ = ["Answerer", "Verdict"]
@@ -75,8 +75,10 @@ class Answerer(wiring.Component):
         An invalidation takes effect: verdicts that wait here are older.
     record_en, record, record_room
         Faults, handed over only while there is room.
-    leaves : ``Out(1)``
-        A new request is answered or handed over.
+    keep : ``In(1)``
+        There is no entry for what is handed over: it comes again.
+    lands : ``Out(Lane)``
+        Which kind of a request that came again is answered or handed over.
     answered : ``Out(2)``
         Requests of which epoch are answered.
     event : ``Out(Event)``
@@ -100,7 +102,8 @@ class Answerer(wiring.Component):
                 "record_en": Out(1),
                 "record": Out(FaultRecord),
                 "record_room": In(1),
-                "leaves": Out(1),
+                "keep": In(1),
+                "lands": Out(Lane),
                 "answered": Out(2),
                 "event": Out(Event),
             }
@@ -146,7 +149,7 @@ class Answerer(wiring.Component):
             self.late.ready.eq(response.ready & ~mine),
             done.eq((mine & response.ready) | (valid & waits)),
             self.verdicts.r_en.eq(done),
-            self.leaves.eq(done & ~held.replay),
+            self.lands.eq(Mux(done & ~held.replay, held.lane, Lane.NONE)),
             self.release_en.eq(mine & response.ready & held.replay),
             self.release_entry.eq(held.entry),
             self.allocate_en.eq(valid & waits),
@@ -166,7 +169,7 @@ class Answerer(wiring.Component):
             self.pause.eq(self.late.valid & ~self.late.ready & (age == 0)),
         ]
         self._age(m, verdict, done)
-        self._count(m, done & ~verdict.missing, verdict)
+        self._count(m, done & ~verdict.missing & ~(waits & self.keep), verdict)
         return m
 
     def _age(self, m: Module, verdict, done) -> None:

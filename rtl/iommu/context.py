@@ -1,6 +1,8 @@
 """Caches of device and process contexts."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from collections.abc import Iterable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +12,15 @@ from rtl.iommu.context_checks import device_context
 from rtl.iommu.requests import Context, ProcessState
 
 __all__ = ["ContextCache", "ProcessCache"]
+
+
+def _any(bits: Iterable[Value]) -> Value:
+    """Whether any bit is set, as a tree: there may be a thousand."""
+    found = list(bits) or [Const(0, 1)]
+    while len(found) > 1:
+        pairs = zip(found[::2], [*found[1::2], Const(0, 1)], strict=False)
+        found = [left | right for left, right in pairs]
+    return found[0]
 
 
 class _Cache(wiring.Component):
@@ -42,11 +53,12 @@ class _Cache(wiring.Component):
             shape=self.fill_content.shape(), depth=count, init=[]
         )
         read, write = ram.read_port(domain="comb"), ram.write_port()
-        victim, valid, match = Signal(bits), Signal(count), Signal(count)
-        index = Const(0, bits)
+        victim, valid = Signal(bits), Signal(count)
+        match = [Signal(name=f"match{i}") for i in range(count)]
+        # At most one matches.
+        index = Cat(_any(match[i] for i in range(count) if i >> bit & 1) for bit in range(bits))
         for i, own in enumerate(self.keys):
             m.d.comb += match[i].eq(valid[i] & (own == self.key))
-            index = index | Mux(match[i], i, 0)
             with m.If(self.remove[i]):
                 m.d.sync += valid[i].eq(0)
             with m.If(self.fill_en & (victim == i)):
@@ -54,7 +66,7 @@ class _Cache(wiring.Component):
         with m.If(self.fill_en):
             m.d.sync += victim.eq(Mux(victim == count - 1, 0, victim + 1))
         m.d.comb += [
-            self.hit.eq(match.any()),
+            self.hit.eq(_any(match)),
             read.addr.eq(index),
             self.content.eq(read.data),
             write.addr.eq(victim),

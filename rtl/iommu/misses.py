@@ -50,6 +50,9 @@ class MissTable(wiring.Component):
         Give entries back.
     used : ``Out(range(entries + 1))``
         Entries that are not free.
+    place : ``Out(8)``; same_device : ``Out(entries)``
+        Where ``allocate`` goes, and which entries in use are its device's; with ``allocate_en`` or
+        without.
     walk : ``Out(stream.Signature(8))``
         Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
         change while it waits.
@@ -85,6 +88,8 @@ class MissTable(wiring.Component):
                 "release_en": In(1),
                 "release_entry": In(8),
                 "used": Out(range(self.entries + 1)),
+                "place": Out(8),
+                "same_device": Out(self.entries),
                 "walk": Out(stream.Signature(8)),
                 "context": Out(stream.Signature(8)),
                 "close_en": In(1),
@@ -116,14 +121,16 @@ class MissTable(wiring.Component):
         hows = [Signal(len(how), name=f"how{i}") for i in range(count)]
 
         # Where the request goes, and whom it may join.
-        place, leader, match = Signal(8), Signal(8), Signal(count)
+        place, leader, match = self.place, Signal(8), Signal(count)
         for i in reversed(range(count)):
             with m.If(~busy[i]):
                 m.d.comb += place.eq(i)
         with m.If(new.held.replay):
             m.d.comb += place.eq(new.held.entry)
         index = 0
+        devices = len(request.device_id)
         for i in range(count):
+            m.d.comb += self.same_device[i].eq(busy[i] & (whos[i][:devices] == who[:devices]))
             closes = self.close_en & (self.close_entry == i)
             m.d.comb += match[i].eq(
                 (busy[i] & leads[i] & open_[i] & ~closes & ~self.stale[i])

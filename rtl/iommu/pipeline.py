@@ -12,8 +12,8 @@ from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
 from rtl.iommu.msi import is_interrupt_file
 from rtl.iommu.permissions import is_ats, lookup_key, stages
-from rtl.iommu.requests import Context, Held, ProcessState
-from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl
+from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
+from rtl.iommu.seams import DirectoryControl
 
 __all__ = ["Pipeline"]
 
@@ -44,10 +44,12 @@ class Pipeline(wiring.Component):
         Replays, before new requests.
     replay_looks : ``Out(1)``
         A replay looks for its contexts.
-    used, left
-        Entries of the miss table that are not free; a new request has got its answer or an entry.
+    again : ``In(stream.Signature(Again))``
+        Requests that had missed while there was no entry for them, before new ones.
+    room : ``In(1)``
+        New requests may be accepted.
     pause : ``In(1)``
-        Accept no new request in this cycle.
+        Accept no request in this cycle.
     transfer : ``In(1)``
         An invalidation takes effect.
     epoch : ``In(1)``; accepted : ``Out(1)``
@@ -56,7 +58,6 @@ class Pipeline(wiring.Component):
 
     def __init__(self, config: IommuConfig):
         self.config = config
-        self.entries = config.misses + PIPELINE_DEPTH
         super().__init__(
             {
                 "request": In(stream.Signature(TranslationRequest)),
@@ -74,8 +75,8 @@ class Pipeline(wiring.Component):
                 "replay_held": In(Held),
                 "replay_taken": Out(1),
                 "replay_looks": Out(1),
-                "used": In(range(self.entries + 1)),
-                "left": In(1),
+                "again": In(stream.Signature(Again)),
+                "room": In(1),
                 "pause": In(1),
                 "verdict": Out(stream.Signature(Verdict)),
                 "transfer": In(1),
@@ -100,13 +101,11 @@ class Pipeline(wiring.Component):
         first, first_valid = Signal(Held), Signal()
         moves = ~self.valid | self.leaves
         free = ~first_valid | moves
-        # A replay first; else a new request if the miss table is sure to have room for it.
-        inflight = Signal(range(8))
-        m.d.sync += inflight.eq(inflight + self.accepted - self.left)
-        room = (self.used + inflight) < self.entries
+        again, open_ = self.again, free & ~self.replay_valid & ~self.pause
         m.d.comb += [
             self.replay_taken.eq(self.replay_valid & free),
-            request.ready.eq(free & ~self.replay_valid & room & ~self.pause),
+            again.ready.eq(open_),
+            request.ready.eq(open_ & ~again.valid & self.room),
             self.accepted.eq(request.valid & request.ready),
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),
@@ -115,7 +114,7 @@ class Pipeline(wiring.Component):
         ]
         with m.If(free):
             m.d.sync += [
-                first_valid.eq(self.replay_valid | self.accepted),
+                first_valid.eq(self.replay_valid | self.accepted | (again.valid & again.ready)),
                 first.eq(self.replay_held),
                 first.replay.eq(1),
             ]
@@ -123,8 +122,15 @@ class Pipeline(wiring.Component):
                 m.d.sync += [
                     first.request.eq(request.payload),
                     first.replay.eq(0),
+                    first.lane.eq(Lane.NONE),
                     first.epoch.eq(self.epoch),
                 ]
+                with m.If(again.valid):
+                    m.d.sync += [
+                        first.request.eq(again.payload.request),
+                        first.lane.eq(again.payload.lane),
+                        first.epoch.eq(again.payload.epoch),
+                    ]
         with m.If(moves):
             m.d.sync += [
                 self.valid.eq(first_valid),

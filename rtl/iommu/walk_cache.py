@@ -89,10 +89,15 @@ class WalkCache(wiring.Component):
         )
 
     def _set(self, key):
+        """By both IDs; neither one alone nor the same number in both falls into a few sets."""
         bits = exact_log2(self.sets)
         if not bits:
             return 0
-        return (key.prefix ^ key.gscid ^ key.pscid)[:bits]
+        process = key.pscid[:bits]
+        if bits > 1:
+            # Times x, modulo x^bits + x + 1.
+            process = Cat(process[-1], process[0] ^ process[-1], process[1:-1])
+        return (key.prefix ^ key.gscid ^ process)[:bits]
 
     def _covers(self, op, key):
         """Whether an invalidation is about a table."""

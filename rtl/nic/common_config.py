@@ -405,6 +405,7 @@ class CommonConfig(wiring.Component):
             functions.word.eq(word),
             functions.row.eq(row),
             functions.mac.eq(self.macs[self.function]),
+            functions.physical.eq(self.function == 0),
             functions.link.eq(self.links.bit_select(self.function, 1)),
             queues.word.eq(word),
             queues.stored.eq(self.word_read.data),

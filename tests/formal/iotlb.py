@@ -192,8 +192,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="what is being swept is answered",
-                old="            self.sweeping\n            & page",
-                new="            Const(0, 1)\n            & page",
+                old="            self.sweeping\n            & covers_space(op, gv",
+                new="            Const(0, 1)\n            & covers_space(op, gv",
             ),
             Plant(
                 name="an invalidation of one page sweeps the wrong set",

@@ -16,6 +16,7 @@ from models.spec.nic import (
     bar_base,
     function_block,
     initial_mac,
+    offered_features,
     queue_error_offset,
     stat_offset,
 )
@@ -165,7 +166,7 @@ def test_values_after_power_on():
         for f in range(TINY.functions):
             for name, value in {
                 "device_feature_select": 0,
-                "device_feature": BASE_FEATURES & 0xFFFF_FFFF,
+                "device_feature": offered_features(TINY) & 0xFFFF_FFFF,
                 "driver_feature_select": 0,
                 "driver_feature": 0,
                 "config_msix_vector": MSI_NO_VECTOR,
@@ -197,6 +198,20 @@ def test_values_after_power_on():
 
     machine.run(bench)
     assert not machine.commands.got
+
+
+def test_the_pf_alone_offers_sr_iov():
+    machine, sr_iov = Machine(), 1 << Feature.SR_IOV
+
+    async def bench(ctx):
+        for f in (0, 1):
+            await machine.write(ctx, f, "device_feature_select", 1)
+            found = await machine.read(ctx, f, "device_feature") << 32
+            assert found & sr_iov == (0 if f else sr_iov)
+            status = await machine.negotiate(ctx, f, BASE_FEATURES | sr_iov)
+            assert bool(status & S.FEATURES_OK) == (f == 0)
+
+    machine.run(bench)
 
 
 def test_features_by_halves_and_selects_kept():
