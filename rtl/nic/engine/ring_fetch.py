@@ -1,4 +1,4 @@
-"""Reads of rings and descriptor tables: split virtqueues (virtio 1.3, 2.7)."""
+"""Reads of rings and descriptor tables (virtio 1.3, 2.7 and 2.8)."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
-from models.spec.virtio import Descriptor, DescriptorFlag
+from models.spec.virtio import Descriptor, DescriptorFlag, PackedDescriptor
 from rtl.bus.stream import StreamFifo
 from rtl.nic.engine.records import (
     BUFFER,
@@ -147,6 +147,7 @@ class RingFetch(wiring.Component):
                 "left": range(HEADS + 1),  # how many of them
                 "base": 16,  # what there is of the table: the first
                 "window": range(WINDOW + 1),  # and how many
+                "fresh": 1,  # read since the queue was woken
                 "linked": 1,  # within a chain
                 "inner": 1,  # within an indirect table
                 "table": 64,
@@ -200,6 +201,7 @@ class RingFetch(wiring.Component):
             self._parse(m)
             self._scan(m)
             self._descriptor(m)
+            self._packed(m)
             with m.State("SAVE"):
                 m.d.comb += self.write.en.eq(1)
                 m.next = "CHOOSE"
@@ -297,7 +299,10 @@ class RingFetch(wiring.Component):
                 m.next = "ISSUE"
             with m.Elif(s.dead):
                 m.next = "SAVE"
-            with m.Elif(s.linked | (s.left != 0) | (s.error != QueueError.NONE)):
+            with m.Elif(
+                s.linked | (s.left != 0) | (s.error != QueueError.NONE) | self.setup.packed
+            ):
+                m.d.sync += s.fresh.eq(0)
                 m.next = "PARSE"
             with m.Elif(s.seen != s.next):
                 self._read_heads(m)
@@ -353,6 +358,7 @@ class RingFetch(wiring.Component):
             with m.Elif(status != DmaStatus.OK):
                 self._fail(m, QueueError.RING_ADDRESS)
             with m.Elif(s.phase == _Phase.TABLE):
+                m.d.sync += s.fresh.eq(1)
                 m.next = "PARSE"
             with m.Elif(s.phase == _Phase.HEADS):
                 m.d.sync += [s.heads[:128].eq(self.scratch_data), s.next.eq(s.next + s.left)]
@@ -430,7 +436,13 @@ class RingFetch(wiring.Component):
         s, size = self.s, self.setup.size
         wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
         m.d.comb += [
-            wanted.eq(Mux(s.linked, s.link, s.heads[:16])),
+            wanted.eq(
+                Mux(
+                    self.setup.packed & ~s.inner,
+                    s.next & self.mask,
+                    Mux(s.linked, s.link, s.heads[:16]),
+                )
+            ),
             at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
             there.eq(at < Mux(s.inner, s.inner_window, s.window)),
             room.eq((s.tail - self.head)[: self.shapes.buffer + 1] != BUFFER),
@@ -449,6 +461,8 @@ class RingFetch(wiring.Component):
                 self._publish(m, s.tail + 1)
                 m.d.sync += [s.tail.eq(s.tail + 1), s.error.eq(0), s.dead.eq(1)]
                 m.next = "SAVE"
+            with m.Elif(self.setup.packed & ~s.inner):
+                self._next_packed(m, wanted, there)
             with m.Elif(~s.linked & (s.left == 0)):
                 m.next = "SAVE"
                 with m.If(s.seen != s.next):
@@ -491,6 +505,67 @@ class RingFetch(wiring.Component):
                 self._publish(m, s.tail)
                 m.d.sync += s.exposed.eq(1)
 
+    def _next_packed(self, m: Module, wanted, there) -> None:
+        """Take the next descriptor of a packed ring, or read some from there to the ring's end."""
+        s, left, used = self.s, Signal(16), Signal(16)
+        m.d.comb += [left.eq(self.setup.size - wanted), used.eq(s.next - self.index)]
+        with m.If(used >= self.setup.size):
+            self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
+        with m.Elif(there):
+            m.next = "PACKED"
+        with m.Else():
+            m.d.sync += [
+                s.base.eq(wanted),
+                s.window.eq(Mux(left < WINDOW, left, WINDOW)),
+                s.phase.eq(_Phase.TABLE),
+            ]
+            m.next = "ISSUE"
+
+    def _packed(self, m: Module) -> None:
+        """Take a descriptor of a packed ring, if it is available (2.8.1)."""
+        s = self.s
+        found = data.View(PackedDescriptor, self.scratch_data)
+        wrap = ~(s.next & self.setup.size).any()
+        available = found.flags[7] == wrap, found.flags[15] != wrap
+        linked = found.flags[0]
+        with m.State("PACKED"):
+            m.next = "PARSE"
+            with m.If(available[0] & available[1]):
+                m.d.comb += self.put_entry.head.eq(found.id)
+                m.d.sync += [s.linked.eq(linked), s.next.eq(s.next + 1), s.head.eq(found.id)]
+                self._append(m, found, found.flags, linked, ends=~linked)
+            with m.Elif(~s.fresh):  # it may have become so
+                m.d.sync += s.window.eq(0)
+            with m.Elif(s.linked):
+                self._fail(m, QueueError.BAD_WRAP)
+            with m.Else():
+                m.d.sync += s.window.eq(0)
+                m.next = "SAVE"
+
+    def _append(self, m: Module, found, flags, linked, *, ends) -> None:
+        """Put a descriptor into the buffer, or enter the table that it is of."""
+        s, entry = self.s, self.put_entry
+        packed = self.setup.packed
+        count = Mux(s.linked, s.count, 0)
+        indirect = (flags & int(DescriptorFlag.INDIRECT)).any() & ~(packed & s.inner)
+        writable = (flags & int(DescriptorFlag.WRITE)).any()
+        with m.If(indirect):
+            self._enter(m, found.addr, found.len, linked | (packed & s.linked))
+        with m.Elif(writable == self.transmits):
+            self._fail(m, QueueError.BAD_CHAIN)
+        with m.Else():
+            m.d.comb += [
+                self.put.eq(1),
+                entry.address.eq(found.addr),
+                entry.length.eq(Mux(found.len[16:].any(), 0xFFFF, found.len)),
+                entry.last.eq(ends),
+                entry.span.eq(Mux(packed & ~s.inner, count + 1, 1)),
+            ]
+            m.d.sync += [s.tail.eq(s.tail + 1), s.count.eq(count + 1)]
+            with m.If(ends):
+                self._publish(m, s.tail + 1)
+                m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
+
     def _scan(self, m: Module) -> None:
         """See which heads are near: the table is read from the first of them to the last."""
         s = self.s
@@ -518,62 +593,40 @@ class RingFetch(wiring.Component):
 
     def _descriptor(self, m: Module) -> None:
         """Take a descriptor; go on with what it links to, or the next head."""
-        s, entry = self.s, self.put_entry
+        s, packed = self.s, self.setup.packed
         found = data.View(Descriptor, self.scratch_data)
-        flags = found.flags
-        writable = (flags & int(DescriptorFlag.WRITE)).any()
-        linked = (flags & int(DescriptorFlag.NEXT)).any()
+        inner = data.View(PackedDescriptor, self.scratch_data)
+        flags = Mux(packed, inner.flags, found.flags)
+        following = (s.link + 1)[:16]
+        # All of a packed ring's table is the chain (2.8.7).
+        linked = Mux(packed, following != s.entries, found.flags[0])
         with m.State("DESCRIPTOR"):
             m.next = "PARSE"
-            with m.If((flags & int(DescriptorFlag.INDIRECT)).any()):
-                self._enter(m, found, linked)
-            with m.Elif(writable == self.transmits):
-                self._fail(m, QueueError.BAD_CHAIN)
-            with m.Else():
-                m.d.comb += [
-                    self.put.eq(1),
-                    entry.address.eq(found.addr),
-                    entry.length.eq(Mux(found.len[16:].any(), 0xFFFF, found.len)),
-                    entry.last.eq(~linked),
-                    entry.head.eq(Mux(s.linked, s.head, s.heads[:16])),
-                ]
+            m.d.comb += self.put_entry.head.eq(Mux(s.linked, s.head, s.heads[:16]))
+            m.d.sync += [s.linked.eq(linked), s.link.eq(Mux(packed, following, found.next))]
+            with m.If(~s.linked):
                 m.d.sync += [
-                    s.tail.eq(s.tail + 1),
-                    s.linked.eq(linked),
-                    s.link.eq(found.next),
-                    s.count.eq(s.count + 1),
+                    s.head.eq(s.heads[:16]),
+                    s.heads.eq(s.heads >> 16),
+                    s.left.eq(s.left - 1),
                 ]
-                with m.If(~s.linked):
-                    self._begin_chain(m, 1)
-                with m.If(~linked):
-                    self._publish(m, s.tail + 1)
-                    m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
+            self._append(m, found, flags, linked, ends=~linked)
 
-    def _begin_chain(self, m: Module, count: int) -> None:
-        s = self.s
-        m.d.sync += [
-            s.head.eq(s.heads[:16]),
-            s.heads.eq(s.heads >> 16),
-            s.left.eq(s.left - 1),
-            s.count.eq(count),
-        ]
-
-    def _enter(self, m: Module, found, linked) -> None:
-        """Go on in an indirect table, which ends the chain (2.7.5.3)."""
-        s, entries = self.s, found.len[4:]
-        broken = linked | found.len[:4].any() | (entries == 0)
+    def _enter(self, m: Module, table, length, broken) -> None:
+        """Go on in an indirect table, which ends the chain (2.7.5.3, 2.8.7)."""
+        s, entries = self.s, length[4:]
+        odd = broken | length[:4].any() | (entries == 0)
         with m.If(~self.setup.indirect & ~s.inner):
             self._fail(m, QueueError.BAD_FLAGS)
-        with m.Elif(s.inner | broken):
+        with m.Elif(s.inner | odd):
             self._fail(m, QueueError.BAD_INDIRECT)
         with m.Else():
             m.d.sync += [
                 s.linked.eq(1),
                 s.link.eq(0),
                 s.inner.eq(1),
-                s.table.eq(found.addr),
+                s.table.eq(table),
                 s.entries.eq(Mux(entries[16:].any(), 1 << 16, entries)),
                 s.inner_window.eq(0),
+                s.count.eq(Mux(s.linked, s.count, 0)),
             ]
-            with m.If(~s.linked):
-                self._begin_chain(m, 0)

@@ -138,7 +138,7 @@ class UsedRing(wiring.Component):
         self.woken, self.status = Signal(), Signal(DmaStatus)
         self.flying, self.patience = Signal(queues), Signal(queues)
         self.again, visiting = Signal(), Signal()
-        self.most = Signal(range(USED_PLACES + 1))
+        self.most, self.raises = Signal(range(USED_PLACES + 1)), Signal()
         m.d.comb += [
             self.mine.eq(1 << self.queue),
             self.read.addr.eq(self.queue),
@@ -149,6 +149,7 @@ class UsedRing(wiring.Component):
             self.flushed.eq(self.s.flushed + self.s.amount),
             self.number.eq(self.flushed),
         ]
+        self._wanted(m)
         with m.FSM() as fsm:
             self._choose(m)
             with m.State("READ"):
@@ -259,34 +260,34 @@ class UsedRing(wiring.Component):
             with m.If((s.amount + 1 == self.most) | (self.span != 1) | ends):
                 m.next = "ISSUE"
 
+    def _wanted(self, m: Module) -> None:
+        """Whether the driver has asked for an interrupt at what was just written."""
+        s, event, size = self.s, data.View(EventSuppression, self.flags), self.setup.size
+        passed, lap = Signal(16), Signal(16)
+        m.d.comb += [
+            passed.eq(self.flags - (s.flushed - s.amount)),
+            lap.eq((event.offset + Mux(event.wrap, 0, size) - s.place) & ((size << 1) - 1)),
+        ]
+        with m.If(self.setup.packed):  # 2.8.14
+            at_one = (event.flags == EventFlags.DESC) & self.setup.event_idx
+            enabled = event.flags != EventFlags.DISABLE
+            m.d.comb += self.raises.eq(Mux(at_one, lap < s.places, enabled))
+        with m.Elif(self.setup.event_idx):  # 2.7.7.2
+            m.d.comb += self.raises.eq(passed < s.amount)
+        with m.Else():
+            m.d.comb += self.raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
+
     def _ended(self, m: Module) -> None:
         s, status = self.s, self.status
         able = (self.able & self.mine).any()
-        raises, passed, lap = Signal(), Signal(16), Signal(16)
-        event = data.View(EventSuppression, self.flags)
+        raises = self.raises
         error = self.errors.i.payload
         m.d.comb += [
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
             self.interrupts.i.payload.vector.eq(self.setup.vector),
-            # Of the elements just written the driver has asked for one (2.7.7.2, 2.8.14).
-            passed.eq(self.flags - (s.flushed - s.amount)),
-            lap.eq(event.offset + Mux(event.wrap, 0, self.setup.size) - s.place),
         ]
-        with m.If(self.setup.packed):
-            inside = (lap & ((self.setup.size << 1) - 1)) < s.places
-            m.d.comb += raises.eq(
-                Mux(
-                    (event.flags == EventFlags.DESC) & self.setup.event_idx,
-                    inside,
-                    event.flags != EventFlags.DISABLE,
-                )
-            )
-        with m.Elif(self.setup.event_idx):
-            m.d.comb += raises.eq(passed < s.amount)
-        with m.Else():
-            m.d.comb += raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
         with m.State("ENDED"):
             m.next = "SAVE"
             with m.If(~able):

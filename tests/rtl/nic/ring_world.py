@@ -10,7 +10,7 @@ from models.spec.config import NicConfig
 from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
 
-__all__ = ["Ring", "RingWorld"]
+__all__ = ["PackedRing", "Ring", "RingWorld"]
 
 #: Header of every frame that is received: one buffer holds it.
 RX_HEADER = bytes(10) + b"\1\0"
@@ -72,6 +72,49 @@ class Ring:
         return found
 
 
+class PackedRing:
+    """A driver's view of one packed virtqueue in guest memory."""
+
+    def __init__(self, guest: bytearray, base: int, size: int, writable: bool):
+        self.guest, self.size, self.writable = guest, size, writable
+        self.desc, self.driver, self.device = base, base + 0x1000, base + 0x1800
+        self.buffers = base + 0x2000
+        self.next = self.used = 0  # positions, counting on from lap to lap
+        self.spans: dict[int, int] = {}
+
+    def _wrap(self, position: int) -> int:
+        return 1 - position // self.size % 2
+
+    @property
+    def room(self) -> int:
+        """Free descriptors."""
+        return self.size - (self.next - self.used)
+
+    def post(self, parts: list[tuple[int, int]], *, identity: int, flags: int = 0) -> None:
+        """Post one chain; ``flags`` spoil the last descriptor."""
+        for i, (address, length) in enumerate(parts):
+            last, wrap = i == len(parts) - 1, self._wrap(self.next)
+            bits = (2 if self.writable else 0) | (flags if last else 1)
+            bits |= wrap << 7 | (1 - wrap) << 15
+            struct.pack_into("<QIHH", self.guest, self.desc + 16 * (self.next % self.size), address,
+                             length, identity if last else 0xBAD, bits)  # fmt: skip
+            self.next += 1
+        self.spans[identity] = len(parts)
+
+    def take(self) -> list[tuple[int, int]]:
+        """Take used descriptors."""
+        found = []
+        while self.spans:
+            at = self.desc + 16 * (self.used % self.size)
+            length, identity, flags = struct.unpack_from("<IHH", self.guest, at + 8)
+            wrap = self._wrap(self.used)
+            if (flags >> 7 & 1, flags >> 15) != (wrap, wrap):
+                break
+            found.append((identity, length if flags & 2 else 0))
+            self.used += self.spans.pop(identity)
+        return found
+
+
 class RingWorld:
     """Agents round an engine; ``status`` maps a page to how DMA to it ends."""
 
@@ -103,6 +146,14 @@ class RingWorld:
         ring = Ring(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, apart)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
+                              "msix_vector": 100 + queue, **features})  # fmt: skip
+        return ring
+
+    def packed_ring(self, queue: int, size: int = 8, **features: int) -> PackedRing:
+        """Make a packed ring and enable it."""
+        ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0)
+        self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
+                              "driver": ring.driver, "device": ring.device, "packed": 1,
                               "msix_vector": 100 + queue, **features})  # fmt: skip
         return ring
 
