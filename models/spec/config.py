@@ -196,8 +196,8 @@ class NicConfig:
     max_burst_beats : int
         Beats of the longest DMA burst.
     dma_tags : int
-        DMA requests at once, parked ones among them.  A page request group index of 9 bits tells
-        them, and one request from the next.
+        DMA requests at once; a quarter is kept from those that may wait for a page.  A page request
+        group index of 9 bits tells them, and one request from the next.
     dma_slots : int
         Parts of DMA requests, each within a page, that are translated or move at once.
     mtu : int
@@ -253,10 +253,8 @@ class NicConfig:
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
                 )
-        if self.queues > self.dma_tags:
-            raise ValueError(
-                f"dma_tags must be at least {self.queues} for as many queues, not {self.dma_tags!r}"
-            )
+        if self.queues > QUEUES_MAX:
+            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
@@ -365,7 +363,7 @@ CONFIGS = {
                 msix_vectors=4,
                 tx_slots=200,
                 rx_slots=200,
-                dma_tags=130,
+                dma_tags=128,
             ),
         ),
         replace(
