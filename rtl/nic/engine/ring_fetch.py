@@ -507,11 +507,9 @@ class RingFetch(wiring.Component):
 
     def _next_packed(self, m: Module, wanted, there) -> None:
         """Take the next descriptor of a packed ring, or read some from there to the ring's end."""
-        s, left, used = self.s, Signal(16), Signal(16)
-        m.d.comb += [left.eq(self.setup.size - wanted), used.eq(s.next - self.index)]
-        with m.If(used >= self.setup.size):
-            self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
-        with m.Elif(there):
+        s, left = self.s, Signal(16)
+        m.d.comb += left.eq(self.setup.size - wanted)
+        with m.If(there):
             m.next = "PACKED"
         with m.Else():
             m.d.sync += [
@@ -527,10 +525,13 @@ class RingFetch(wiring.Component):
         found = data.View(PackedDescriptor, self.scratch_data)
         wrap = ~(s.next & self.setup.size).any()
         available = found.flags[7] == wrap, found.flags[15] != wrap
-        linked = found.flags[0]
+        linked, taken = found.flags[0], Signal(16)
+        m.d.comb += taken.eq(s.next - self.index)
         with m.State("PACKED"):
             m.next = "PARSE"
-            with m.If(available[0] & available[1]):
+            with m.If(available[0] & available[1] & (taken >= self.setup.size)):
+                self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
+            with m.Elif(available[0] & available[1]):
                 m.d.comb += self.put_entry.head.eq(found.id)
                 m.d.sync += [s.linked.eq(linked), s.next.eq(s.next + 1), s.head.eq(found.id)]
                 self._append(m, found, found.flags, linked, ends=~linked)
