@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
+#: Queues of a NIC.
+QUEUES_MAX = 256
 #: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
 TAGS_MAX = 256
 
@@ -23,8 +25,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _quota(slots: int, functions: int) -> int:
-    """Share of one function when one slot is nobody's, without the frame that it is taking."""
-    return (slots - 1) // functions - 1
+    """Share of one function when one slot is nobody's."""
+    return (slots - 1) // functions
 
 
 #: Capabilities that are of no use, or not allowed, without another (section 6.3).
@@ -194,8 +196,8 @@ class NicConfig:
     max_burst_beats : int
         Beats of the longest DMA burst.
     dma_tags : int
-        DMA requests at once, parked ones among them: one per queue.  A page request group index of
-        9 bits tells them, and one request from the next.
+        DMA requests at once; a quarter is kept from those that may wait for a page.  A page request
+        group index of 9 bits tells them, and one request from the next.
     dma_slots : int
         Parts of DMA requests, each within a page, that are translated or move at once.
     mtu : int
@@ -243,18 +245,16 @@ class NicConfig:
         _check_range("tx_slots", self.tx_slots, 2, 256)
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
-        _check_range("dma_tags", self.dma_tags, 2, TAGS_MAX)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
         for name in ("tx_slots", "rx_slots"):
-            if _quota(getattr(self, name), self.functions) < 1:
+            if _quota(getattr(self, name), self.functions) < 2:
                 raise ValueError(
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
                 )
-        if self.queues > self.dma_tags:
-            raise ValueError(
-                f"dma_tags must be at least {self.queues} for as many queues, not {self.dma_tags!r}"
-            )
+        if self.queues > QUEUES_MAX:
+            raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
@@ -269,12 +269,12 @@ class NicConfig:
 
     @property
     def tx_quota(self) -> int:
-        """Frames of guests that may wait for one function."""
+        """Frames of guests that one function may have waiting and under way."""
         return _quota(self.tx_slots, self.functions)
 
     @property
     def rx_quota(self) -> int:
-        """Frames from the port that may wait for one function."""
+        """Frames from the port that one function may have waiting and under way."""
         return _quota(self.rx_slots, self.functions)
 
     @property
@@ -363,7 +363,7 @@ CONFIGS = {
                 msix_vectors=4,
                 tx_slots=200,
                 rx_slots=200,
-                dma_tags=130,
+                dma_tags=128,
             ),
         ),
         replace(
