@@ -11,12 +11,9 @@ from rtl.iommu.seams import PIPELINE_DEPTH
 
 __all__ = ["Backlog", "device_entries"]
 
-#: Places of a lane for what the pipeline may hold when ``room`` falls.
-_MARGIN = 2 * PIPELINE_DEPTH
-
 
 def device_entries(config: IommuConfig) -> int:
-    """Most entries of the miss table that one device has while others may want some.
+    """Most entries of the miss table that a device has if no other misses as much.
 
     One more than ``misses``, so that a walk is ready when another ends; and one that was on its way
     when the device got the last of these.
@@ -27,10 +24,11 @@ def device_entries(config: IommuConfig) -> int:
 class Backlog(wiring.Component):
     """Keeps misses that may not have an entry of the miss table yet, and sends them again.
 
-    Misses of a device that has its share of entries wait in one lane; since the others' share is
-    smaller than a device's, one device at a time is at its limit.  While the table is full, or
-    somebody waits for that already, misses of others wait in a second lane.  Hits wait for nobody,
-    and no client has to wait because others miss.
+    A device that has its share of entries is limited until none of its misses waits any more: they
+    have a lane of their own.  One device is at a time; the entries left are less than another's
+    share.  While the table is full, or somebody waits for that already, misses of others wait in a
+    common lane; so does a second device that floods.  Hits wait for nobody, and no client has to
+    wait because others miss.
 
     A lane is in order.  Its first passes the pipeline again, before new requests, as soon as there
     is an entry for it; at most every other cycle, so that new requests have theirs.
@@ -60,6 +58,8 @@ class Backlog(wiring.Component):
 
     #: Of each lane; one for every tag and what the pipeline may hold beside.
     PLACES = 1 << TAG_BITS
+    #: Of these, kept for what the pipeline may hold when ``room`` falls.
+    MARGIN = 2 * PIPELINE_DEPTH
 
     def __init__(self, config: IommuConfig):
         self.entries = config.misses + PIPELINE_DEPTH
@@ -98,7 +98,7 @@ class Backlog(wiring.Component):
                 ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
             ),
             self.keep.eq(own | common),
-            self.room.eq((levels[0] < self.PLACES - _MARGIN) & (levels[1] < self.PLACES - _MARGIN)),
+            self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
             count.eq(sum((mine[i] for i in entries), start=0)),
             many.eq(count >= self.share),
             entry.eq(Cat(self.arrive_en & ~self.keep & (self.place == i) for i in entries)),

@@ -260,7 +260,11 @@ class CommonConfig(wiring.Component):
             m.d.sync += self.function.eq(self.first_moved)
             m.next = "MOVED"
         with m.Elif((self.want_stop | self.want_start).any() & ~self.command.valid):
-            m.d.sync += [self.queue.eq(self.first_command), self.step.eq(0)]
+            m.d.sync += [
+                self.queue.eq(self.first_command),
+                self.function.eq(self.first_command // per),
+                self.step.eq(0),
+            ]
             with m.If(self.want_stop.any()):
                 m.d.sync += [
                     self.stopping.bit_select(self.first_command, 1).eq(1),
@@ -357,7 +361,7 @@ class CommonConfig(wiring.Component):
 
     def _start(self, m: Module) -> None:
         """Send ENABLE with what is in the queue's words."""
-        command = self.command.payload
+        command, features = self.command.payload, self.row_read.data.driver_features
         with m.State("GATHER"):
             m.d.comb += self.word_read.addr.eq(self.queue << _QUEUE_SHIFT | self.step)
             m.d.sync += [
@@ -382,6 +386,9 @@ class CommonConfig(wiring.Component):
                 command.driver.eq(self.gathered.driver),
                 command.device.eq(self.gathered.device),
                 command.msix_vector.eq(self.gathered.msix_vector),
+                command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
+                command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
+                command.packed.eq(features[Feature.RING_PACKED]),
             ]
             m.next = "IDLE"
 

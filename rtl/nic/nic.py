@@ -1,8 +1,9 @@
 """Top of the NIC."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import ADDRESS_BITS
@@ -13,11 +14,13 @@ from models.spec.translation import (
     InvalidationRequest,
     PageRequest,
 )
+from models.spec.virtio import NetHeader
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
 from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
-from rtl.nic.frames import FrameStore
+from rtl.nic.engine import VirtqueueEngine
+from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.msix import Msix
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
@@ -25,7 +28,6 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
-from rtl.nic.virtqueue import VirtqueueEngine
 
 __all__ = ["Nic"]
 
@@ -140,26 +142,53 @@ class Nic(wiring.Component):
         connect(m, registers.stat, stats.read)
         return m
 
-    @staticmethod
-    def _memories(m: Module, dma, engine, frames) -> None:
-        """The DMA's way into scratch and frame memories."""
+    def _memories(self, m: Module, dma, engine, frames) -> None:
+        """The DMA's way into scratch and frame memories.
+
+        As DMA sees it, a slot is as long as two frames: 4 bytes, the header, the frame.  The engine
+        notes the headers of what is sent; what is received has one for all.
+        """
         store, load = dma.store, dma.load
-        from_scratch = Signal()
-        m.d.sync += from_scratch.eq(load.memory == LocalMemory.SCRATCH)
-        m.d.comb += load.data.eq(Mux(from_scratch, engine.load.data, frames.load.data))
-        for target, scratch in ((engine, True), (frames, False)):
-            stored = (store.memory == LocalMemory.SCRATCH) == scratch
-            loaded = (load.memory == LocalMemory.SCRATCH) == scratch
-            m.d.comb += [
-                target.store.en.eq(store.en & stored),
-                target.store.memory.eq(store.memory),
-                target.store.addr.eq(store.addr),
-                target.store.data.eq(store.data),
-                target.store.mask.eq(store.mask),
-                target.load.en.eq(load.en & loaded),
-                target.load.memory.eq(load.memory),
-                target.load.addr.eq(load.addr),
+        bits = exact_log2(2 * self.config.frame_bytes)
+        stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
+        from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
+        header = Const(NetHeader.const({"num_buffers": 1}).as_bits() << 32, 8 * BEAT_BYTES)
+        with m.If(load.en):
+            m.d.sync += [
+                from_scratch.eq(load.memory == LocalMemory.SCRATCH),
+                from_frame.eq(loaded),
             ]
+        for lane in range(BEAT_BYTES):
+            whole, part = frames.load.data.word_select(lane, 8), header.word_select(lane, 8)
+            m.d.comb += load.data.word_select(lane, 8).eq(
+                Mux(
+                    from_scratch,
+                    engine.load.data.word_select(lane, 8),
+                    Mux(from_frame[lane], whole, part),
+                )
+            )
+        for port, targets in ((store, (engine.store, frames.store)),
+                              (load, (engine.load, frames.load))):  # fmt: skip
+            for target in targets:
+                m.d.comb += [target.en.eq(port.en), target.memory.eq(port.memory)]
+            base = port.addr[bits:] << (bits - 1)
+            m.d.comb += [
+                targets[0].addr.eq(port.addr),
+                targets[1].addr.eq(base + port.addr[:bits] - BEAT_BYTES),
+                targets[1].en.eq(port.en & (port.memory != LocalMemory.SCRATCH)),
+            ]
+        m.d.comb += [
+            engine.store.data.eq(store.data),
+            engine.store.mask.eq(store.mask),
+            frames.store.data.eq(store.data),
+            frames.store.mask.eq(store.mask & stored),
+        ]
+
+    @staticmethod
+    def _frame_lanes(addr, bits: int):
+        """Lanes whose byte is of a frame: not of the first beat of its slot."""
+        beat = addr[4:bits]
+        return Cat(Mux(addr[:4] > lane, ~beat.all(), beat.any()) for lane in range(BEAT_BYTES))
 
     @staticmethod
     def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:

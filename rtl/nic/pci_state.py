@@ -119,9 +119,10 @@ class PciState(wiring.Component):
         vf_memory = self._own(m, "sriov_control", "vf_memory")
         number = self._own(m, "num_vfs", "value")
         awake, present = Signal(), Signal(functions)
+        many, few = number[8:].any(), number[:8]
         m.d.comb += [
             awake.eq(power == 0),
-            present.eq(Cat(1, (vf_enable & (number >= f) for f in range(1, functions)))),
+            present.eq(Cat(1, (vf_enable & (many | (few >= f)) for f in range(1, functions)))),
             self.visible.eq(present & ~self.busy),
             self.decodes.eq(
                 self.visible

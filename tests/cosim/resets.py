@@ -15,11 +15,13 @@ from cosim.guest.virtio_net import QueueStopped, VirtioNet
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import RAM_GPA, Vm
 from cosim.port import Port
+from models.spec.nic import Stat
 
 __all__ = ["Resets"]
 
 _BYTES = 1 << 20
 _PATIENCE = 60_000
+_COUNTERS = (Stat.DMA_READ_BYTES, Stat.DMA_WRITE_BYTES, Stat.TRANSLATIONS, Stat.INTERRUPTS)
 
 
 def _mac(number: int) -> bytes:
@@ -162,6 +164,37 @@ class Resets:
             await guest.driver.start()
         await self._exchange((1, 2), (2, 1), (3, 1))
 
+    async def without_bus_master(self) -> None:
+        """Neither DMA nor messages without bus master enable (PCIe 7.5.1.1.3)."""
+        device = self.guests[1].driver._device.device
+        await self._port.sleep(3000)
+        await device.change(4, 2, off=4)
+        await self._port.sleep(200)  # what was on its way
+        before = [await self._hypervisor.stat(1, stat) for stat in _COUNTERS]
+        received = len(self.guests[1].received)
+        for _ in range(3):
+            await self.guests[2].driver.send(self._frame(2, 1))
+        await self._send_absent(1, 2)
+        await self._port.sleep(3000)
+        assert [await self._hypervisor.stat(1, stat) for stat in _COUNTERS] == before
+        assert len(self.guests[1].received) == received
+        await self._bind_again(1)
+
+    async def masked(self) -> None:
+        """Messages of a masked function are pending, and come when the mask goes (PCIe 7.7.2.2)."""
+        transport = self.guests[1].driver._device
+        await transport.mask_function(True)
+        frame = self._frame(2, 1)
+        await self.guests[2].driver.send(frame)
+        end = self._port.now() + _PATIENCE
+        while not await transport.is_pending(0):
+            assert self._port.now() < end, "no message is pending"
+            await self._port.sleep(100)
+        assert frame not in self.guests[1].received
+        await transport.mask_function(False)
+        await self._arrives(self.guests[1], frame)
+        assert not await transport.is_pending(0)
+
     async def run(self, delays: list[int], *, evict: bool = False) -> dict[str, Any]:
         """All of it; returns how often what happened."""
         await self.start()
@@ -169,9 +202,12 @@ class Resets:
             await self.reset_after(delay, evict=evict)
         for delay in delays[:: max(1, len(delays) // 3)]:
             await self.vfs_gone_after(delay)
+        await self.masked()
+        await self.without_bus_master()
         faults = [f for f in self._hypervisor.iommu.faults if f.cause != 0]
         return {
             "resets": self.resets,
             "page_requests": self.with_page_request,
+            "requests": sum(a.requests for a in self._hypervisor.assignments.values()),
             "faults": [f"{fault.cause} of {fault.device_id}" for fault in faults],
         }

@@ -272,25 +272,6 @@ def test_vfs_come_and_go():
     run(scenario)
 
 
-def test_masked_function_keeps_messages_pending():
-    async def scenario(platform):
-        one, two = [await platform.guest(function) for function in (1, 2)]
-        transport = two.driver._device
-        await transport.mask_function(True)
-        await one.driver.send(two.mac + one.mac + bytes(60))
-        for _ in range(100):
-            if await transport.is_pending(0):
-                break
-            await platform.machine.sleep(100)
-        assert await transport.is_pending(0)
-        assert not two.received
-        await transport.mask_function(False)
-        await platform.until(lambda: len(two.received) == 1)
-        assert not await transport.is_pending(0)
-
-    run(scenario)
-
-
 @pytest.mark.parametrize("function", [0, 1])
 def test_the_pf_alone_offers_sr_iov(function):
     async def scenario(platform):

@@ -47,7 +47,7 @@ def on_rtl(delays, *, evict, latency, service_cycles):
 
 @pytest.mark.parametrize("evict", [False, True])
 def test_rtl(evict):
-    on_rtl(list(range(0, 1500, 250)), evict=evict, latency=20, service_cycles=400)
+    on_rtl(list(range(0, 2000, 300)), evict=evict, latency=20, service_cycles=2000)
 
 
 @pytest.mark.full

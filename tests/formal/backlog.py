@@ -9,8 +9,8 @@ from .prover import Plant, Proof, constant
 
 __all__ = ["PROOFS"]
 
-#: Entries of the table beyond ``misses``, places of each lane and those kept for the pipeline.
-SPARE, PLACES, MARGIN = 4, 4, 2
+#: Places of each lane, and those kept for what the pipeline holds.
+PLACES, MARGIN = 8, 6
 #: Requests that the pipeline holds.
 PIPELINE = 2
 
@@ -20,7 +20,7 @@ def backlog(module):
     m, ports = Module(), []
     config = IommuConfig(misses=1, walkers=1)
     dut = module.Backlog(config)
-    dut.PLACES, module._MARGIN = PLACES, MARGIN
+    dut.PLACES, dut.MARGIN = PLACES, MARGIN
     m.submodules.dut = dut
     count, lane = dut.entries, module.Lane
 
@@ -65,10 +65,10 @@ def backlog(module):
         with m.Elif(lands):
             m.d.sync += way[n].eq(following)
     # While there is no room, no more new requests than the pipeline holds.
-    late = Signal(range(MARGIN + 2))
+    late = Signal(range(PIPELINE + 2))
     fresh = arrives & ~back
     m.d.sync += late.eq(Mux(dut.room, 0, late + fresh))
-    m.d.comb += Assume(~fresh | dut.room | (late < MARGIN))
+    m.d.comb += Assume(~fresh | dut.room | (late < PIPELINE))
 
     # The table
     owners, busy = [Signal(name=f"owner{n}") for n in range(count)], Signal(count)
@@ -89,6 +89,9 @@ def backlog(module):
                 m.d.sync += owners[n].eq(asking)
     who = constant(m, ports, 1, "who")
     own = sum(busy[n] & (owners[n] == who) for n in range(count))
+    others = sum(busy[n] & (owners[n] != who) for n in range(count))
+    both = Signal()  # the other device floods too
+    m.d.sync += both.eq(both | (others >= dut.share))
 
     # One marked request at a time: where it is.
     outside, kept = Signal(), Signal()
@@ -110,12 +113,12 @@ def backlog(module):
     m.d.sync += idle.eq(Mux(kept & (busy == 0) & (length == 0) & dut.again.ready, idle + 1, 0))
     m.d.comb += [
         Assert(~gets | ~busy.all()),
-        Assert(own <= module.device_entries(config)),
+        Assert(both | (own <= module.device_entries(config))),
         Assert(idle <= 2 * PLACES + 2),
         Cover(marks & dut.keep),
         Cover(returns & (payload.lane == lane.OWN)),
         Cover(returns & (payload.lane == lane.COMMON)),
-        Cover((own == module.device_entries(config)) & gets),
+        Cover((own == module.device_entries(config)) & gets & ~both),
     ]
     return m, ports
 
@@ -123,7 +126,8 @@ def backlog(module):
 PROOFS = (
     Proof(
         name="backlog",
-        claim="who is kept comes again, once, when there is an entry; a device keeps to its share",
+        claim="who is kept comes again, once, when there is an entry; a device that floods keeps "
+        "to its share",
         module="rtl.iommu.backlog",
         harness=backlog,
         depth=14,
@@ -132,6 +136,7 @@ PROOFS = (
             "the pipeline holds two requests and keeps their order",
             "without room no more than two new requests miss",
             "requests differ in one bit of device_id and one of the address",
+            "for the share: the other device has not reached it",
         ),
         covers=(
             "a request is kept",

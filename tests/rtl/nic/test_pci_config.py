@@ -175,7 +175,8 @@ def test_every_register(f):
                     ones &= ~(register.mask(Access.RW1S) << 8 * (register.offset & 3))
             if offset == 0x108 + 8 and not f:
                 ones &= ~1  # VFs have a test of their own
-            for pattern in (ones, 0, ones & 0x5A5A_5A5A, ones & 0xA5A5_A5A5):
+            patterns = (ones, 0, ones & 0x5A5A_5A5A, ones & 0xA5A5_A5A5)
+            for pattern in patterns if word and word.writable else (ones,):
                 await world.write(ctx, f, offset, pattern)
                 found = await world.read(ctx, f, offset)
                 known = (VF_WORDS if f else PF_WORDS).get(offset)
@@ -192,12 +193,14 @@ def test_random_bytes():
     """Any bytes of any word of any function, with VFs that come and go."""
     world, rng = World(), seeded(11)
     spaces = {f: sorted(nic_space(TINY, f).words) for f in ALL}
-    spaces[0] += 6 * [pf_space(TINY)["sriov_control"].offset & ~3]
+    spaces[0] += 40 * [pf_space(TINY)["sriov_control"].offset & ~3]
+    for f in ALL:
+        spaces[f] += 8 * [nic_space(TINY, f)["device_control"].offset & ~3]
 
     async def bench(ctx):
         await world.everything(ctx)
         visible = 0
-        for _ in range(350):
+        for _ in range(250):
             f = rng.choice(ALL)
             offset, size = rng.choice(spaces[f]), rng.choice([1, 2, 4])
             lane = rng.randrange(0, 4, size)
@@ -211,7 +214,7 @@ def test_random_bytes():
             await world.read(ctx, f, rng.choice(spaces[f]))
             await ctx.tick()
             world.rights(ctx)
-        assert visible > 50
+        assert visible > 30
         assert len(world.resets) > 5
 
     world.run(bench)
