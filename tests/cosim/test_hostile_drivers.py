@@ -88,7 +88,7 @@ def test_rings_outside_of_memory():
     async def harm(platform, hostile, guests):
         queue = hostile.driver.queue(1)
         queue._areas = ((NOT_OWNED, queue._areas[0][1]), *queue._areas[1:])
-        transport = hostile.driver._transport
+        transport = hostile.driver.transport
         await transport.reset_queue(1)
         await transport.enable_queue(queue, 1)
         queue.set_available(1)
