@@ -195,7 +195,7 @@ class Fairness:
         return went["cycle"][went["id"] == id] - came["cycle"][came["id"] == id]
 
     async def _flooded_misses(self) -> list[int]:
-        """Latency of each of the victim's misses, one at a time, 40 of the aggressor's before it."""
+        """Latency of each of the victim's misses, one at a time, 40 of the aggressor's before."""
         run = self.run
         await run.tables.forget()
         pages, found = iter(self._flood()), []
