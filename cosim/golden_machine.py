@@ -103,6 +103,8 @@ class GoldenMachine:
         Cycles of each step of the NIC.
     access : int
         Cycles of a register access.
+    batch : int
+        Transmit chains that the NIC gives back together.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class GoldenMachine:
         memory_bytes: int = 1 << 28,
         latency: int = 20,
         access: int = 10,
+        batch: int = 1,
     ) -> None:
         self.config, self.kernel = config, Kernel()
         self.memory = FlatMemory(memory_base, memory_bytes)
@@ -124,7 +127,7 @@ class GoldenMachine:
         self._stepping = False
         self.iommu = GoldenIommu(self.hardware_memory, Parameters.from_config(config.iommu))
         self.iommu_pci = IommuPci(self.iommu)
-        self.nic = GoldenNic(config.nic, _Surroundings(self))
+        self.nic = GoldenNic(config.nic, _Surroundings(self), batch=batch)
 
     # What the hardware does ----------------------------------------------------------------------
 

@@ -2369,6 +2369,8 @@ enum iovirt_nic_isr {
 enum iovirt_nic_mailbox_event {
     IOVIRT_NIC_MAILBOX_EVENT_CONTROL = 1,
     IOVIRT_NIC_MAILBOX_EVENT_RESET = 2,
+    IOVIRT_NIC_MAILBOX_EVENT_READY = 4,
+    IOVIRT_NIC_MAILBOX_EVENT_QUEUE_RESET = 8,
 };
 
 /* Why a queue stopped; 0 while it runs. */

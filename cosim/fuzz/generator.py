@@ -23,6 +23,8 @@ _EXACT_EVENTS = (
     HpmEvent.ATS_REQUEST,
 )
 _LEVELS = (DdtpMode.LVL1, DdtpMode.LVL2, DdtpMode.LVL3)
+#: Guests of 32 bits have no addresses from here on, mapped or not.
+_SXL_GPA_END = 1 << 34
 #: Requests of a concurrent group, at most.
 _GROUP = 96
 
@@ -235,6 +237,10 @@ class _Generator:
         entries = [entry for entry in tree.entries if entry.leaf]
         if not entries or draw > 0.95:
             entries = tree.entries
+        if group.sxl and tree is group.second and rng.random() < 0.3:
+            beyond = [e for e in entries if e.address + (1 << tree.size_log2(e)) > _SXL_GPA_END]
+            if beyond:
+                return max(rng.choice(beyond).address, _SXL_GPA_END) | rng.choice([0, 0x678])
         entry = rng.choice(entries)
         self.recent.entries.append((tree, entry))
         size = 1 << tree.size_log2(entry)

@@ -87,6 +87,10 @@ class HostBus:
         await self._enable_vfs()
         await self._enable_page_requests()
 
+    async def enable_messages(self) -> None:
+        """Let the PF send MSI-X messages."""
+        await self.pf.change(self.pf.find(CapabilityId.MSIX) + 2, 2, on=_MSIX_ENABLE)
+
     async def _enable_vfs(self) -> None:
         """Let all VFs be there (PCIe 9.3.3)."""
         pf = self.pf

@@ -73,7 +73,7 @@ class IommuConfig:
     hpm_counters, hpm_bits : int
         Programmable event counters (iohpmctr1..n) and their width.
     context_entries, process_entries : int
-        Device and process contexts cached, fully associative; the latter of use with ``pd8``.
+        Device and process contexts cached, set-associative; the latter of use with ``pd8``.
     iotlb_ways, iotlb_sets, iotlb_superpages : int
         Geometry of the IOTLB; see :mod:`models.spec.iotlb`.
     misses : int

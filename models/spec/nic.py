@@ -181,6 +181,8 @@ class MailboxEvent(enum.IntFlag, shape=32):
 
     CONTROL = 1  # its control queue was notified
     RESET = 2  # its driver reset it
+    READY = 4  # its driver has set DRIVER_OK
+    QUEUE_RESET = 8  # its driver reset the control queue
 
 
 class QueueError(enum.IntEnum, shape=8):

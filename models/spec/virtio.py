@@ -131,7 +131,7 @@ class EventSuppression(data.Struct):
 
     offset: 15
     wrap: 1
-    flags: EventFlags
+    flags: 2  # EventFlags
     reserved: 14
 
 

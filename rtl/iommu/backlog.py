@@ -13,7 +13,7 @@ __all__ = ["Backlog", "device_entries"]
 
 
 def device_entries(config: IommuConfig) -> int:
-    """Most entries of the miss table that one device has while others may want some.
+    """Most entries of the miss table that a device has if no other misses as much.
 
     One more than ``misses``, so that a walk is ready when another ends; and one that was on its way
     when the device got the last of these.
@@ -24,10 +24,11 @@ def device_entries(config: IommuConfig) -> int:
 class Backlog(wiring.Component):
     """Keeps misses that may not have an entry of the miss table yet, and sends them again.
 
-    Misses of a device that has its share of entries wait in one lane; since the others' share is
-    smaller than a device's, one device at a time is at its limit.  While the table is full, or
-    somebody waits for that already, misses of others wait in a second lane.  Hits wait for nobody,
-    and no client has to wait because others miss.
+    A device that has its share of entries is limited until none of its misses waits any more: they
+    have a lane of their own.  One device is at a time; the entries left are less than another's
+    share.  While the table is full, or somebody waits for that already, misses of others wait in a
+    common lane; so does a second device that floods.  Hits wait for nobody, and no client has to
+    wait because others miss.
 
     A lane is in order.  Its first passes the pipeline again, before new requests, as soon as there
     is an entry for it; at most every other cycle, so that new requests have theirs.

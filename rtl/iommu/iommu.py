@@ -74,9 +74,11 @@ class Iommu(wiring.Component):
         walker = self._translator.memory.signature.id_width
         fetch = self._translator.directory_memory.signature.id_width
         files = [1] if config.msi_mrif else []
-        writers = [walker, self._control.write_id_width, *files]
-        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, fetch, 1, *files])
-        self._writes = AxiWriteArbiter(**sizes, id_widths=writers)
+        writer = self._control.write_id_width
+        # Who accesses exclusively has the same place, and so the same IDs, in both directions.
+        first = max(walker, fetch, writer) if files else walker
+        self._reads = AxiReadArbiter(**sizes, id_widths=[first, *files, fetch, 1])
+        self._writes = AxiWriteArbiter(**sizes, id_widths=[first, *files, writer])
         self.id_width = max(self._reads.id_width, self._writes.id_width)
         members = {f"translate{n}": In(TranslationPort()) for n in range(clients)}
         if config.msi_mrif:
@@ -134,11 +136,11 @@ class Iommu(wiring.Component):
         reads, writes, memory = self._reads, self._writes, self.memory
         files = [self.interrupt_files] if self.config.msi_mrif else []
         walker, fetch = translator.memory, translator.directory_memory
-        readers = [walker, fetch, control.read, *files]
+        readers = [walker, *files, fetch, control.read]
         for source, sink in zip(readers, reads.managers, strict=True):
             self._channel(m, source.ar, sink.ar)
             self._channel(m, sink.r, source.r)
-        writers = [walker, control.write, *files]
+        writers = [walker, *files, control.write]
         for source, sink in zip(writers, writes.managers, strict=True):
             self._channel(m, source.aw, sink.aw)
             self._channel(m, source.w, sink.w)

