@@ -260,8 +260,8 @@ def management_bytes(config: NicConfig) -> int:
 
 
 def page_request_capacity(config: NicConfig) -> int:
-    """Page requests outstanding: two of each queue, one of which waits in vain."""
-    return 2 * config.queues
+    """Page requests outstanding: two of each DMA tag, one of which waits in vain."""
+    return 2 * config.dma_tags
 
 
 def ari() -> Capability:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from models.spec.config import NicConfig
 from models.spec.nic import config_base
 from models.spec.pci import nic_space
+from models.spec.pci_capabilities import page_request_capacity
 from models.spec.registers import Register
 
 __all__ = ["configure", "settings"]
@@ -34,7 +35,7 @@ def settings(config: NicConfig, function: int) -> list[tuple[Register, int]]:
     if function == 0:
         control = space["sriov_control"]
         on = control["vf_enable"].mask | control["vf_memory"].mask
-        found.insert(0, (space["pri_allocation"], 2 * config.queues))
+        found.insert(0, (space["pri_allocation"], page_request_capacity(config)))
         found += [(space["num_vfs"], config.vfs), (control, on)]
     return found
 

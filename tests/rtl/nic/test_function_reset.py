@@ -89,8 +89,15 @@ def test_queues_stop_before_a_function_is_back():
     machine.run(bench)
 
 
-@pytest.mark.parametrize("step", range(8))
-@pytest.mark.parametrize("delays", [(0, 7), pytest.param(range(24), marks=pytest.mark.full)])
+#: In the middle of a reset by the driver, an error's report, and another reset; and of the rest.
+_FAST = (0, 2, 6, 7)
+_PHASES = [
+    *((step, (0, 7)) for step in _FAST),
+    *(pytest.param(step, range(24), marks=pytest.mark.full) for step in range(8)),
+]
+
+
+@pytest.mark.parametrize(("step", "delays"), _PHASES)
 def test_at_any_moment_of_a_drivers_life(step, delays):
     """Also in the middle of the driver's own reset, of a queue's, and of an error's report."""
     machine = Machine()
