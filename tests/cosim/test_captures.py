@@ -13,7 +13,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from cosim.capture import read_capture, shipped_capture
-from cosim.guest.virtio_net import KNOWN_FEATURES
+from cosim.guest.features import KNOWN_FEATURES
 from models.spec.nic import Stat
 from models.spec.virtio import Feature
 from tests.cosim.platform import COMPLETE, run
