@@ -6,13 +6,15 @@ from itertools import pairwise
 from random import Random
 
 from cosim.guest.control import ControlClient
+from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.memory import Allocator, DeviceSpace
 from cosim.guest.packed_queue import PackedQueue
+from cosim.guest.receiving import Packet, assemble
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.stack import Outgoing, large, partial, plain
 from cosim.guest.transport import Processor, Transport
 from cosim.guest.virtio_pci import GuestBus
-from cosim.guest.virtqueue import BrokenDevice, Piece, QueueOptions, Virtqueue
+from cosim.guest.virtqueue import Piece, QueueOptions, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
 from models.spec.virtio import (
@@ -20,51 +22,17 @@ from models.spec.virtio import (
     DeviceStatus,
     Feature,
     NetHeader,
-    NetHeaderFlag,
     NetStatus,
 )
 from models.spec.virtio_net import control_queue
 
-__all__ = ["KNOWN_FEATURES", "Processor", "QueueStopped", "VirtioNet"]
+__all__ = ["Processor", "QueueStopped", "VirtioNet"]
 
 _HEADER_BYTES = NetHeader.as_shape().size // 8
-_NEEDED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
-#: Every feature that the driver can make use of.
-KNOWN_FEATURES = _NEEDED | sum(
-    1 << feature
-    for feature in (
-        *(Feature.ORDER_PLATFORM, Feature.RING_RESET, Feature.RING_INDIRECT_DESC),
-        *(Feature.RING_EVENT_IDX, Feature.RING_PACKED, Feature.IN_ORDER),
-        *(Feature.NET_MAC, Feature.NET_MTU, Feature.NET_STATUS, Feature.NET_MRG_RXBUF),
-        *(Feature.NET_CSUM, Feature.NET_GUEST_CSUM, Feature.NET_HOST_TSO4),
-        *(Feature.NET_HOST_TSO6, Feature.NET_HOST_ECN, Feature.NET_CTRL_VQ, Feature.NET_MQ),
-        *(Feature.NET_CTRL_RX, Feature.NET_CTRL_VLAN, Feature.NET_CTRL_MAC_ADDR),
-        Feature.NET_RSS,
-    )
-)
-#: Without the second, the first must not be accepted (5.1.3.1).
-_DEPENDS = (
-    (Feature.NET_HOST_TSO4, Feature.NET_CSUM),
-    (Feature.NET_HOST_TSO6, Feature.NET_CSUM),
-    (Feature.NET_HOST_ECN, Feature.NET_CSUM),
-    (Feature.NET_CTRL_RX, Feature.NET_CTRL_VQ),
-    (Feature.NET_CTRL_VLAN, Feature.NET_CTRL_VQ),
-    (Feature.NET_CTRL_MAC_ADDR, Feature.NET_CTRL_VQ),
-    (Feature.NET_MQ, Feature.NET_CTRL_VQ),
-    (Feature.NET_RSS, Feature.NET_CTRL_VQ),
-)
 
 
 class QueueStopped(RuntimeError):
     """The driver was shut down while something waited."""
-
-
-def _consistent(features: int) -> int:
-    """Features without those that others need."""
-    for feature, needed in _DEPENDS:
-        if not features >> needed & 1:
-            features &= ~(1 << feature)
-    return features
 
 
 class VirtioNet:
@@ -127,7 +95,7 @@ class VirtioNet:
         self._cpu, self._memory, self._allocator = cpu, memory, allocator
         self.transport = Transport(cpu, bus, message_address)
         self._rng, self._space = rng, space or DeviceSpace()
-        self._known, self._wanted_pairs = _consistent(features), pairs
+        self._known, self._wanted_pairs = consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
         self._frame_bytes, self._merge_bytes, self._pay = frame_bytes, merge_bytes, pay
         self._queues: dict[int, Virtqueue] = {}
@@ -160,7 +128,7 @@ class VirtioNet:
         await transport.reset()
         await transport.add_status(DeviceStatus.ACKNOWLEDGE)
         await transport.add_status(DeviceStatus.DRIVER)
-        self.features = await transport.negotiate(self._known, _NEEDED)
+        self.features = await transport.negotiate(self._known, NEEDED_FEATURES)
         await self._read_config()
         numbers = list(range(2 * self.pairs))
         if self.accepted(Feature.NET_CTRL_VQ):
@@ -334,52 +302,21 @@ class VirtioNet:
             queue.disable_events()
             while True:
                 free: list[list[Piece]] = []
-                while (found := queue.take()) is not None:
-                    self._receive(pair, queue, found, free)
+                while (packet := assemble(queue, self._memory, self.features, free)) is not None:
+                    self._received(packet, pair)
                 self._post(pair, free)
                 await self._pay_up()
                 if not queue.enable_events():
                     break
                 queue.disable_events()
 
-    def _receive(self, pair: int, queue: Virtqueue, first, free: list[list[Piece]]) -> None:
-        """Put a frame together from the buffers that it was received in (5.1.6.4)."""
-        content, length = self._buffer(first, free)
-        if not _HEADER_BYTES < length <= len(content):
-            raise BrokenDevice(f"{length} bytes received into {len(content)}")
-        header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))
-        frame = content[_HEADER_BYTES:length]
-        self._check(header, content)
-        for _ in range(header.num_buffers - 1):
-            if length != len(content):
-                raise BrokenDevice(f"A buffer of {len(content)} bytes was used for {length}")
-            following = queue.take()
-            if following is None:
-                raise BrokenDevice(f"Fewer buffers than {header.num_buffers} were used")
-            content, length = self._buffer(following, free)
-            frame += content[:length]
+    def _received(self, packet: Packet, pair: int) -> None:
         self.received += 1
-        self.validated += bool(header.flags & NetHeaderFlag.DATA_VALID)
+        self.validated += packet.validated
         if self.on_receive is not None:
-            self.on_receive(frame)
+            self.on_receive(packet.frame)
         if self.on_packet is not None:
-            self.on_packet(frame, header, pair)
-
-    def _buffer(self, found: tuple[object, int], free: list[list[Piece]]) -> tuple[bytes, int]:
-        """Content of a used buffer, and the bytes written to it."""
-        pieces, length = found
-        assert isinstance(pieces, list)
-        free.append(pieces)
-        return b"".join(self._memory.read(p.gpa, p.length) for p in pieces), length
-
-    def _check(self, header, content: bytes) -> None:
-        """Make sure that a header says nothing that was not negotiated (5.1.6.4.1)."""
-        allowed = NetHeaderFlag.DATA_VALID if self.accepted(Feature.NET_GUEST_CSUM) else 0
-        buffers = header.num_buffers == 1
-        if self.accepted(Feature.NET_MRG_RXBUF):
-            buffers = header.num_buffers > 0
-        if not buffers or header.flags & ~allowed or header.gso_type:
-            raise BrokenDevice(f"Header {content[:_HEADER_BYTES].hex()} was not negotiated")
+            self.on_packet(packet.frame, packet.header, pair)
 
     # Sending -------------------------------------------------------------------------------------
 

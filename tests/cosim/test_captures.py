@@ -13,7 +13,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from cosim.capture import read_capture, shipped_capture
-from cosim.guest.virtio_net import KNOWN_FEATURES
+from cosim.guest.features import KNOWN_FEATURES
 from models.spec.nic import Stat
 from models.spec.virtio import Feature
 from tests.cosim.platform import COMPLETE, run
@@ -130,8 +130,8 @@ def replay(path, combination, limit):
                     first = Ether(group[0])
                     data = b"".join(bytes(Ether(content)[TCP].payload) for content in group)
                     head = group[0][: len(group[0]) - len(first[TCP].payload)]
-                    flags = head[first_flags(first)] | int(Ether(group[-1])[TCP].flags) & 8
-                    at = first_flags(first)
+                    at = first_flags(first)  # PSH is the last one's
+                    flags = head[at] & ~8 | int(Ether(group[-1])[TCP].flags) & 8
                     whole = head[:at] + bytes((flags,)) + head[at + 1 :] + data
                     await driver.send_large(whole, len(first[TCP].payload))
                     expected[1 - way] += as_segments(group)

@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
+from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import WAYS
-from cosim.guest.virtio_net import KNOWN_FEATURES, QueueStopped
+from cosim.guest.virtio_net import QueueStopped
 from cosim.guest.virtqueue import Piece
 from models.spec.nic import FunctionControl, QueueError, Stat
 from models.spec.virtio import Feature

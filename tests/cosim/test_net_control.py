@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
 from cosim.guest.control import CommandFailed, rss_command
-from cosim.guest.virtio_net import KNOWN_FEATURES
+from cosim.guest.features import KNOWN_FEATURES
 from models.nic.steering import toeplitz
 from models.spec.nic import Stat
 from models.spec.virtio import Feature

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import WAYS
 from cosim.guest.packed_queue import PackedQueue
-from cosim.guest.virtio_net import KNOWN_FEATURES
 from cosim.guest.virtqueue import BrokenDevice, Piece
 from models.spec.nic import (
     BAR_BYTES,

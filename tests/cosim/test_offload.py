@@ -7,8 +7,8 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
+from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.stack import Outgoing, large, partial
-from cosim.guest.virtio_net import KNOWN_FEATURES
 from models.nic.packets import Packet
 from models.spec.nic import Stat
 from models.spec.virtio import Feature, GsoType, NetHeader, NetHeaderFlag

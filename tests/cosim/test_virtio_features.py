@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from cosim.guest.virtio_net import KNOWN_FEATURES
+from cosim.guest.features import KNOWN_FEATURES
 from models.spec.nic import BASE_FEATURES, FEATURE_FLAGS, Stat
 from models.spec.virtio import Feature
 from tests.cosim.platform import COMPLETE, frame, run
