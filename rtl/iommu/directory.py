@@ -227,7 +227,7 @@ class Directory(wiring.Component):
                 self.address.eq(Cat(self.address[:12], result.ppn)),
                 fill.cause.eq(result.cause),
                 fill.guest.eq(~refused & ~corrupt & (result.cause != 0)),
-                fill.gpa.eq(result.gpa),
+                fill.gpa.eq(self.address),
                 fill.implicit_write.eq(result.implicit_write),
             ]
             with m.If(refused):

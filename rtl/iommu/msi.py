@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import IommuConfig
 from models.spec.iommu import Cause, MsiPte, MsiPteMrif, MsiPteNotice
 from rtl.bus.axi import Resp
+from rtl.iommu.endian import reversed_bytes
 from rtl.iommu.requests import QosId, WalkResult
-from rtl.iommu.walk_step import Rights, reversed_bytes
+from rtl.iommu.walk_records import Rights
 
 __all__ = ["MsiUnit", "MsiWalk", "is_interrupt_file", "range_without_files"]
 
@@ -25,9 +26,9 @@ def is_interrupt_file(page, mask, pattern):
 
 def range_without_files(m: Module, page, mask, pattern):
     """log2 of the largest range round a page, no file itself, that has none; returns 6 bits."""
-    differs, limit = Signal(_PAGE_BITS), Signal(6)
+    differs, limit = Signal(len(page)), Signal(6)
     m.d.comb += differs.eq((page ^ pattern) & ~mask)
-    for bit in range(_PAGE_BITS):
+    for bit in range(len(page)):
         with m.If(differs[bit]):  # the highest wins
             m.d.comb += limit.eq(min(12 + bit, 63))
     return limit
