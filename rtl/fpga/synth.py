@@ -32,6 +32,9 @@ _YOSYS_NAMES = {
     "DP16KD": "DP16KD",
     "MULT18X18D": "MULT18X18D",
 }
+#: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
+#: mapped to fewer cells.  Without an aim the deepest path of each block alone decides.
+_LOGIC_PS = 5000
 #: nextpnr arguments of each device that figures are given for.
 DEVICES = {
     "LFE5UM5G-85F": ["--um5g-85k", "--speed", "8"],
@@ -129,6 +132,7 @@ def synthesize(system: SystemConfig, top: str, folder: Path, *, levels: int = 2)
     keep = "\n".join(f"setattr -mod -set keep_hierarchy 1 {name}" for name in sorted(kept))
     script = f"""read_verilog -sv {top}.v
 {keep}
+scratchpad -set abc9.D {_LOGIC_PS}
 synth_ecp5 -top {top}
 tee -q -o {top}.stat.json stat -json
 setattr -mod -unset keep_hierarchy *

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import PAGE_SHIFT, Cause
+from rtl.iommu.msi import MsiResult
 from rtl.iommu.requests import WalkResult
 from rtl.iommu.walk_pte import largest_levels
 from rtl.iommu.walk_records import (
@@ -56,8 +57,8 @@ class WalkEntry(wiring.Component):
 
     Members
     -------
-    goal : ``In(WalkGoal)``; found : ``In(WalkFound)``
-        A step's outcome.
+    goal : ``In(WalkGoal)``; found : ``In(WalkFound)``; msi : ``In(MsiResult)``
+        A step's outcome, and what the MSI unit holds.
     access : ``Out(WalkAccess)``
         Entry to access, in table ``state.table``; the walk's state from then on.
     waits : ``Out(1)``
@@ -72,6 +73,7 @@ class WalkEntry(wiring.Component):
             {
                 "goal": In(WalkGoal),
                 "found": In(WalkFound),
+                "msi": In(MsiResult),
                 "access": Out(WalkAccess),
                 "waits": Out(1),
                 "ends": Out(1),
@@ -178,7 +180,7 @@ class WalkEntry(wiring.Component):
 
     def _ended(self, m: Module, beyond) -> None:
         """Whether the walk is at its end, and with what."""
-        goal, end, found = self.goal, self.end, self.found
+        goal, end, found, msi = self.goal, self.end, self.found, self.msi
         state, second, first = goal.state, goal.second, goal.state.first
         done, too_wide = goal.goal == Goal.DONE, Signal()
         fault = Signal(WalkFault)
@@ -199,10 +201,10 @@ class WalkEntry(wiring.Component):
             end.w.eq(first.w & second.w),
             end.x.eq(first.x & second.x),
             end.u.eq(first.u),
-            end.glob.eq(state.glob),
+            end.glob.eq(state.glob & ~goal.judged),
             end.dirty.eq(first.dirty & second.dirty),
             end.pbmt.eq(Mux(first.pbmt.any(), first.pbmt, second.pbmt)),
-            end.ppn.eq(state.table),
+            end.ppn.eq(Mux(goal.judged, msi.ppn, state.table)),
             end.size.eq(goal.size),
             end.piece.eq((goal.s_levels != 0) & (state.cut | goal.piece)),
             end.cacheable.eq(goal.cacheable & (fault == WalkFault.NONE)),
@@ -215,3 +217,7 @@ class WalkEntry(wiring.Component):
                             m.d.comb += end.cause.eq(cause)
             with m.Case(WalkFault.CORRUPT):
                 m.d.comb += end.cause.eq(Cause.PT_CORRUPTION)
+        # What else the unit says is of use with ``mrif``.
+        m.d.comb += [end[name].eq(msi[name]) for name in ("mrif_address", "nid", "notice_ppn")]
+        with m.If(goal.judged):
+            m.d.comb += [end.cause.eq(msi.cause), end.mrif.eq(msi.mrif)]

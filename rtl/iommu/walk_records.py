@@ -36,13 +36,14 @@ def gpa_page_bits(config: IommuConfig) -> int:
     return gpa_bits(config) - PAGE_SHIFT
 
 
-class StepKind(enum.IntEnum, shape=2):
+class StepKind(enum.IntEnum, shape=3):
     """Why a walk moves on."""
 
     START = 0
     READ = 1  # the entry that it had asked for is there
     STORED = 2  # its update of A and D is answered
     RESUME = 3  # the MSI unit is free
+    MSI = 4  # the MSI unit has judged it
 
 
 class Goal(enum.IntEnum, shape=3):
@@ -137,6 +138,7 @@ class WalkGoal(data.Struct):
     msi_pattern: 52
     access: AccessKind
     resumed: 1
+    judged: 1  # by the MSI unit, which holds its result
     keeps: 1  # its walk may fill caches
     cacheable: 1
 

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
+from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import AddressType
 from rtl.bus.axi import Resp
 from rtl.iommu.requests import Guest, Held
@@ -51,7 +52,7 @@ class WalkStep(wiring.Component):
     be : ``In(1)``
         fctl.BE.
     goal : ``Out(WalkGoal)``
-        All but ``index``, ``resumed`` and ``keeps``.
+        All but ``index``, ``resumed``, ``judged`` and ``keeps``.
     """
 
     def __init__(self, config: IommuConfig):
@@ -96,6 +97,13 @@ class WalkStep(wiring.Component):
                 self._start(m)
             with m.Case(StepKind.RESUME):
                 m.d.comb += out.goal.eq(Goal.FINAL)
+            with m.Case(StepKind.MSI):
+                m.d.comb += [
+                    out.goal.eq(Goal.DONE),
+                    out.size.eq(PAGE_SHIFT),
+                    out.cacheable.eq(0),
+                    *(out.second[name].eq(1) for name in ("r", "w", "dirty")),
+                ]
             with m.Case(StepKind.STORED):
                 # Whoever was faster, the entry is looked at again.
                 m.d.comb += [out.goal.eq(Goal.READ), out.state.locked.eq(0)]
@@ -202,19 +210,20 @@ class WalkStep(wiring.Component):
         """Page of the table or of the translation, that of the next GPA, and sizes."""
         out, state, iova = self.goal, self.state, self.held.request.iova
         entry, smaller = self.entry, Signal()
+        by_gpa = starts & (out.s_levels == 0)
         reads = (self.kind == StepKind.READ) & ~self.updates
-        start = self.held.context.s_ppn
-        if self.config.pd8:
-            start = Mux(self.start_directory, self.start_page, start)
+        finds = reads & ~state.second
+        table, start = out.state.table, self.held.context.s_ppn
         m.d.comb += [
-            out.state.table.eq(
-                Mux(starts, start, Mux(reads, entry.page, state.table)),
+            table.eq(
+                _chosen((starts, start), (reads, entry.page), (~starts & ~reads, state.table))
             ),
             out.gpa_page.eq(
-                Mux(
-                    starts & (out.s_levels == 0) & ~self.directory,
-                    iova[12:],
-                    Mux(starts | (reads & ~state.second), out.state.table, state.gpa_page),
+                _chosen(
+                    (by_gpa & self.directory, self.start_page),
+                    (by_gpa & ~self.directory, iova[PAGE_SHIFT:]),
+                    ((starts & ~by_gpa) | finds, table),
+                    (~starts & ~finds, state.gpa_page),
                 )
             ),
             out.state.gpa_page.eq(out.gpa_page[: gpa_page_bits(self.config)]),
@@ -317,3 +326,11 @@ class WalkStep(wiring.Component):
                 out.table_first.eq(~state.final & ~state.implicit_write),
                 out.second.eq(entry.rights),
             ]
+
+
+def _chosen(*choices):
+    """The value whose condition holds, of exactly one."""
+    found = Const(0, 1)
+    for chosen, value in choices:
+        found = found | (value & chosen.replicate(len(value)))
+    return found

@@ -90,21 +90,25 @@ class Walker(wiring.Component):
         m = Module()
         m.submodules.step = self.step = WalkStep(self.config)
         m.submodules.lookup = self.lookup = WalkLookup(self.config)
-        m.submodules.entry = entry = WalkEntry(self.config)
+        m.submodules.entry = walk_entry = self.walk_entry = WalkEntry(self.config)
         self.ready, self.found, self.ready_valid = Signal(WalkGoal), Signal(WalkFound), Signal()
-        self.access, self.ends, self.waits = entry.access, entry.ends, entry.waits
-        self.end = entry.end
+        self.access, self.ends, self.waits = walk_entry.access, walk_entry.ends, walk_entry.waits
         self.ready_leaves = Signal()
         self.own_address = Signal()  # the address register takes the walk's
-        self.msi_ends = Signal()  # the MSI unit's result is offered
+        # A walk that moves on by itself.
         self.resume_valid, self.resume_index, self.resume_taken = Signal(), Signal(8), Signal()
+        self.resume_kind = Signal(StepKind)
         states = memory.Memory(shape=WalkState, depth=self.entries + 1, init=[])
         m.submodules.states = states
         self._answers(m, states)
         self._looked_up(m)
-        m.d.comb += [entry.goal.eq(self.ready), entry.found.eq(self.found)]
+        m.d.comb += [
+            walk_entry.goal.eq(self.ready),
+            walk_entry.found.eq(self.found),
+            self.result.valid.eq(self.ready_valid & self.ends),
+            self.result.payload.eq(walk_entry.end),
+        ]
         self._addresses(m)
-        self._results(m)
         write = states.write_port()
         m.d.comb += [
             write.addr.eq(self._row(self.ready.state.directory, self.ready.index)),
@@ -160,7 +164,7 @@ class Walker(wiring.Component):
         with m.Elif(b_valid):
             m.d.comb += [row.eq(b.id), new_kind.eq(StepKind.STORED)]
         with m.Elif(self.resume_valid):
-            m.d.comb += [row.eq(self.resume_index), new_kind.eq(StepKind.RESUME)]
+            m.d.comb += [row.eq(self.resume_index), new_kind.eq(self.resume_kind)]
         with m.Else():
             m.d.comb += [
                 row.eq(self._row(start.payload.directory, start.payload.index)),
@@ -207,6 +211,7 @@ class Walker(wiring.Component):
             goal.payload.eq(step.goal),
             goal.payload.index.eq(index),
             goal.payload.resumed.eq(kind == StepKind.RESUME),
+            goal.payload.judged.eq(kind == StepKind.MSI),
             goal.payload.keeps.eq(~stale & ~self.stale_all & ~step.goal.state.directory),
             self.lookup.begins_first.eq((kind == StepKind.START) & (step.goal.s_levels != 0)),
         ]
@@ -238,7 +243,7 @@ class Walker(wiring.Component):
             self.ready_leaves.eq(
                 Mux(
                     self.ends,
-                    self.result.ready & ~self.msi_ends,
+                    self.result.ready,
                     Mux(
                         self.waits,
                         ~ready.resumed | unit_free,
@@ -301,29 +306,28 @@ class Walker(wiring.Component):
 
     def _msi(self, m: Module):
         """The MSI unit and who waits for it; returns its stream of addresses."""
-        ready, state = self.ready, self.ready.state
+        ready = self.ready
         if not self.config.msi_flat:
-            self.msi_walk_ready, self.unit = Const(1, 1), None
+            self.msi_walk_ready = Const(1, 1)
             return _NoAddress()
-        m.submodules.msi = unit = self.unit = MsiUnit(self.config)
+        m.submodules.msi = unit = MsiUnit(self.config)
         m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
         busy = Signal()  # someone is on the way to the unit, or in it
-        handed = self.ready_valid & self.waits & ~self.ends & ready.resumed
-        r, walk = self.memory.r, unit.walk
+        here = self.ready_valid & self.waits & ~self.ends
+        r, walk, result = self.memory.r, unit.walk, unit.result
         m.d.comb += [
             waiting.w_data.eq(ready.index),
-            waiting.w_en.eq(
-                self.ready_valid & self.ready_leaves & self.waits & ~self.ends & ~ready.resumed
-            ),
-            self.resume_valid.eq(waiting.r_rdy & ~busy),
-            self.resume_index.eq(waiting.r_data),
-            waiting.r_en.eq(self.resume_taken),
-            walk.valid.eq(handed),
+            waiting.w_en.eq(here & self.ready_leaves & ~ready.resumed),
+            self.resume_valid.eq(result.valid | (waiting.r_rdy & ~busy)),
+            self.resume_index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
+            self.resume_kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
+            waiting.r_en.eq(self.resume_taken & ~result.valid),
+            result.ready.eq(self.resume_taken),
+            walk.valid.eq(here & ready.resumed),
             walk.payload.index.eq(ready.index),
-            walk.payload.gpa.eq(self.end.gpa),
+            walk.payload.page.eq(ready.gpa_page),
             walk.payload.mask.eq(ready.msi_mask),
             walk.payload.ppn.eq(ready.msi_ppn),
-            walk.payload.first.eq(state.first),
             walk.payload.executes.eq(ready.access == AccessKind.EXECUTE),
             walk.payload.user.eq(ready.user),
             unit.be.eq(self.directory.be),
@@ -331,31 +335,12 @@ class Walker(wiring.Component):
             unit.answer.eq(r.payload.data),
             unit.resp.eq(r.payload.resp),
             unit.last.eq(r.payload.last),
+            self.walk_entry.msi.eq(result.payload),
         ]
         with m.If(self.resume_taken):
-            m.d.sync += busy.eq(1)
-        with m.Elif(unit.result.valid & unit.result.ready):
-            m.d.sync += busy.eq(0)
+            m.d.sync += busy.eq(~result.valid)
         self.msi_walk_ready = walk.ready
         return unit.address
-
-    def _results(self, m: Module) -> None:
-        """Ends of walks, those of the MSI unit first."""
-        own = self.ready_valid & self.ends
-        if self.unit is None:
-            m.d.comb += [self.result.valid.eq(own), self.result.payload.eq(self.end)]
-            return
-        # An end that is being offered stays.
-        unit, offering = self.unit.result, Signal()
-        m.d.sync += offering.eq(own & ~self.msi_ends & ~self.result.ready)
-        m.d.comb += [
-            self.msi_ends.eq(unit.valid & ~offering),
-            self.result.valid.eq(own | unit.valid),
-            self.result.payload.eq(
-                Mux(self.msi_ends, unit.payload.as_value(), self.end.as_value())
-            ),
-            unit.ready.eq(self.result.ready & self.msi_ends),
-        ]
 
 
 class _NoAddress:
