@@ -64,7 +64,7 @@ class MsiUnit(wiring.Component):
 
     Latency
     -------
-    From ``walk`` to the read's address one cycle per two bits of a guest page number, and one; from
+    From ``walk`` to the read's address one cycle per two bits of a guest page number, and two; from
     its last data to ``result`` 2.
 
     Members
@@ -127,11 +127,13 @@ class MsiUnit(wiring.Component):
                 self._extract(m, walk, number, count)
                 m.d.sync += count.eq(count - 1)
                 with m.If(count == 0):
-                    m.next = "ADDRESS"
+                    m.next = "PLACE"
+            with m.State("PLACE"):
+                m.d.sync += failed.eq(beyond)
+                m.next = "ADDRESS"
             with m.State("ADDRESS"):
-                m.d.comb += self.address.valid.eq(~beyond)
-                with m.If(beyond):
-                    m.d.sync += failed.eq(1)
+                m.d.comb += self.address.valid.eq(~failed)
+                with m.If(failed):
                     m.next = "JUDGE"
                 with m.Elif(self.address.ready):
                     m.next = "DATA"

@@ -55,13 +55,12 @@ class WalkCache(wiring.Component):
     through the second stage, every IOTINVAL.GVMA of its VM makes it forgotten as well.
 
     An invalidation takes effect when it is accepted; rows are then cleared, and nothing is found
-    and nothing kept meanwhile.
+    and nothing kept meanwhile.  One that names no address space clears all rows of its stages.
 
     Latency
     -------
     ``hits`` and ``found`` follow one cycle after ``look`` and stay until the next.  An invalidation
-    of second stages keeps the cache busy for four cycles per entry of a level, of first stages for
-    two.
+    keeps the cache busy for two cycles per row of its stages, or one if it names no address space.
 
     Members
     -------
@@ -105,9 +104,8 @@ class WalkCache(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self.clears = Signal(len(CACHED_LEVELS))  # rows that are swept and covered
-        self.swept, self.row_read = Signal(self._set_bits + 1), Signal()
-        self.op = Signal(Invalidate)
+        self.swept, self.clears = Signal(self._set_bits + 1), Signal()
+        self.op, self.whole = Signal(Invalidate), Signal(init=1)
         self._sweep(m)
         # Whether the rows read are still what they were.
         fresh, reads = Signal(), Signal()
@@ -121,33 +119,33 @@ class WalkCache(wiring.Component):
         return m
 
     def _sweep(self, m: Module) -> None:
-        """Go through the rows: one cycle to read, one to clear."""
-        new, sweeping, clearing = self.invalidate, Signal(), Signal(init=1)
-        gvma = new.kind == InvalidateKind.GVMA
-        vma = (new.kind == InvalidateKind.VMA) & (~new.av | new.nl)
-        self.clearing = clearing
+        """Go through the rows: one cycle to read, if what is there counts, and one to clear."""
+        new, sweeping, both, read = self.invalidate, Signal(init=1), Signal(init=1), Signal()
+        gvma, vma = (new.kind == kind for kind in (InvalidateKind.GVMA, InvalidateKind.VMA))
+        non_leaf = ~new.av | new.nl
         # First-stage rows are the lower ones.
-        last = self.swept[:-1].all() & (self.swept[-1] | (self.op.kind == InvalidateKind.VMA))
-        m.d.comb += self.busy.eq(sweeping | clearing)
-        with m.If(self.busy):
-            m.d.sync += self.row_read.eq(~self.row_read)
-            with m.If(self.row_read):
-                m.d.sync += self.swept.eq(self.swept + 1)
-                with m.If(Mux(clearing, self.swept.all(), last)):
-                    m.d.sync += [sweeping.eq(0), clearing.eq(0), self.swept.eq(0)]
+        last = self.swept[:-1].all() & (self.swept[-1] | ~both)
+        m.d.comb += [self.busy.eq(sweeping), self.clears.eq(sweeping & (self.whole | read))]
+        with m.If(sweeping):
+            m.d.sync += read.eq(~read)
+        with m.If(self.clears):
+            m.d.sync += [self.swept.eq(self.swept + 1), read.eq(0)]
+            with m.If(last):
+                m.d.sync += [sweeping.eq(0), self.swept.eq(0)]
         with m.If(self.invalidate_en):
-            m.d.sync += [self.op.eq(new), sweeping.eq(gvma | vma)]
+            m.d.sync += [
+                self.op.eq(new),
+                sweeping.eq(gvma | (vma & non_leaf)),
+                both.eq(gvma & non_leaf),
+                self.whole.eq(~new.gv & (gvma | ~new.pscv)),
+            ]
 
     def _covers(self, entry):
-        """Whether the invalidation is about a table in the row that is swept."""
+        """Whether the invalidation is about the table in the row that is swept."""
         op = self.op
-        same_vm = op.gscid == entry.gscid
-        gvma = entry.gv & (~op.gv | same_vm)
-        of_process = ~op.pscv | (op.pscid == entry.pscid)
-        vma = Mux(op.gv, entry.gv & same_vm, ~entry.gv) & of_process
-        leaf = op.av & ~op.nl
-        second = gvma & ~leaf
-        return Mux(self.swept[-1], second, Mux(op.kind == InvalidateKind.GVMA, gvma, vma))
+        space = Mux(op.gv, entry.gv & (op.gscid == entry.gscid), ~entry.gv)
+        gvma = op.kind == InvalidateKind.GVMA
+        return self.whole | (space & (gvma | ~op.pscv | (op.pscid == entry.pscid)))
 
     def _level(self, m: Module, level: int, fresh, reads) -> None:
         """RAM of a level."""
@@ -173,15 +171,9 @@ class WalkCache(wiring.Component):
         prefix = key.prefix[_LEVEL_BITS * level : self._prefix_bits]
         m.d.comb += [
             read.addr.eq(Mux(self.busy, self.swept, self._row(self.look, level))),
-            read.en.eq(reads | (self.busy & ~self.row_read)),
+            read.en.eq(reads | (self.busy & ~self.clears)),
             write.addr.eq(Mux(self.busy, self.swept, self._row(key, level))),
-            write.en.eq(
-                Mux(
-                    self.busy,
-                    self.row_read & (self.clearing | self._covers(entry)),
-                    self.fill_en[level],
-                )
-            ),
+            write.en.eq(Mux(self.busy, self.clears & self._covers(entry), self.fill_en[level])),
             new.valid.eq(~self.busy),
             new.gv.eq(key.gv),
             new.gscid.eq(key.gscid),

@@ -72,7 +72,7 @@ class WalkLookup(wiring.Component):
         first = (out.goal == Goal.FIRST) | out.table_first
         level = Mux(first, out.state.s_level, out.state.g_level)
         beyond = out.state.table[self.config.pas - PAGE_SHIFT :].any()
-        fills = (self.o.valid & self.o.ready & out.keeps & ~self.stale_all & ~beyond) & (
+        fills = (self.o.valid & out.keeps & ~self.stale_all & ~beyond) & (
             out.table_first | out.table_second
         )
         asks = (out.goal == Goal.FIRST) | (out.goal == Goal.TABLE) | (out.goal == Goal.FINAL)
