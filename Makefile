@@ -45,11 +45,11 @@ format: setup ## Let ruff format everything
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-synth: setup ## Cells of `default`; the IOMMU placed on LFE5UM5G-85F, one seed (ARGS="--seeds 3")
-	@$(PY) -m rtl.fpga.synth --seeds 1 $(ARGS)
+synth: setup ## Cells and clock of the IOMMU of `tiny` and `full`, three seeds (ARGS="--blocks")
+	@$(PY) -m rtl.fpga.synth --config tiny full --json build/synth.json $(ARGS)
 
-synth-full: setup ## The whole of `default`, placed
-	@$(PY) -m rtl.fpga.synth --place system $(ARGS)
+synth-full: setup ## The same of the whole of `default`
+	@$(PY) -m rtl.fpga.synth --config default --top system --json build/synth-full.json $(ARGS)
 
 bench: setup ## Figures of the IOMMU in cycles, and the hyper-tenant curve (docs/figures.md)
 	@mkdir -p build

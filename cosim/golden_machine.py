@@ -21,6 +21,7 @@ from models.iommu import (
     Response,
     ResponseMessage,
 )
+from models.iommu.pci import IommuPci
 from models.nic import GoldenNic
 from models.spec.config import SystemConfig
 
@@ -102,6 +103,8 @@ class GoldenMachine:
         Cycles of each step of the NIC.
     access : int
         Cycles of a register access.
+    batch : int
+        Transmit chains that the NIC gives back together.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class GoldenMachine:
         memory_bytes: int = 1 << 28,
         latency: int = 20,
         access: int = 10,
+        batch: int = 1,
     ) -> None:
         self.config, self.kernel = config, Kernel()
         self.memory = FlatMemory(memory_base, memory_bytes)
@@ -122,7 +126,8 @@ class GoldenMachine:
         self._posted: list[tuple[str, int, int, int]] = []
         self._stepping = False
         self.iommu = GoldenIommu(self.hardware_memory, Parameters.from_config(config.iommu))
-        self.nic = GoldenNic(config.nic, _Surroundings(self))
+        self.iommu_pci = IommuPci(self.iommu)
+        self.nic = GoldenNic(config.nic, _Surroundings(self), batch=batch)
 
     # What the hardware does ----------------------------------------------------------------------
 
@@ -192,6 +197,8 @@ class GoldenMachine:
         self._flush()
         if space == "nic":
             return self.nic.read_register(offset, size)
+        if space == "iommu_config":
+            return self.iommu_pci.read(offset, size)
         if space != "iommu":
             raise KeyError(f"No register space {space!r}")
         return self.iommu.read_register(offset, size)
@@ -204,7 +211,7 @@ class GoldenMachine:
 
     def mmio_post(self, space: str, offset: int, value: int, size: int = 4) -> None:
         """Store to a register without waiting."""
-        if space not in ("nic", "iommu"):
+        if space not in ("nic", "iommu", "iommu_config"):
             raise KeyError(f"No register space {space!r}")
         self._posted.append((space, offset, value, size))
         self.kernel.call_later(self._access, self._flush)
@@ -215,6 +222,8 @@ class GoldenMachine:
         for space, offset, value, size in posted:
             if space == "nic":
                 self.nic.write_register(offset, size, value)
+            elif space == "iommu_config":
+                self.iommu_pci.write(offset, size, value)
             elif size == 8:  # two halves, the high one first
                 self.iommu.write_register(offset + 4, 4, value >> 32)
                 self.iommu.write_register(offset, 4, value & 0xFFFF_FFFF)

@@ -73,8 +73,9 @@ class Task(Protocol):
 class Port(Protocol):
     """What software sees of a machine.
 
-    ``space`` is ``"iommu"`` or ``"nic"``, the two register ports.  Accesses have 1, 2, 4 or 8
-    bytes and are naturally aligned; 8 bytes go as two halves, the high one first.
+    ``space`` is ``"iommu"`` or ``"nic"``, the two register ports, or ``"iommu_config"``, the PCI
+    configuration space of the IOMMU (those of the NIC are in its register map).  Accesses have 1,
+    2, 4 or 8 bytes and are naturally aligned; 8 bytes go as two halves, the high one first.
     """
 
     @property

@@ -322,11 +322,15 @@
 #define IOVIRT_NIC_MSIX_PBA_OFFSET 0x3000u
 #define IOVIRT_NIC_MANAGEMENT_BASE 0x800000u
 #define IOVIRT_NIC_FUNCTION_BYTES 0x400u
-#define IOVIRT_NIC_OFFERED_FEATURES 0x11300010028ull
+#define IOVIRT_NIC_CONFIG_BASE 0xc00000u
+#define IOVIRT_NIC_CONFIG_BYTES 0x1000u
+#define IOVIRT_NIC_BASE_FEATURES 0x11300010028ull
 #define IOVIRT_NIC_PORT_SOURCE 0xffu
 #define IOVIRT_NIC_BAR(f) ((f) * IOVIRT_NIC_BAR_BYTES) /* of function f */
 /* management of function f */
 #define IOVIRT_NIC_FUNCTION(f) (IOVIRT_NIC_MANAGEMENT_BASE + (f) * IOVIRT_NIC_FUNCTION_BYTES)
+/* PCI configuration space of function f */
+#define IOVIRT_NIC_CONFIG(f) (IOVIRT_NIC_CONFIG_BASE + (f) * IOVIRT_NIC_CONFIG_BYTES)
 #define IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q) (0x100u + 4u * (q))
 #define IOVIRT_NIC_FUNCTION_STAT(s) (0x200u + 8u * (s))
 
@@ -341,6 +345,908 @@
 #define IOVIRT_NIC_FUNCTION_PAGE_TIMEOUT 0x10u /* Cycles to wait for a group response; 0: ever. */
 
 #define IOVIRT_NIC_FUNCTION_STATUS 0x14u /* device_status of the function. */
+
+#define IOVIRT_NIC_FUNCTION_VLAN 0x18u /* FunctionVlan. */
+
+#define IOVIRT_NIC_FUNCTION_EVENTS 0x1cu /* MailboxEvent. */
+
+#define IOVIRT_NIC_FUNCTION_MAILBOX 0x20u /* PF: first function with events, plus 1; 0: none. */
+
+#define IOVIRT_NIC_FUNCTION_MAILBOX_VECTOR 0x24u /* PF: vector raised for new events. */
+
+/* Writing raises this vector of the function; reads 0. */
+#define IOVIRT_NIC_FUNCTION_INTERRUPT 0x28u
+
+#define IOVIRT_NIC_FUNCTION_RSS 0x2cu /* RssControl. */
+
+#define IOVIRT_NIC_FUNCTION_RSS_TYPES 0x30u /* HashType. */
+
+#define IOVIRT_NIC_FUNCTION_FEATURES_LOW 0x34u /* Features that the driver accepted. */
+
+#define IOVIRT_NIC_FUNCTION_FEATURES_HIGH 0x38u /* Likewise, from bit 32 on. */
+
+/* 0 to 9: Toeplitz key, first byte lowest. */
+#define IOVIRT_NIC_FUNCTION_RSS_KEY(n) (0x40u + 0x4u * (n))
+
+/* 0 to 7: As mac_low, of a further MAC. */
+#define IOVIRT_NIC_FUNCTION_MAC_FILTER_LOW(n) (0x80u + 0x8u * (n))
+
+#define IOVIRT_NIC_FUNCTION_MAC_FILTER_HIGH(n) (0x84u + 0x8u * (n)) /* 0 to 7: MacFilterHigh. */
+
+#define IOVIRT_NIC_FUNCTION_VLAN_FILTER(n) (0xc0u + 0x4u * (n)) /* 0 to 7: VlanFilter. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_SIZE 0xe0u /* Entries of the control queue; 0: not enabled. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_VECTOR 0xe4u /* Its vector. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DESC_LOW 0xe8u /* Its desc area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DESC_HIGH 0xecu /* Its desc area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DRIVER_LOW 0xf0u /* Its driver area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DRIVER_HIGH 0xf4u /* Its driver area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DEVICE_LOW 0xf8u /* Its device area. */
+
+#define IOVIRT_NIC_FUNCTION_CONTROL_DEVICE_HIGH 0xfcu /* Its device area. */
+
+/* 0 to 31: Four queue pairs, the first lowest. */
+#define IOVIRT_NIC_FUNCTION_RSS_TABLE(n) (0x380u + 0x4u * (n))
+
+/* ---- PCI configuration space: pf ------------------------------------------------------------ */
+
+#define IOVIRT_PCI_PF_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_PF_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_PF_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_PF_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_PF_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+#define IOVIRT_PCI_PF_COMMAND_MEMORY_SHIFT 1
+#define IOVIRT_PCI_PF_COMMAND_MEMORY_MASK 0x2u /* BARs answer. */
+#define IOVIRT_PCI_PF_COMMAND_PARITY_SHIFT 6
+#define IOVIRT_PCI_PF_COMMAND_PARITY_MASK 0x40u /* Note parity errors; there are none. */
+#define IOVIRT_PCI_PF_COMMAND_SERR_SHIFT 8
+#define IOVIRT_PCI_PF_COMMAND_SERR_MASK 0x100u /* Report errors; there are none. */
+
+#define IOVIRT_PCI_PF_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_PF_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_PF_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_PF_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_PF_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_PF_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_PF_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_PF_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_PF_CACHE_LINE 0xcu /* Cache line size. */
+#define IOVIRT_PCI_PF_CACHE_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_CACHE_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_PF_BAR0 0x10u /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_PF_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_BAR0_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_BAR0_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_BAR0_HIGH 0x14u /* High half. */
+#define IOVIRT_PCI_PF_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_BAR2 0x18u /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_BAR2_IO_SHIFT 0
+#define IOVIRT_PCI_PF_BAR2_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_BAR2_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_BAR2_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_BAR2_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_BAR2_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_BAR2_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_BAR2_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_BAR2_HIGH 0x1cu /* High half. */
+#define IOVIRT_PCI_PF_BAR2_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_BAR2_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_PF_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_PF_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_PF_INTERRUPT_LINE 0x3cu /* Interrupt line. */
+#define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_PF_PM_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_PF_PM_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PM_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_PM_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_PM_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PM_CAPABILITIES 0x42u /* Version 3, no D1, no D2, no PME. */
+
+#define IOVIRT_PCI_PF_PM_CONTROL 0x44u /* Power state. */
+#define IOVIRT_PCI_PF_PM_CONTROL_POWER_STATE_SHIFT 0
+/* 0: D0, 3: D3hot; writes of 1 and 2 do nothing. */
+#define IOVIRT_PCI_PF_PM_CONTROL_POWER_STATE_MASK 0x3u
+#define IOVIRT_PCI_PF_PM_CONTROL_NO_SOFT_RESET_SHIFT 3
+#define IOVIRT_PCI_PF_PM_CONTROL_NO_SOFT_RESET_MASK 0x8u /* 1: D3hot to D0 keeps all state. */
+
+#define IOVIRT_PCI_PF_EXPRESS_HEADER 0x48u /* Capability. */
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES 0x4au /* Kind of function. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_PF_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES 0x4cu /* What it can do. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_FLR_SHIFT 28
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u /* Function level reset is there. */
+
+#define IOVIRT_PCI_PF_DEVICE_CONTROL 0x50u /* Device control. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_CORRECTABLE_ENABLE_SHIFT 0
+/* Report correctable errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_CORRECTABLE_ENABLE_MASK 0x1u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_NONFATAL_ENABLE_SHIFT 1
+/* Report non-fatal errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_NONFATAL_ENABLE_MASK 0x2u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FATAL_ENABLE_SHIFT 2
+/* Report fatal errors; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FATAL_ENABLE_MASK 0x4u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_UNSUPPORTED_ENABLE_SHIFT 3
+/* Report unsupported requests; there are none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_UNSUPPORTED_ENABLE_MASK 0x8u
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_MAX_READ_REQUEST_SHIFT 12
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_MAX_READ_REQUEST_MASK 0x7000u /* Largest read, 128 B << n. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FLR_SHIFT 15
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_FLR_MASK 0x8000u /* Function level reset; reads 0. */
+
+#define IOVIRT_PCI_PF_DEVICE_STATUS 0x52u /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES 0x54u /* The link. */
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_SPEED_SHIFT 0
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_WIDTH_SHIFT 4
+#define IOVIRT_PCI_PF_LINK_CAPABILITIES_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_PF_LINK_STATUS 0x5au /* The link. */
+#define IOVIRT_PCI_PF_LINK_STATUS_SPEED_SHIFT 0
+#define IOVIRT_PCI_PF_LINK_STATUS_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_PF_LINK_STATUS_WIDTH_SHIFT 4
+#define IOVIRT_PCI_PF_LINK_STATUS_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2 0x6cu /* Time-out. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_PF_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2 0x70u /* Time-out. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2_DISABLE_SHIFT 4
+/* Disable the completion time-out; there is none. */
+#define IOVIRT_PCI_PF_DEVICE_CONTROL_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_PF_MSIX_HEADER 0x84u /* Capability. */
+#define IOVIRT_PCI_PF_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_MSIX_CONTROL 0x86u /* Message control. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_PF_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_PF_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_PF_MSIX_PBA 0x8cu /* Offset of the pending bits, in BAR 0. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER 0x90u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_LENGTH 0x92u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_TYPE 0x93u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR 0x94u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET 0x98u /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES 0x9cu /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_COMMON_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER 0xa0u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_LENGTH 0xa2u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_TYPE 0xa3u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR 0xa4u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET 0xa8u /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES 0xacu /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_NOTIFY_MULTIPLIER 0xb0u /* Bytes per queue. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER 0xb4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_ISR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_LENGTH 0xb6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_TYPE 0xb7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR 0xb8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET 0xbcu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES 0xc0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_ISR_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER 0xc4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_LENGTH 0xc6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_TYPE 0xc7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR 0xc8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET 0xccu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES 0xd0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_DEVICE_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER 0xd4u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_PCI_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_LENGTH 0xd6u /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_TYPE 0xd7u /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR 0xd8u /* BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET 0xdcu /* Offset in the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES 0xe0u /* Bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_PCI_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA 0xe4u /* Window on the BAR. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA_VALUE_SHIFT 0
+/* What is at the offset, 1, 2 or 4 bytes. */
+#define IOVIRT_PCI_PF_VIRTIO_PCI_DATA_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER 0xe8u /* Capability. */
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_LENGTH 0xeau /* Bytes of this capability. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_TYPE 0xebu /* VirtioStructure. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_ID 0xecu /* Whose structure it is. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BAR 0xeeu /* BAR of the management pages. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BYTES 0xf0u /* Their bytes. */
+
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_BLOCK 0xf4u /* Bytes of a function's block. */
+
+#define IOVIRT_PCI_PF_ARI_HEADER 0x100u /* Extended capability. */
+#define IOVIRT_PCI_PF_ARI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ARI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ARI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ARI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ARI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ARI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ARI_CAPABILITY 0x104u /* Functions. */
+#define IOVIRT_PCI_PF_ARI_CAPABILITY_NEXT_SHIFT 8
+#define IOVIRT_PCI_PF_ARI_CAPABILITY_NEXT_MASK 0xff00u /* Next function; 0: none. */
+
+#define IOVIRT_PCI_PF_SRIOV_HEADER 0x108u /* Extended capability. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_SRIOV_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_SRIOV_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_SRIOV_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_SRIOV_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_SRIOV_CAPABILITIES 0x10cu /* No migration. */
+
+#define IOVIRT_PCI_PF_SRIOV_CONTROL 0x110u /* Control. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_ENABLE_MASK 0x1u /* The first num_vfs VFs are there. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_MEMORY_SHIFT 3
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_VF_MEMORY_MASK 0x8u /* Their BARs answer. */
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_ARI_SHIFT 4
+#define IOVIRT_PCI_PF_SRIOV_CONTROL_ARI_MASK 0x10u /* The hierarchy is ARI capable. */
+
+#define IOVIRT_PCI_PF_SRIOV_STATUS 0x112u /* No migration. */
+
+#define IOVIRT_PCI_PF_INITIAL_VFS 0x114u /* VFs at first. */
+
+#define IOVIRT_PCI_PF_TOTAL_VFS 0x116u /* VFs at most. */
+
+#define IOVIRT_PCI_PF_NUM_VFS 0x118u /* VFs wanted. */
+#define IOVIRT_PCI_PF_NUM_VFS_VALUE_SHIFT 0
+/* VFs to be; keeps its value while vf_enable is 1. */
+#define IOVIRT_PCI_PF_NUM_VFS_VALUE_MASK 0xffffu
+
+#define IOVIRT_PCI_PF_DEPENDENCY_LINK 0x11au /* The PF's function number: none. */
+
+#define IOVIRT_PCI_PF_FIRST_VF_OFFSET 0x11cu /* From the PF's routing ID. */
+
+#define IOVIRT_PCI_PF_VF_STRIDE 0x11eu /* From VF to VF. */
+
+#define IOVIRT_PCI_PF_VF_DEVICE 0x122u /* Device ID of the VFs. */
+
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES 0x124u /* Page sizes. */
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES_VALUE_SHIFT 0
+#define IOVIRT_PCI_PF_SUPPORTED_PAGE_SIZES_VALUE_MASK 0xffffffffu /* Page sizes, 4 KiB << n. */
+
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE 0x128u /* One of them; aligns VF BARs. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4K_SHIFT 0
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4K_MASK 0x1u /* Pages of 4 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_8K_SHIFT 1
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_8K_MASK 0x2u /* Pages of 8 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_64K_SHIFT 4
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_64K_MASK 0x10u /* Pages of 64 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_256K_SHIFT 6
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_256K_MASK 0x40u /* Pages of 256 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_1024K_SHIFT 8
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_1024K_MASK 0x100u /* Pages of 1024 KiB. */
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4096K_SHIFT 10
+#define IOVIRT_PCI_PF_SYSTEM_PAGE_SIZE_PAGE_4096K_MASK 0x400u /* Pages of 4096 KiB. */
+
+#define IOVIRT_PCI_PF_VF_BAR0 0x12cu /* 0x4000 bytes, low half. */
+#define IOVIRT_PCI_PF_VF_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_PF_VF_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_PF_VF_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_PF_VF_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_PF_VF_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_PF_VF_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_PF_VF_BAR0_BASE_SHIFT 14
+#define IOVIRT_PCI_PF_VF_BAR0_BASE_MASK 0xffffc000u /* Address bits 31:14. */
+
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH 0x130u /* High half. */
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_PF_VF_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_PF_ATS_HEADER 0x148u /* Extended capability. */
+#define IOVIRT_PCI_PF_ATS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ATS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ATS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ATS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ATS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ATS_CAPABILITY 0x14cu /* What it can do. */
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
+
+#define IOVIRT_PCI_PF_ATS_CONTROL 0x14eu /* Control. */
+#define IOVIRT_PCI_PF_ATS_CONTROL_UNIT_SHIFT 0
+#define IOVIRT_PCI_PF_ATS_CONTROL_UNIT_MASK 0x1fu /* Smallest translation unit, 4 KiB << n. */
+#define IOVIRT_PCI_PF_ATS_CONTROL_ENABLE_SHIFT 15
+#define IOVIRT_PCI_PF_ATS_CONTROL_ENABLE_MASK 0x8000u /* Ask for translations. */
+
+#define IOVIRT_PCI_PF_PRI_HEADER 0x150u /* Extended capability. */
+#define IOVIRT_PCI_PF_PRI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_PRI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_PRI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_PRI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_PRI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PRI_CONTROL 0x154u /* Control. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_CONTROL_ENABLE_MASK 0x1u /* Page requests may be sent. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_RESET_SHIFT 1
+/* Forget requests that are outstanding; reads 0. */
+#define IOVIRT_PCI_PF_PRI_CONTROL_RESET_MASK 0x2u
+
+#define IOVIRT_PCI_PF_PRI_STATUS 0x156u /* Status. */
+#define IOVIRT_PCI_PF_PRI_STATUS_FAILURE_SHIFT 0
+#define IOVIRT_PCI_PF_PRI_STATUS_FAILURE_MASK 0x1u /* A response said failure. */
+#define IOVIRT_PCI_PF_PRI_STATUS_UNEXPECTED_SHIFT 1
+#define IOVIRT_PCI_PF_PRI_STATUS_UNEXPECTED_MASK 0x2u /* A response that nobody waited for. */
+#define IOVIRT_PCI_PF_PRI_STATUS_STOPPED_SHIFT 8
+#define IOVIRT_PCI_PF_PRI_STATUS_STOPPED_MASK 0x100u /* Disabled, and nothing outstanding. */
+
+#define IOVIRT_PCI_PF_PRI_CAPACITY 0x158u /* Page requests that could be outstanding. */
+
+#define IOVIRT_PCI_PF_PRI_ALLOCATION 0x15cu /* Page requests that may be outstanding. */
+#define IOVIRT_PCI_PF_PRI_ALLOCATION_VALUE_SHIFT 0
+/* Page requests that may be outstanding. */
+#define IOVIRT_PCI_PF_PRI_ALLOCATION_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_PF_PASID_HEADER 0x160u /* Extended capability. */
+#define IOVIRT_PCI_PF_PASID_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_PASID_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_PASID_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_PASID_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_PASID_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_PASID_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_PASID_CAPABILITY 0x164u /* What it can do. */
+#define IOVIRT_PCI_PF_PASID_CAPABILITY_WIDTH_SHIFT 8
+#define IOVIRT_PCI_PF_PASID_CAPABILITY_WIDTH_MASK 0x1f00u /* Bits of a PASID. */
+
+#define IOVIRT_PCI_PF_PASID_CONTROL 0x166u /* Control. */
+#define IOVIRT_PCI_PF_PASID_CONTROL_ENABLE_SHIFT 0
+#define IOVIRT_PCI_PF_PASID_CONTROL_ENABLE_MASK 0x1u /* PASIDs may be sent. */
+
+#define IOVIRT_PCI_PF_ACS_HEADER 0x168u /* Extended capability. */
+#define IOVIRT_PCI_PF_ACS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_PF_ACS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_PF_ACS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_PF_ACS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_PF_ACS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_PF_ACS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_PF_ACS_CAPABILITY 0x16cu /* Nothing to control. */
+
+/* ---- PCI configuration space: vf ------------------------------------------------------------ */
+
+#define IOVIRT_PCI_VF_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_VF_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_VF_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_VF_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_VF_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+
+#define IOVIRT_PCI_VF_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_VF_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_VF_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_VF_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_VF_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_VF_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_VF_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_VF_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_VF_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_VF_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_VF_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_VF_EXPRESS_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES 0x42u /* Kind of function. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_VF_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES 0x44u /* What it can do. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_FLR_SHIFT 28
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u /* Function level reset is there. */
+
+#define IOVIRT_PCI_VF_DEVICE_CONTROL 0x48u /* Device control. */
+#define IOVIRT_PCI_VF_DEVICE_CONTROL_FLR_SHIFT 15
+#define IOVIRT_PCI_VF_DEVICE_CONTROL_FLR_MASK 0x8000u /* Function level reset; reads 0. */
+
+#define IOVIRT_PCI_VF_DEVICE_STATUS 0x4au /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES 0x4cu /* The link. */
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_SPEED_SHIFT 0
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_WIDTH_SHIFT 4
+#define IOVIRT_PCI_VF_LINK_CAPABILITIES_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_VF_LINK_STATUS 0x52u /* The link. */
+#define IOVIRT_PCI_VF_LINK_STATUS_SPEED_SHIFT 0
+#define IOVIRT_PCI_VF_LINK_STATUS_SPEED_MASK 0xfu /* 2.5 GT/s. */
+#define IOVIRT_PCI_VF_LINK_STATUS_WIDTH_SHIFT 4
+#define IOVIRT_PCI_VF_LINK_STATUS_WIDTH_MASK 0x3f0u /* One lane. */
+
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2 0x64u /* Time-out. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_VF_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_VF_MSIX_HEADER 0x7cu /* Capability. */
+#define IOVIRT_PCI_VF_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_MSIX_CONTROL 0x7eu /* Message control. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_VF_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_VF_MSIX_TABLE 0x80u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_VF_MSIX_PBA 0x84u /* Offset of the pending bits, in BAR 0. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER 0x88u /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_LENGTH 0x8au /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_TYPE 0x8bu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR 0x8cu /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET 0x90u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES 0x94u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_COMMON_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER 0x98u /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_LENGTH 0x9au /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_TYPE 0x9bu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR 0x9cu /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET 0xa0u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES 0xa4u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_NOTIFY_MULTIPLIER 0xa8u /* Bytes per queue. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER 0xacu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_ISR_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_LENGTH 0xaeu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_TYPE 0xafu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR 0xb0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET 0xb4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES 0xb8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_ISR_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER 0xbcu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_LENGTH 0xbeu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_TYPE 0xbfu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR 0xc0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET 0xc4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES 0xc8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_DEVICE_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER 0xccu /* Capability. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_VIRTIO_PCI_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_LENGTH 0xceu /* Bytes of this capability. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_TYPE 0xcfu /* VirtioStructure. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR 0xd0u /* BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BAR_VALUE_MASK 0xffu /* BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET 0xd4u /* Offset in the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_OFFSET_VALUE_MASK 0xffffffffu /* Offset in the BAR. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES 0xd8u /* Bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES_VALUE_SHIFT 0
+#define IOVIRT_PCI_VF_VIRTIO_PCI_BYTES_VALUE_MASK 0xffffffffu /* Bytes. */
+
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA 0xdcu /* Window on the BAR. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA_VALUE_SHIFT 0
+/* What is at the offset, 1, 2 or 4 bytes. */
+#define IOVIRT_PCI_VF_VIRTIO_PCI_DATA_VALUE_MASK 0xffffffffu
+
+#define IOVIRT_PCI_VF_ARI_HEADER 0x100u /* Extended capability. */
+#define IOVIRT_PCI_VF_ARI_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ARI_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ARI_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ARI_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ARI_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ARI_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ARI_CAPABILITY 0x104u /* Functions. */
+#define IOVIRT_PCI_VF_ARI_CAPABILITY_NEXT_SHIFT 8
+#define IOVIRT_PCI_VF_ARI_CAPABILITY_NEXT_MASK 0xff00u /* Next function; 0: none. */
+
+#define IOVIRT_PCI_VF_ATS_HEADER 0x108u /* Extended capability. */
+#define IOVIRT_PCI_VF_ATS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ATS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ATS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ATS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ATS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ATS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ATS_CAPABILITY 0x10cu /* What it can do. */
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
+
+#define IOVIRT_PCI_VF_ATS_CONTROL 0x10eu /* Control. */
+#define IOVIRT_PCI_VF_ATS_CONTROL_ENABLE_SHIFT 15
+#define IOVIRT_PCI_VF_ATS_CONTROL_ENABLE_MASK 0x8000u /* Ask for translations. */
+
+#define IOVIRT_PCI_VF_ACS_HEADER 0x110u /* Extended capability. */
+#define IOVIRT_PCI_VF_ACS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_VF_ACS_HEADER_ID_MASK 0xffffu /* ExtendedId. */
+#define IOVIRT_PCI_VF_ACS_HEADER_VERSION_SHIFT 16
+#define IOVIRT_PCI_VF_ACS_HEADER_VERSION_MASK 0xf0000u /* Version. */
+#define IOVIRT_PCI_VF_ACS_HEADER_NEXT_SHIFT 20
+#define IOVIRT_PCI_VF_ACS_HEADER_NEXT_MASK 0xfff00000u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_VF_ACS_CAPABILITY 0x114u /* Nothing to control. */
+
+/* ---- PCI configuration space: iommu --------------------------------------------------------- */
+
+#define IOVIRT_PCI_IOMMU_VENDOR_ID 0x0u /* Vendor; FFFFh of VFs. */
+
+#define IOVIRT_PCI_IOMMU_DEVICE_ID 0x2u /* Device; FFFFh of VFs. */
+
+#define IOVIRT_PCI_IOMMU_COMMAND 0x4u /* Command. */
+#define IOVIRT_PCI_IOMMU_COMMAND_BUS_MASTER_SHIFT 2
+#define IOVIRT_PCI_IOMMU_COMMAND_BUS_MASTER_MASK 0x4u /* DMA and messages are allowed. */
+#define IOVIRT_PCI_IOMMU_COMMAND_MEMORY_SHIFT 1
+#define IOVIRT_PCI_IOMMU_COMMAND_MEMORY_MASK 0x2u /* BARs answer. */
+#define IOVIRT_PCI_IOMMU_COMMAND_PARITY_SHIFT 6
+#define IOVIRT_PCI_IOMMU_COMMAND_PARITY_MASK 0x40u /* Note parity errors; there are none. */
+#define IOVIRT_PCI_IOMMU_COMMAND_SERR_SHIFT 8
+#define IOVIRT_PCI_IOMMU_COMMAND_SERR_MASK 0x100u /* Report errors; there are none. */
+
+#define IOVIRT_PCI_IOMMU_STATUS 0x6u /* Status. */
+#define IOVIRT_PCI_IOMMU_STATUS_CAPABILITIES_SHIFT 4
+#define IOVIRT_PCI_IOMMU_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+
+#define IOVIRT_PCI_IOMMU_REVISION 0x8u /* Revision. */
+
+#define IOVIRT_PCI_IOMMU_CLASS_CODE 0x9u /* Interface. */
+#define IOVIRT_PCI_IOMMU_CLASS_CODE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_CLASS_CODE_VALUE_MASK 0xffu /* 0. */
+
+#define IOVIRT_PCI_IOMMU_SUBCLASS 0xau /* Subclass. */
+
+#define IOVIRT_PCI_IOMMU_BASE_CLASS 0xbu /* Base class. */
+
+#define IOVIRT_PCI_IOMMU_CACHE_LINE 0xcu /* Cache line size. */
+#define IOVIRT_PCI_IOMMU_CACHE_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_CACHE_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_IOMMU_BAR0 0x10u /* 0x1000 bytes, low half. */
+#define IOVIRT_PCI_IOMMU_BAR0_IO_SHIFT 0
+#define IOVIRT_PCI_IOMMU_BAR0_IO_MASK 0x1u /* 0: memory. */
+#define IOVIRT_PCI_IOMMU_BAR0_TYPE_SHIFT 1
+#define IOVIRT_PCI_IOMMU_BAR0_TYPE_MASK 0x6u /* 2: 64 bits. */
+#define IOVIRT_PCI_IOMMU_BAR0_PREFETCHABLE_SHIFT 3
+#define IOVIRT_PCI_IOMMU_BAR0_PREFETCHABLE_MASK 0x8u /* 0: reading has effects. */
+#define IOVIRT_PCI_IOMMU_BAR0_BASE_SHIFT 12
+#define IOVIRT_PCI_IOMMU_BAR0_BASE_MASK 0xfffff000u /* Address bits 31:12. */
+
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH 0x14u /* High half. */
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH_BASE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_BAR0_HIGH_BASE_MASK 0xffffffffu /* Address bits 63:32. */
+
+#define IOVIRT_PCI_IOMMU_SUBSYSTEM_VENDOR 0x2cu /* Subsystem vendor. */
+
+#define IOVIRT_PCI_IOMMU_SUBSYSTEM_ID 0x2eu /* Subsystem. */
+
+#define IOVIRT_PCI_IOMMU_CAPABILITIES_POINTER 0x34u /* First capability. */
+
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE 0x3cu /* Interrupt line. */
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE_VALUE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_INTERRUPT_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_IOMMU_PM_HEADER 0x40u /* Capability. */
+#define IOVIRT_PCI_IOMMU_PM_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_PM_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_PM_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_PM_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_PM_CAPABILITIES 0x42u /* Version 3, no D1, no D2, no PME. */
+
+#define IOVIRT_PCI_IOMMU_PM_CONTROL 0x44u /* Power state. */
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_POWER_STATE_SHIFT 0
+/* 0: D0, 3: D3hot; writes of 1 and 2 do nothing. */
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_POWER_STATE_MASK 0x3u
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_NO_SOFT_RESET_SHIFT 3
+#define IOVIRT_PCI_IOMMU_PM_CONTROL_NO_SOFT_RESET_MASK 0x8u /* 1: D3hot to D0 keeps all state. */
+
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER 0x48u /* Capability. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_EXPRESS_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES 0x4au /* Kind of function. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_VERSION_SHIFT 0
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_VERSION_MASK 0xfu /* Of this structure. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_TYPE_SHIFT 4
+/* 0 endpoint, 9 root complex integrated. */
+#define IOVIRT_PCI_IOMMU_EXPRESS_CAPABILITIES_TYPE_MASK 0xf0u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES 0x4cu /* What it can do. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_MAX_PAYLOAD_SHIFT 0
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_MAX_PAYLOAD_MASK 0x7u /* 128 bytes. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_SHIFT 15
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_ROLE_BASED_ERRORS_MASK 0x8000u /* Always 1. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_FLR_SHIFT 28
+/* Function level reset is there. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_FLR_MASK 0x10000000u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL 0x50u /* Device control. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_CORRECTABLE_ENABLE_SHIFT 0
+/* Report correctable errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_CORRECTABLE_ENABLE_MASK 0x1u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_NONFATAL_ENABLE_SHIFT 1
+/* Report non-fatal errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_NONFATAL_ENABLE_MASK 0x2u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_FATAL_ENABLE_SHIFT 2
+/* Report fatal errors; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_FATAL_ENABLE_MASK 0x4u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_UNSUPPORTED_ENABLE_SHIFT 3
+/* Report unsupported requests; there are none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_UNSUPPORTED_ENABLE_MASK 0x8u
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_MAX_READ_REQUEST_SHIFT 12
+/* Largest read, 128 B << n. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_MAX_READ_REQUEST_MASK 0x7000u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_STATUS 0x52u /* Device status: no errors, nothing pending. */
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2 0x6cu /* Time-out. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2_DISABLE_SHIFT 4
+/* The completion time-out can be disabled. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CAPABILITIES_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2 0x70u /* Time-out. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2_DISABLE_SHIFT 4
+/* Disable the completion time-out; there is none. */
+#define IOVIRT_PCI_IOMMU_DEVICE_CONTROL_2_DISABLE_MASK 0x10u
+
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER 0x84u /* Capability. */
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_ID_SHIFT 0
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_ID_MASK 0xffu /* CapabilityId. */
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_NEXT_SHIFT 8
+#define IOVIRT_PCI_IOMMU_MSIX_HEADER_NEXT_MASK 0xff00u /* Next capability; 0: none. */
+
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL 0x86u /* Message control. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_TABLE_SIZE_SHIFT 0
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_TABLE_SIZE_MASK 0x7ffu /* Vectors less 1. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_SHIFT 15
+/* Interrupts are messages; else there are none. */
+#define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_MASK 0x8000u
+
+#define IOVIRT_PCI_IOMMU_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */
+
+#define IOVIRT_PCI_IOMMU_MSIX_PBA 0x8cu /* Offset of the pending bits, in BAR 0. */
 
 /* ---- Virtio: common configuration ----------------------------------------------------------- */
 
@@ -950,6 +1856,34 @@ static_assert(offsetof(struct iovirt_virtio_descriptor, flags) == 12, "offset");
 static_assert(offsetof(struct iovirt_virtio_descriptor, next) == 14, "offset");
 static_assert(sizeof(struct iovirt_virtio_descriptor) == 16, "size");
 
+/* Descriptor of a packed ring or of its indirect tables, 16 bytes (2.8.13). */
+struct iovirt_virtio_packed_descriptor {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t id;
+    uint16_t flags; /* DescriptorFlag */
+};
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, addr) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, len) == 8, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, id) == 12, "offset");
+static_assert(offsetof(struct iovirt_virtio_packed_descriptor, flags) == 14, "offset");
+static_assert(sizeof(struct iovirt_virtio_packed_descriptor) == 16, "size");
+
+/* Event suppression structure of a packed ring's driver or device area, 4 bytes (2.8.14). */
+struct iovirt_virtio_event_suppression {
+    uint32_t word[1];
+};
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_SHIFT 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_OFFSET_MASK 0x7fffu
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_SHIFT 15
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_WRAP_MASK 0x8000u
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_WORD 0
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_SHIFT 16
+#define IOVIRT_VIRTIO_EVENT_SUPPRESSION_FLAGS_MASK 0x30000u /* EventFlags */
+static_assert(sizeof(struct iovirt_virtio_event_suppression) == 4, "size");
+
 /* Element of the used ring, 8 bytes (2.7.8). */
 struct iovirt_virtio_used_element {
     uint32_t id;
@@ -961,10 +1895,10 @@ static_assert(sizeof(struct iovirt_virtio_used_element) == 8, "size");
 
 /* virtio_net_hdr, 12 bytes with VERSION_1 (5.1.6). */
 struct iovirt_virtio_net_header {
-    uint8_t flags;
-    uint8_t gso_type;
-    uint16_t hdr_len;
-    uint16_t gso_size;
+    uint8_t flags; /* NetHeaderFlag */
+    uint8_t gso_type; /* GsoType */
+    uint16_t hdr_len; /* a hint */
+    uint16_t gso_size; /* bytes of TCP payload of a segment */
     uint16_t csum_start;
     uint16_t csum_offset;
     uint16_t num_buffers;
@@ -978,18 +1912,48 @@ static_assert(offsetof(struct iovirt_virtio_net_header, csum_offset) == 8, "offs
 static_assert(offsetof(struct iovirt_virtio_net_header, num_buffers) == 10, "offset");
 static_assert(sizeof(struct iovirt_virtio_net_header) == 12, "size");
 
-/* virtio_net_config as far as we have it (5.1.4). */
+/* virtio_net_config up to RSS (5.1.4). */
 struct iovirt_virtio_net_config {
     uint8_t mac[6];
-    uint16_t status; /* bit 0: link is up */
+    uint16_t status; /* NetStatus */
     uint16_t max_virtqueue_pairs;
     uint16_t mtu;
+    uint32_t speed; /* Mbit/s; with SPEED_DUPLEX */
+    uint8_t duplex;
+    uint8_t rss_max_key_size;
+    uint16_t rss_max_indirection_table_length;
+    uint32_t supported_hash_types;
 };
 static_assert(offsetof(struct iovirt_virtio_net_config, mac) == 0, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, status) == 6, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, max_virtqueue_pairs) == 8, "offset");
 static_assert(offsetof(struct iovirt_virtio_net_config, mtu) == 10, "offset");
-static_assert(sizeof(struct iovirt_virtio_net_config) == 12, "size");
+static_assert(offsetof(struct iovirt_virtio_net_config, speed) == 12, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, duplex) == 16, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, rss_max_key_size) == 17, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, rss_max_indirection_table_length) == 18, "offset");
+static_assert(offsetof(struct iovirt_virtio_net_config, supported_hash_types) == 20, "offset");
+static_assert(sizeof(struct iovirt_virtio_net_config) == 24, "size");
+
+/* First two bytes of a command (5.1.6.5). */
+struct iovirt_virtio_control_header {
+    uint8_t kind; /* ControlClass */
+    uint8_t command;
+};
+static_assert(offsetof(struct iovirt_virtio_control_header, kind) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_control_header, command) == 1, "offset");
+static_assert(sizeof(struct iovirt_virtio_control_header) == 2, "size");
+
+/* virtio_net_rss_config up to its indirection table (5.1.6.5.7.1). */
+struct iovirt_virtio_rss_head {
+    uint32_t hash_types; /* HashType */
+    uint16_t indirection_table_mask;
+    uint16_t unclassified_queue; /* number of a queue pair */
+};
+static_assert(offsetof(struct iovirt_virtio_rss_head, hash_types) == 0, "offset");
+static_assert(offsetof(struct iovirt_virtio_rss_head, indirection_table_mask) == 4, "offset");
+static_assert(offsetof(struct iovirt_virtio_rss_head, unclassified_queue) == 6, "offset");
+static_assert(sizeof(struct iovirt_virtio_rss_head) == 8, "size");
 
 /* ---- NIC: records --------------------------------------------------------------------------- */
 
@@ -1021,8 +1985,115 @@ struct iovirt_nic_function_control {
 #define IOVIRT_NIC_FUNCTION_CONTROL_ATS_MASK 0x2u
 #define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_WORD 0
 #define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_SHIFT 2
-#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_MASK 0x4u
+#define IOVIRT_NIC_FUNCTION_CONTROL_PROMISCUOUS_MASK 0x4u /* receives every frame of its VLAN */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_SHIFT 3
+/* of multicast frames only those to a MAC filter; else all of its VLAN */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MULTICAST_FILTER_MASK 0x8u
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_SHIFT 4
+/* without a VLAN of its own: of tagged frames only those with a VLAN filter */
+#define IOVIRT_NIC_FUNCTION_CONTROL_VLAN_FILTER_MASK 0x10u
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_SHIFT 5
+/* drops what it sends under a MAC, or a VLAN that is filtered, not its own */
+#define IOVIRT_NIC_FUNCTION_CONTROL_SPOOF_CHECK_MASK 0x20u
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_SHIFT 6
+/* receives a copy of every frame that is forwarded, tagged as on the wire */
+#define IOVIRT_NIC_FUNCTION_CONTROL_MIRROR_MASK 0x40u
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_SHIFT 7
+/* neither sends nor receives, and its driver sees the link down */
+#define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_MASK 0x80u
 static_assert(sizeof(struct iovirt_nic_function_control) == 4, "size");
+
+/* vlan of a function: frames are tagged and untagged by the switch (IEEE 802.1Q). */
+struct iovirt_nic_function_vlan {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_SHIFT 0
+#define IOVIRT_NIC_FUNCTION_VLAN_VID_MASK 0xfffu
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_SHIFT 16
+#define IOVIRT_NIC_FUNCTION_VLAN_PRIORITY_MASK 0x70000u /* of the tag of frames that it sends */
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_WORD 0
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_SHIFT 31
+#define IOVIRT_NIC_FUNCTION_VLAN_ENABLE_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_function_vlan) == 4, "size");
+
+/* mac_filter_high: the end of a MAC that a function receives beside its own. */
+struct iovirt_nic_mac_filter_high {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_WORD 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_SHIFT 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_MAC_MASK 0xffffu
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_WORD 0
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_SHIFT 31
+#define IOVIRT_NIC_MAC_FILTER_HIGH_VALID_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_mac_filter_high) == 4, "size");
+
+/* vlan_filter: a VLAN that a function receives. */
+struct iovirt_nic_vlan_filter {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_VLAN_FILTER_VID_WORD 0
+#define IOVIRT_NIC_VLAN_FILTER_VID_SHIFT 0
+#define IOVIRT_NIC_VLAN_FILTER_VID_MASK 0xfffu
+#define IOVIRT_NIC_VLAN_FILTER_VALID_WORD 0
+#define IOVIRT_NIC_VLAN_FILTER_VALID_SHIFT 31
+#define IOVIRT_NIC_VLAN_FILTER_VALID_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_vlan_filter) == 4, "size");
+
+/* rss of a function (virtio 1.3, 5.1.6.5.7). */
+struct iovirt_nic_rss_control {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_SHIFT 0
+/* entries of the indirection table, a power of two, less one */
+#define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_MASK 0x7fu
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_SHIFT 16
+/* queue pair of frames that have no hash */
+#define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_MASK 0xff0000u
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_SHIFT 31
+/* else every frame goes to queue pair 0; cleared by a reset of the device */
+#define IOVIRT_NIC_RSS_CONTROL_ENABLE_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_rss_control) == 4, "size");
+
+/* ---- PCI: encodings ------------------------------------------------------------------------- */
+
+/* Capabilities of the first 256 bytes (PCIe 7.5.3 and 7.7, PCI Code and ID Assignment). */
+enum iovirt_pci_capability_id {
+    IOVIRT_PCI_CAPABILITY_ID_POWER_MANAGEMENT = 1,
+    IOVIRT_PCI_CAPABILITY_ID_VENDOR = 9,
+    IOVIRT_PCI_CAPABILITY_ID_PCI_EXPRESS = 16,
+    IOVIRT_PCI_CAPABILITY_ID_MSIX = 17,
+};
+
+/* Extended capabilities (PCIe 7.6 to 7.9). */
+enum iovirt_pci_extended_id {
+    IOVIRT_PCI_EXTENDED_ID_ACS = 13,
+    IOVIRT_PCI_EXTENDED_ID_ARI = 14,
+    IOVIRT_PCI_EXTENDED_ID_ATS = 15,
+    IOVIRT_PCI_EXTENDED_ID_SR_IOV = 16,
+    IOVIRT_PCI_EXTENDED_ID_PRI = 19,
+    IOVIRT_PCI_EXTENDED_ID_PASID = 27,
+};
+
+/* cfg_type of a virtio capability (virtio 1.3, 4.1.4). */
+enum iovirt_pci_virtio_structure {
+    IOVIRT_PCI_VIRTIO_STRUCTURE_COMMON = 1,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_NOTIFY = 2,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_ISR = 3,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_DEVICE = 4,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_PCI = 5,
+    IOVIRT_PCI_VIRTIO_STRUCTURE_VENDOR = 9,
+};
 
 /* ---- IOMMU: encodings ----------------------------------------------------------------------- */
 
@@ -1168,12 +2239,24 @@ enum iovirt_virtio_device_status {
 enum iovirt_virtio_feature {
     IOVIRT_VIRTIO_FEATURE_NET_CSUM = 0,
     IOVIRT_VIRTIO_FEATURE_NET_GUEST_CSUM = 1,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_GUEST_OFFLOADS = 2,
     IOVIRT_VIRTIO_FEATURE_NET_MTU = 3,
     IOVIRT_VIRTIO_FEATURE_NET_MAC = 5,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_TSO4 = 7,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_TSO6 = 8,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_ECN = 9,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_TSO4 = 11,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_TSO6 = 12,
+    IOVIRT_VIRTIO_FEATURE_NET_HOST_ECN = 13,
     IOVIRT_VIRTIO_FEATURE_NET_MRG_RXBUF = 15,
     IOVIRT_VIRTIO_FEATURE_NET_STATUS = 16,
     IOVIRT_VIRTIO_FEATURE_NET_CTRL_VQ = 17,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_RX = 18,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_VLAN = 19,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_RX_EXTRA = 20,
+    IOVIRT_VIRTIO_FEATURE_NET_GUEST_ANNOUNCE = 21,
     IOVIRT_VIRTIO_FEATURE_NET_MQ = 22,
+    IOVIRT_VIRTIO_FEATURE_NET_CTRL_MAC_ADDR = 23,
     IOVIRT_VIRTIO_FEATURE_RING_INDIRECT_DESC = 28,
     IOVIRT_VIRTIO_FEATURE_RING_EVENT_IDX = 29,
     IOVIRT_VIRTIO_FEATURE_VERSION_1 = 32,
@@ -1184,13 +2267,94 @@ enum iovirt_virtio_feature {
     IOVIRT_VIRTIO_FEATURE_SR_IOV = 37,
     IOVIRT_VIRTIO_FEATURE_NOTIFICATION_DATA = 38,
     IOVIRT_VIRTIO_FEATURE_RING_RESET = 40,
+    IOVIRT_VIRTIO_FEATURE_NET_HASH_REPORT = 57,
+    IOVIRT_VIRTIO_FEATURE_NET_RSS = 60,
+    IOVIRT_VIRTIO_FEATURE_NET_SPEED_DUPLEX = 63,
 };
 
-/* flags of a descriptor (2.7.5). */
+/* flags of a descriptor (2.7.5 and 2.8.1). */
 enum iovirt_virtio_descriptor_flag {
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_NEXT = 1,
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_WRITE = 2,
     IOVIRT_VIRTIO_DESCRIPTOR_FLAG_INDIRECT = 4,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_AVAIL = 128,
+    IOVIRT_VIRTIO_DESCRIPTOR_FLAG_USED = 32768,
+};
+
+/* When to notify, in an event suppression structure (2.8.14). */
+enum iovirt_virtio_event_flags {
+    IOVIRT_VIRTIO_EVENT_FLAGS_ENABLE = 0,
+    IOVIRT_VIRTIO_EVENT_FLAGS_DISABLE = 1,
+    IOVIRT_VIRTIO_EVENT_FLAGS_DESC = 2,
+};
+
+/* flags of a NetHeader (5.1.6). */
+enum iovirt_virtio_net_header_flag {
+    IOVIRT_VIRTIO_NET_HEADER_FLAG_NEEDS_CSUM = 1,
+    IOVIRT_VIRTIO_NET_HEADER_FLAG_DATA_VALID = 2,
+};
+
+/* gso_type of a NetHeader (5.1.6); ECN is a bit beside the others. */
+enum iovirt_virtio_gso_type {
+    IOVIRT_VIRTIO_GSO_TYPE_NONE = 0,
+    IOVIRT_VIRTIO_GSO_TYPE_TCPV4 = 1,
+    IOVIRT_VIRTIO_GSO_TYPE_TCPV6 = 4,
+    IOVIRT_VIRTIO_GSO_TYPE_ECN = 128,
+};
+
+/* status of a NetConfig (5.1.4). */
+enum iovirt_virtio_net_status {
+    IOVIRT_VIRTIO_NET_STATUS_LINK_UP = 1,
+    IOVIRT_VIRTIO_NET_STATUS_ANNOUNCE = 2,
+};
+
+/* class of a command (5.1.6.5). */
+enum iovirt_virtio_control_class {
+    IOVIRT_VIRTIO_CONTROL_CLASS_RX = 0,
+    IOVIRT_VIRTIO_CONTROL_CLASS_MAC = 1,
+    IOVIRT_VIRTIO_CONTROL_CLASS_VLAN = 2,
+    IOVIRT_VIRTIO_CONTROL_CLASS_ANNOUNCE = 3,
+    IOVIRT_VIRTIO_CONTROL_CLASS_MQ = 4,
+};
+
+/* Receive filters, with CTRL_RX; data is a byte, 0 or 1 (5.1.6.5.1). */
+enum iovirt_virtio_control_rx {
+    IOVIRT_VIRTIO_CONTROL_RX_PROMISC = 0,
+    IOVIRT_VIRTIO_CONTROL_RX_ALLMULTI = 1,
+};
+
+/* MAC addresses (5.1.6.5.2). */
+enum iovirt_virtio_control_mac {
+    IOVIRT_VIRTIO_CONTROL_MAC_TABLE_SET = 0,
+    IOVIRT_VIRTIO_CONTROL_MAC_ADDR_SET = 1,
+};
+
+/* VLAN filter; data is a VLAN in 16 bits (5.1.6.5.3). */
+enum iovirt_virtio_control_vlan {
+    IOVIRT_VIRTIO_CONTROL_VLAN_ADD = 0,
+    IOVIRT_VIRTIO_CONTROL_VLAN_DEL = 1,
+};
+
+/* Receive steering (5.1.6.5.5 to 5.1.6.5.7). */
+enum iovirt_virtio_control_mq {
+    IOVIRT_VIRTIO_CONTROL_MQ_PAIRS_SET = 0,
+    IOVIRT_VIRTIO_CONTROL_MQ_RSS_CONFIG = 1,
+};
+
+/* The device's answer to a command (5.1.6.5). */
+enum iovirt_virtio_control_ack {
+    IOVIRT_VIRTIO_CONTROL_ACK_OK = 0,
+    IOVIRT_VIRTIO_CONTROL_ACK_ERR = 1,
+};
+
+/* What packets are hashed by (5.1.6.4.3.1). */
+enum iovirt_virtio_hash_type {
+    IOVIRT_VIRTIO_HASH_TYPE_IPV4 = 1,
+    IOVIRT_VIRTIO_HASH_TYPE_TCPV4 = 2,
+    IOVIRT_VIRTIO_HASH_TYPE_UDPV4 = 4,
+    IOVIRT_VIRTIO_HASH_TYPE_IPV6 = 8,
+    IOVIRT_VIRTIO_HASH_TYPE_TCPV6 = 16,
+    IOVIRT_VIRTIO_HASH_TYPE_UDPV6 = 32,
 };
 
 /* ---- NIC: encodings ------------------------------------------------------------------------- */
@@ -1199,6 +2363,14 @@ enum iovirt_virtio_descriptor_flag {
 enum iovirt_nic_isr {
     IOVIRT_NIC_ISR_QUEUE = 1,
     IOVIRT_NIC_ISR_CONFIG = 2,
+};
+
+/* events of a function, for the hypervisor's software. */
+enum iovirt_nic_mailbox_event {
+    IOVIRT_NIC_MAILBOX_EVENT_CONTROL = 1,
+    IOVIRT_NIC_MAILBOX_EVENT_RESET = 2,
+    IOVIRT_NIC_MAILBOX_EVENT_READY = 4,
+    IOVIRT_NIC_MAILBOX_EVENT_QUEUE_RESET = 8,
 };
 
 /* Why a queue stopped; 0 while it runs. */
@@ -1213,6 +2385,8 @@ enum iovirt_nic_queue_error {
     IOVIRT_NIC_QUEUE_ERROR_BAD_FLAGS = 7,
     IOVIRT_NIC_QUEUE_ERROR_PAGE_REQUEST_FAILED = 8,
     IOVIRT_NIC_QUEUE_ERROR_BUS = 9,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_INDIRECT = 10,
+    IOVIRT_NIC_QUEUE_ERROR_BAD_WRAP = 11,
 };
 
 /* Counters kept per function, 48 bits each. */
@@ -1233,6 +2407,19 @@ enum iovirt_nic_stat {
     IOVIRT_NIC_STAT_DMA_WRITE_BYTES = 13,
     IOVIRT_NIC_STAT_TRANSLATIONS = 14,
     IOVIRT_NIC_STAT_DMA_FAULTS = 15,
+    IOVIRT_NIC_STAT_TX_DROPPED_OFFLOAD = 16,
+    IOVIRT_NIC_STAT_TX_DROPPED_MAC = 17,
+    IOVIRT_NIC_STAT_TX_DROPPED_VLAN = 18,
+    IOVIRT_NIC_STAT_TX_CHECKSUMS = 19,
+    IOVIRT_NIC_STAT_TX_SEGMENTED = 20,
+    IOVIRT_NIC_STAT_TX_MULTICAST = 21,
+    IOVIRT_NIC_STAT_TX_BROADCAST = 22,
+    IOVIRT_NIC_STAT_RX_MULTICAST = 23,
+    IOVIRT_NIC_STAT_RX_BROADCAST = 24,
+    IOVIRT_NIC_STAT_RX_CHECKSUM_GOOD = 25,
+    IOVIRT_NIC_STAT_RX_CHECKSUM_BAD = 26,
+    IOVIRT_NIC_STAT_RX_MERGED = 27,
+    IOVIRT_NIC_STAT_NOTIFICATIONS = 28,
 };
 
 #endif

@@ -55,13 +55,15 @@ class Context:
     msiptp: int = 0
     msi_addr_mask: int = 0
     msi_addr_pattern: int = 0
+    rcid: int = 0
+    mcid: int = 0
 
     def encode(self, *, extended: bool) -> bytes:
         """Bytes in memory, valid bit set."""
         names = ("en_ats", "en_pri", "t2gpa", "dtf", "pdtv", "prpr", "gade", "sade", "dpe")
         fields = {
             "tc": {"v": 1} | {name: int(getattr(self, name)) for name in names},
-            "ta": {"pscid": self.pscid},
+            "ta": {"pscid": self.pscid, "rcid": self.rcid, "mcid": self.mcid},
         }
         layout = DeviceContext if extended else DeviceContextBase
         bits = layout.const(fields).as_bits() | self.iohgatp << 64 | self.fsc << 192

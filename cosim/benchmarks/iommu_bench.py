@@ -40,7 +40,7 @@ async def measure(dut) -> None:
     if "iotinval" in parts:
         found |= await InvalidationFigures(run).measure(quick=asked["quick"])
     if "fairness" in parts:
-        found["fairness"] = await Fairness(run, initiator).measure()
+        found["fairness"] = await Fairness(run, initiator, slots=16).measure()
     if "bridge" in parts:
         bridge = BridgeFigures(run, initiator)
         found["bridge_hit_latency"] = await bridge.hits()

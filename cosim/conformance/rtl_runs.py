@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -117,11 +117,15 @@ def _replay(
 
 
 def run(
-    files: list[VectorFile], finished: Callable[[Result], None], jobs: int | None = None
+    files: list[VectorFile],
+    finished: Callable[[Result], None],
+    jobs: int | None = None,
+    geometry: Mapping[str, int] | None = None,
 ) -> list[Result]:
     """Replay files on the RTL, each in the configuration that its profile asks for.
 
-    ``jobs`` simulations run at a time, by default one per core.  Raises
+    ``jobs`` simulations run at a time, by default one per core; ``geometry`` as of
+    :func:`~cosim.conformance.rtl_target.config_for`.  Raises
     :class:`~cosim.bench.run.SimulationError` if a simulation dies.
     """
     jobs = jobs or os.cpu_count() or 1
@@ -130,7 +134,7 @@ def run(
     for file in files:
         profiles.setdefault(file.header.parameters, []).append(file)
     for profile, members in profiles.items():
-        rtl = config_for(profile)
+        rtl = config_for(profile, geometry)
         selector, chosen = Selector(Parameters.from_config(rtl)), []
         for file in members:
             path = str(file.path.resolve())

@@ -1,5 +1,6 @@
 """The RTL IOMMU as a target, in a simulator."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +30,17 @@ from .vectors import VectorError
 __all__ = ["RtlTarget", "config_for"]
 
 
-def config_for(profile: Parameters) -> IommuConfig:
-    """Configuration of the RTL with a profile's capabilities, and caches that are always full."""
+def config_for(profile: Parameters, geometry: Mapping[str, int] | None = None) -> IommuConfig:
+    """Configuration of the RTL with a profile's capabilities.
+
+    ``geometry``: sizes of caches and tables; by default caches that are always full.
+    """
     capabilities = profile.capabilities
+    sizes = {"process_entries": 2, "walk_cache": 4} | dict(geometry or {})
     try:
         return replace(
             config("tiny").iommu,
+            **sizes,
             **{name: bool(getattr(capabilities, name)) for name in CAPABILITY_BITS},
             pas=capabilities.pas,
             igs=capabilities.igs,
@@ -43,8 +49,6 @@ def config_for(profile: Parameters) -> IommuConfig:
             hpm_bits=profile.hpm_bits,
             queue_entries_log2_max=profile.queue_entries_log2_max,
             itags=profile.itags,
-            process_entries=2,
-            walk_cache=4,
         )
     except ValueError as error:
         raise VectorError(f"no configuration has these capabilities: {error}") from None

@@ -6,16 +6,33 @@ commands would do, either is drawn.
 """
 
 import random
+from dataclasses import dataclass, field
 
 from models.spec.iommu import CommandFunc
 
 from .commands import ginval, inval, iodir
-from .devices import Device, Directory
+from .devices import Device, Directory, iosatp
 from .image import Image
 from .spaces import Group, Settings, msi_entry, store_msi
 from .tables import PTE, Entry, Leafs, Tree
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "Recent"]
+
+_PDTV, _PSCID = 1 << 5, ((1 << 20) - 1) << 12
+
+
+@dataclass
+class Recent:
+    """What requests have used lately; changes of it show whether an invalidation was done."""
+
+    entries: list[tuple[Tree, Entry]] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+    processes: list[tuple[Device, int]] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for used in (self.entries, self.devices, self.processes):
+            used.clear()
 
 
 class Changes:
@@ -33,13 +50,12 @@ class Changes:
         self.rng, self.settings, self.image = rng, settings, image
         self.groups, self.devices, self.directory = groups, devices, directory
 
-    def draw(self, recent: list[tuple[Tree, Entry]]) -> list[int]:
-        """Change something, ``recent`` entries rather; returns the commands that must follow."""
+    def draw(self, recent: Recent) -> list[int]:
+        """Change something, what is ``recent`` rather; returns the commands that must follow."""
         rng = self.rng
         self._recent = recent
         group = rng.choice(self.groups)
-        kinds = [self._device]
-        kinds += [self._process] * 2
+        kinds = [self._device] * 2 + [self._process] * 3
         if group.first:
             kinds += [lambda: self._first(group)] * 4
         if group.second:
@@ -60,7 +76,7 @@ class Changes:
         if not entries:
             return None
         entry = rng.choice(entries)
-        recent = [e for of, e in self._recent if of is tree and not e.keeps]
+        recent = [e for of, e in self._recent.entries if of is tree and not e.keeps]
         if tree.scheme.x4:
             recent += self._behind(tree)
         if recent and rng.random() < 0.8:
@@ -78,7 +94,7 @@ class Changes:
 
     def _behind(self, second: Tree) -> list[Entry]:
         """Entries that recent leafs of first stages lead to."""
-        targets = [e.value >> 10 << 12 for tree, e in self._recent if not tree.scheme.x4]
+        targets = [e.value >> 10 << 12 for tree, e in self._recent.entries if not tree.scheme.x4]
         return [
             entry
             for entry in second.entries
@@ -134,12 +150,13 @@ class Changes:
         entry, valid, leaf = changed
         if not valid and rng.random() < 0.7:
             return []
-        # It may have mapped a process directory.  IOTINVAL.GVMA orders reads of the second stage's
-        # tables; process contexts that are cached need none, and are the other commands' business.
+        # A pointer may have led to a process directory.  IOTINVAL.GVMA orders reads of the second
+        # stage's tables; process contexts that are cached need none, and are the other commands'
+        # business.
         contexts = [
             iodir(dv=1, did=device.device_id)
             for device in self.devices
-            if device.group is group and device.processes
+            if device.group is group and device.processes and not entry.leaf
         ]
         if rng.random() < 0.1:
             return [ginval(), *contexts]
@@ -155,16 +172,31 @@ class Changes:
         ids = {"gv": 1, "gscid": group.gscid}
         return [ginval(**ids), inval(**ids)]
 
+    def _space(self, group: Group, now: Tree | None) -> tuple[int, Tree | None]:
+        """Draw another first stage of a group, with its PSCID."""
+        others: list[tuple[int, Tree | None]] = [
+            space for space in group.first if space[1] is not now
+        ]
+        if now is not None:
+            others.append((self.rng.getrandbits(20), None))
+        return self.rng.choice(others or [(0, None)])
+
     def _device(self) -> list[int]:
         """Give a device other rights, or take its context away, or put it back."""
         rng = self.rng
         device = rng.choice(self.devices)
+        if self._recent.devices and rng.random() < 0.8:
+            device = rng.choice(self._recent.devices)
         slot = self.directory.slot(device.device_id)
-        words = list(device.words)
         draw = rng.random()
-        if draw < 0.15:
+        if draw < 0.4 and not device.words[0] & _PDTV:
+            pscid, device.tree = self._space(device.group, device.tree)
+            device.words[2] = device.words[2] & ~_PSCID | pscid << 12
+            device.words[3] = iosatp(device.tree)
+        words = list(device.words)
+        if 0.4 < draw < 0.6:
             words[0] &= ~1
-        elif draw < 0.6:
+        elif 0.6 < draw < 0.9:
             words[0] ^= rng.choice([1 << 4, 1 << 3, 1 << 9, 1 << 1])
         self.directory.store(slot, words)
         everyone = rng.random() < 0.2
@@ -173,15 +205,24 @@ class Changes:
         return [command, *(self._stages(device.group) if rng.random() < 0.3 else [])]
 
     def _process(self) -> list[int]:
+        """Give a process other rights or another address space, or take it away, or put it back."""
         rng = self.rng
         having = [device for device in self.devices if device.processes]
         if not having:
             return []
         device = rng.choice(having)
         number = rng.choice(list(device.processes))
+        if self._recent.processes and rng.random() < 0.8:
+            device, number = rng.choice(self._recent.processes)
         process = device.processes[number]
+        draw = rng.random()
+        if draw < 0.5:
+            pscid, process.tree = self._space(device.group, process.tree)
+            process.words[0] = process.words[0] & ~_PSCID | pscid << 12
+            process.words[1] = iosatp(process.tree)
         words = list(process.words)
-        words[0] ^= rng.choice([0, 0, 1, 2, 4, 6])
+        if draw > 0.4:
+            words[0] ^= rng.choice([1, 1, 2, 4])
         for index, word in enumerate(words):
             self.image.put(process.address + 8 * index, word, big=device.group.sbe)
         command = iodir(CommandFunc.INVAL_PDT, dv=1, did=device.device_id, pid=number)

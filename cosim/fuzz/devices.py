@@ -14,6 +14,7 @@ __all__ = [
     "Directory",
     "Process",
     "device_directory",
+    "iosatp",
     "make_device",
     "make_process",
     "spoil",
@@ -40,6 +41,7 @@ class Device:
     group: Group
     tree: Tree | None = None  # first stage, if fsc is iosatp
     pd_levels: int = 0
+    pd_tables: list[int] = field(default_factory=list)
     processes: dict[int, Process] = field(default_factory=dict)
     words: list[int] = field(default_factory=list)
     spoiled: bool = False
@@ -112,7 +114,8 @@ def device_directory(rng: random.Random, settings: Settings, image: Image, level
     return Directory(rng, image, bits[:levels], size, big=settings.be)
 
 
-def _iosatp(tree: Tree | None) -> int:
+def iosatp(tree: Tree | None) -> int:
+    """Value of ``fsc`` for a first stage, or for none."""
     return tree.scheme.mode << 60 | tree.root_seen >> 12 if tree else 0
 
 
@@ -123,7 +126,7 @@ def make_process(rng: random.Random, device: Device, directory: Directory, numbe
         pscid, tree = rng.choice(group.first)
     ens, sum_ = rng.random() < 0.85, rng.random() < 0.5
     ta = (rng.random() < 0.97) | ens << 1 | sum_ << 2 | pscid << 12
-    words = [ta, _iosatp(tree)]
+    words = [ta, iosatp(tree)]
     draw = rng.random()
     if draw < 0.02:
         words[0] |= 1 << rng.choice([3, 11, 32, 63])
@@ -139,7 +142,7 @@ def _process_directory(rng: random.Random, settings: Settings, image: Image, dev
     config = settings.config
     levels = rng.randrange(1, 1 + config.pd8 + config.pd17 + config.pd20)
     directory = Directory(rng, image, _PDI[:levels], 16, big=device.group.sbe, group=device.group)
-    device.pd_levels = levels
+    device.pd_levels, device.pd_tables = levels, directory.tables
     top = (1 << directory.bits) - 1
     numbers = [0, 1, 0x55, top, top - 1, top // 2, 0x100 & top, 0x1_0001 & top]
     for number in dict.fromkeys(rng.sample(numbers, rng.randrange(2, 5))):
@@ -177,7 +180,7 @@ def make_device(
             fields["fsc"] = _process_directory(rng, settings, image, device)
     elif group.first and rng.random() < 0.8:
         pscid, device.tree = rng.choice(group.first)
-        fields["fsc"] = _iosatp(device.tree)
+        fields["fsc"] = iosatp(device.tree)
     fields["pscid"] = pscid
     if config.qosid:
         fields["rcid"], fields["mcid"] = rng.getrandbits(12), rng.getrandbits(12)

@@ -7,7 +7,7 @@ from models.spec import iommu_registers as regs
 from models.spec.config import IommuConfig
 from models.spec.iommu import CommandFunc, DdtpMode, HpmEvent
 
-from .changes import Changes
+from .changes import Changes, Recent
 from .commands import Pool, ats_command, fence, ginval, inval, iodir, random_command
 from .devices import Device, device_directory, make_device, spoil
 from .image import Image
@@ -23,6 +23,8 @@ _EXACT_EVENTS = (
     HpmEvent.ATS_REQUEST,
 )
 _LEVELS = (DdtpMode.LVL1, DdtpMode.LVL2, DdtpMode.LVL3)
+#: Guests of 32 bits have no addresses from here on, mapped or not.
+_SXL_GPA_END = 1 << 34
 #: Requests of a concurrent group, at most.
 _GROUP = 96
 
@@ -52,7 +54,7 @@ class _Generator:
         self.wsi = config.igs == 1 or (config.igs == 2 and rng.random() < 0.5)
         self.image = Image(rng, config.pas, high=True)
         self.pool = Pool()
-        self.recent: list[tuple[Tree, Entry]] = []
+        self.recent = Recent()
         self.overflows = rng.random() < 0.06
 
     def step(self, *members: Any) -> None:
@@ -205,8 +207,11 @@ class _Generator:
         if device.processes and rng.random() < 0.75:
             process_id = rng.choice(list(device.processes))
             tree = device.processes[process_id].tree
+            self.recent.processes.append((device, process_id))
         elif device.pd_levels and 0 in device.processes:
             tree = device.processes[0].tree
+            self.recent.processes.append((device, 0))
+        self.recent.devices.append(device)
         draw = rng.random()
         if draw < 0.02:
             number = rng.getrandbits(24)
@@ -232,11 +237,29 @@ class _Generator:
         entries = [entry for entry in tree.entries if entry.leaf]
         if not entries or draw > 0.95:
             entries = tree.entries
+        if group.sxl and tree is group.second and rng.random() < 0.3:
+            beyond = [e for e in entries if e.address + (1 << tree.size_log2(e)) > _SXL_GPA_END]
+            if beyond:
+                return max(rng.choice(beyond).address, _SXL_GPA_END) | rng.choice([0, 0x678])
         entry = rng.choice(entries)
-        self.recent.append((tree, entry))
+        self.recent.entries.append((tree, entry))
         size = 1 << tree.size_log2(entry)
         page = rng.choice([0, 0, size - 4096, 4096, 0x20_0000]) & size - 1
+        pieces = self._pieces(group, tree, entry)
+        if pieces and rng.random() < 0.6:
+            page = rng.choice(pieces)
         return tree.extended(entry.address) + page | rng.choice([0, 0, 8, 0xFFF, 0x678])
+
+    def _pieces(self, group: Group, tree: Tree, entry: Entry) -> list[int]:
+        """Offsets in a large page of a first stage at which other pages begin behind it."""
+        size = 1 << tree.size_log2(entry)
+        if group.second is None or tree is group.second or not entry.leaf or size == 4096:
+            return []
+        target = (entry.value >> 10 & (1 << 44) - 1) << 12 & -size
+        begins = [other.address for other in group.second.entries if other.leaf]
+        begins += [page << 12 for page in group.msi.pages()] if group.msi else []
+        offsets = [begin - target for begin in begins]
+        return [offset for offset in offsets if 0 <= offset < size]
 
     # Rounds ------------------------------------------------------------------------------------
 
@@ -251,20 +274,20 @@ class _Generator:
         rows = self._rows(count)
         self.step("g", rows, beside)
         draw = rng.random()
-        if draw < 0.4:
+        if draw < 0.5:
             self._change()
-            if rng.random() < 0.8:  # the same again, now of other tables
+            if rng.random() < 0.9:  # the same again, now of other tables
                 self.step("g", rng.sample(rows, len(rows)), [])
                 count *= 2
-        elif draw < 0.5:
+        elif draw < 0.57:
             self.step("c", [self._command() for _ in range(rng.randrange(1, 20))])
-        elif draw < 0.56:
+        elif draw < 0.63:
             count += self._errors()
-        elif draw < 0.64 and self.config.ats:
+        elif draw < 0.70 and self.config.ats:
             self._messages()
-        elif draw < 0.7 and self.config.dbg:
+        elif draw < 0.75 and self.config.dbg:
             self._debug()
-        elif draw < 0.75:
+        elif draw < 0.8:
             self._illegal()
         if rng.random() < 0.25:
             self.step("q")
@@ -276,7 +299,7 @@ class _Generator:
     def _change(self) -> None:
         """Software changes tables, then invalidates what that asks for."""
         commands = []
-        for _ in range(self.rng.choice([1, 1, 2, 5])):
+        for _ in range(self.rng.choice([1, 1, 1, 3])):
             commands += self.changes.draw(self.recent)
         self.step("m", self.image.take())
         if commands:
@@ -295,15 +318,21 @@ class _Generator:
     def _errors(self) -> int:
         """Memory errors at tables that nothing is cached of."""
         rng = self.rng
-        tables = [(page, 4096) for page in self.directory.tables]
-        for group in self.groups:
-            for tree in [group.second, *(tree for _, tree in group.first)]:
-                if tree:
-                    tables += [(page, 4096) for page in tree.tables]
-                    tables += [(entry.slots[0] & ~7, 8) for entry in tree.entries]
-            if group.msi:
-                tables.append((group.msi.root, 4096))
-        address, size = rng.choice(tables)
+        trees = [
+            tree
+            for group in self.groups
+            for tree in [group.second, *(tree for _, tree in group.first)]
+            if tree
+        ]
+        pages = [
+            self.directory.tables,
+            [page for device in self.devices for page in device.pd_tables],
+            [group.msi.root for group in self.groups if group.msi],
+            [page for tree in trees for page in tree.tables],
+        ]
+        kinds = [[(page, 4096) for page in found] for found in pages]
+        kinds.append([(entry.slots[0] & ~7, 8) for tree in trees for entry in tree.entries])
+        address, size = rng.choice(rng.choice([kind for kind in kinds if kind]))
         self.step("c", self._everything())
         self.step("i", [[address, size, rng.choice([1, 2])]])
         self.step("g", self._rows(24), [])

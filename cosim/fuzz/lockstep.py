@@ -1,7 +1,6 @@
 """Plays a scenario on the oracle and on an implementation side by side, comparing everything."""
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any, Protocol
 
 from cosim.conformance.rows import Mismatch, Record
@@ -10,10 +9,11 @@ from cosim.conformance.target import Message, Target
 from models.iommu import InvalidationMessage, PageRequest, Parameters, Response
 from models.spec import iommu_registers as regs
 from models.spec.registers import Register, field_mask
-from models.spec.translation import AddressType, TranslationStatus
 
 from .commands import fence
-from .oracle import Judged, Oracle
+from .difference import difference, same_word
+from .failure import Differs, Failure
+from .oracle import Oracle
 from .scenario import Scenario
 from .statistics import Statistics
 
@@ -77,7 +77,7 @@ class Lockstep:
         """Raise :class:`Mismatch` at the first step where they differ."""
         self._config = scenario.config
         parameters = Parameters.from_config(scenario.config)
-        self._oracle = oracle = Oracle(parameters)
+        self._oracle = Oracle(parameters)
         await self._other.reset(parameters)
         self._outstanding: tuple[list[Message], list[Message]] = ([], [])
         self._messages: tuple[list[Message], list[Message]] = ([], [])
@@ -89,8 +89,9 @@ class Lockstep:
             try:
                 await self._steps[kind](*operands)
             except Mismatch as mismatch:
-                raise Mismatch(f"{scenario.name}: step {number} ({kind}): {mismatch}") from None
-        self._oracle = oracle
+                failure = Failure.of(mismatch)
+                where = f"{scenario.name}: step {number} ({kind})"
+                raise Differs(failure.kind, f"{where}: {failure.what}") from None
 
     # Both --------------------------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Lockstep:
         want = self._value(register)
         got = await self._other.read_register(register.offset, register.bytes)
         if (want ^ got) & mask:
-            raise Mismatch(f"{register.name} is {got:#x}, expected {want:#x}")
+            raise Differs(register.name, f"{register.name} is {got:#x}, expected {want:#x}")
         return got
 
     # Steps -------------------------------------------------------------------------------------
@@ -222,9 +223,9 @@ class Lockstep:
             chosen = first
             why = difference(first, response)
             if why and second is not first and not difference(second, response):
-                chosen, why = second, ""
+                chosen, why = second, None
             if why:
-                raise Mismatch(f"row {number} {rows[number]}: {why}")
+                raise Differs(why.kind, f"row {number} {rows[number]}: {why}")
             if chosen.record:
                 records.append(chosen.record)
             statistics.request(chosen)
@@ -243,12 +244,14 @@ class Lockstep:
         for record in found:
             if found[record] > wanted[record]:
                 missing = next(iter(wanted - found), None)
-                raise Mismatch(
+                raise Differs(
+                    f"record of cause {record[0]}",
                     f"{found[record]} records {record}, expected {wanted[record]}; "
-                    f"missing is {missing}"
+                    f"missing is {missing}",
                 )
         if not dropped and found != wanted and self._fault_queue_on():
-            raise Mismatch(f"no record {next(iter(wanted - found))}")
+            missing = next(iter(wanted - found))
+            raise Differs(f"no record of cause {missing[0]}", f"no record {missing}")
         for cause, _ in found:
             self._statistics.record(cause)
         if dropped:
@@ -268,7 +271,7 @@ class Lockstep:
         value, index, end = self._value(base), self._value(head), self._value(tail)
         got = await self._other.read_register(tail.offset, tail.bytes)
         if got != end:
-            raise Mismatch(f"{tail.name} is {got}, expected {end}")
+            raise Differs(tail.name, f"{tail.name} is {got}, expected {end}")
         if index == end:
             return []
         start, entries = base["ppn"].extract(value) << 12, 2 << base["log2szm1"].extract(value)
@@ -295,7 +298,7 @@ class Lockstep:
         want = self._value(regs.TR_RESPONSE)
         got = await self._other.read_register(regs.TR_RESPONSE.offset, 8)
         if _translated(want, iova) != _translated(got, iova):
-            raise Mismatch(f"tr_response is {got:#x}, expected {want:#x}")
+            raise Differs("tr_response", f"tr_response is {got:#x}, expected {want:#x}")
         await self._same(regs.TR_REQ_CTL)
         await self._faults(self._oracle.take_records(), {})
 
@@ -312,7 +315,7 @@ class Lockstep:
         await self._collect()
         want, got = ([_plain(m) for m in messages] for messages in self._messages)
         if want != got:
-            raise Mismatch(f"messages are {got}, expected {want}")
+            raise Differs("messages", f"messages are {got}, expected {want}")
         for messages in self._messages:
             messages.clear()
         if self._config.ats:
@@ -335,7 +338,7 @@ class Lockstep:
             index = (index + 1) % entries
         got = await self._pop("pq", _REQUEST_BYTES)
         if got != want:
-            raise Mismatch(f"page requests are {got}, expected {want}")
+            raise Differs("page requests", f"page requests are {got}, expected {want}")
 
     async def _counters(self) -> None:
         """Counters of events that do not depend on caches."""
@@ -361,47 +364,11 @@ class Lockstep:
             got = finish(self._other.read_memory(number * _PAGE, _PAGE))
             if got == page:
                 continue
-            at = next(n for n in range(0, _PAGE, 8) if got[n : n + 8] != page[n : n + 8])
-            want, found = (int.from_bytes(x[at : at + 8], "little") for x in (page, got))
-            raise Mismatch(f"memory at {number * _PAGE + at:#x} is {found:#x}, expected {want:#x}")
-
-
-def difference(judged: Judged, got: Response) -> str:
-    """Say what is wrong with an answer; empty if nothing is."""
-    want, request = judged.response, judged.request
-    if got.status != want.status:
-        return f"status {got.status} cause {got.cause}, expected {want.status} cause {want.cause}"
-    if want.status != TranslationStatus.SUCCESS:
-        if got.cause != want.cause:
-            return f"cause {got.cause}, expected {want.cause}"
-        return ""
-    if request.at is AddressType.ATS_REQUEST:
-        return _completion_difference(want, got, no_write=not request.write)
-    if got.mrif != want.mrif:
-        return f"MRIF {got.mrif}, expected {want.mrif}"
-    if want.mrif is None and got.spa != want.spa:
-        return f"SPA {got.spa:#x}, expected {want.spa:#x}"
-    if want.mrif is None and got.pbmt != want.pbmt:
-        return f"PBMT {got.pbmt}, expected {want.pbmt}"
-    return ""
-
-
-def _completion_difference(want: Response, got: Response, *, no_write: bool) -> str:
-    if no_write and want.w and not got.w:  # W need not be granted to who does not ask for it
-        want = replace(want, w=False)
-    for name in ("r", "w", "x", "u"):
-        if bool(getattr(got, name)) != bool(getattr(want, name)):
-            return f"{name} is {getattr(got, name)}, expected {getattr(want, name)}"
-    if not (want.r or want.w):
-        return ""
-    for name in ("priv", "glob"):
-        if bool(getattr(got, name)) != bool(getattr(want, name)):
-            return f"{name} is {getattr(got, name)}, expected {getattr(want, name)}"
-    if not want.u and got.spa != want.spa:
-        return f"address {got.spa:#x}, expected {want.spa:#x}"
-    if not 4096 <= got.size <= want.size:
-        return f"range {got.size:#x}, expected at most {want.size:#x}"
-    return ""
+            for at in range(0, _PAGE, 8):
+                want, found = (int.from_bytes(x[at : at + 8], "little") for x in (page, got))
+                if not same_word(want, found):
+                    where = f"memory at {number * _PAGE + at:#x}"
+                    raise Differs("memory", f"{where} is {found:#x}, expected {want:#x}")
 
 
 def _plain(message: Message) -> tuple:

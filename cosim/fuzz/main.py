@@ -19,6 +19,7 @@ from models.spec.config import IommuConfig
 
 from . import coverage
 from .configurations import configurations
+from .failure import Failure
 from .generator import generate
 from .golden import GoldenImplementation
 from .lockstep import Lockstep
@@ -70,25 +71,25 @@ def chosen(names: str) -> dict[str, IommuConfig]:
     return {name: known[name] for name in names.split(",")}
 
 
-def play_on_golden(scenario: Scenario, statistics: Statistics) -> str:
+def play_on_golden(scenario: Scenario, statistics: Statistics) -> Failure | None:
     """Play a scenario on a second golden IOMMU; returns what went wrong."""
     implementation = GoldenImplementation(Parameters.from_config(scenario.config))
     try:
         finish(Lockstep(implementation, statistics).play(scenario))
     except Mismatch as mismatch:
-        return str(mismatch)
+        return Failure.of(mismatch)
     statistics.scenarios += 1
-    return ""
+    return None
 
 
 def _built(config: IommuConfig) -> Built:
-    return build(Design("rtl.iommu.iommu:Iommu", (config, 1)))
+    return build(Design("rtl.iommu.iommu:Iommu", (config, 1)), quick=True)
 
 
 def _replay(scenario: Scenario, target: str) -> tuple[str, Statistics]:
     statistics = Statistics()
     if target == "golden":
-        return play_on_golden(scenario, statistics), statistics
+        return str(play_on_golden(scenario, statistics) or ""), statistics
     with tempfile.TemporaryDirectory(prefix="iovirt-fuzz-") as scratch:
         path = Path(scratch) / "scenario.json"
         scenario.save(path)
@@ -130,7 +131,7 @@ def _fuzz_golden(
     name: str, config: IommuConfig, seed: int, translations: int, shrinking: float
 ) -> _Outcome:
     statistics, began, number = Statistics(), time.monotonic(), 0
-    failure, scenario = "", None
+    failure, scenario = None, None
     while statistics.translations < translations and not failure:
         size = min(_SCENARIO, translations)
         scenario = generate(config, f"{seed}/{name}/{number}", size)
@@ -140,7 +141,7 @@ def _fuzz_golden(
     if not failure or scenario is None:
         return _Outcome(name, config, "", statistics)
     small = shrink_on_golden(scenario, lambda s: play_on_golden(s, Statistics()), shrinking)
-    return _Outcome(name, config, failure, statistics, small)
+    return _Outcome(name, config, str(failure), statistics, small)
 
 
 def _keep(outcome: _Outcome, target: str, folder: Path) -> None:
@@ -158,14 +159,14 @@ def _keep(outcome: _Outcome, target: str, folder: Path) -> None:
 
 
 def shrink_on_golden(
-    scenario: Scenario, play: Callable[[Scenario], str], seconds: float
+    scenario: Scenario, play: Callable[[Scenario], Failure | None], seconds: float
 ) -> Scenario:
     """Shrink what fails when played with ``play``."""
 
-    async def fails(smaller: Scenario) -> bool:
-        return bool(play(smaller))
+    async def played(smaller: Scenario) -> Failure | None:
+        return play(smaller)
 
-    return finish(shrink(scenario, fails, seconds=seconds))
+    return finish(shrink(scenario, played, seconds=seconds))
 
 
 def main(
@@ -205,7 +206,7 @@ def main(
     if target == "rtl" and not failed:
         coverage.add(total)
     short = total.shortcomings(list(configs.values()), counted=target == "rtl")
-    _tell(total, short, file=sys.stderr if result == "-" else sys.stdout)
+    _tell(seed, total, short, file=sys.stderr if result == "-" else sys.stdout)
     if result:
         text = json.dumps(
             {
@@ -239,11 +240,11 @@ def _replay_all(paths: Sequence[Path], target: str) -> int:
     return int(failed)
 
 
-def _tell(total: Statistics, short: list[str], *, file) -> None:
+def _tell(seed: int, total: Statistics, short: list[str], *, file) -> None:
     def say(text: str) -> None:
         print(text, file=file, flush=True)
 
-    say(f"{total.translations} translations in {total.scenarios} scenarios")
+    say(f"seed {seed}: {total.translations} translations in {total.scenarios} scenarios")
     if total.lookups:
         say(f"missed in the IOTLB: {total.miss_share:.1%} of {total.lookups} lookups")
     say(f"faulted: {total.fault_share:.1%}")

@@ -17,6 +17,7 @@ from cosim.bench.machine import options, report
 from cosim.conformance.rows import Mismatch
 from models.spec.config import IommuConfig
 
+from .failure import Failure
 from .generator import generate
 from .lockstep import Lockstep
 from .rtl_target import FuzzTarget
@@ -42,47 +43,42 @@ def _scenarios(asked: dict, statistics: Statistics) -> Iterator[Scenario]:
 async def scenarios(dut):
     """Play until enough was translated, or a scenario failed."""
     asked = options()
-    statistics, failure, began = Statistics(), "", time.monotonic()
+    statistics, told, began = Statistics(), "", time.monotonic()
     target = FuzzTarget(dut, pas=asked["pas"], iotlb_sets=asked["sets"])
     for number, scenario in enumerate(_scenarios(asked, statistics)):
         target.retime(**scenario.timing)
         failure = await play(scenario, target, statistics)
         if failure:
+            told = str(failure)
             if asked.get("failures"):
-                failure += f"\nshrunk: {await _keep(scenario, target, asked)}"
+                told += f"\nshrunk: {await _keep(scenario, target, asked)}"
             break
         if asked.get("progress") and number % 20 == 0:
             Path(asked["progress"]).write_text(json.dumps(statistics.translations))
     statistics.cycles = target.cycles
     statistics.seconds = time.monotonic() - began
-    report({"failure": failure, "statistics": statistics.as_dict()})
+    report({"failure": told, "statistics": statistics.as_dict()})
 
 
 async def _keep(scenario: Scenario, target: FuzzTarget, asked: dict) -> str:
     """Shrink what failed, save it; returns what goes wrong in it."""
-    found = ""
 
-    async def fails(smaller: Scenario) -> bool:
-        nonlocal found
-        what = await play(smaller, target, Statistics())
-        found = what or found
-        return bool(what)
+    async def again(smaller: Scenario) -> Failure | None:
+        return await play(smaller, target, Statistics())
 
-    if not await fails(scenario):
-        found = "fails only after the scenarios before it"
-    small = await shrink(scenario, fails, seconds=asked["shrinking"])
-    await fails(small)
+    small = await shrink(scenario, again, seconds=asked["shrinking"])
+    failure = await again(small)
     small.save(Path(asked["failures"]))
-    return found
+    return str(failure or "fails only after the scenarios before it")
 
 
-async def play(scenario: Scenario, target: FuzzTarget, statistics: Statistics) -> str:
-    """Play one; returns what went wrong, or nothing."""
+async def play(scenario: Scenario, target: FuzzTarget, statistics: Statistics) -> Failure | None:
+    """Play one; returns what went wrong."""
     try:
         await Lockstep(target, statistics).play(scenario)
     except Mismatch as mismatch:
-        return str(mismatch)
+        return Failure.of(mismatch)
     except (SimTimeoutError, CycleLimit) as error:
-        return f"{scenario.name}: no answer from the hardware ({error})"
+        return Failure("no answer", f"{scenario.name}: no answer from the hardware ({error})")
     statistics.scenarios += 1
-    return ""
+    return None

@@ -1,10 +1,11 @@
 """Makes a failing scenario small: drops steps, requests, commands and stores while it still fails.
 
 Delta debugging (Zeller): blocks of halving size are left out, greedily, in parts that are coarse
-first.  Every trial is a whole play from reset.
+first.  Every trial is a whole play from reset; one that fails in another way does not count.
 
-What software stored to tables stays together with the invalidations that came after it, and with
-the registers that let them be done: without them caches may go on with what was there before, and
+The 16 equal entries of a NAPOT page go together: what fewer of them mean is not defined.  What
+software stored to tables stays together with the invalidations that came after it, and with the
+registers that let them be done: without them caches may go on with what was there before, and
 another failure, of nobody, would be found.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from models.spec.iommu import CommandOpcode
 
+from .failure import Failure
 from .scenario import Scenario
 
 __all__ = ["shrink"]
@@ -42,23 +44,33 @@ async def _without(items: list, keep: Callable[[list], Awaitable[bool]]) -> list
 
 async def shrink(
     scenario: Scenario,
-    fails: Callable[[Scenario], Awaitable[bool]],
+    play: Callable[[Scenario], Awaitable[Failure | None]],
     *,
     seconds: float = 600.0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Scenario:
-    """Return a smaller scenario that fails too; after ``seconds`` the smallest so far."""
+    """Return a smaller scenario that fails in the same way; after ``seconds`` the smallest so far.
+
+    One that does not fail when it is played alone is returned as it is.
+    """
     end, best = time.monotonic() + seconds, scenario
+    first = await play(scenario)
+    if first is None:
+        return scenario
+    kind = first.kind
 
     async def attempt(**changes: Any) -> bool:
         nonlocal best
         if time.monotonic() > end:
             return False
         smaller = replace(best, **changes)
-        if _sound(best.steps, smaller.steps) and await fails(smaller):
-            best = smaller
-            return True
-        return False
+        if not _sound(best.steps, smaller.steps):
+            return False
+        failure = await play(smaller)
+        if failure is None or failure.kind != kind:
+            return False
+        best = smaller
+        return True
 
     def size() -> tuple[int, int]:
         inner = sum(len(s[i]) for s in best.steps for i in _LISTS.get(s[0], ()))
@@ -71,13 +83,31 @@ async def shrink(
         for number in reversed(range(len(best.steps))):
             for member in _LISTS.get(best.steps[number][0], ()):
 
-                async def shorter(items: list, n: int = number, m: int = member) -> bool:
-                    return await attempt(steps=_with(best.steps, n, m, items))
+                async def shorter(groups: list, n: int = number, m: int = member) -> bool:
+                    return await attempt(steps=_with(best.steps, n, m, _joined(groups)))
 
-                await _without(best.steps[number][member], shorter)
-        await _without(best.memory, lambda memory: attempt(memory=memory))
+                items = best.steps[number][member]
+                stores = best.steps[number][0] == "m"
+                await _without(_groups(items) if stores else [[i] for i in items], shorter)
+        await _without(_groups(best.memory), lambda groups: attempt(memory=_joined(groups)))
         say(f"{len(best.steps)} steps, {best.translations} requests, {len(best.memory)} stores")
     return best
+
+
+def _groups(stores: list[list[int]]) -> list[list[list[int]]]:
+    """Stores in groups: equal values, one after the other in memory, are entries of one page."""
+    groups: list[list[list[int]]] = []
+    for store in stores:
+        address, size, value = groups[-1][-1] if groups else (-1, 0, 0)
+        if store == [address + size, size, value]:
+            groups[-1].append(store)
+        else:
+            groups.append([store])
+    return groups
+
+
+def _joined(groups: list[list]) -> list:
+    return [item for group in groups for item in group]
 
 
 def _invalidations(steps: list[list[Any]]) -> list[int]:

@@ -190,8 +190,8 @@ def make_group(
         group.second_leafs = Leafs(
             rights | {PTE.U: 0.02}, lambda size: _system_target(rng, settings, size), **extras
         )
-        for _ in range(rng.randrange(4, 10)):
-            second.insert(group.second_leafs)
+        for number in range(rng.randrange(4, 10)):
+            second.insert(group.second_leafs, largest=number == 0 and rng.random() < 0.5)
     elif not bare:
         raise Impossible
     if config.msi_flat and second and rng.random() < 0.7:
@@ -206,15 +206,16 @@ def make_group(
         else (lambda size: _system_target(rng, settings, size))
     )
     group.first_leafs = Leafs(rights | {PTE.U: 0.12}, target, glob=group.glob, **extras)
+    lowest = rng.randrange(2) + number * 16
     for _ in range(1 if group.glob else rng.randrange(1, 4)):
         tree = Tree(rng, image, scheme, big=sbe, limit=1 << 64,
                     seen=lambda spa: group.seen(rng, spa))  # fmt: skip
-        for _ in range(rng.randrange(5, 14)):
-            tree.insert(group.first_leafs)
-        group.first.append((len(group.first) + 1 + number * 16, tree))
+        for number in range(rng.randrange(5, 14)):
+            tree.insert(group.first_leafs, largest=number == 0 and rng.random() < 0.5)
+        group.first.append((len(group.first) + lowest, tree))
     if group.glob:
         tree = group.first[0][1]
-        group.first = [(number * 16 + n, tree) for n in range(1, 4)]
+        group.first = [(lowest + n, tree) for n in range(3)]
     for tree in {id(t): t for t in [second, *(t for _, t in group.first)] if t}.values():
         for entry in list(tree.entries):
             if not entry.keeps and rng.random() < (0.08 if entry.leaf else 0.02):

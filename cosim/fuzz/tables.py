@@ -207,14 +207,17 @@ class Tree:
             value |= rng.randrange(4) << PTE.RSW2
         return value
 
-    def insert(self, leafs: Leafs, spa: int | None = None, tries: int = 20) -> Entry | None:
-        """Add a leaf of random size and place; with ``spa`` its page holds that address."""
+    def insert(
+        self, leafs: Leafs, spa: int | None = None, tries: int = 20, *, largest: bool = False
+    ) -> Entry | None:
+        """Add a leaf of random or of the largest size, anywhere; with ``spa`` it holds that."""
         rng = self.rng
         # What tables depend on must be reached; other pages may be too far away.
         far = 1 << min(self.scheme.bits, 56 if self.scheme.x4 else 64)
         limit = self.limit if spa is not None or rng.random() < 0.8 else far
         for _ in range(tries):
-            level = min(rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4]), self.scheme.levels - 1)
+            level = 4 if largest else rng.choice([0, 0, 0, 0, 1, 1, 2, 3, 4])
+            level = min(level, self.scheme.levels - 1)
             table = self._root
             while table and table.level > level:
                 table = self._table_below(table, rng.choice(self._indices(table, limit)))
@@ -263,7 +266,7 @@ class Tree:
                 lambda: value | 1 << PTE.RESERVED + rng.randrange(5),
                 lambda: value | 3 << PTE.PBMT,
                 lambda: value | 1 << PTE.PBMT,
-                lambda: value ^ 1 << PTE.N,
+                lambda: _napot_flipped(entry),
                 lambda: value | 1 << PTE.RSW2 + rng.randrange(2),
             ]
         if entry.leaf and (entry.level or entry.napot):
@@ -274,3 +277,11 @@ class Tree:
                 lambda: value | PTE.R | PTE.A | PTE.U,
             ]
         return rng.choice(kinds)()
+
+
+def _napot_flipped(entry: Entry) -> int:
+    """An entry's value with N the other way; one alone must not look like a sound NAPOT entry."""
+    value = entry.value ^ 1 << PTE.N
+    if not entry.napot and value >> 10 & 0xF == 8:
+        value ^= 1 << 10
+    return value

@@ -1,84 +1,70 @@
-"""A virtio-net driver: guest memory, registers of its BAR, doorbells and interrupts, no more."""
+"""A virtio-net driver: guest memory, a PCI bus, doorbells and interrupts, no more."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from random import Random
-from typing import Protocol
 
+from cosim.guest.control import ControlClient
 from cosim.guest.memory import Allocator, DeviceSpace
-from cosim.guest.virtqueue import BrokenDevice, Piece, Virtqueue
+from cosim.guest.packed_queue import PackedQueue
+from cosim.guest.split_queue import SplitQueue
+from cosim.guest.stack import Outgoing, large, partial, plain
+from cosim.guest.transport import Processor, Transport
+from cosim.guest.virtio_pci import GuestBus
+from cosim.guest.virtqueue import BrokenDevice, Piece, QueueOptions, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
-from models.spec.nic import COMMON_OFFSET, DEVICE_OFFSET, NOTIFY_MULTIPLIER, NOTIFY_OFFSET
 from models.spec.virtio import (
     MSI_NO_VECTOR,
     DeviceStatus,
     Feature,
-    NetConfig,
     NetHeader,
-    common,
+    NetHeaderFlag,
+    NetStatus,
 )
+from models.spec.virtio_net import control_queue
 
-__all__ = ["BarPort", "Processor", "QueueStopped", "VirtioNet"]
+__all__ = ["KNOWN_FEATURES", "Processor", "QueueStopped", "VirtioNet"]
 
 _HEADER_BYTES = NetHeader.as_shape().size // 8
-_FEATURES = sum(
+_NEEDED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
+#: Every feature that the driver can make use of.
+KNOWN_FEATURES = _NEEDED | sum(
     1 << feature
     for feature in (
-        Feature.VERSION_1,
-        Feature.ACCESS_PLATFORM,
-        Feature.ORDER_PLATFORM,
-        Feature.NET_MAC,
-        Feature.NET_MTU,
-        Feature.NET_STATUS,
-        Feature.RING_RESET,
+        *(Feature.ORDER_PLATFORM, Feature.RING_RESET, Feature.RING_INDIRECT_DESC),
+        *(Feature.RING_EVENT_IDX, Feature.RING_PACKED, Feature.IN_ORDER),
+        *(Feature.NET_MAC, Feature.NET_MTU, Feature.NET_STATUS, Feature.NET_MRG_RXBUF),
+        *(Feature.NET_CSUM, Feature.NET_GUEST_CSUM, Feature.NET_HOST_TSO4),
+        *(Feature.NET_HOST_TSO6, Feature.NET_HOST_ECN, Feature.NET_CTRL_VQ, Feature.NET_MQ),
+        *(Feature.NET_CTRL_RX, Feature.NET_CTRL_VLAN, Feature.NET_CTRL_MAC_ADDR),
+        Feature.NET_RSS,
     )
 )
-_NEEDED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
-_RECEIVE, _TRANSMIT = 0, 1
-
-
-class BarPort(Protocol):
-    """Registers and interrupts of the function, as the hypervisor hands them out."""
-
-    def read(self, offset: int, size: int = 4) -> Awaitable[int]:
-        """Load from the BAR."""
-        ...
-
-    def write(self, offset: int, value: int, size: int = 4) -> Awaitable[None]:
-        """Store to the BAR."""
-        ...
-
-    def notify(self, offset: int, value: int, size: int = 2) -> None:
-        """Store to the notify page without waiting."""
-        ...
-
-    def set_vector(
-        self, vector: int, handler: Callable[[], None], *, address: int = ...
-    ) -> Awaitable[None]:
-        """Route an MSI-X vector to a handler."""
-        ...
-
-
-class Processor(Protocol):
-    """What the driver needs of the machine that it runs on."""
-
-    def sleep(self, cycles: int) -> Awaitable[None]:
-        """Let cycles pass."""
-        ...
-
-    def spawn(self, coroutine, name: str = "") -> Task:
-        """Start a task."""
-        ...
-
-    def event(self) -> Event:
-        """Make an event."""
-        ...
+#: Without the second, the first must not be accepted (5.1.3.1).
+_DEPENDS = (
+    (Feature.NET_HOST_TSO4, Feature.NET_CSUM),
+    (Feature.NET_HOST_TSO6, Feature.NET_CSUM),
+    (Feature.NET_HOST_ECN, Feature.NET_CSUM),
+    (Feature.NET_CTRL_RX, Feature.NET_CTRL_VQ),
+    (Feature.NET_CTRL_VLAN, Feature.NET_CTRL_VQ),
+    (Feature.NET_CTRL_MAC_ADDR, Feature.NET_CTRL_VQ),
+    (Feature.NET_MQ, Feature.NET_CTRL_VQ),
+    (Feature.NET_RSS, Feature.NET_CTRL_VQ),
+)
 
 
 class QueueStopped(RuntimeError):
     """The driver was shut down while something waited."""
+
+
+def _consistent(features: int) -> int:
+    """Features without those that others need."""
+    for feature, needed in _DEPENDS:
+        if not features >> needed & 1:
+            features &= ~(1 << feature)
+    return features
 
 
 class VirtioNet:
@@ -87,7 +73,8 @@ class VirtioNet:
     Parameters
     ----------
     cpu : Processor
-    bar : BarPort
+    bus : GuestBus
+        Where it looks for its device.
     memory : ByteMemory
         The guest's, by GPA.
     allocator : Allocator
@@ -98,14 +85,20 @@ class VirtioNet:
         How the device addresses guest memory; ``None``: by GPA.
     message_address : int or None
         The interrupt file as the device addresses it; ``None``: what the platform says.
+    features : int
+        Features that the driver accepts if they are offered.
     queue_size : int
         Entries of each queue, cut to what the device has.
+    pairs : int
+        Queue pairs used, cut to what the device has.
     fragments : int
         Most pieces that a frame or buffer is cut into.
     buffers : int
-        Receive buffers posted.
+        Receive buffers posted per queue.
     frame_bytes : int
         Longest frame that a receive buffer holds, without the header.
+    merge_bytes : int
+        Bytes of a mergeable receive buffer.
     pay : callable or None
         Awaited in the driver's loops, so that the processor's time passes.
     """
@@ -113,261 +106,356 @@ class VirtioNet:
     def __init__(
         self,
         cpu: Processor,
-        bar: BarPort,
+        bus: GuestBus,
         memory: ByteMemory,
         allocator: Allocator,
         rng: Random,
         *,
         space: DeviceSpace | None = None,
         message_address: int | None = None,
+        features: int = KNOWN_FEATURES,
         queue_size: int = 64,
+        pairs: int = 1,
         fragments: int = 4,
         buffers: int = 16,
         frame_bytes: int = 2048,
+        merge_bytes: int = 512,
         pay: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
-        self._cpu, self._bar, self._memory, self._allocator = cpu, bar, memory, allocator
+        self._cpu, self._memory, self._allocator = cpu, memory, allocator
+        self._transport = Transport(cpu, bus, message_address)
         self._rng, self._space = rng, space or DeviceSpace()
-        self._message_address = message_address
+        self._known, self._wanted_pairs = _consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
-        self._frame_bytes, self._pay = frame_bytes, pay
-        self._queues: list[Virtqueue] = []
-        self._events = [cpu.event(), cpu.event()]
+        self._frame_bytes, self._merge_bytes, self._pay = frame_bytes, merge_bytes, pay
+        self._queues: dict[int, Virtqueue] = {}
+        self._events: dict[int, Event] = {}
+        self._made: dict[int, list[list[Piece]]] = {}
         self._sent = cpu.event()
         self._tasks: list[Task] = []
-        self._made: list[list[Piece]] = []
-        self._pool: list[list[Piece]] = []
         self._headers: deque[int] = deque()
         self.on_receive: Callable[[bytes], None] | None = None
+        #: Called with frame, header and queue pair.
+        self.on_packet: Callable[[bytes, object, int], None] | None = None
         self.mac = bytes(6)
-        self.mtu = 0
+        self.mtu = 1500
+        self.link_up = True
+        self.pairs = 1
+        self.features = 0
         self.running = False
-        self.sent = self.received = 0
+        self.sent = self.received = self.validated = 0
 
-    # Set-up (virtio 1.3, 3.1.1 and 4.1.5) ---------------------------------------------------------
+    def accepted(self, feature: Feature) -> bool:
+        """Whether a feature was negotiated."""
+        return bool(self.features >> feature & 1)
 
-    def _load(self, name: str) -> Awaitable[int]:
-        register = common(name)
-        return self._bar.read(COMMON_OFFSET + register.offset, register.bytes)
-
-    async def _store(self, name: str, value: int) -> None:
-        """Store a register; 64-bit ones in two halves (4.1.3.1)."""
-        register = common(name)
-        if register.bytes < 8:
-            await self._bar.write(COMMON_OFFSET + register.offset, value, register.bytes)
-            return
-        await self._bar.write(COMMON_OFFSET + register.offset, value & 0xFFFF_FFFF)
-        await self._bar.write(COMMON_OFFSET + register.offset + 4, value >> 32)
-
-    async def _add_status(self, bit: DeviceStatus) -> None:
-        await self._store("device_status", await self._load("device_status") | bit)
-
-    async def _reset(self) -> None:
-        await self._store("device_status", 0)
-        while await self._load("device_status"):
-            await self._cpu.sleep(50)
+    # Set-up (virtio 1.3, 3.1.1 and 5.1.5) ---------------------------------------------------------
 
     async def start(self) -> None:
-        """Bring the device up, from any state, and post receive buffers."""
-        await self._reset()
-        await self._add_status(DeviceStatus.ACKNOWLEDGE)
-        await self._add_status(DeviceStatus.DRIVER)
-        await self._negotiate()
-        await self._set_up_vectors()
-        for number in (_RECEIVE, _TRANSMIT):
-            await self._set_up_queue(number)
+        """Find the device, bring it up from any state, and post receive buffers."""
+        transport = self._transport
+        await transport.find()
+        await transport.reset()
+        await transport.add_status(DeviceStatus.ACKNOWLEDGE)
+        await transport.add_status(DeviceStatus.DRIVER)
+        self.features = await transport.negotiate(self._known, _NEEDED)
         await self._read_config()
-        await self._add_status(DeviceStatus.DRIVER_OK)
+        numbers = list(range(2 * self.pairs))
+        if self.accepted(Feature.NET_CTRL_VQ):
+            numbers.append(control_queue(self._most_pairs))
+        await self._set_up_vectors(numbers)
+        for number in numbers:
+            await self._set_up_queue(number, vector=self._vector(numbers.index(number)))
+        await transport.add_status(DeviceStatus.DRIVER_OK)
         self.running = True
-        self._tasks = [
-            self._cpu.spawn(self._receiver(), "receiver"),
-            self._cpu.spawn(self._cleaner(), "transmit cleaner"),
-        ]
-        self._make_buffers()
-        self._post()
+        self._tasks = [self._cpu.spawn(self._watch_config(), "configuration")]
+        for pair in range(self.pairs):
+            self._tasks += [
+                self._cpu.spawn(self._receiver(pair), f"receiver {pair}"),
+                self._cpu.spawn(self._cleaner(pair), f"transmit cleaner {pair}"),
+            ]
+            self._post(pair, self._buffers_of(pair))
+        self.control = None
+        if self.accepted(Feature.NET_CTRL_VQ):
+            await self._set_up_control(numbers[-1])
 
-    async def _negotiate(self) -> None:
-        offered = 0
-        for half in (0, 1):
-            await self._store("device_feature_select", half)
-            offered |= await self._load("device_feature") << 32 * half
-        if offered & _NEEDED != _NEEDED:
-            raise BrokenDevice(f"Features {offered:#x} lack what this driver needs")
-        accepted = offered & _FEATURES
-        for half in (0, 1):
-            await self._store("driver_feature_select", half)
-            await self._store("driver_feature", accepted >> 32 * half & 0xFFFF_FFFF)
-        await self._add_status(DeviceStatus.FEATURES_OK)
-        if not await self._load("device_status") & DeviceStatus.FEATURES_OK:
-            await self._add_status(DeviceStatus.FAILED)
-            raise BrokenDevice(f"The device refuses features {accepted:#x}")
-
-    async def _set_up_vectors(self) -> None:
-        more = {} if self._message_address is None else {"address": self._message_address}
-        for number in (_RECEIVE, _TRANSMIT):
-            await self._bar.set_vector(number, self._events[number].set, **more)
-        await self._store("config_msix_vector", MSI_NO_VECTOR)
-
-    async def _set_up_queue(self, number: int) -> None:
-        await self._store("queue_select", number)
-        largest = await self._load("queue_size")
-        if not largest:
-            raise BrokenDevice(f"There is no queue {number}")
-        size = min(self._queue_size, largest)
-        if len(self._queues) <= number:
-            self._queues.append(
-                Virtqueue(self._memory, self._allocator, self._space, number=number, size=size)
-            )
-        queue = self._queues[number]
-        queue.clear()
-        await self._store("queue_size", queue.size)
-        names = ("queue_desc", "queue_driver", "queue_device")
-        for name, address in zip(names, queue.addresses, strict=True):
-            await self._store(name, address)
-        await self._store("queue_msix_vector", number)
-        if await self._load("queue_msix_vector") != number:
-            raise BrokenDevice(f"The device has no room for vector {number}")
-        await self._store("queue_enable", 1)
+    async def _set_up_control(self, number: int) -> None:
+        queue, event = self._queues[number], self._events[number]
+        client = ControlClient(self._memory, self._allocator, self._transport, queue, event)
+        self.control = client
+        if self.pairs > 1:
+            if self.accepted(Feature.NET_MQ):
+                await client.set_pairs(self.pairs)
+            else:
+                await client.set_rss_evenly(self.pairs, self._rng)
+        if self.accepted(Feature.NET_CTRL_MAC_ADDR) and not self.accepted(Feature.NET_MAC):
+            await client.set_mac(self.mac)
 
     async def _read_config(self) -> None:
-        """Read the device configuration, again if it changed meanwhile (2.5.1)."""
-        while True:
-            before = await self._load("config_generation")
-            words = [await self._bar.read(DEVICE_OFFSET + 4 * n) for n in range(3)]
-            if await self._load("config_generation") == before:
-                break
-        raw = sum(word << 32 * n for n, word in enumerate(words))
-        config = NetConfig.from_bits(raw & (1 << NetConfig.as_shape().size) - 1)
-        self.mac, self.mtu = config.mac.to_bytes(6, "little"), config.mtu
+        config = await self._transport.net_config()
+        several = self.accepted(Feature.NET_MQ) or self.accepted(Feature.NET_RSS)
+        self._most_pairs = config.max_virtqueue_pairs if several else 1
+        self.pairs = min(self._wanted_pairs, self._most_pairs)
+        if self.accepted(Feature.NET_MAC):
+            self.mac = config.mac.to_bytes(6, "little")
+        elif not any(self.mac):
+            self.mac = b"\x02" + self._rng.randbytes(5)
+        self.mtu = config.mtu if self.accepted(Feature.NET_MTU) else 1500
+        if self.accepted(Feature.NET_STATUS):
+            self.link_up = bool(config.status & NetStatus.LINK_UP)
+
+    async def _set_up_vectors(self, numbers: list[int]) -> None:
+        """Route a vector to each queue as far as they go, and one to configuration changes."""
+        for number in numbers:
+            self._events.setdefault(number, self._cpu.event())
+        self._config_event = self._cpu.event()
+        self._vectors = min(len(numbers), self._transport.vectors)
+        for vector in range(self._vectors):
+            await self._transport.route(vector, self._waker(numbers[vector :: self._vectors]))
+        spare = self._vectors < self._transport.vectors
+        vector = self._vectors if spare else MSI_NO_VECTOR
+        await self._transport.store("config_msix_vector", vector)
+        if spare:
+            await self._transport.route(vector, self._config_event.set)
+
+    def _waker(self, numbers: list[int]) -> Callable[[], None]:
+        def wake() -> None:
+            for number in numbers:
+                self._events[number].set()
+
+        return wake
+
+    def _vector(self, place: int) -> int:
+        return place % self._vectors
+
+    async def _set_up_queue(self, number: int, *, vector: int) -> None:
+        size = await self._transport.queue_size(number, self._queue_size)
+        kind = PackedQueue if self.accepted(Feature.RING_PACKED) else SplitQueue
+        options = QueueOptions(
+            indirect=self.accepted(Feature.RING_INDIRECT_DESC),
+            event_idx=self.accepted(Feature.RING_EVENT_IDX),
+            in_order=self.accepted(Feature.IN_ORDER),
+        )
+        queue = self._queues.get(number)
+        if not isinstance(queue, kind) or (queue.size, queue.options) != (size, options):
+            queue = kind(
+                self._memory,
+                self._allocator,
+                self._space,
+                number=number,
+                size=size,
+                options=options,
+            )
+            self._queues[number] = queue
+        queue.clear()
+        await self._transport.enable_queue(queue, vector)
 
     async def stop(self) -> None:
         """Reset the device; buffers are the driver's again, frames under way are lost."""
         self.running = False
-        await self._reset()
-        for task in self._tasks:
-            task.cancel()
-        self._tasks = []
-        for queue in self._queues:
+        await self._transport.reset()
+        self.die()
+        for queue in self._queues.values():
             queue.clear()
         self._headers.clear()
         self._sent.set()
+
+    def die(self) -> None:
+        """End without a word to the device."""
+        self.running = False
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+
+    async def reset_queues(self, pair: int) -> None:
+        """Reset both queues of a pair and enable them again, with RING_RESET (2.6.1).
+
+        Frames under way in them are lost.
+        """
+        for number in (2 * pair, 2 * pair + 1):
+            await self._transport.reset_queue(number)
+            await self._set_up_queue(number, vector=self._vector(number))
+        self._sent.set()
+        self._post(pair, self._buffers_of(pair))
+
+    async def _watch_config(self) -> None:
+        """Read the configuration again whenever it has changed (5.1.4)."""
+        while True:
+            await self._config_event.wait()
+            self._config_event.clear()
+            config = await self._transport.net_config()
+            if self.accepted(Feature.NET_STATUS):
+                self.link_up = bool(config.status & NetStatus.LINK_UP)
 
     # Receiving -----------------------------------------------------------------------------------
 
     def _cut(self, gpa: int, length: int, most: int) -> list[Piece]:
         """Cut a buffer at random points."""
-        points = sorted(self._rng.sample(range(1, length), self._rng.randint(1, most) - 1))
-        bounds = [0, *points, length]
+        cuts = min(self._rng.randint(1, most), length) - 1
+        bounds = [0, *sorted(self._rng.sample(range(1, length), cuts)), length]
         return [Piece(gpa + low, high - low) for low, high in pairwise(bounds)]
 
-    def _make_buffers(self) -> None:
-        """Have all receive buffers at hand, making them the first time."""
-        if not self._made:
-            length = _HEADER_BYTES + self._frame_bytes
-            count = max(1, min(self._buffers, self._queues[_RECEIVE].size // self._fragments))
-            self._made = [
-                self._cut(self._allocator.scattered(length, self._rng), length, self._fragments)
+    def _buffers_of(self, pair: int) -> list[list[Piece]]:
+        """All receive buffers of a pair, made the first time."""
+        mergeable = self.accepted(Feature.NET_MRG_RXBUF)
+        length = self._merge_bytes if mergeable else _HEADER_BYTES + self._frame_bytes
+        made = self._made.get(pair)
+        if made is None or sum(piece.length for piece in made[0]) != length:
+            fragments = min(self._fragments, self._queues[2 * pair].size)
+            count = max(1, min(self._buffers, self._queues[2 * pair].size // fragments))
+            made = [
+                self._cut(self._allocator.scattered(length, self._rng), length, fragments)
                 for _ in range(count)
             ]
-        self._pool = list(self._made)
+            self._made[pair] = made
+        return list(made)
 
-    def _post(self) -> None:
-        """Post every receive buffer at hand."""
-        queue = self._queues[_RECEIVE]
-        if not self._pool:
-            return
-        while self._pool:
-            pieces = self._pool.pop()
-            queue.add(pieces, pieces, writable=True)
-        self._notify(_RECEIVE)
-
-    def _notify(self, number: int) -> None:
-        if self._queues[number].wants_notify:
-            self._bar.notify(NOTIFY_OFFSET + NOTIFY_MULTIPLIER * number, number)
+    def _post(self, pair: int, buffers: list[list[Piece]]) -> None:
+        """Post receive buffers."""
+        queue = self._queues[2 * pair]
+        for pieces in reversed(buffers):
+            queue.add((), pieces, pieces)
+        if buffers:
+            self._transport.notify(queue)
 
     async def _pay_up(self) -> None:
         if self._pay is not None:
             await self._pay()
 
-    async def _receiver(self) -> None:
+    async def _receiver(self, pair: int) -> None:
         """Take received frames, in order, whenever the queue's interrupt has come."""
-        event, queue = self._events[_RECEIVE], self._queues[_RECEIVE]
+        event, queue = self._events[2 * pair], self._queues[2 * pair]
         while True:
             await event.wait()
             event.clear()
-            while (found := queue.take()) is not None:
-                pieces, length = found
-                assert isinstance(pieces, list)
-                content = b"".join(self._memory.read(p.gpa, p.length) for p in pieces)
-                if not _HEADER_BYTES < length <= len(content):
-                    raise BrokenDevice(f"{length} bytes received into {len(content)}")
-                header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))
-                if header.num_buffers != 1 or header.flags or header.gso_type:
-                    raise BrokenDevice(f"Header {content[:_HEADER_BYTES].hex()} is not plain")
-                self._pool.append(pieces)
-                self.received += 1
-                if self.on_receive is not None:
-                    self.on_receive(content[_HEADER_BYTES:length])
-            self._post()
-            await self._pay_up()
+            queue = self._queues[2 * pair]
+            queue.disable_events()
+            while True:
+                free: list[list[Piece]] = []
+                while (found := queue.take()) is not None:
+                    self._receive(pair, queue, found, free)
+                self._post(pair, free)
+                await self._pay_up()
+                if not queue.enable_events():
+                    break
+                queue.disable_events()
+
+    def _receive(self, pair: int, queue: Virtqueue, first, free: list[list[Piece]]) -> None:
+        """Put a frame together from the buffers that it was received in (5.1.6.4)."""
+        content, length = self._buffer(first, free)
+        if not _HEADER_BYTES < length <= len(content):
+            raise BrokenDevice(f"{length} bytes received into {len(content)}")
+        header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))
+        frame = content[_HEADER_BYTES:length]
+        self._check(header, content)
+        for _ in range(header.num_buffers - 1):
+            if length != len(content):
+                raise BrokenDevice(f"A buffer of {len(content)} bytes was used for {length}")
+            following = queue.take()
+            if following is None:
+                raise BrokenDevice(f"Fewer buffers than {header.num_buffers} were used")
+            content, length = self._buffer(following, free)
+            frame += content[:length]
+        self.received += 1
+        self.validated += bool(header.flags & NetHeaderFlag.DATA_VALID)
+        if self.on_receive is not None:
+            self.on_receive(frame)
+        if self.on_packet is not None:
+            self.on_packet(frame, header, pair)
+
+    def _buffer(self, found: tuple[object, int], free: list[list[Piece]]) -> tuple[bytes, int]:
+        """Content of a used buffer, and the bytes written to it."""
+        pieces, length = found
+        assert isinstance(pieces, list)
+        free.append(pieces)
+        return b"".join(self._memory.read(p.gpa, p.length) for p in pieces), length
+
+    def _check(self, header, content: bytes) -> None:
+        """Make sure that a header says nothing that was not negotiated (5.1.6.4.1)."""
+        allowed = NetHeaderFlag.DATA_VALID if self.accepted(Feature.NET_GUEST_CSUM) else 0
+        buffers = header.num_buffers == 1
+        if self.accepted(Feature.NET_MRG_RXBUF):
+            buffers = header.num_buffers > 0
+        if not buffers or header.flags & ~allowed or header.gso_type:
+            raise BrokenDevice(f"Header {content[:_HEADER_BYTES].hex()} was not negotiated")
 
     # Sending -------------------------------------------------------------------------------------
 
-    async def send(self, frame: bytes) -> None:
-        """Copy a frame into guest memory and send it; waits while the ring has no room."""
-        gpa = self._allocator.scattered(len(frame), self._rng)
-        self._memory.write(gpa, frame)
-        await self.send_from(gpa, len(frame))
+    async def send(self, frame: bytes, *, pair: int = 0) -> None:
+        """Copy a frame into guest memory and send it; waits while the ring has no room.
 
-    async def send_from(self, gpa: int, length: int) -> None:
+        Its checksum is left to the device if that was negotiated.
+        """
+        outgoing = partial(frame) if self.accepted(Feature.NET_CSUM) else plain(frame)
+        await self.submit(outgoing, pair=pair)
+
+    async def send_large(self, frame: bytes, size: int, *, pair: int = 0) -> None:
+        """Send a TCP frame that the device cuts into segments of ``size`` bytes of payload."""
+        await self.submit(large(frame, size), pair=pair)
+
+    async def submit(self, outgoing: Outgoing, *, pair: int = 0) -> None:
+        """Send a frame with the header that it comes with."""
+        length = len(outgoing.content)
+        gpa = self._allocator.scattered(length, self._rng)
+        self._memory.write(gpa, outgoing.content)
+        await self.send_from(gpa, length, pair=pair, header=outgoing.header)
+
+    async def send_from(
+        self, gpa: int, length: int, *, pair: int = 0, header: bytes = bytes(_HEADER_BYTES)
+    ) -> None:
         """Send what lies in guest memory; it must stay until it is sent.  Nothing is touched."""
-        queue = self._queues[_TRANSMIT]
-        pieces = self._cut(gpa, length, self._fragments)
-        while queue.room < len(pieces) + 1:
+        queue = self._queues[2 * pair + 1]
+        pieces = self._cut(gpa, length, min(self._fragments, queue.size - 1))
+        while not queue.fits(len(pieces) + 1):
             self._sent.clear()
             await self._sent.wait()
             if not self.running:
                 raise QueueStopped("The driver was stopped")
-        header = self._header()
-        queue.add([Piece(header, _HEADER_BYTES), *pieces], header, writable=False)
+        place = self._header()
+        self._memory.write(place, header)
+        queue.add([Piece(place, _HEADER_BYTES), *pieces], (), place)
         self.sent += 1
-        self._notify(_TRANSMIT)
+        self._transport.notify(queue)
         await self._pay_up()
 
     def _header(self) -> int:
-        """Return a header of zeros: nothing is offloaded."""
+        """Where there is room for a header."""
         if not self._headers:
-            gpa = self._allocator.scattered(_HEADER_BYTES, self._rng)
-            self._memory.write(gpa, bytes(_HEADER_BYTES))
-            return gpa
+            return self._allocator.scattered(_HEADER_BYTES, self._rng)
         return self._headers.popleft()
 
-    async def _cleaner(self) -> None:
+    async def _cleaner(self, pair: int) -> None:
         """Take sent frames back whenever the queue's interrupt has come."""
-        event, queue = self._events[_TRANSMIT], self._queues[_TRANSMIT]
+        event = self._events[2 * pair + 1]
         while True:
             await event.wait()
             event.clear()
-            while (found := queue.take()) is not None:
-                header = found[0]
-                assert isinstance(header, int)
-                self._headers.append(header)
-            self._sent.set()
-            await self._pay_up()
+            queue = self._queues[2 * pair + 1]
+            queue.disable_events()
+            while True:
+                while (found := queue.take()) is not None:
+                    header = found[0]
+                    assert isinstance(header, int)
+                    self._headers.append(header)
+                self._sent.set()
+                await self._pay_up()
+                if not queue.enable_events(delay=queue.outstanding * 3 // 4):
+                    break
+                queue.disable_events()
 
     async def drained(self) -> None:
         """Return when every frame that was sent has been taken by the device."""
-        while self._queues[_TRANSMIT].outstanding:
+        transmit = [queue for number, queue in self._queues.items() if number % 2]
+        while any(queue.outstanding for queue in transmit):
             self._sent.clear()
             await self._sent.wait()
 
-    @property
-    def transmit_queue(self) -> Virtqueue:
-        """The transmit queue, for those who mean harm."""
-        return self._queues[_TRANSMIT]
+    def queue(self, number: int) -> Virtqueue:
+        """A queue, for those who mean harm."""
+        return self._queues[number]
 
-    def kick(self) -> None:
-        """Notify the transmit queue."""
-        self._notify(_TRANSMIT)
+    def kick(self, number: int = 1) -> None:
+        """Notify a queue."""
+        self._transport.notify(self._queues[number])

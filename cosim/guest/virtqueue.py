@@ -1,23 +1,23 @@
-"""A split virtqueue from the driver's side (virtio 1.3, 2.7)."""
+"""A virtqueue from the driver's side, whatever its format (virtio 1.3, 2.7 and 2.8)."""
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from cosim.guest.memory import Allocator, DeviceSpace
 from models.memory import ByteMemory
-from models.spec.virtio import (
-    USED_F_NO_NOTIFY,
-    Descriptor,
-    DescriptorFlag,
-    UsedElement,
-    avail_bytes,
-    used_bytes,
-)
 
-__all__ = ["BrokenDevice", "Piece", "Virtqueue"]
+__all__ = [
+    "DESCRIPTOR_BYTES",
+    "BrokenDevice",
+    "Outstanding",
+    "Piece",
+    "QueueOptions",
+    "Virtqueue",
+]
 
-_DESCRIPTOR_BYTES = Descriptor.as_shape().size // 8
-_USED_BYTES = UsedElement.as_shape().size // 8
-_WRAP = 0xFFFF
+#: Bytes of a descriptor of either format.
+DESCRIPTOR_BYTES = 16
 
 
 class BrokenDevice(RuntimeError):
@@ -32,8 +32,26 @@ class Piece:
     length: int
 
 
+@dataclass(frozen=True)
+class QueueOptions:
+    """What was negotiated for virtqueues."""
+
+    indirect: bool = False
+    event_idx: bool = False
+    in_order: bool = False
+
+
+@dataclass
+class Outstanding:
+    """A chain that the device has."""
+
+    token: object
+    writable: int  # bytes
+    slots: list[int] = field(default_factory=list)
+
+
 class Virtqueue:
-    """Descriptor table and rings of one queue, in guest memory.
+    """One queue in guest memory; its format is a subclass's.
 
     Parameters
     ----------
@@ -43,7 +61,8 @@ class Virtqueue:
     number : int
         Queue of the device.
     size : int
-        Entries, a power of two.
+        Entries.
+    options : QueueOptions
     """
 
     def __init__(
@@ -54,99 +73,124 @@ class Virtqueue:
         *,
         number: int,
         size: int,
+        options: QueueOptions | None = None,
     ) -> None:
-        self._memory, self._space = memory, space
-        self.number, self.size = number, size
-        self._desc = allocator.allocate(_DESCRIPTOR_BYTES * size, align=16)
-        self._avail = allocator.allocate(avail_bytes(size) + 2, align=2)
-        self._used = allocator.allocate(used_bytes(size) + 2, align=4)
-        self._free: list[int] = []
-        self._chains: dict[int, tuple[object, list[int], bool]] = {}
-        self._available = self._seen = 0
+        self._memory, self._allocator, self._space = memory, allocator, space
+        self.number, self.size, self.options = number, size, options or QueueOptions()
+        #: Areas for descriptors, driver and device: GPA and bytes.
+        self._areas = self._allocate()
+        self._chains: dict[int, Outstanding] = {}
+        self._ready: deque[tuple[object, int]] = deque()
+        self._tables: dict[int, tuple[int, int]] = {}
         self.clear()
+
+    def _allocate(self) -> tuple[tuple[int, int], ...]:
+        """Return the three areas."""
+        raise NotImplementedError
 
     def clear(self) -> None:
         """Begin anew, as before the queue is enabled."""
-        self._memory.write(self._desc, bytes(_DESCRIPTOR_BYTES * self.size))
-        self._memory.write(self._avail, bytes(avail_bytes(self.size) + 2))
-        self._memory.write(self._used, bytes(used_bytes(self.size) + 2))
-        self._free = list(range(self.size))
+        for gpa, size in self._areas:
+            self._memory.write(gpa, bytes(size))
         self._chains.clear()
-        self._available = self._seen = 0
+        self._ready.clear()
 
     @property
-    def addresses(self) -> tuple[int, int, int]:
+    def addresses(self) -> tuple[int, ...]:
         """Descriptor area, driver area and device area, as the device addresses them."""
-        return (
-            self._space.address(self._desc, _DESCRIPTOR_BYTES * self.size),
-            self._space.address(self._avail, avail_bytes(self.size) + 2),
-            self._space.address(self._used, used_bytes(self.size) + 2),
-        )
+        return tuple(self._space.address(gpa, size) for gpa, size in self._areas)
 
     @property
     def room(self) -> int:
         """Free descriptors."""
-        return len(self._free)
+        raise NotImplementedError
+
+    def fits(self, pieces: int) -> bool:
+        """Whether a chain of so many pieces can be added."""
+        return pieces <= self.size and self.room >= (1 if self._by_table(pieces) else pieces)
 
     @property
     def outstanding(self) -> int:
         """Chains that the device has."""
         return len(self._chains)
 
-    def add(self, pieces: list[Piece], token: object, *, writable: bool) -> None:
+    def add(self, readable: Sequence[Piece], writable: Sequence[Piece], token: object) -> None:
         """Make a chain available; it comes back from :meth:`take` with ``token``."""
-        if not pieces or len(pieces) > self.room:
+        pieces = [(piece, False) for piece in readable] + [(piece, True) for piece in writable]
+        if not pieces or not self.fits(len(pieces)):
             raise ValueError(f"{len(pieces)} pieces do not fit {self.room} free descriptors")
-        numbers = [self._free.pop(0) for _ in pieces]
-        for position, (number, piece) in enumerate(zip(numbers, pieces, strict=True)):
-            last = position == len(pieces) - 1
-            flags = DescriptorFlag.WRITE if writable else DescriptorFlag(0)
-            flags |= DescriptorFlag(0) if last else DescriptorFlag.NEXT
-            address = self._space.address(piece.gpa, piece.length)
-            following = 0 if last else numbers[position + 1]
-            self.write_descriptor(number, address, piece.length, flags, following)
-        self._chains[numbers[0]] = token, numbers, writable
-        self.publish(numbers[0])
+        self._add(pieces, Outstanding(token, sum(piece.length for piece in writable)))
 
-    def write_descriptor(
-        self, number: int, address: int, length: int, flags: int, following: int
-    ) -> None:
-        """Store one descriptor as it is."""
-        fields = {"addr": address, "len": length, "flags": flags, "next": following}
-        raw = Descriptor.const(fields).as_bits().to_bytes(_DESCRIPTOR_BYTES, "little")
-        self._memory.write(self._desc + _DESCRIPTOR_BYTES * number, raw)
+    def _add(self, pieces: list[tuple[Piece, bool]], chain: Outstanding) -> None:
+        raise NotImplementedError
 
-    def publish(self, head: int) -> None:
-        """Put a head into the available ring; the index comes last (2.7.13)."""
-        slot = self._avail + 4 + 2 * (self._available % self.size)
-        self._memory.write(slot, head.to_bytes(2, "little"))
-        self.set_available(self._available + 1)
+    def _by_table(self, pieces: int) -> bool:
+        """Whether a chain goes into an indirect table (2.7.5.3, 2.8.7)."""
+        return self.options.indirect and pieces > 1
 
-    def set_available(self, index: int) -> None:
-        """Store ``avail.idx``."""
-        self._available = index & _WRAP
-        self._memory.write(self._avail + 2, self._available.to_bytes(2, "little"))
+    def _table(self, key: int, entries: int) -> int:
+        """GPA of an indirect table, the same for the same key while it is large enough."""
+        gpa, held = self._tables.get(key, (0, 0))
+        if held < entries:
+            gpa = self._allocator.allocate(DESCRIPTOR_BYTES * entries, align=DESCRIPTOR_BYTES)
+            self._tables[key] = gpa, entries
+        return gpa
+
+    def store(self, content: bytes) -> int:
+        """Store bytes somewhere, and return how the device addresses them."""
+        gpa = self._allocator.allocate(max(1, len(content)), align=DESCRIPTOR_BYTES)
+        self._memory.write(gpa, content)
+        return self._space.address(gpa, max(1, len(content)))
 
     @property
     def wants_notify(self) -> bool:
-        """Whether the device asks to be notified (2.7.10)."""
-        return not self._memory.read(self._used, 1)[0] & USED_F_NO_NOTIFY
+        """Whether the device asks to be notified of what was added since the last time asked."""
+        raise NotImplementedError
 
     def take(self) -> tuple[object, int] | None:
-        """Return token and written bytes of the oldest used chain, ``None`` if there is none."""
-        index = int.from_bytes(self._memory.read(self._used + 2, 2), "little")
-        if index == self._seen:
+        """Return token and written bytes of the oldest used chain, ``None`` if there is none.
+
+        With IN_ORDER, a used element stands for all chains up to its own: the device has used the
+        others completely (2.7.9, 2.8.9).
+        """
+        if self._ready:
+            return self._ready.popleft()
+        element = self._element()
+        if element is None:
             return None
-        if index - self._seen & _WRAP > self.size:
-            raise BrokenDevice(f"Queue {self.number}: used.idx went from {self._seen} to {index}")
-        slot = self._used + 4 + _USED_BYTES * (self._seen % self.size)
-        raw = self._memory.read(slot, _USED_BYTES)
-        element = UsedElement.from_bits(int.from_bytes(raw, "little"))
-        if element.id not in self._chains:
-            raise BrokenDevice(f"Queue {self.number}: chain {element.id} was not available")
-        token, numbers, writable = self._chains.pop(element.id)
-        if element.len and not writable:
-            raise BrokenDevice(f"Queue {self.number}: {element.len} bytes written to a read buffer")
-        self._free += numbers
-        self._seen = self._seen + 1 & _WRAP
-        return token, element.len
+        identity, length = element
+        if identity not in self._chains:
+            raise BrokenDevice(f"Queue {self.number}: chain {identity} was not available")
+        done = [identity]
+        if self.options.in_order:
+            order = list(self._chains)
+            done = order[: order.index(identity) + 1]
+        for key in done:
+            chain = self._chains.pop(key)
+            written = length if key == identity else chain.writable
+            if written > chain.writable:
+                raise BrokenDevice(
+                    f"Queue {self.number}: {written} bytes written to {chain.writable}"
+                )
+            self._free(key, chain)
+            self._ready.append((chain.token, written))
+        return self._ready.popleft()
+
+    def _element(self) -> tuple[int, int] | None:
+        """Identity and length of the next used element, ``None`` if there is none."""
+        raise NotImplementedError
+
+    def _free(self, identity: int, chain: Outstanding) -> None:
+        """Take a used chain's descriptors back, and its place in the used ring."""
+        raise NotImplementedError
+
+    def disable_events(self) -> None:
+        """Ask for no interrupts."""
+        raise NotImplementedError
+
+    def enable_events(self, *, delay: int = 0) -> bool:
+        """Ask for an interrupt, if possible after ``delay`` more chains were used.
+
+        Returns whether there is something to take already, for which none may come.
+        """
+        raise NotImplementedError

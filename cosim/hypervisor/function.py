@@ -1,86 +1,98 @@
-"""A virtual function in the hands of a VM, as vfio would give it."""
+"""A function of the NIC in the hands of a VM, as vfio would give it."""
 
 from collections.abc import Callable
 
+from cosim.hypervisor.virtual_config import VirtualConfig
 from cosim.hypervisor.vm import MESSAGE_GPA, Vm
-from models.spec.nic import (
-    BAR_BYTES,
-    MSIX_ENTRY_BYTES,
-    MSIX_TABLE_OFFSET,
-    NOTIFY_OFFSET,
-    bar_base,
-)
+from models.spec.nic import MSIX_TABLE_OFFSET, NOTIFY_OFFSET, bar_base
 
 __all__ = ["FunctionPort"]
 
 _TABLE_END = MSIX_TABLE_OFFSET + 0x1000
+#: Routing ID at which the guest finds its function, and all that its bus has.
+_SLOT, _SLOTS = 0x08, range(0, 0x40, 8)
+#: Where the guest may place BARs: addresses that are not its memory.
+_WINDOW = (0x6000_0000, 0x1000_0000)
 
 
 class FunctionPort:
-    """The pages of one function, and its interrupts.
+    """The PCI bus of a VM with one function on it, and that function's interrupts.
 
-    Common configuration, device configuration and notify page are mapped into the guest: accesses
-    go to the hardware without an exit.  The MSI-X table's page is not, as in vfio: each access
-    exits, counted as ``msix_table``.  Nothing else can be reached.
+    Each access to configuration space is an exit, counted as ``pci_config``.  Common configuration,
+    device configuration and notify page are mapped into the guest where its BAR is: accesses go to
+    the hardware without an exit.  The MSI-X table's page is not, as in vfio: each access exits,
+    counted as ``msix_table``.  Nothing else can be reached.
 
     Parameters
     ----------
     vm : Vm
     function : int
-        Number of the VF.
+        Number of the function.
+    config : VirtualConfig
     """
 
-    def __init__(self, vm: Vm, function: int) -> None:
-        self._vm, self.function = vm, function
+    functions = _SLOTS
+    window = _WINDOW
+
+    def __init__(self, vm: Vm, function: int, config: VirtualConfig) -> None:
+        self._vm, self.function, self._config = vm, function, config
         self._base = bar_base(function)
 
-    def _check(self, offset: int, size: int) -> None:
-        if size not in (1, 2, 4, 8) or offset % size:
-            raise ValueError(f"Accesses of {size} bytes at {offset:#x} are not possible")
-        if not 0 <= offset < BAR_BYTES:
-            raise ValueError(f"{offset:#x} is not in the function's BAR")
+    async def config_read(self, function: int, offset: int, size: int) -> int:
+        """Load from a configuration space."""
+        self._vm.exit("pci_config")
+        await self._vm.pay()
+        if function != _SLOT:
+            return (1 << 8 * size) - 1
+        return await self._config.read(offset, size)
+
+    async def config_write(self, function: int, offset: int, size: int, value: int) -> None:
+        """Store to a configuration space."""
+        self._vm.exit("pci_config")
+        await self._vm.pay()
+        if function == _SLOT:
+            await self._config.write(offset, size, value)
+
+    def _decode(self, address: int, size: int) -> int | None:
+        """Offset in BAR 0 of an address."""
+        if size not in (1, 2, 4, 8) or address % size:
+            raise ValueError(f"Accesses of {size} bytes at {address:#x} are not possible")
+        found = self._config.bar_offset(address, size)
+        return None if found is None else found[1]
 
     async def _trap(self, offset: int) -> None:
         if MSIX_TABLE_OFFSET <= offset < _TABLE_END:
             self._vm.exit("msix_table")
             await self._vm.pay()
 
-    async def read(self, offset: int, size: int = 4) -> int:
-        """Load from the BAR."""
-        self._check(offset, size)
+    async def memory_read(self, address: int, size: int) -> int:
+        """Load from a BAR; all ones if none answers."""
+        offset = self._decode(address, size)
+        if offset is None:
+            return (1 << 8 * size) - 1
         await self._trap(offset)
         return await self._vm.port.mmio_read("nic", self._base + offset, size)
 
-    async def write(self, offset: int, value: int, size: int = 4) -> None:
-        """Store to the BAR."""
-        self._check(offset, size)
+    async def memory_write(self, address: int, size: int, value: int) -> None:
+        """Store to a BAR."""
+        offset = self._decode(address, size)
+        if offset is None:
+            return
         await self._trap(offset)
         await self._vm.port.mmio_write("nic", self._base + offset, value, size)
 
-    def notify(self, offset: int, value: int, size: int = 2) -> None:
+    def memory_post(self, address: int, size: int, value: int) -> None:
         """Ring a doorbell: a posted store to the notify page."""
-        self._check(offset, size)
-        if not NOTIFY_OFFSET <= offset < MSIX_TABLE_OFFSET:
-            raise ValueError(f"{offset:#x} is not in the notify page")
+        offset = self._decode(address, size)
+        if offset is None or not NOTIFY_OFFSET <= offset < MSIX_TABLE_OFFSET:
+            raise ValueError(f"{address:#x} is not in the notify page")
         self._vm.port.mmio_post("nic", self._base + offset, value, size)
 
-    async def set_vector(
-        self, vector: int, handler: Callable[[], None], *, address: int = MESSAGE_GPA
-    ) -> None:
-        """Route an MSI-X vector to the VM's interrupt file and ``handler``, unmasked.
+    def route(self, vector: int, handler: Callable[[], None]) -> tuple[int, int]:
+        """Have messages of a vector call a handler; returns their address and data.
 
-        ``address`` is the interrupt file as the device addresses it: its GPA, or the IOVA that a
-        guest with a first stage has mapped it at.
+        The address is that of the VM's interrupt file, by GPA.
         """
         identity = self.function << 8 | vector
         self._vm.on_interrupt(identity, handler)
-        entry = MSIX_TABLE_OFFSET + vector * MSIX_ENTRY_BYTES
-        await self.write(entry + 12, 1)
-        await self.write(entry, address & 0xFFFF_FFFF)
-        await self.write(entry + 4, address >> 32)
-        await self.write(entry + 8, identity)
-        await self.write(entry + 12, 0)
-
-    async def mask_vector(self, vector: int) -> None:
-        """Mask an MSI-X vector."""
-        await self.write(MSIX_TABLE_OFFSET + vector * MSIX_ENTRY_BYTES + 12, 1)
+        return MESSAGE_GPA, identity

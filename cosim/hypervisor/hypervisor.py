@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from cosim.guest.pci import PciDevice
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.function import FunctionPort
+from cosim.hypervisor.host_bus import HostBus
 from cosim.hypervisor.iommu_driver import IommuDriver, PageRequestEntry
+from cosim.hypervisor.mailbox import Mailbox
 from cosim.hypervisor.memory import HostPages, NotGuestMemory
+from cosim.hypervisor.virtual_config import VirtualConfig
 from cosim.hypervisor.vm import Vm
 from cosim.port import Port
 from models.directory import Context
@@ -15,6 +19,7 @@ from models.spec.iommu import Atp, HpmEvent, IoatpMode, PageResponse
 from models.spec.nic import (
     MANAGEMENT,
     FunctionControl,
+    FunctionVlan,
     QueueError,
     Stat,
     function_block,
@@ -46,8 +51,11 @@ class Assignment:
     mac: bytes
     ats: bool
     counter: int | None
+    device: PciDevice
+    control: int = 0  # FunctionControl
     first_stage: int = 0  # fsc of the device context
     pscid: int = 0
+    requests: int = 0  # page requests that have come
     services: list[Service] = field(default_factory=list)
 
     @property
@@ -78,6 +86,7 @@ class Hypervisor:
         costs: Costs | None = None,
     ) -> None:
         self.port, self.config, self.costs = port, config, costs or Costs()
+        self.bus = HostBus(port, config.nic)
         self.pages = HostPages(port.memory, base, size)
         self.vms: list[Vm] = []
         self.assignments: dict[int, Assignment] = {}
@@ -87,10 +96,15 @@ class Hypervisor:
         self.iommu = IommuDriver(port, self.pages.allocate, self._page_requested, last_device=last)
 
     async def start(self) -> None:
-        """Bring the IOMMU up and begin to serve page requests."""
+        """Enumerate the bus, bring the IOMMU up and begin to serve page requests."""
+        await self.bus.start()
         await self.iommu.start()
         self._wake = self.port.event()
         self.port.spawn(self._pager(), "pager")
+        self.mailbox = None
+        if self.config.nic.control_queue:
+            self.mailbox = Mailbox(self)
+            await self.mailbox.start()
 
     def new_vm(self, name: str, memory_bytes: int) -> Vm:
         """Make a VM with nothing resident."""
@@ -108,36 +122,79 @@ class Hypervisor:
     # Functions -----------------------------------------------------------------------------------
 
     async def assign(
-        self, vm: Vm, function: int, mac: bytes, *, ats: bool = True, count: bool = True
+        self,
+        vm: Vm,
+        function: int,
+        mac: bytes,
+        *,
+        ats: bool = True,
+        count: bool = True,
+        vlan: int | None = None,
+        spoof_check: bool = False,
+        mirror: bool = False,
     ) -> FunctionPort:
-        """Give a function to a VM and enable it.
+        """Reset a function, give it to a VM and enable it; DMA waits for the guest's driver.
 
         Without ``ats`` its DMA cannot wait for pages: the caller pins what it may use
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
+        The others are members of FunctionControl, and the function's VLAN.
         """
         block = function_block(function)
         await self._manage(block, "control", 0)
+        device = await self.bus.virtual(function)
+        if function:
+            await self.bus.reset(device)
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
-        await self._manage(block, "mac_low", int.from_bytes(mac[:4], "little"))
-        await self._manage(block, "mac_high", int.from_bytes(mac[4:], "little"))
         counter = None
         if count and self._counters + 2 <= self.config.iommu.hpm_counters:
             counter = self._counters + 1
             self._counters += 2
             await self.iommu.count(counter, HpmEvent.LOOKUP, device_id)
             await self.iommu.count(counter + 1, HpmEvent.TLB_MISS, device_id)
-        assignment = Assignment(vm, function, device_id, mac, ats, counter)
+        assignment = Assignment(vm, function, device_id, mac, ats, counter, device)
         self.assignments[device_id] = assignment
+        await self.set_mac(assignment, mac)
         await self._set_context(assignment)
-        control = FunctionControl.const({"enable": 1, "ats": int(ats)}).as_bits()
-        await self._manage(block, "control", control)
-        return FunctionPort(vm, function)
+        tag = {} if vlan is None else {"vid": vlan, "enable": 1}
+        await self._manage(block, "vlan", FunctionVlan.const(tag).as_bits())
+        fields = {"enable": 1, "ats": ats, "spoof_check": spoof_check, "mirror": mirror}
+        control = {name: int(value) for name, value in fields.items()}
+        assignment.control = FunctionControl.const(control).as_bits()
+        await self._manage(block, "control", assignment.control)
+        await self.bus.enable_ats(device, ats)
+        shown = VirtualConfig(device, {0: self.bus.vf_bar_bytes}, lambda: self.reset(function))
+        await shown.start()
+        return FunctionPort(vm, function, shown)
+
+    async def reset(self, function: int) -> None:
+        """Function level reset of a function that is assigned; what is the hypervisor's stays."""
+        assignment = self.assignment(function)
+        await self.bus.reset(assignment.device)
+        await self.bus.enable_ats(assignment.device, assignment.ats)
+
+    async def set_mac(self, assignment: Assignment, mac: bytes) -> None:
+        """Change a function's MAC."""
+        block = function_block(assignment.function)
+        assignment.mac = mac
+        await self._manage(block, "mac_low", int.from_bytes(mac[:4], "little"))
+        await self._manage(block, "mac_high", int.from_bytes(mac[4:], "little"))
+
+    async def set_link(self, function: int, up: bool) -> None:
+        """Let a function's link be up or down."""
+        offset = function_block(function) + MANAGEMENT["control"].offset
+        down = FunctionControl.const({"link_down": 1}).as_bits()
+        assignment = self.assignment(function)
+        assignment.control = assignment.control & ~down | (0 if up else down)
+        control = await self.port.mmio_read("nic", offset)
+        await self.port.mmio_write("nic", offset, control & ~down | (0 if up else down))
 
     async def revoke(self, vm: Vm, function: int) -> None:
-        """Take a function away from its VM."""
+        """Take a function away from its VM, whatever its driver has left behind."""
         await self._manage(function_block(function), "control", 0)
         assignment = self.assignment(function)
         assert assignment.vm is vm
+        if function:
+            await self.bus.reset(assignment.device)
         del self.assignments[assignment.device_id]
         await self.iommu.remove_context(assignment.device_id)
         await self.iommu.invalidate_device(assignment.device_id)
@@ -238,6 +295,7 @@ class Hypervisor:
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
         if assignment is not None:
+            assignment.requests += 1
             await self.port.sleep(self.costs.page_service)
             if self._make_resident(assignment, request):
                 code = PageResponse.SUCCESS
@@ -251,25 +309,20 @@ class Hypervisor:
 
     def _make_resident(self, assignment: Assignment, request: PageRequestEntry) -> bool:
         """Let the page of an IOVA be there; return whether the guest may have it."""
-        memory = assignment.vm.pages
+        gpa = self.guest_address(assignment, request.iova, write=request.write)
         try:
-            gpa = request.iova
-            if assignment.first_stage:
-                found = self._first_stage(assignment, request)
-                if found is None:
-                    return False
-                gpa = found
-            memory.make_resident(gpa)
+            if gpa is not None:
+                assignment.vm.pages.make_resident(gpa)
         except NotGuestMemory:
             return False
-        return True
+        return gpa is not None
 
-    def _first_stage(self, assignment: Assignment, request: PageRequestEntry) -> int | None:
+    def guest_address(self, assignment: Assignment, iova: int, *, write: bool) -> int | None:
         """Walk a guest's own tables as hardware would; ``None`` if they do not allow the access."""
         memory, host = assignment.vm.pages, self.port.memory
         atp = Atp.from_bits(assignment.first_stage)
         if atp.mode == IoatpMode.BARE:
-            return request.iova
+            return iova
 
         def read(gpa: int, size: int) -> bytes:
             return host.read(memory.make_resident(gpa), size)
@@ -279,10 +332,10 @@ class Hypervisor:
 
         try:
             table = PageTable(read, refuse, refuse, root=atp.ppn << 12)  # type: ignore[arg-type]
-            leaf = table.walk(request.iova)
+            leaf = table.walk(iova)
         except ValueError:
             return None
-        needed = PageFlags.W if request.write else PageFlags.R
+        needed = PageFlags.W if write else PageFlags.R
         if leaf is None or not leaf.flags & needed or not leaf.flags & PageFlags.U:
             return None
-        return leaf.target + request.iova % leaf.size
+        return leaf.target + iova % leaf.size

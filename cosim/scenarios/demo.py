@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cosim.guest.memory import Allocator, FirstStage
+from cosim.guest.split_queue import SplitQueue
 from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Assignment, Hypervisor
@@ -149,7 +150,8 @@ class _Guest:
             self._harm(hostile)
 
     def _harm(self, kind: str) -> None:
-        queue = self.driver.transmit_queue
+        queue = self.driver.queue(1)
+        assert isinstance(queue, SplitQueue)
         if kind == "address":
             queue.write_descriptor(0, _NOT_OWNED, 64, DescriptorFlag(0), 0)
             queue.publish(0)

@@ -39,6 +39,8 @@ class Interrupts:
     ) -> None:
         self._registers, self._memory, self._report = registers, memory, report
         self._waiting: set[int] = set()  # vectors masked when their message was due
+        #: PCI configuration holds all messages back.
+        self.held = False
 
     def wires(self) -> int:
         """Levels of the wires, bit by vector; 0 while messages are used."""
@@ -78,7 +80,7 @@ class Interrupts:
                 self._send(vector)
 
     def _send(self, vector: int) -> None:
-        if self._registers.field(f"msi_vec_ctl_{vector}", "m"):
+        if self.held or self._registers.field(f"msi_vec_ctl_{vector}", "m"):
             self._waiting.add(vector)
             return
         self._waiting.discard(vector)

@@ -141,7 +141,10 @@ class Walker:
             store=store,
             fault=fault,
         )
-        return self._walk(stage, gpa, wanted)
+        leaf = self._walk(stage, gpa, wanted)
+        if context.sxl:  # a page beyond the limit is not whole
+            return replace(leaf, size_log2=min(leaf.size_log2, _SXL_GPA_BITS))
+        return leaf
 
     def first_stage(
         self, context: DeviceContext, mode: int, root: int, iova: int, access: Access

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from models.manual.configurations import configurations
 from models.manual.header import header
+from models.manual.pci import pci
 from models.manual.records import records
 from models.manual.registers import registers
 
@@ -17,6 +18,7 @@ def texts() -> dict[str, str]:
     return {
         "docs/registers.md": registers(),
         "docs/records.md": records(),
+        "docs/pci.md": pci(),
         "docs/configurations.md": configurations(),
         "include/iovirt.h": header(),
     }

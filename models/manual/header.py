@@ -6,6 +6,7 @@ from itertools import groupby
 
 from amaranth.lib import data
 
+from models.manual.pci import pci_families, spaces
 from models.manual.records import ENUMS, IN_MEMORY, members
 from models.manual.tables import Bits, Family, families, fields_of, first_line
 from models.spec import nic, virtio
@@ -44,7 +45,15 @@ _HEAD = r"""/* SPDX-License-Identifier: BSD-2-Clause
 _NIC_CONSTANTS = (
     *("ADDRESS_BITS", "BAR_BYTES", "COMMON_OFFSET", "ISR_OFFSET", "DEVICE_OFFSET"),
     *("NOTIFY_OFFSET", "NOTIFY_MULTIPLIER", "MSIX_TABLE_OFFSET", "MSIX_ENTRY_BYTES"),
-    *("MSIX_PBA_OFFSET", "MANAGEMENT_BASE", "FUNCTION_BYTES", "OFFERED_FEATURES", "PORT_SOURCE"),
+    *(
+        "MSIX_PBA_OFFSET",
+        "MANAGEMENT_BASE",
+        "FUNCTION_BYTES",
+        "CONFIG_BASE",
+        "CONFIG_BYTES",
+        "BASE_FEATURES",
+        "PORT_SOURCE",
+    ),
 )
 _COLUMNS = 100
 
@@ -152,6 +161,8 @@ def _nic() -> Iterator[str]:
     yield from _define("IOVIRT_NIC_BAR(f)", "((f) * IOVIRT_NIC_BAR_BYTES)", "of function f")
     block = "(IOVIRT_NIC_MANAGEMENT_BASE + (f) * IOVIRT_NIC_FUNCTION_BYTES)"
     yield from _define("IOVIRT_NIC_FUNCTION(f)", block, "management of function f")
+    place = "(IOVIRT_NIC_CONFIG_BASE + (f) * IOVIRT_NIC_CONFIG_BYTES)"
+    yield from _define("IOVIRT_NIC_CONFIG(f)", place, "PCI configuration space of function f")
     error, stat = (_number(place(0)) for place in (nic.queue_error_offset, nic.stat_offset))
     yield from _define("IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q)", f"({error} + 4u * (q))")
     yield from _define("IOVIRT_NIC_FUNCTION_STAT(s)", f"({stat} + 8u * (s))")
@@ -171,6 +182,9 @@ def header() -> str:
     lines += [*_banner("NIC: registers"), *_nic()]
     management = families(tuple(nic.MANAGEMENT.values()))
     lines += _registers("IOVIRT_NIC_FUNCTION", management)
+    for space in spaces():
+        lines += _banner(f"PCI configuration space: {space.name}")
+        lines += _registers(f"IOVIRT_PCI_{space.name.upper()}", pci_families(space))
     lines += [*_banner("Virtio: common configuration")]
     lines += _define("IOVIRT_VIRTIO_MSI_NO_VECTOR", _number(virtio.MSI_NO_VECTOR))
     lines += ["", *_registers("IOVIRT_VIRTIO_COMMON", families(virtio.COMMON_CONFIG))]

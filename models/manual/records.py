@@ -3,7 +3,7 @@
 from amaranth.lib import data, enum
 
 from models.manual.tables import Bits, comments, fields_of, first_line, table
-from models.spec import iommu, nic, translation, virtio
+from models.spec import iommu, nic, pci_capabilities, translation, virtio, virtio_net
 
 __all__ = ["ENUMS", "IN_MEMORY", "STREAMS", "records"]
 
@@ -29,8 +29,24 @@ IN_MEMORY: dict[str, tuple[type[data.Struct], ...]] = {
         iommu.PageRequestRecord,
         iommu.PageRequestPayload,
     ),
-    "virtio": (virtio.Descriptor, virtio.UsedElement, virtio.NetHeader, virtio.NetConfig),
-    "nic": (nic.MsixEntry, nic.FunctionControl),
+    "virtio": (
+        virtio.Descriptor,
+        virtio.PackedDescriptor,
+        virtio.EventSuppression,
+        virtio.UsedElement,
+        virtio.NetHeader,
+        virtio.NetConfig,
+        virtio_net.ControlHeader,
+        virtio_net.RssHead,
+    ),
+    "nic": (
+        nic.MsixEntry,
+        nic.FunctionControl,
+        nic.FunctionVlan,
+        nic.MacFilterHigh,
+        nic.VlanFilter,
+        nic.RssControl,
+    ),
 }
 #: Records on streams between blocks, not seen by software.
 STREAMS = (
@@ -43,6 +59,11 @@ STREAMS = (
     translation.InvalidationCompletion,
 )
 ENUMS: dict[str, tuple[type, ...]] = {
+    "pci": (
+        pci_capabilities.CapabilityId,
+        pci_capabilities.ExtendedId,
+        pci_capabilities.VirtioStructure,
+    ),
     "iommu": (
         iommu.DdtpMode,
         iommu.IohgatpMode,
@@ -56,8 +77,23 @@ ENUMS: dict[str, tuple[type, ...]] = {
         iommu.PageResponse,
         iommu.HpmEvent,
     ),
-    "virtio": (virtio.DeviceStatus, virtio.Feature, virtio.DescriptorFlag),
-    "nic": (nic.Isr, nic.QueueError, nic.Stat),
+    "virtio": (
+        virtio.DeviceStatus,
+        virtio.Feature,
+        virtio.DescriptorFlag,
+        virtio.EventFlags,
+        virtio.NetHeaderFlag,
+        virtio.GsoType,
+        virtio.NetStatus,
+        virtio_net.ControlClass,
+        virtio_net.ControlRx,
+        virtio_net.ControlMac,
+        virtio_net.ControlVlan,
+        virtio_net.ControlMq,
+        virtio_net.ControlAck,
+        virtio_net.HashType,
+    ),
+    "nic": (nic.Isr, nic.MailboxEvent, nic.QueueError, nic.Stat),
     "translation": (translation.AddressType, translation.TranslationStatus),
 }
 _TITLES = {
@@ -65,6 +101,7 @@ _TITLES = {
     "virtio": "Virtio: in memory",
     "nic": "NIC",
     "translation": "Translation port",
+    "pci": "PCI capabilities",
 }
 _HEAD = """# Records and encodings
 

@@ -31,6 +31,11 @@ NIC_MAP = (
         "for the PF's owner alone; below",
     ),
     (
+        "PCI configuration space of function f",
+        f"{nic.CONFIG_BASE:#x} + f x {nic.CONFIG_BYTES:#x}",
+        "pci.md",
+    ),
+    (
         "reason why queue q stopped",
         f"management + {nic.queue_error_offset(0):#x} + 4 q",
         "`QueueError`, 32 bits, read-only",

@@ -11,7 +11,7 @@ from typing import Protocol
 from models.iommu.records import PageRequest, Request, Response
 from models.memory import ByteMemory
 from models.spec.iommu import PAGE_SHIFT, PageRequestPayload, PageResponse
-from models.spec.nic import FunctionControl, QueueError, Stat
+from models.spec.nic import QueueError, Stat
 from models.spec.translation import AddressType, TranslationStatus
 
 __all__ = ["Count", "Dma", "Parked", "Refused", "Stopped", "Surroundings", "Transfer"]
@@ -92,8 +92,8 @@ class Dma:
     surroundings : Surroundings
     device_id : int
         Whose accesses these are.
-    control : callable
-        Returns the function's ``control`` register.
+    ats : callable
+        Tells whether the function translates by ATS.
     count : Count
         Counts for the function.
     """
@@ -102,11 +102,11 @@ class Dma:
         self,
         surroundings: Surroundings,
         device_id: int,
-        control: Callable[[], int],
+        ats: Callable[[], bool],
         count: Count,
     ) -> None:
         self._outside, self.device_id = surroundings, device_id
-        self._control, self._count = control, count
+        self._ats, self._count = ats, count
 
     def read(self, iova: int, size: int, refused: QueueError) -> Transfer:
         """Return bytes; a fault that retry cannot mend stops the queue with ``refused``."""
@@ -163,7 +163,7 @@ class Dma:
     ) -> Generator[Parked, PageResponse, int]:
         """Return the SPA of ``iova``, which may have to be waited for."""
         iova &= (1 << 64) - 1
-        if not FunctionControl.from_bits(self._control()).ats:
+        if not self._ats():
             return self._ask(AddressType.UNTRANSLATED, iova, write, refused).spa
         while True:
             self._count(Stat.TRANSLATIONS, 1)

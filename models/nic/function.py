@@ -1,29 +1,27 @@
-"""What a driver sees of one function: its BAR, and what the PF's management block says of it."""
+"""What a driver sees of one function: its BAR."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.nic.management import ManagedFunction
 from models.spec.config import NicConfig
 from models.spec.nic import (
     BAR_BYTES,
     COMMON_OFFSET,
     DEVICE_OFFSET,
     ISR_OFFSET,
-    MANAGEMENT,
     MSIX_ENTRY_BYTES,
     MSIX_PBA_OFFSET,
     MSIX_TABLE_OFFSET,
     NOTIFY_MULTIPLIER,
     NOTIFY_OFFSET,
-    OFFERED_FEATURES,
     FunctionControl,
     Isr,
+    MailboxEvent,
     MsixEntry,
     QueueError,
     Stat,
-    initial_mac,
-    queue_error_offset,
-    stat_offset,
+    offered_features,
 )
 from models.spec.registers import Register
 from models.spec.virtio import (
@@ -32,13 +30,13 @@ from models.spec.virtio import (
     DeviceStatus,
     Feature,
     NetConfig,
+    NetStatus,
 )
+from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType, control_queue
 
 __all__ = ["Function", "QueueRegisters"]
 
 _REQUIRED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
-_COUNTER_MASK = (1 << 48) - 1
-_NET_CONFIG_BYTES = NetConfig.as_shape().size // 8
 
 
 @dataclass
@@ -54,8 +52,8 @@ class QueueRegisters:
     error: QueueError = QueueError.NONE
 
 
-class Function:
-    """Registers of the PF or a VF.
+class Function(ManagedFunction):
+    """The PF or a VF.
 
     Parameters
     ----------
@@ -64,9 +62,13 @@ class Function:
         0 is the PF.
     changed : callable
         Told of what a write has set off: ``changed("notify", queue)``, ``("reset", 0)``,
-        ``("queue_reset", queue)``, ``("enable", queue)``, ``("driver_ok", 0)``, ``("control", 0)``.
+        ``("queue_reset", queue)``, ``("enable", queue)``, ``("driver_ok", 0)``, ``("control", 0)``,
+        ``("events", 0)``.
     message : callable
         ``message(address, data)`` sends an MSI-X message.
+    allowed : callable
+        ``allowed(right)`` tells what PCI configuration allows: ``"master"``, ``"messages"``,
+        ``"ats"``.
     """
 
     def __init__(
@@ -75,18 +77,27 @@ class Function:
         number: int,
         changed: Callable[[str, int], None],
         message: Callable[[int, int], object],
+        allowed: Callable[[str], bool] = lambda right: True,
     ) -> None:
-        self.config, self.number = config, number
-        self._changed, self._message = changed, message
-        self.device_id = config.device_id + number
-        self.control = 0
-        self.mac = initial_mac(number)
-        self.page_timeout = 0
-        self.stats = [0] * len(Stat)
-        self.table = [MsixEntry.const({"mask": 1}).as_bits() for _ in range(config.msix_vectors)]
-        self.pending = 0
+        super().__init__(config, number)
+        self._changed, self._message, self._allowed = changed, message, allowed
+        self._offered = offered_features(config, physical=number == 0)
         self.generation = 0
+        self.reset_vectors()
         self.reset()
+
+    def reset_vectors(self) -> None:
+        """Mask all vectors and forget what is pending."""
+        masked = MsixEntry.const({"mask": 1}).as_bits()
+        self.table, self.pending = [masked] * self.config.msix_vectors, 0
+
+    def function_level_reset(self) -> None:
+        """Be as after power-on, but for the PF's management (PCIe 6.6.2)."""
+        self.reset_vectors()
+        self.reset()
+        self.generation = 0
+        self._changed("reset", 0)
+        self.post(MailboxEvent.RESET)
 
     def reset(self) -> None:
         """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay."""
@@ -95,6 +106,7 @@ class Function:
         self.driver_features = 0
         self._select = {"device_feature_select": 0, "driver_feature_select": 0, "queue_select": 0}
         self.config_vector = MSI_NO_VECTOR
+        self.stop_steering()
         self.queues = [
             QueueRegisters(self.config.queue_size_max)
             for _ in range(self.config.queues_per_function)
@@ -103,16 +115,37 @@ class Function:
     @property
     def enabled(self) -> bool:
         """Whether the function may do DMA, send and receive."""
-        return bool(FunctionControl.from_bits(self.control).enable)
+        return self.may and self._allowed("master")
+
+    @property
+    def ats(self) -> bool:
+        """Whether it translates by ATS."""
+        return bool(FunctionControl.from_bits(self.control).ats) and self._allowed("ats")
 
     @property
     def live(self) -> bool:
         """Whether the driver is ready."""
         return bool(self.status & DeviceStatus.DRIVER_OK)
 
-    def count(self, stat: Stat, amount: int = 1) -> None:
-        """Add to a counter."""
-        self.stats[stat] = self.stats[stat] + amount & _COUNTER_MASK
+    def accepted(self, feature: Feature) -> bool:
+        """Whether the driver has accepted a feature."""
+        return bool(self.driver_features >> feature & 1)
+
+    @property
+    def control_index(self) -> int | None:
+        """Number of the control queue; ``None`` if the driver does without (5.1.2)."""
+        if not self.accepted(Feature.NET_CTRL_VQ):
+            return None
+        several = self.accepted(Feature.NET_MQ) or self.accepted(Feature.NET_RSS)
+        return control_queue(self.config.queue_pairs if several else 1)
+
+    def post(self, event: MailboxEvent) -> None:
+        """Tell the hypervisor's software of something."""
+        if not self.config.control_queue:
+            return
+        known, self.events = self.events, self.events | event
+        if not known:
+            self._changed("events", 0)
 
     # Accesses ----------------------------------------------------------------------------------
 
@@ -148,9 +181,7 @@ class Function:
         if page >= MSIX_TABLE_OFFSET:
             self._write_table(page - MSIX_TABLE_OFFSET, value, size)
         elif page >= NOTIFY_OFFSET:
-            queue = (page - NOTIFY_OFFSET) // NOTIFY_MULTIPLIER
-            if queue < len(self.queues):
-                self._changed("notify", queue)
+            self._notify((page - NOTIFY_OFFSET) // NOTIFY_MULTIPLIER)
         elif page < ISR_OFFSET:
             for register in _overlapping(page - COMMON_OFFSET, size):
                 shift = 8 * (page - register.offset)
@@ -159,6 +190,17 @@ class Function:
                 new = value << shift if shift >= 0 else value >> -shift
                 keep = self._load(register.name) & ~lanes
                 self._store(register.name, (keep | new & lanes) & (1 << register.width) - 1)
+
+    def _notify(self, queue: int) -> None:
+        """Take a doorbell; that of the control queue goes to the hypervisor's software."""
+        if queue >= len(self.queues):
+            return
+        self.count(Stat.NOTIFICATIONS)
+        if queue == self.control_index:
+            if self.live and self.queues[queue].queue_enable:
+                self.post(MailboxEvent.CONTROL)
+        else:
+            self._changed("notify", queue)
 
     def _write_table(self, offset: int, value: int, size: int) -> None:
         index, within = divmod(offset, MSIX_ENTRY_BYTES)
@@ -173,10 +215,16 @@ class Function:
     def _net_config(self) -> int:
         fields = {
             "mac": int.from_bytes(self.mac, "little"),
-            "status": int(self.enabled),
+            "status": NetStatus.LINK_UP if self.link_up else 0,
             "max_virtqueue_pairs": self.config.queue_pairs,
             "mtu": self.config.mtu,
         }
+        if self.config.rss:
+            fields |= {
+                "rss_max_key_size": RSS_KEY_BYTES,
+                "rss_max_indirection_table_length": RSS_TABLE_LENGTH,
+                "supported_hash_types": sum(HashType),
+            }
         return NetConfig.const(fields).as_bits()
 
     # Common configuration (4.1.4.3) -------------------------------------------------------------
@@ -189,7 +237,7 @@ class Function:
     def _load(self, name: str) -> int:
         if name in self._select:
             return self._select[name]
-        words = {"device_feature": OFFERED_FEATURES, "driver_feature": self.driver_features}
+        words = {"device_feature": self._offered, "driver_feature": self.driver_features}
         if name in words:
             select = self._select[f"{name}_select"]
             return words[name] >> 32 * select & 0xFFFF_FFFF if select < 2 else 0
@@ -229,24 +277,28 @@ class Function:
         if not value:
             self.reset()
             self._changed("reset", 0)
+            self.post(MailboxEvent.RESET)
             return
         old, new = self.status, self.status | DeviceStatus(value)
         if new & ~old & DeviceStatus.FEATURES_OK:
             accepted = self.driver_features
-            if accepted & ~OFFERED_FEATURES or accepted & _REQUIRED != _REQUIRED:
+            if accepted & ~self._offered or accepted & _REQUIRED != _REQUIRED:
                 new &= ~DeviceStatus.FEATURES_OK
         if not new & DeviceStatus.FEATURES_OK:
             new &= ~DeviceStatus.DRIVER_OK
         self.status = new
         if new & ~old & DeviceStatus.DRIVER_OK:
+            self.post(MailboxEvent.READY)
             self._changed("driver_ok", 0)
 
     def _store_queue(self, queue: QueueRegisters, name: str, value: int) -> None:
         number = self._select["queue_select"]
         if name == "queue_reset":
-            if value == 1 and self.driver_features >> Feature.RING_RESET & 1:
+            if value == 1 and self.accepted(Feature.RING_RESET):
                 self.queues[number] = QueueRegisters(self.config.queue_size_max)
                 self._changed("queue_reset", number)
+                if number == self.control_index:
+                    self.post(MailboxEvent.QUEUE_RESET)
         elif queue.queue_enable:
             return
         elif name == "queue_enable":
@@ -254,7 +306,8 @@ class Function:
                 queue.queue_enable, queue.error = 1, QueueError.NONE
                 self._changed("enable", number)
         elif name == "queue_size":
-            if 0 < value <= self.config.queue_size_max and not value & (value - 1):
+            odd = value & (value - 1) and not self.accepted(Feature.RING_PACKED)  # 2.7, 2.8.10.1
+            if 0 < value <= self.config.queue_size_max and not odd:
                 queue.queue_size = value
         elif name == "queue_msix_vector":
             queue.queue_msix_vector = self._vector(value)
@@ -264,69 +317,26 @@ class Function:
     # Interrupts --------------------------------------------------------------------------------
 
     def interrupt(self, vector: int, cause: Isr) -> None:
-        """Raise a vector (PCI Base 6.0, 6.1.4); MSI_NO_VECTOR raises none."""
+        """Set an ISR bit and raise a vector."""
         self.isr |= cause
+        self.raise_vector(vector)
+
+    def raise_vector(self, vector: int) -> None:
+        """Raise a vector (PCI Base 6.0, 6.1.4); one that is not there raises none."""
         if vector < len(self.table):
             self.pending |= 1 << vector
             self.send_pending()
 
     def send_pending(self) -> None:
         """Send what is pending and may go; the rest is counted as masked once, when it comes."""
+        if not (self.may and self._allowed("messages")):
+            return
         for vector, bits in enumerate(self.table):
             entry = MsixEntry.from_bits(bits)
-            if self.pending >> vector & 1 and not entry.mask and self.enabled:
+            if self.pending >> vector & 1 and not entry.mask:
                 self.pending &= ~(1 << vector)
                 self.count(Stat.INTERRUPTS)
                 self._message(entry.address, entry.data)
-
-    # Management --------------------------------------------------------------------------------
-
-    def read_management(self, offset: int) -> int:
-        """Load 32 bits from the function's management block."""
-        values = {
-            "control": self.control,
-            "device_id": self.device_id,
-            "mac_low": int.from_bytes(self.mac[:4], "little"),
-            "mac_high": int.from_bytes(self.mac[4:], "little"),
-            "page_timeout": self.page_timeout,
-            "status": int(self.status),
-        }
-        for name, register in MANAGEMENT.items():
-            if register.offset == offset:
-                return values[name]
-        for number, queue in enumerate(self.queues):
-            if offset == queue_error_offset(number):
-                return int(queue.error)
-        for stat in Stat:
-            if offset == stat_offset(stat):
-                return self.stats[stat] & 0xFFFF_FFFF
-            if offset == stat_offset(stat) + 4:
-                return self.stats[stat] >> 32
-        return 0
-
-    def write_management(self, offset: int, value: int) -> None:
-        """Store 32 bits to the function's management block."""
-        if offset == MANAGEMENT["control"].offset:
-            control = FunctionControl.from_bits(value)
-            fields = {name: getattr(control, name) for name in ("enable", "ats", "promiscuous")}
-            old, self.control = self.control, FunctionControl.const(fields).as_bits()
-            if old ^ self.control & 1:
-                self._config_changed()
-            self.send_pending()
-            self._changed("control", 0)
-        elif offset == MANAGEMENT["mac_low"].offset:
-            self.mac = value.to_bytes(4, "little") + self.mac[4:]
-            self._config_changed()
-        elif offset == MANAGEMENT["mac_high"].offset:
-            self.mac = self.mac[:4] + (value & 0xFFFF).to_bytes(2, "little")
-            self._config_changed()
-        elif offset == MANAGEMENT["page_timeout"].offset:
-            self.page_timeout = value
-
-    def _config_changed(self) -> None:
-        self.generation += 1
-        if self.live:
-            self.interrupt(self.config_vector, Isr.CONFIG)
 
 
 def _part(value: int, offset: int, size: int) -> int:

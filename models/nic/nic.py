@@ -1,43 +1,20 @@
 """The golden NIC: functions, their virtqueues, the switch between them, MSI-X."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
-
-from models.nic.dma import Dma, Parked, Refused, Stopped, Surroundings
+from models.nic.dma import Dma, Parked, Stopped, Surroundings
 from models.nic.function import Function
-from models.nic.rings import Chain, Ring
+from models.nic.packed_ring import PackedRing
+from models.nic.pci import NicPci
+from models.nic.rings import Direction, RingSetup
+from models.nic.service import RunningQueue, Servant
+from models.nic.split_ring import SplitRing
 from models.nic.switch import Switch
+from models.pci import all_ones
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageResponse
-from models.spec.nic import (
-    BAR_BYTES,
-    FUNCTION_BYTES,
-    MANAGEMENT_BASE,
-    Isr,
-    QueueError,
-    Stat,
-)
-from models.spec.virtio import NetHeader
+from models.spec.nic import BAR_BYTES, CONFIG_BASE, FUNCTION_BYTES, MANAGEMENT_BASE
+from models.spec.virtio import Feature
 
 __all__ = ["GoldenNic"]
-
-_HEADER_BYTES = NetHeader.as_shape().size // 8
-_HEADER = NetHeader.const({"num_buffers": 1}).as_bits().to_bytes(_HEADER_BYTES, "little")
-_FRAME_BYTES_MIN = 14
-
-_Service = Generator[Parked, PageResponse, None]
-
-
-@dataclass
-class _Queue:
-    """A virtqueue that runs."""
-
-    ring: Ring
-    service: _Service | None = None
-    doorbell: bool = False
-    parked: Parked | None = None
-    deadline: int | None = None
-    buffer: Chain | None = None  # taken before a frame came
 
 
 class GoldenNic:
@@ -49,16 +26,27 @@ class GoldenNic:
     ----------
     config : NicConfig
     surroundings : Surroundings
+    batch : int
+        Transmit chains that are given back together.
     """
 
-    def __init__(self, config: NicConfig, surroundings: Surroundings) -> None:
+    def __init__(self, config: NicConfig, surroundings: Surroundings, *, batch: int = 1) -> None:
         self.config, self._outside = config, surroundings
         self.functions: list[Function] = []
+        self.pci = NicPci(
+            config,
+            self._bar,
+            lambda number: self.functions[number].function_level_reset(),
+            self._configured,
+        )
+        self._asking: list[tuple[int, Parked]] = []
         self._dma: list[Dma] = []
         for number in range(config.functions):
             self._add(number)
         self.switch = Switch(self.functions, config, surroundings.transmit)
-        self._queues: dict[int, _Queue] = {}
+        self._servants = [Servant(function, self.switch, batch) for function in self.functions]
+        self.functions[0].mailbox = self._mailbox
+        self._queues: dict[int, RunningQueue] = {}
         self._turn = 0
 
     def _add(self, number: int) -> None:
@@ -67,16 +55,21 @@ class GoldenNic:
             number,
             lambda what, queue: self._changed(number, what, queue),
             lambda address, data: self._dma[number].message(address, data),
+            lambda right: getattr(self.pci, right)(number),
         )
         self.functions.append(function)
         self._dma.append(
-            Dma(self._outside, function.device_id, lambda: function.control, function.count)
+            Dma(self._outside, function.device_id, lambda: function.ats, function.count)
         )
 
     # Register port -----------------------------------------------------------------------------
 
     def read_register(self, address: int, size: int) -> int:
         """Load 1, 2, 4 or 8 bytes of the register port; what is nobody's reads 0."""
+        if address >= CONFIG_BASE:
+            return self.pci.read(address - CONFIG_BASE, size)
+        if not self._answers(address):
+            return all_ones(size)
         if address >= MANAGEMENT_BASE:
             number, offset = divmod(address - MANAGEMENT_BASE, FUNCTION_BYTES)
             if number >= len(self.functions):
@@ -90,6 +83,11 @@ class GoldenNic:
 
     def write_register(self, address: int, size: int, value: int) -> None:
         """Store 1, 2, 4 or 8 bytes."""
+        if address >= CONFIG_BASE:
+            self.pci.write(address - CONFIG_BASE, size, value)
+            return
+        if not self._answers(address):
+            return
         if address < MANAGEMENT_BASE:
             number, offset = divmod(address, BAR_BYTES)
             if number < len(self.functions):
@@ -103,6 +101,30 @@ class GoldenNic:
         if size >= 4:
             self.functions[number].write_management(offset, value & 0xFFFF_FFFF)
 
+    def _answers(self, address: int) -> bool:
+        """Whether PCI configuration lets an access through; the management pages are the PF's."""
+        number = 0 if address >= MANAGEMENT_BASE else address // BAR_BYTES
+        return number >= len(self.functions) or self.pci.decodes(number)
+
+    def _bar(self, number: int, offset: int, size: int, value: int | None) -> int:
+        if value is None:
+            return self.functions[number].read(offset, size)
+        self.functions[number].write(offset, value, size)
+        return 0
+
+    def _configured(self) -> None:
+        """Do what configuration spaces have come to allow."""
+        for function in self.functions:
+            function.send_pending()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Send page requests, as many as may be outstanding."""
+        while self._asking and self.pci.may_ask:
+            key, parked = self._asking.pop(0)
+            self.pci.asked(key)
+            self._outside.page_request(parked.message(key))
+
     def _changed(self, number: int, what: str, queue: int) -> None:
         base = number * self.config.queues_per_function
         if what == "notify":
@@ -110,6 +132,8 @@ class GoldenNic:
                 self._queues[base + queue].doorbell = True
         elif what == "queue_reset":
             self._queues.pop(base + queue, None)
+        elif what == "events":
+            self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":
             for index in range(self.config.queues_per_function):
                 self._queues.pop(base + index, None)
@@ -118,22 +142,29 @@ class GoldenNic:
             for index in range(self.config.queues_per_function):
                 self._start(number, index)
 
+    def _mailbox(self) -> int:
+        """First function with events, plus 1; 0 if there is none."""
+        return next((f.number + 1 for f in self.functions if f.events), 0)
+
     def _start(self, number: int, index: int) -> None:
         function, key = self.functions[number], number * self.config.queues_per_function + index
         registers = function.queues[index]
         if not (function.live and registers.queue_enable) or key in self._queues:
             return
-        if registers.error:
+        if registers.error or index in (function.control_index, 2 * self.config.queue_pairs):
             return
-        ring = Ring(
-            self._dma[number],
+        setup = RingSetup(
             size=registers.queue_size,
             desc=registers.queue_desc,
             driver=registers.queue_driver,
             device=registers.queue_device,
-            writable=not index & 1,
+            direction=Direction.READ if index & 1 else Direction.WRITE,
+            indirect=function.accepted(Feature.RING_INDIRECT_DESC),
+            event_idx=function.accepted(Feature.RING_EVENT_IDX),
+            in_order=function.accepted(Feature.IN_ORDER),
         )
-        self._queues[key] = _Queue(ring, doorbell=True)
+        kind = PackedRing if function.accepted(Feature.RING_PACKED) else SplitRing
+        self._queues[key] = RunningQueue(kind(self._dma[number], setup), doorbell=True)
 
     # Work --------------------------------------------------------------------------------------
 
@@ -144,6 +175,8 @@ class GoldenNic:
     def group_response(self, device_id: int, payload: int) -> None:
         """Take a PRG Response Message; one that nobody waits for is ignored."""
         response = GroupResponsePayload.from_bits(payload)
+        self.pci.answered(response.index, response.code)
+        self._ask()
         queue = self._queues.get(response.index)
         if queue is None or queue.parked is None or queue.parked.device_id != device_id:
             return
@@ -171,26 +204,24 @@ class GoldenNic:
                 return True
         return False
 
-    def _serve(self, key: int, queue: _Queue) -> bool:
+    def _serve(self, key: int, queue: RunningQueue) -> bool:
         number, index = divmod(key, self.config.queues_per_function)
-        if not self.functions[number].enabled:
+        if not self.functions[number].enabled or not queue.doorbell:
             return False
         if index & 1:
-            if not queue.doorbell:
-                return False
-            queue.service = self._transmit(number, queue)
+            queue.service = self._servants[number].transmit(index, queue)
+        elif not self.switch.waiting(number, index // 2):
+            return False
         else:
-            if not (queue.doorbell or queue.buffer) or index or not self.switch.waiting(number):
-                return False
-            queue.service = self._receive(number, queue)
+            queue.service = self._servants[number].receive(index, queue)
         self._advance(key, queue, None)
         return True
 
-    def _resume(self, key: int, queue: _Queue, code: PageResponse) -> None:
+    def _resume(self, key: int, queue: RunningQueue, code: PageResponse) -> None:
         queue.parked = queue.deadline = None
         self._advance(key, queue, code)
 
-    def _advance(self, key: int, queue: _Queue, code: PageResponse | None) -> None:
+    def _advance(self, key: int, queue: RunningQueue, code: PageResponse | None) -> None:
         number, index = divmod(key, self.config.queues_per_function)
         function = self.functions[number]
         assert queue.service is not None
@@ -205,58 +236,5 @@ class GoldenNic:
             queue.parked = parked
             if function.page_timeout:
                 queue.deadline = self._outside.now() + function.page_timeout
-            self._outside.page_request(parked.message(key))
-
-    def _finish(self, number: int, index: int, queue: _Queue, chain: Chain, size: int) -> _Service:
-        wanted = yield from queue.ring.give_back(chain, size)
-        if wanted:
-            function = self.functions[number]
-            function.interrupt(function.queues[index].queue_msix_vector, Isr.QUEUE)
-
-    def _transmit(self, number: int, queue: _Queue) -> _Service:
-        """Send one frame (5.1.6.2), or drop what is none and return its chain."""
-        queue.doorbell = False
-        chain = yield from queue.ring.take()
-        if chain is None:
-            return
-        function, frame = self.functions[number], b""
-        if _FRAME_BYTES_MIN <= chain.length - _HEADER_BYTES <= self.config.frame_bytes:
-            try:
-                content = yield from queue.ring.gather(chain)
-            except Refused:
-                content = b""
-            header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))
-            if not (header.flags or header.gso_type):  # no offload was offered
-                frame = content[_HEADER_BYTES:]
-        if frame:
-            function.count(Stat.TX_PACKETS)
-            function.count(Stat.TX_BYTES, len(frame))
-            self.switch.from_function(number, frame)
-        else:
-            function.count(Stat.TX_DROPPED)
-        yield from self._finish(number, 1, queue, chain, 0)
-        queue.doorbell = True  # there may be more
-
-    def _receive(self, number: int, queue: _Queue) -> _Service:
-        """Deliver one frame (5.1.6.4)."""
-        if queue.buffer is None:
-            queue.doorbell = False
-            queue.buffer = yield from queue.ring.take()
-        if queue.buffer is None:
-            return
-        frame = self.switch.take(number)
-        chain, queue.buffer = queue.buffer, None
-        content = _HEADER + frame
-        if chain.length < len(content):
-            raise Stopped(QueueError.BAD_LENGTH)
-        function, written = self.functions[number], len(content)
-        try:
-            yield from queue.ring.scatter(chain, content)
-        except Refused:
-            function.count(Stat.RX_DROPPED_FULL)
-            written = 0
-        else:
-            function.count(Stat.RX_PACKETS)
-            function.count(Stat.RX_BYTES, len(frame))
-        yield from self._finish(number, 0, queue, chain, written)
-        queue.doorbell = True  # there may be more
+            self._asking.append((key, parked))
+            self._ask()

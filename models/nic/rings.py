@@ -1,18 +1,74 @@
-"""Split virtqueues as the device serves them (virtio 1.3, 2.7)."""
+"""Virtqueues as the device serves them, whatever their format (virtio 1.3, 2.7 and 2.8)."""
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
 
-from models.nic.dma import Dma, Parked, Stopped
+from models.nic.dma import Parked, Stopped, Transfer
 from models.spec.iommu import PageResponse
 from models.spec.nic import QueueError
-from models.spec.virtio import AVAIL_F_NO_INTERRUPT, Descriptor, DescriptorFlag, UsedElement
+from models.spec.virtio import DescriptorFlag
 
-__all__ = ["Buffer", "Chain", "Ring", "Step"]
+__all__ = [
+    "DESCRIPTOR_BYTES",
+    "Buffer",
+    "Chain",
+    "ChainBuilder",
+    "Direction",
+    "Ring",
+    "RingSetup",
+    "Step",
+    "Used",
+]
 
-_DESCRIPTOR_BYTES = Descriptor.as_shape().size // 8
-_USED_BYTES = UsedElement.as_shape().size // 8
-_WRAP = 0xFFFF
+#: Bytes of a descriptor of either format.
+DESCRIPTOR_BYTES = 16
+
+
+class Direction(Enum):
+    """What buffers of a queue are for."""
+
+    READ = "the device reads them"
+    WRITE = "the device writes them"
+    BOTH = "the device reads the first ones and writes the others"
+
+
+class Access(Protocol):
+    """DMA of the queue's function."""
+
+    def read(self, iova: int, size: int, refused: QueueError) -> Transfer:
+        """Return bytes; a fault that retry cannot mend stops the queue with ``refused``."""
+        ...
+
+    def write(self, iova: int, data: bytes, refused: QueueError) -> Transfer:
+        """Store bytes, likewise."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingSetup:
+    """What the driver has said of a queue.
+
+    Parameters
+    ----------
+    size : int
+        Entries.
+    desc, driver, device : int
+        Addresses of the three areas.
+    direction : Direction
+    indirect, event_idx, in_order : bool
+        Features that it accepted.
+    """
+
+    size: int
+    desc: int
+    driver: int
+    device: int
+    direction: Direction
+    indirect: bool = False
+    event_idx: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,104 +81,135 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of descriptors, all of one direction."""
+    """A chain of descriptors: those that the device reads, then those that it writes.
 
-    head: int
-    buffers: tuple[Buffer, ...]
+    ``id`` is the head of a split chain and the buffer ID of a packed one; ``slots`` are the places
+    of the used ring that it takes: one, in a packed ring as many as it has descriptors there.
+    """
+
+    id: int
+    slots: int
+    readable: tuple[Buffer, ...]
+    writable: tuple[Buffer, ...]
 
     @property
-    def length(self) -> int:
-        """Bytes in all."""
-        return sum(buffer.length for buffer in self.buffers)
+    def read_bytes(self) -> int:
+        """Bytes that can be read."""
+        return sum(buffer.length for buffer in self.readable)
+
+    @property
+    def write_bytes(self) -> int:
+        """Bytes that can be written."""
+        return sum(buffer.length for buffer in self.writable)
+
+
+@dataclass
+class ChainBuilder:
+    """Collects the descriptors of one chain, and refuses what no chain may be."""
+
+    setup: RingSetup
+    readable: list[Buffer] = field(default_factory=list)
+    writable: list[Buffer] = field(default_factory=list)
+
+    def room(self) -> None:
+        """Stop the queue if the chain is as long as it may be (2.7.5.3.1, 2.8.18)."""
+        if len(self.readable) + len(self.writable) == self.setup.size:
+            raise Stopped(QueueError.BAD_CHAIN)
+
+    def add(self, address: int, length: int, flags: int) -> None:
+        """Take a descriptor of a buffer; readable ones come first (2.7.4.2, 2.8.18)."""
+        self.room()
+        write, allowed = bool(flags & DescriptorFlag.WRITE), self.setup.direction
+        if allowed is (Direction.READ if write else Direction.WRITE) or (
+            self.writable and not write
+        ):
+            raise Stopped(QueueError.BAD_CHAIN)
+        (self.writable if write else self.readable).append(Buffer(address, length))
+
+    def table_entries(self, length: int, flags: int) -> int:
+        """Return the entries of an indirect table, whose descriptor this is (2.7.5.3, 2.8.7)."""
+        if not self.setup.indirect:
+            raise Stopped(QueueError.BAD_FLAGS)
+        if flags & DescriptorFlag.NEXT or not length or length % DESCRIPTOR_BYTES:
+            raise Stopped(QueueError.BAD_INDIRECT)
+        return length // DESCRIPTOR_BYTES
+
+    def chain(self, identity: int, slots: int) -> Chain:
+        """Return what was collected."""
+        return Chain(identity, slots, tuple(self.readable), tuple(self.writable))
+
+
+@dataclass(frozen=True)
+class Used:
+    """A chain that the device is done with, and the bytes that it has written to it."""
+
+    chain: Chain
+    written: int
 
 
 #: Part of a queue's service: yields where it parks.
-Step = Generator[Parked, PageResponse, "Chain | None"]
+Step = Generator[Parked, PageResponse, Chain | None]
 
 
 class Ring:
-    """One enabled virtqueue.
+    """One enabled virtqueue; its format is a subclass's.
 
     Parameters
     ----------
-    dma : Dma
+    dma : Access
         Of the function that it belongs to.
-    size : int
-        Entries.
-    desc, driver, device : int
-        Addresses of descriptor area, available ring and used ring.
-    writable : bool
-        Direction of its buffers: the device writes them (receive).
+    setup : RingSetup
     """
 
-    def __init__(
-        self, dma: Dma, *, size: int, desc: int, driver: int, device: int, writable: bool
-    ) -> None:
-        self.dma, self.size, self.writable = dma, size, writable
-        self._desc, self._driver, self._device = desc, driver, device
-        self._next = self._used = 0
+    def __init__(self, dma: Access, setup: RingSetup) -> None:
+        self.dma, self.setup = dma, setup
 
-    def _read(self, address: int, size: int) -> Generator[Parked, PageResponse, int]:
+    def take(self) -> Step:
+        """Return the next chain that the driver made available, ``None`` if there is none.
+
+        Before it returns ``None`` with EVENT_IDX, the driver has been asked for a notification.
+        """
+        raise NotImplementedError
+
+    def give_back(self, used: Sequence[Used]) -> Generator[Parked, PageResponse, bool]:
+        """Put chains into the used ring together; return whether the driver wants an interrupt.
+
+        With IN_ORDER only the last is written if all others are used completely (2.7.9, 2.8.9).
+        """
+        raise NotImplementedError
+
+    def _load(self, address: int, size: int) -> Generator[Parked, PageResponse, int]:
         raw = yield from self.dma.read(address, size, QueueError.RING_ADDRESS)
         return int.from_bytes(raw, "little")
 
-    def take(self) -> Step:
-        """Return the next chain that the driver made available, ``None`` if there is none."""
-        index = yield from self._read(self._driver + 2, 2)
-        waiting = index - self._next & _WRAP
-        if waiting > self.size:
-            raise Stopped(QueueError.BAD_INDEX)
-        if not waiting:
-            return None
-        slot = self._driver + 4 + 2 * (self._next % self.size)
-        head = yield from self._read(slot, 2)
-        chain = yield from self._chain(head)
-        self._next = self._next + 1 & _WRAP
-        return chain
+    def _store(self, address: int, value: int, size: int) -> Transfer:
+        raw = value.to_bytes(size, "little")
+        return (yield from self.dma.write(address, raw, QueueError.RING_ADDRESS))
 
-    def _chain(self, head: int) -> Generator[Parked, PageResponse, Chain]:
-        buffers: list[Buffer] = []
-        number = head
-        while True:
-            if number >= self.size:
-                raise Stopped(QueueError.BAD_HEAD)
-            if len(buffers) == self.size:
-                raise Stopped(QueueError.BAD_CHAIN)
-            bits = yield from self._read(self._desc + _DESCRIPTOR_BYTES * number, _DESCRIPTOR_BYTES)
-            descriptor = Descriptor.from_bits(bits)
-            flags = descriptor.flags
-            if flags & DescriptorFlag.INDIRECT:
-                raise Stopped(QueueError.BAD_FLAGS)
-            if bool(flags & DescriptorFlag.WRITE) != self.writable:
-                raise Stopped(QueueError.BAD_CHAIN)
-            buffers.append(Buffer(descriptor.addr, descriptor.len))
-            if not flags & DescriptorFlag.NEXT:
-                return Chain(head, tuple(buffers))
-            number = descriptor.next
-
-    def give_back(self, chain: Chain, written: int) -> Generator[Parked, PageResponse, bool]:
-        """Put a chain into the used ring; return whether the driver wants an interrupt."""
-        slot = self._device + 4 + _USED_BYTES * (self._used % self.size)
-        element = UsedElement.const({"id": chain.head, "len": written}).as_bits()
-        raw = element.to_bytes(_USED_BYTES, "little")
-        yield from self.dma.write(slot, raw, QueueError.RING_ADDRESS)
-        self._used = self._used + 1 & _WRAP
-        index = self._used.to_bytes(2, "little")
-        yield from self.dma.write(self._device + 2, index, QueueError.RING_ADDRESS)
-        flags = yield from self._read(self._driver, 2)
-        return not flags & AVAIL_F_NO_INTERRUPT
+    def _written(self, used: Sequence[Used]) -> Sequence[tuple[int, Used]]:
+        """Position within the batch, and chain, of each used element that has to be written."""
+        if self.setup.in_order and all(
+            done.written == done.chain.write_bytes for done in used[:-1]
+        ):
+            return [(0, used[-1])]
+        place, found = 0, []
+        for done in used:
+            found.append((place, done))
+            place += done.chain.slots
+        return found
 
     def gather(self, chain: Chain) -> Generator[Parked, PageResponse, bytes]:
-        """Read all of a chain."""
+        """Read all that may be read of a chain."""
         content = b""
-        for buffer in chain.buffers:
+        for buffer in chain.readable:
             content += yield from self.dma.read(
                 buffer.address, buffer.length, QueueError.BUFFER_ADDRESS
             )
         return content
 
-    def scatter(self, chain: Chain, content: bytes) -> Generator[Parked, PageResponse, None]:
-        """Write to the buffers of a chain, in order."""
-        for buffer in chain.buffers:
+    def scatter(self, chain: Chain, content: bytes) -> Generator[Parked, PageResponse, bytes]:
+        """Write to the buffers of a chain, in order; return what did not fit."""
+        for buffer in chain.writable:
             part, content = content[: buffer.length], content[buffer.length :]
             yield from self.dma.write(buffer.address, part, QueueError.BUFFER_ADDRESS)
+        return content

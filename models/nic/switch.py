@@ -1,23 +1,35 @@
-"""The switch between functions and Ethernet port: by destination MAC, flooding groups."""
+"""The switch between functions and Ethernet port: by VLAN and destination MAC."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from models.nic.function import Function
+from models.nic.packets import VLAN_TAG_BYTES, vlan_of
 from models.spec.config import NicConfig
-from models.spec.nic import PORT_SOURCE, FunctionControl, Stat
+from models.spec.nic import PORT_SOURCE, FunctionControl, FunctionVlan, Stat
 
 __all__ = ["Switch"]
 
 _FRAME_BYTES_MIN = 14
+_MACS_BYTES = 12
+_BROADCAST = b"\xff" * 6
 
 
 class Switch:
-    """Forwards whole frames, in order, into one FIFO per function.
+    """Forwards whole frames, in order, into one FIFO per queue pair of a function.
 
-    A frame to a function's MAC goes to that function alone, one to a group address to all but its
-    sender and to the port, any other to the port (from the port: to nobody).  Promiscuous functions
-    get a copy of everything but their own (virtio 1.3, 5.1.6.5.1).
+    Within the switch a frame is as it would be on the wire.  A function with a VLAN sends and
+    receives frames of that VLAN alone, without the tag, which the switch adds and takes away; any
+    other function sends what it likes and receives untagged frames and, unless it filters VLANs,
+    tagged ones.  Among those whose VLAN it is:
+
+    - a frame to a function's MAC or MAC filter goes there alone, and if there is no such function
+      to the port (from the port: to nobody);
+    - one to a group goes to all but its sender, and to the port; multicast only to functions that
+      do not filter it, or to whose filters it matches;
+    - promiscuous functions get everything but their own.
+
+    Mirroring functions get everything but their own of all VLANs, as on the wire.
 
     Parameters
     ----------
@@ -31,20 +43,32 @@ class Switch:
         self, functions: Sequence[Function], config: NicConfig, transmit: Callable[[bytes], None]
     ) -> None:
         self._functions, self._config, self._transmit = functions, config, transmit
-        self._fifos: list[deque[bytes]] = [deque() for _ in functions]
+        self._fifos: list[dict[int, deque[bytes]]] = [
+            {pair: deque() for pair in range(config.queue_pairs)} for _ in functions
+        ]
         self._depth = config.tx_slots + config.rx_slots
 
-    def waiting(self, number: int) -> bool:
+    def waiting(self, number: int, pair: int = 0) -> bool:
         """Whether a function has a frame to receive."""
-        return bool(self._fifos[number])
+        return bool(self._fifos[number][pair])
 
-    def take(self, number: int) -> bytes:
+    @property
+    def frame_bytes(self) -> int:
+        """Longest frame that is forwarded."""
+        return self._config.frame_bytes
+
+    def oldest(self, number: int, pair: int = 0) -> bytes:
+        """Return a function's oldest frame."""
+        return self._fifos[number][pair][0]
+
+    def take(self, number: int, pair: int = 0) -> bytes:
         """Remove and return a function's oldest frame."""
-        return self._fifos[number].popleft()
+        return self._fifos[number][pair].popleft()
 
     def flush(self, number: int) -> None:
         """Drop what waits for a function."""
-        self._fifos[number].clear()
+        for fifo in self._fifos[number].values():
+            fifo.clear()
 
     def from_port(self, frame: bytes) -> None:
         """Forward a frame from the wire; too short or too long ones are dropped and counted."""
@@ -53,29 +77,87 @@ class Switch:
             return
         self._forward(frame, PORT_SOURCE)
 
-    def from_function(self, number: int, frame: bytes) -> None:
-        """Forward a frame of a function."""
+    def from_function(self, number: int, frame: bytes) -> Stat | None:
+        """Forward a frame of a function; return the reason if it may not be sent."""
+        function = self._functions[number]
+        control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
+        if control.link_down:
+            return Stat.TX_DROPPED
+        if control.spoof_check and frame[6:12] != function.mac:
+            return Stat.TX_DROPPED_MAC
+        if vlan.enable:
+            if vlan_of(frame) is not None:
+                return Stat.TX_DROPPED_VLAN
+            tag = b"\x81\x00" + (vlan.priority << 13 | vlan.vid).to_bytes(2, "big")
+            frame = frame[:_MACS_BYTES] + tag + frame[_MACS_BYTES:]
+        elif control.spoof_check and control.vlan_filter and not function.passes(vlan_of(frame)):
+            return Stat.TX_DROPPED_VLAN
         self._forward(frame, number)
+        return None
+
+    @staticmethod
+    def _control(function: Function):
+        return FunctionControl.from_bits(function.control)
+
+    def _member(self, function: Function, tagged: int | None) -> bool:
+        """Whether frames of a VLAN, ``None`` for untagged ones, are a function's to have."""
+        vlan, control = FunctionVlan.from_bits(function.vlan), self._control(function)
+        if vlan.enable:
+            return tagged == vlan.vid
+        return not control.vlan_filter or function.passes(tagged)
+
+    def _wants(self, function: Function, target: bytes) -> bool:
+        """Whether a function receives frames to a group."""
+        control = self._control(function)
+        return (
+            target == _BROADCAST or not control.multicast_filter or target in function.mac_filters
+        )
 
     def _forward(self, frame: bytes, source: int) -> None:
-        target, group = frame[:6], bool(frame[0] & 1)
-        owned = False
+        target, tagged = frame[:6], vlan_of(frame)
+        group = bool(frame[0] & 1)
+        members, receivers = [], []
         for number, function in enumerate(self._functions):
-            mine = function.mac == target and function.enabled
-            owned = owned or mine
-            control = FunctionControl.from_bits(function.control)
-            if number == source or not function.enabled:
+            control = self._control(function)
+            if not control.enable or control.link_down:
                 continue
-            if mine or group or control.promiscuous:
-                self._deliver(number, frame)
-        if source != PORT_SOURCE and (group or not owned):
+            if self._member(function, tagged):
+                owner = target == function.mac or target in function.mac_filters
+                if owner and not group:
+                    members.append(number)
+                if owner or control.promiscuous or (group and self._wants(function, target)):
+                    receivers.append(number)
+            if control.mirror and number not in receivers:
+                receivers.append(number)
+        receivers = [n for n in receivers if n != source and self._functions[n].live]
+        for number in receivers:
+            self._deliver(number, frame)
+        to_port = source != PORT_SOURCE and (group or not members)
+        if to_port:
             self._transmit(frame)
+        if not receivers and not to_port:
+            self._blame(source, target)
+
+    def _blame(self, source: int, target: bytes) -> None:
+        """Count a frame that nobody gets."""
+        owners = [n for n, f in enumerate(self._functions) if f.mac == target and n != source]
+        if source == PORT_SOURCE or owners:
+            self._functions[min(owners, default=0)].count(Stat.RX_DROPPED_FILTER)
+        else:
+            self._functions[source].count(Stat.TX_DROPPED)
 
     def _deliver(self, number: int, frame: bytes) -> None:
-        function, fifo = self._functions[number], self._fifos[number]
-        if not function.live:
+        function = self._functions[number]
+        control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
+        tagged = vlan_of(frame)
+        if vlan.enable and tagged == vlan.vid and not control.mirror:
+            frame, tagged = frame[:_MACS_BYTES] + frame[_MACS_BYTES + VLAN_TAG_BYTES :], None
+        header = _FRAME_BYTES_MIN + (0 if tagged is None else VLAN_TAG_BYTES)
+        if len(frame) - header > self._config.mtu:
             function.count(Stat.RX_DROPPED_FILTER)
-        elif len(fifo) >= self._depth:
+            return
+        fifos = self._fifos[number]
+        if sum(map(len, fifos.values())) >= self._depth:
             function.count(Stat.RX_DROPPED_FULL)
         else:
-            fifo.append(frame)
+            fifos[function.pair_of(frame)].append(frame)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
-#: Queues of a NIC: a page request group index of 9 bits tells them, and one request from the next.
+#: Queues of a NIC.
 QUEUES_MAX = 256
+#: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
+TAGS_MAX = 256
 
 
 def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
@@ -23,8 +25,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _quota(slots: int, functions: int) -> int:
-    """Share of one function when one slot is nobody's, without the frame that it is taking."""
-    return (slots - 1) // functions - 1
+    """Share of one function when one slot is nobody's."""
+    return (slots - 1) // functions
 
 
 #: Capabilities that are of no use, or not allowed, without another (section 6.3).
@@ -38,6 +40,13 @@ _NEEDS = (
     ("amo_mrif", "msi_mrif"),
     ("pd17", "pd8"),
     ("pd20", "pd17"),
+)
+
+#: Features of the NIC that are not allowed without another (virtio 1.3, 5.1.3.1).
+_NIC_NEEDS = (
+    ("segmentation", "checksum"),
+    ("multiqueue", "control_queue"),
+    ("rss", "control_queue"),
 )
 
 
@@ -64,7 +73,7 @@ class IommuConfig:
     hpm_counters, hpm_bits : int
         Programmable event counters (iohpmctr1..n) and their width.
     context_entries, process_entries : int
-        Device and process contexts cached, fully associative; the latter of use with ``pd8``.
+        Device and process contexts cached, set-associative; the latter of use with ``pd8``.
     iotlb_ways, iotlb_sets, iotlb_superpages : int
         Geometry of the IOTLB; see :mod:`models.spec.iotlb`.
     misses : int
@@ -186,10 +195,19 @@ class NicConfig:
         one under way, and one is left: so nobody can keep others from sending or receiving.
     max_burst_beats : int
         Beats of the longest DMA burst.
+    dma_tags : int
+        DMA requests at once; a quarter is kept from those that may wait for a page.  A page request
+        group index of 9 bits tells them, and one request from the next.
     dma_slots : int
-        DMA bursts outstanding.
+        Parts of DMA requests, each within a page, that are translated or move at once.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
+    packed, indirect, event_idx, in_order : bool
+        Packed virtqueues, indirect descriptors, event index, in-order use (virtio 1.3, 6).
+    mergeable, checksum, segmentation : bool
+        Mergeable receive buffers, checksum offload both ways, TSO (virtio 1.3, 5.1.3).
+    control_queue, multiqueue, rss : bool
+        Control queue, several queue pairs at once, receive-side scaling (virtio 1.3, 5.1.3).
     """
 
     vfs: int = 8
@@ -202,8 +220,19 @@ class NicConfig:
     tx_slots: int = 40
     rx_slots: int = 40
     max_burst_beats: int = 16
+    dma_tags: int = 64
     dma_slots: int = 16
     mtu: int = 1500
+    packed: bool = False
+    indirect: bool = False
+    event_idx: bool = False
+    in_order: bool = False
+    mergeable: bool = False
+    checksum: bool = False
+    segmentation: bool = False
+    control_queue: bool = False
+    multiqueue: bool = False
+    rss: bool = False
 
     def __post_init__(self) -> None:
         _check_range("vfs", self.vfs, 1, 255)
@@ -217,8 +246,9 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
+        _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
         for name in ("tx_slots", "rx_slots"):
-            if _quota(getattr(self, name), self.functions) < 1:
+            if _quota(getattr(self, name), self.functions) < 2:
                 raise ValueError(
                     f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
@@ -226,6 +256,9 @@ class NicConfig:
         if self.queues > QUEUES_MAX:
             raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
+        for name, needed in _NIC_NEEDS:
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name} needs {needed}")
         if self.device_id + self.vfs >= 1 << 24:
             raise ValueError(f"device_id {self.device_id:#x} leaves no room for {self.vfs} VFs")
 
@@ -236,18 +269,18 @@ class NicConfig:
 
     @property
     def tx_quota(self) -> int:
-        """Frames of guests that may wait for one function."""
+        """Frames of guests that one function may have waiting and under way."""
         return _quota(self.tx_slots, self.functions)
 
     @property
     def rx_quota(self) -> int:
-        """Frames from the port that may wait for one function."""
+        """Frames from the port that one function may have waiting and under way."""
         return _quota(self.rx_slots, self.functions)
 
     @property
     def queues_per_function(self) -> int:
-        """Receive queue 2n, transmit queue 2n + 1 (virtio 1.3, 5.1.2)."""
-        return 2 * self.queue_pairs
+        """Receive queue 2n, transmit queue 2n + 1, control queue (virtio 1.3, 5.1.2)."""
+        return 2 * self.queue_pairs + self.control_queue
 
     @property
     def queues(self) -> int:
@@ -324,14 +357,22 @@ CONFIGS = {
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
             nic=replace(
-                _DEFAULT.nic, vfs=64, queue_pairs=1, msix_vectors=4, tx_slots=200, rx_slots=200
+                _DEFAULT.nic,
+                vfs=64,
+                queue_pairs=1,
+                msix_vectors=4,
+                tx_slots=200,
+                rx_slots=200,
+                dma_tags=128,
             ),
         ),
         replace(
             _DEFAULT,
             name="hyper",
+            # 1024 tenants: extended contexts of 6 bits of device_id a page.
             iommu=replace(
                 _DEFAULT.iommu,
+                ddt_levels=2,
                 misses=128,
                 walkers=128,
                 context_entries=1024,

@@ -1,22 +1,30 @@
 """The NIC's register map, and codes that are its own.
 
 Address map of the NIC's AXI4-Lite port, ``ADDRESS_BITS`` wide: function ``f`` (0 is the PF) has
-its BAR of four pages at ``f * BAR_BYTES``; the PF's management pages are at ``MANAGEMENT_BASE``.
+its BAR of four pages at ``f * BAR_BYTES``; the PF's management pages are at ``MANAGEMENT_BASE``;
+the PCI configuration space of function ``f`` (:mod:`models.spec.pci`) is at ``config_base(f)``.
 A guest is given the pages of its function and no others.
 """
 
 from amaranth.lib import data, enum
 
+from models.spec.config import NicConfig
 from models.spec.registers import Access, Field, Register
-from models.spec.virtio import Feature
+from models.spec.virtio import MSI_NO_VECTOR, Feature
+from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH
 
 __all__ = [
     "ADDRESS_BITS",
     "BAR_BYTES",
+    "BASE_FEATURES",
     "COMMON_OFFSET",
+    "CONFIG_BASE",
+    "CONFIG_BYTES",
     "DEVICE_OFFSET",
+    "FEATURE_FLAGS",
     "FUNCTION_BYTES",
     "ISR_OFFSET",
+    "MAC_FILTERS",
     "MANAGEMENT",
     "MANAGEMENT_BASE",
     "MSIX_ENTRY_BYTES",
@@ -24,16 +32,23 @@ __all__ = [
     "MSIX_TABLE_OFFSET",
     "NOTIFY_MULTIPLIER",
     "NOTIFY_OFFSET",
-    "OFFERED_FEATURES",
     "PORT_SOURCE",
+    "VLAN_FILTERS",
     "FunctionControl",
+    "FunctionVlan",
     "Isr",
+    "MacFilterHigh",
+    "MailboxEvent",
     "MsixEntry",
     "QueueError",
+    "RssControl",
     "Stat",
+    "VlanFilter",
     "bar_base",
+    "config_base",
     "function_block",
     "initial_mac",
+    "offered_features",
     "queue_error_offset",
     "stat_offset",
 ]
@@ -55,8 +70,13 @@ MSIX_PBA_OFFSET = 0x3000
 #: ``MANAGEMENT_BASE + f * FUNCTION_BYTES``.
 MANAGEMENT_BASE = 0x80_0000
 FUNCTION_BYTES = 0x400
-#: Feature bits that every function offers, one bit per Feature.
-OFFERED_FEATURES = sum(
+#: Configuration space: function ``f`` has ``CONFIG_BYTES`` at ``CONFIG_BASE + f * CONFIG_BYTES``.
+CONFIG_BASE = 0xC0_0000
+CONFIG_BYTES = 0x1000
+#: MAC and VLAN filters of a function, beside its MAC.
+MAC_FILTERS = VLAN_FILTERS = 8
+#: Feature bits that every function of every NIC offers, one bit per Feature.
+BASE_FEATURES = sum(
     1 << feature
     for feature in (
         Feature.NET_MTU,
@@ -68,6 +88,24 @@ OFFERED_FEATURES = sum(
         Feature.RING_RESET,
     )
 )
+#: What else is offered, by the member of NicConfig that has it built in.
+FEATURE_FLAGS: dict[str, tuple[Feature, ...]] = {
+    "packed": (Feature.RING_PACKED,),
+    "indirect": (Feature.RING_INDIRECT_DESC,),
+    "event_idx": (Feature.RING_EVENT_IDX,),
+    "in_order": (Feature.IN_ORDER,),
+    "mergeable": (Feature.NET_MRG_RXBUF,),
+    "checksum": (Feature.NET_CSUM, Feature.NET_GUEST_CSUM),
+    "segmentation": (Feature.NET_HOST_TSO4, Feature.NET_HOST_TSO6, Feature.NET_HOST_ECN),
+    "control_queue": (
+        Feature.NET_CTRL_VQ,
+        Feature.NET_CTRL_RX,
+        Feature.NET_CTRL_VLAN,
+        Feature.NET_CTRL_MAC_ADDR,
+    ),
+    "multiqueue": (Feature.NET_MQ,),
+    "rss": (Feature.NET_RSS,),
+}
 #: ``source`` of a frame that came from the Ethernet port.
 PORT_SOURCE = 0xFF
 
@@ -93,8 +131,58 @@ class FunctionControl(data.Struct):
 
     enable: 1  # the function may do DMA, send and receive
     ats: 1  # translate by ATS, park and retry; else DMA is untranslated and faults are errors
-    promiscuous: 1
-    reserved: 29
+    promiscuous: 1  # receives every frame of its VLAN
+    multicast_filter: 1  # of multicast frames only those to a MAC filter; else all of its VLAN
+    vlan_filter: 1  # without a VLAN of its own: of tagged frames only those with a VLAN filter
+    spoof_check: 1  # drops what it sends under a MAC, or a VLAN that is filtered, not its own
+    mirror: 1  # receives a copy of every frame that is forwarded, tagged as on the wire
+    link_down: 1  # neither sends nor receives, and its driver sees the link down
+    reserved: 24
+
+
+class FunctionVlan(data.Struct):
+    """``vlan`` of a function: frames are tagged and untagged by the switch (IEEE 802.1Q)."""
+
+    vid: 12
+    reserved0: 4
+    priority: 3  # of the tag of frames that it sends
+    reserved1: 12
+    enable: 1
+
+
+class MacFilterHigh(data.Struct):
+    """``mac_filter_high``: the end of a MAC that a function receives beside its own."""
+
+    mac: 16
+    reserved: 15
+    valid: 1
+
+
+class VlanFilter(data.Struct):
+    """``vlan_filter``: a VLAN that a function receives."""
+
+    vid: 12
+    reserved: 19
+    valid: 1
+
+
+class RssControl(data.Struct):
+    """``rss`` of a function (virtio 1.3, 5.1.6.5.7)."""
+
+    table_mask: 7  # entries of the indirection table, a power of two, less one
+    reserved0: 9
+    unclassified: 8  # queue pair of frames that have no hash
+    reserved1: 7
+    enable: 1  # else every frame goes to queue pair 0; cleared by a reset of the device
+
+
+class MailboxEvent(enum.IntFlag, shape=32):
+    """``events`` of a function, for the hypervisor's software."""
+
+    CONTROL = 1  # its control queue was notified
+    RESET = 2  # its driver reset it
+    READY = 4  # its driver has set DRIVER_OK
+    QUEUE_RESET = 8  # its driver reset the control queue
 
 
 class QueueError(enum.IntEnum, shape=8):
@@ -110,9 +198,11 @@ class QueueError(enum.IntEnum, shape=8):
     BAD_FLAGS = 7  # a flag that was not negotiated
     PAGE_REQUEST_FAILED = 8  # answered "failure" (or never, within the time-out)
     BUS = 9  # the bus answered with an error after a translation had succeeded
+    BAD_INDIRECT = 10  # an indirect table of no or broken entries, in a table, or followed by more
+    BAD_WRAP = 11  # a packed chain goes on in a descriptor that is not available
 
 
-class Stat(enum.IntEnum, shape=4):
+class Stat(enum.IntEnum, shape=5):
     """Counters kept per function, 48 bits each."""
 
     TX_PACKETS = 0
@@ -131,6 +221,19 @@ class Stat(enum.IntEnum, shape=4):
     DMA_WRITE_BYTES = 13
     TRANSLATIONS = 14  # ATS requests
     DMA_FAULTS = 15  # DMA that failed for good
+    TX_DROPPED_OFFLOAD = 16  # of TX_DROPPED: an offload not negotiated or not possible
+    TX_DROPPED_MAC = 17  # of TX_DROPPED: sent under a MAC that is not the function's
+    TX_DROPPED_VLAN = 18  # of TX_DROPPED: tagged, but not with a VLAN of the function
+    TX_CHECKSUMS = 19  # frames whose checksum was completed
+    TX_SEGMENTED = 20  # chains cut into segments; each segment is one of TX_PACKETS
+    TX_MULTICAST = 21  # of TX_PACKETS: to a group, but for broadcast
+    TX_BROADCAST = 22
+    RX_MULTICAST = 23  # of RX_PACKETS
+    RX_BROADCAST = 24
+    RX_CHECKSUM_GOOD = 25
+    RX_CHECKSUM_BAD = 26
+    RX_MERGED = 27  # receive buffers used beyond the first of a frame
+    NOTIFICATIONS = 28  # doorbells
 
 
 def _register(
@@ -140,25 +243,72 @@ def _register(
     return Register(name=name, offset=offset, width=32, fields=fields)
 
 
+_RO, _RW = Access.RO, Access.RW
+_ALL = (
+    _register("control", 0x00, _RW, "FunctionControl."),
+    _register("device_id", 0x04, _RO, "device_id of the function's DMA.", 23, None),
+    _register("mac_low", 0x08, _RW, "First four bytes of the MAC, first lowest.", 31, None),
+    _register("mac_high", 0x0C, _RW, "Last two bytes of the MAC.", 15, None),
+    _register("page_timeout", 0x10, _RW, "Cycles to wait for a group response; 0: ever."),
+    _register("status", 0x14, _RO, "device_status of the function.", high=7),
+    _register("vlan", 0x18, _RW, "FunctionVlan."),
+    _register("events", 0x1C, Access.RW1C, "MailboxEvent."),
+    _register("mailbox", 0x20, _RO, "PF: first function with events, plus 1; 0: none.", 15),
+    _register("mailbox_vector", 0x24, _RW, "PF: vector raised for new events.", 15, MSI_NO_VECTOR),
+    _register("interrupt", 0x28, _RW, "Writing raises this vector of the function; reads 0.", 15),
+    _register("rss", 0x2C, _RW, "RssControl."),
+    _register("rss_types", 0x30, _RW, "HashType."),
+    _register("features_low", 0x34, _RO, "Features that the driver accepted."),
+    _register("features_high", 0x38, _RO, "Likewise, from bit 32 on."),
+    *(
+        _register(f"rss_key{n}", 0x40 + 4 * n, _RW, "Toeplitz key, first byte lowest.")
+        for n in range(RSS_KEY_BYTES // 4)
+    ),
+    *(
+        _register(f"mac_filter_low{n}", 0x80 + 8 * n, _RW, "As mac_low, of a further MAC.")
+        for n in range(MAC_FILTERS)
+    ),
+    *(
+        _register(f"mac_filter_high{n}", 0x84 + 8 * n, _RW, "MacFilterHigh.")
+        for n in range(MAC_FILTERS)
+    ),
+    *(_register(f"vlan_filter{n}", 0xC0 + 4 * n, _RW, "VlanFilter.") for n in range(VLAN_FILTERS)),
+    _register("control_size", 0xE0, _RO, "Entries of the control queue; 0: not enabled.", 15),
+    _register("control_vector", 0xE4, _RO, "Its vector.", 15, MSI_NO_VECTOR),
+    *(
+        _register(f"control_{area}_{half}", 0xE8 + 8 * n + 4 * high, _RO, f"Its {area} area.")
+        for n, area in enumerate(("desc", "driver", "device"))
+        for high, half in enumerate(("low", "high"))
+    ),
+    *(
+        _register(f"rss_table{n}", 0x380 + 4 * n, _RW, "Four queue pairs, the first lowest.")
+        for n in range(RSS_TABLE_LENGTH // 4)
+    ),
+)
 #: Registers of a function's management block; offsets are within the block.
-MANAGEMENT = {
-    register.name: register
-    for register in (
-        _register("control", 0x00, Access.RW, "FunctionControl."),
-        _register("device_id", 0x04, Access.RO, "device_id of the function's DMA.", 23, None),
-        _register(
-            "mac_low", 0x08, Access.RW, "First four bytes of the MAC, first lowest.", 31, None
-        ),
-        _register("mac_high", 0x0C, Access.RW, "Last two bytes of the MAC.", 15, None),
-        _register("page_timeout", 0x10, Access.RW, "Cycles to wait for a group response; 0: ever."),
-        _register("status", 0x14, Access.RO, "device_status of the function.", high=7),
+MANAGEMENT = {register.name: register for register in _ALL}
+
+
+def offered_features(config: NicConfig, *, physical: bool = False) -> int:
+    """Feature bits that a VF of a NIC offers, or the PF, one bit per Feature."""
+    more = (
+        feature
+        for flag, features in FEATURE_FLAGS.items()
+        for feature in features
+        if getattr(config, flag)
     )
-}
+    own = 1 << Feature.SR_IOV if physical else 0
+    return BASE_FEATURES | own | sum(1 << feature for feature in more)
 
 
 def bar_base(function: int) -> int:
     """Address of a function's BAR on the register port."""
     return function * BAR_BYTES
+
+
+def config_base(function: int) -> int:
+    """Address of a function's PCI configuration space on the register port."""
+    return CONFIG_BASE + function * CONFIG_BYTES
 
 
 def function_block(function: int) -> int:

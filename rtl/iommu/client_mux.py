@@ -15,7 +15,8 @@ __all__ = ["ClientMux"]
 class ClientMux(wiring.Component):
     """Merges requests round robin; the client's number replaces the top bits of the tag.
 
-    A request that is offered stays until it is accepted, whoever else asks.
+    A request that is offered stays until it is accepted, whoever else asks.  A client may have as
+    many requests under way as there are tags for it, up to ``MOST``; who has more waits alone.
 
     Clients use the low ``TAG_BITS - ceil_log2(clients)`` bits of the tag and get them back, zeros
     above.  A client that does not take its answer blocks the others, so every client must take
@@ -36,6 +37,9 @@ class ClientMux(wiring.Component):
     port : ``Out(TranslationPort)``
     """
 
+    #: Requests of a client under way; three clients of as many fit into the backlog.
+    MOST = 64
+
     def __init__(self, clients: int):
         self.clients = clients
         self.tag_bits = TAG_BITS - ceil_log2(clients)
@@ -48,7 +52,12 @@ class ClientMux(wiring.Component):
         m = Module()
         request, response = self.port.request, self.port.response
         clients = [getattr(self, f"client{number}") for number in range(self.clients)]
-        asking = Cat(client.request.valid for client in clients)
+        most = min(self.MOST, 1 << self.tag_bits)
+        under_way = [Signal(range(most + 1), name=f"under_way{n}") for n in range(self.clients)]
+        asking = Cat(
+            client.request.valid & (count != most)
+            for client, count in zip(clients, under_way, strict=True)
+        )
         # ``served`` had the last turn; while it is ``held`` its request is still offered.
         served, held = Signal(range(self.clients)), Signal()
         following, grant = Signal(range(self.clients)), Signal(range(self.clients))
@@ -63,8 +72,12 @@ class ClientMux(wiring.Component):
                 m.d.comb += [
                     request.payload.eq(own),
                     request.payload.tag.eq(Cat(own.tag[: self.tag_bits], prefix)),
-                    client.request.ready.eq(request.ready),
+                    client.request.ready.eq(request.ready & asking[number]),
                 ]
+            answered = client.response.valid & client.response.ready
+            m.d.sync += under_way[number].eq(
+                under_way[number] + (client.request.valid & client.request.ready) - answered
+            )
             m.d.comb += [
                 client.response.payload.eq(response.payload),
                 client.response.payload.tag.eq(response.payload.tag[: self.tag_bits]),

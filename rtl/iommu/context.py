@@ -12,56 +12,116 @@ from rtl.iommu.requests import Context, ProcessState
 __all__ = ["ContextCache", "ProcessCache"]
 
 
-class _Cache(wiring.Component):
-    """Fully associative cache with keys in registers and contents in RAM, replaced in turn.
+def _geometry(entries: int) -> tuple[int, int]:
+    """Ways and sets: as many sets, a power of two, as leave four ways at least."""
+    sets = 1
+    while entries % (2 * sets) == 0 and entries // (2 * sets) >= 4:
+        sets *= 2
+    return entries // sets, sets
 
-    Whoever fills must ``remove`` the entries of the same key in that cycle, so that no two answer.
-    It has a bit per entry and looks at ``keys``; fills come after it.
+
+class _Cache(wiring.Component):
+    """Set-associative cache in distributed RAM, each set replaced in turn.
+
+    Parameters
+    ----------
+    entries, key_bits : int
+        The lowest bits of ``place`` choose one of the sets.
+    content : ShapeLike
+
+    Members
+    -------
+    place, key : ``In``; hit : ``Out(1)``; content : ``Out``
+        Search.
+    fill_en : ``In(1)``; fill_content : ``In``; wanted_place, wanted : ``In``
+        Store under the key ``wanted``, in place of what there is of that key.
+    forget, forget_all : ``In(1)``
+        Forget ``wanted``, or everything; the latter comes before a fill in the same cycle.
     """
 
     def __init__(self, entries: int, key_bits: int, content):
-        self.entries = entries
-        self.keys = [Signal(key_bits, name=f"key{i}", reset_less=True) for i in range(entries)]
+        self.ways, self.sets = _geometry(entries)
+        self.key_bits = key_bits
+        place = range(max(2, self.sets))
         super().__init__(
             {
+                "place": In(place),
                 "key": In(key_bits),
                 "hit": Out(1),
                 "content": Out(content),
+                "wanted_place": In(place),
+                "wanted": In(key_bits),
                 "fill_en": In(1),
-                "fill_key": In(key_bits),
                 "fill_content": In(content),
-                "remove": In(entries),
+                "forget": In(1),
+                "forget_all": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        count = self.entries
-        bits = max(1, (count - 1).bit_length())
-        m.submodules.ram = ram = memory.Memory(
-            shape=self.fill_content.shape(), depth=count, init=[]
+        ways, sets = self.ways, self.sets
+        mask = sets - 1
+        place, wanted_place = self.place & mask, self.wanted_place & mask
+        match, same, chosen = Signal(ways), Signal(ways), Signal(ways)
+        victim = Signal(range(max(2, ways)))
+        for way in range(ways):
+            ram = memory.Memory(shape=self.key_bits, depth=max(2, sets), init=[])
+            m.submodules[f"keys{way}"] = ram
+            look, upkeep = ram.read_port(domain="comb"), ram.read_port(domain="comb")
+            write = ram.write_port()
+            valid = Signal(sets, name=f"valid{way}")
+            own = valid.bit_select(wanted_place, 1) & ~self.forget_all
+            m.d.comb += [
+                look.addr.eq(place),
+                upkeep.addr.eq(wanted_place),
+                write.addr.eq(wanted_place),
+                write.data.eq(self.wanted),
+                write.en.eq(self.fill_en & chosen[way]),
+                match[way].eq(valid.bit_select(place, 1) & (look.data == self.key)),
+                same[way].eq(own & (upkeep.data == self.wanted)),
+                chosen[way].eq(Mux(same.any(), same[way], victim == way)),
+            ]
+            stores, removes = self.fill_en & chosen[way], self.forget & same[way]
+            for number in range(sets):
+                here = wanted_place == number
+                with m.If(self.forget_all | (here & (stores | removes))):
+                    m.d.sync += valid[number].eq(here & stores)
+        self._victims(m, wanted_place, same, victim)
+        m.d.comb += self.hit.eq(match.any())
+        self._contents(m, place, match, wanted_place, chosen)
+        return m
+
+    def _victims(self, m: Module, place, same, victim) -> None:
+        """Whose turn it is in each set."""
+        m.submodules.turns = ram = memory.Memory(
+            shape=victim.shape(), depth=max(2, self.sets), init=[]
         )
         read, write = ram.read_port(domain="comb"), ram.write_port()
-        victim, valid, match = Signal(bits), Signal(count), Signal(count)
-        index = Const(0, bits)
-        for i, own in enumerate(self.keys):
-            m.d.comb += match[i].eq(valid[i] & (own == self.key))
-            index = index | Mux(match[i], i, 0)
-            with m.If(self.remove[i]):
-                m.d.sync += valid[i].eq(0)
-            with m.If(self.fill_en & (victim == i)):
-                m.d.sync += [valid[i].eq(1), own.eq(self.fill_key)]
-        with m.If(self.fill_en):
-            m.d.sync += victim.eq(Mux(victim == count - 1, 0, victim + 1))
         m.d.comb += [
-            self.hit.eq(match.any()),
-            read.addr.eq(index),
+            read.addr.eq(place),
+            victim.eq(read.data),
+            write.addr.eq(place),
+            write.data.eq(Mux(victim == self.ways - 1, 0, victim + 1)),
+            write.en.eq(self.fill_en & ~same.any()),
+        ]
+
+    def _contents(self, m: Module, place, match, wanted_place, chosen) -> None:
+        """Contents of all ways in one RAM."""
+        m.submodules.contents = ram = memory.Memory(
+            shape=self.fill_content.shape(), depth=max(2, self.ways * self.sets), init=[]
+        )
+        read, write = ram.read_port(domain="comb"), ram.write_port()
+        for port, set_, way in ((read, place, match), (write, wanted_place, chosen)):
+            index = 0
+            for i, bit in enumerate(way):
+                index = index | Mux(bit, i, 0)
+            m.d.comb += port.addr.eq(index * self.sets + (set_ if self.sets > 1 else 0))
+        m.d.comb += [
             self.content.eq(read.data),
-            write.addr.eq(victim),
             write.data.eq(self.fill_content),
             write.en.eq(self.fill_en),
         ]
-        return m
 
 
 def _stored(config: IommuConfig) -> data.StructLayout:
@@ -75,7 +135,7 @@ def _stored(config: IommuConfig) -> data.StructLayout:
 
 
 class ContextCache(wiring.Component):
-    """Fully associative cache of device contexts, replaced in turn.
+    """Set-associative cache of device contexts, each set replaced in turn.
 
     Latency
     -------
@@ -115,27 +175,25 @@ class ContextCache(wiring.Component):
         bits, kept = self.config.device_id_bits, _stored(self.config)
         m.submodules.cache = cache = _Cache(self.config.context_entries, bits, kept)
         m.d.comb += [
+            cache.place.eq(self.device_id),
             cache.key.eq(self.device_id),
             self.hit.eq(cache.hit),
+            cache.wanted.eq(Mux(self.fill_en, self.fill_id, self.clear_id)),
+            cache.wanted_place.eq(cache.wanted),
             cache.fill_en.eq(self.fill_en),
-            cache.fill_key.eq(self.fill_id),
+            cache.forget.eq(self.clear_en),
+            cache.forget_all.eq(self.clear_en & (self.clear_all | self.fill_en)),
         ]
         for name in kept.members:
             m.d.comb += [
                 self.context[name].eq(cache.content[name]),
                 cache.fill_content[name].eq(self.fill_context[name]),
             ]
-        everything = self.clear_en & (self.clear_all | self.fill_en)
-        wanted = Signal(bits)
-        m.d.comb += wanted.eq(Mux(self.clear_en, self.clear_id, self.fill_id))
-        for i, own in enumerate(cache.keys):
-            covered = (self.clear_en | self.fill_en) & (own == wanted)
-            m.d.comb += cache.remove[i].eq(everything | covered)
         return m
 
 
 class ProcessCache(wiring.Component):
-    """Fully associative cache of process contexts, replaced in turn.
+    """Set-associative cache of process contexts, each set replaced in turn.
 
     Latency
     -------
@@ -151,10 +209,11 @@ class ProcessCache(wiring.Component):
         Store in place of what there is of that process,
     fill_device : ``In(24)``; fill_process : ``In(20)``
         which is this one.
-    clear_en : ``In(1)``; clear_all : ``In(1)``; clear_device : ``In(24)``
-        Forget everything or all of a device; with a fill as :class:`ContextCache`.
-    clear_process_en : ``In(1)``; clear_process : ``In(20)``
-        Of the device, forget this process only.
+    clear_en : ``In(1)``; clear_all : ``In(1)``; with a fill as :class:`ContextCache`.
+        Forget everything,
+    clear_process_en : ``In(1)``; clear_process : ``In(20)``; clear_device : ``In(24)``
+        or one process of a device.  Without either, all of a device is to be forgotten: everything
+        is, since its processes are spread over the sets.
     """
 
     def __init__(self, config: IommuConfig):
@@ -184,26 +243,21 @@ class ProcessCache(wiring.Component):
         process_bits = 20 if config.pd20 else 17 if config.pd17 else 8
         key = data.StructLayout({"process": process_bits, "device": device_bits})
         m.submodules.cache = cache = _Cache(config.process_entries, key.size, ProcessState)
+        wanted = key(cache.wanted)
+        # One comparison serves fills and clears.  What a device has is in all sets.
+        whole = self.clear_all | ~self.clear_process_en | self.fill_en
         m.d.comb += [
             key(cache.key).process.eq(self.process_id),
             key(cache.key).device.eq(self.device_id),
+            cache.place.eq(self.process_id ^ self.device_id),
             self.hit.eq(cache.hit & ~self.process_id[process_bits:].any()),
             self.process.eq(cache.content),
+            wanted.process.eq(Mux(self.fill_en, self.fill_process, self.clear_process)),
+            wanted.device.eq(Mux(self.fill_en, self.fill_device, self.clear_device)),
+            cache.wanted_place.eq(wanted.process ^ wanted.device),
             cache.fill_en.eq(self.fill_en),
-            key(cache.fill_key).process.eq(self.fill_process),
-            key(cache.fill_key).device.eq(self.fill_device),
             cache.fill_content.eq(self.fill_state),
+            cache.forget.eq(self.clear_en),
+            cache.forget_all.eq(self.clear_en & whole),
         ]
-        everything = self.clear_en & (self.clear_all | self.fill_en)
-        whole_device = self.clear_en & ~self.clear_process_en
-        wanted = Signal(key)
-        m.d.comb += [
-            wanted.process.eq(Mux(self.clear_en, self.clear_process, self.fill_process)),
-            wanted.device.eq(Mux(self.clear_en, self.clear_device, self.fill_device)),
-        ]
-        for i, raw in enumerate(cache.keys):
-            own = key(raw)
-            process = whole_device | (own.process == wanted.process)
-            covered = (self.clear_en | self.fill_en) & (own.device == wanted.device) & process
-            m.d.comb += cache.remove[i].eq(everything | covered)
         return m

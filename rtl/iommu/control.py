@@ -104,6 +104,8 @@ class Control(wiring.Component):
         Messages from and to devices.
     read, write : ``Out(Axi4)``
         Commands; fence data, records and MSIs.  ``write`` has IDs of ``write_id_width`` bits.
+    held : ``In(1)``
+        PCI configuration holds interrupt messages back.
     interrupts : ``Out(16)``
         Wires by vector, level.
     """
@@ -136,6 +138,7 @@ class Control(wiring.Component):
                 "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
                 "read": Out(Axi4(**bus, id_width=1, write=False)),
                 "write": Out(Axi4(**bus, id_width=self.write_id_width, read=False)),
+                "held": In(1),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
             }
         )
@@ -163,6 +166,7 @@ class Control(wiring.Component):
             counters.request_event.eq(self.request_event),
             counters.walk_event.eq(self.walk_event),
             self.interrupts.eq(interrupts.lines),
+            interrupts.held.eq(self.held),
         ]
 
         connect(m, registers.command, commands.registers)

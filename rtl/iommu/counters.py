@@ -1,89 +1,41 @@
 """Hardware performance monitor of the IOMMU."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import bits_for
 
 from models.spec import iommu_registers as regs
 from models.spec.config import IommuConfig
-from models.spec.iommu import HpmEvent
 from rtl.bus.lite import RegisterPort
-from rtl.bus.registers import RegisterBank
+from rtl.bus.registers import WORD_BITS, RegisterBank
+from rtl.iommu.event_match import EventMatch
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
 from rtl.iommu.seams import Event
 
 __all__ = ["Counters"]
 
-#: Events, their bit in :class:`~rtl.iommu.seams.Event`, and whether GSCID and PSCID may filter
-#: them (table "Standard events").
-EVENTS = {
-    HpmEvent.UNTRANSLATED_REQUEST: ("untranslated", False),
-    HpmEvent.TRANSLATED_REQUEST: ("translated", False),
-    HpmEvent.ATS_REQUEST: ("ats", False),
-    HpmEvent.TLB_MISS: ("tlb_miss", True),
-    HpmEvent.DDT_WALK: ("ddt_walk", False),
-    HpmEvent.PDT_WALK: ("pdt_walk", False),
-    HpmEvent.FIRST_STAGE_WALK: ("first_stage_walk", True),
-    HpmEvent.SECOND_STAGE_WALK: ("second_stage_walk", True),
-    HpmEvent.LOOKUP: ("lookup", True),
-}
-
-
-class Selector(data.Struct):
-    """A selector as :class:`EventFilter` wants it; registered once per counter."""
-
-    kinds: len(EVENTS)  # one-hot, in the order of EVENTS; only what IDT allows
-    ignored: 24  # bits of DID_GSCID that match anything
-    pid_pscid: 20
-    did_gscid: 24
-    pv_pscv: 1
-    dv_gscv: 1
-    idt: 1
-
-
-class EventFilter(wiring.Component):
-    """Does an event count for a selector?  Registered, one cycle.
-
-    Members
-    -------
-    selector : ``In(Selector)``
-    event : ``In(Event)``
-    hit : ``Out(1)``
-    """
-
-    selector: In(Selector)
-    event: In(Event)
-    hit: Out(1)
-
-    def elaborate(self, platform):
-        m = Module()
-        selector, event = self.selector, self.event
-        kinds = Cat(event[bit] for bit, _ in EVENTS.values())
-        process = Mux(selector.idt, event.pscid, event.process_id)
-        process_valid = Mux(selector.idt, event.pscv, event.pv)
-        device = Mux(selector.idt, event.gscid, event.device_id)
-        device_valid = ~selector.idt | event.gscv
-        process_hit = process_valid & (process == selector.pid_pscid)
-        device_hit = device_valid & ~((device ^ selector.did_gscid) & ~selector.ignored).any()
-        m.d.sync += self.hit.eq(
-            event.valid
-            & (kinds & selector.kinds).any()
-            & (~selector.pv_pscv | process_hit)
-            & (~selector.dv_gscv | device_hit)
-        )
-        return m
+#: Cycles from an event to its count in ``pending``.
+_EVENT_DELAY = 3
 
 
 class Counters(wiring.Component):
     """Counters of cycles and events, their selectors, overflow and inhibition.
 
     Both event ports may fire in a cycle, and count both.  A counter that overflows with its OF 0
-    sets OF and raises the interrupt condition for one cycle.  A write by software wins over
-    counting.  An eventID that there is not is stored and counts nothing.
+    sets OF and raises the interrupt condition for one cycle.  An eventID that there is not is
+    stored and counts nothing.
+
+    Values and selectors are in RAM.  Every counter gathers a few counts, which one adder brings
+    into the values in turn.  An access waits until every counter has had its turn: software sees
+    whatever happened before.
 
     Latency
     -------
-    An event has counted two cycles later.
+    With n = max(2, ``hpm_counters`` + 1): a counter that overflows says so within n + 7 cycles.  A
+    read is answered n + 6 cycles after it was accepted, a write n + 7, and that of a selector
+    16 ``hpm_counters`` + 1 after that; its counter stands still from the write on until it is
+    answered.
 
     Parameters
     ----------
@@ -110,91 +62,200 @@ class Counters(wiring.Component):
             }
         )
 
-    def _bank(self, count: int) -> RegisterBank:
-        if not self.config.hpm:
-            return RegisterBank([], addr_width=PAGE_ADDR_WIDTH)
-        counters, selectors = regs.IOHPMCTR[:count], regs.IOHPMEVT[:count]
-        bits = (1 << self.config.hpm_bits) - 1
-        return RegisterBank(
-            [regs.IOCOUNTOVF, regs.IOCOUNTINH, regs.IOHPMCYCLES, *counters, *selectors],
-            addr_width=PAGE_ADDR_WIDTH,
-            writable={
-                "iocountinh": (1 << count + 1) - 1,
-                "iohpmcycles": (bits & regs.IOHPMCYCLES["counter"].mask)
-                | regs.IOHPMCYCLES["of"].mask,
-            }
-            | {counter.name: bits for counter in counters},
-            loadable=["iohpmcycles", *(entry.name for entry in (*counters, *selectors))],
-        )
-
     def elaborate(self, platform):
         m = Module()
-        count = self.config.hpm_counters if self.config.hpm else 0
-        m.submodules.bank = bank = self._bank(count)
-        connect(m, flipped(self.bus), bank.bus)
         if not self.config.hpm:
+            m.submodules.bank = bank = RegisterBank([], addr_width=PAGE_ADDR_WIDTH)
+            connect(m, flipped(self.bus), bank.bus)
             return m
-
-        cycles = bank.iohpmcycles
-        width = min(self.config.hpm_bits, 63)
-        total = Signal(width + 1)
-        overflowed = Signal(count + 1)
-        m.d.comb += [
-            total.eq(cycles.counter[:width] + 1),
-            bank.iohpmcycles_load.eq(~bank.iocountinh.cy),
-            bank.iohpmcycles_next.counter.eq(total[:width]),
-            bank.iohpmcycles_next.of.eq(cycles.of | total[width]),
-            overflowed[0].eq(total[width] & ~cycles.of & ~bank.iocountinh.cy),
-        ]
-        for index in range(count):
-            self._counter(m, bank, index, overflowed[index + 1])
-        flags = [getattr(bank, register.name)["of"] for register in regs.IOHPMEVT[:count]]
-        m.d.comb += bank.iocountovf_in.as_value().eq(Cat(cycles.of, *flags))
-        m.d.sync += self.interrupt.eq(overflowed.any())
+        # Counter 0 is iohpmcycles.
+        count = self.count = self.config.hpm_counters + 1
+        self.turns = max(2, count)
+        self.overflows, self.inhibited = Signal(count), Signal(count)
+        self.enabled = Signal(count, init=1)  # their selectors are as the match has them
+        self.folds = Signal()  # counters take turns
+        self.fresh = Signal(init=1)  # until all have had one after reset, RAM means 0
+        self.turn = Signal(range(self.turns))
+        self.index, self.half = Signal(range(self.turns)), Signal()
+        self.stored, self.store = Signal(WORD_BITS), Signal(4)  # in whom ``stored`` is to be put
+        self.match = None
+        if count > 1:
+            m.submodules.match = self.match = EventMatch(count - 1)
+        pending = self._gather(m)
+        values = self._values(m, pending)
+        selectors = self._selectors(m)
+        self._access(m, values, selectors)
         return m
 
-    def _counter(self, m: Module, bank: RegisterBank, index: int, overflowed) -> None:
-        """One event counter with its selector; ``index`` from 0."""
-        counter_name, selector_name = regs.IOHPMCTR[index].name, regs.IOHPMEVT[index].name
-        value = getattr(bank, counter_name).counter
-        selector = getattr(bank, selector_name)
-        decoded = self._decode(m, selector)
-        hits = []
-        for port in ("request_event", "walk_event"):
-            m.submodules[f"{port}_{index}"] = entry = EventFilter()
-            m.d.comb += [entry.selector.eq(decoded), entry.event.eq(getattr(self, port))]
-            hits.append(entry.hit)
-        bits = self.config.hpm_bits
-        total, inhibited = Signal(bits + 1), bank.iocountinh.hpm[index]
-        load = ~inhibited & (hits[0] | hits[1])
-        selector_next = getattr(bank, f"{selector_name}_next")
-        m.d.comb += [
-            total.eq(value[:bits] + hits[0] + hits[1]),
-            getattr(bank, f"{counter_name}_load").eq(load),
-            getattr(bank, f"{counter_name}_next").counter.eq(total[:bits]),
-            overflowed.eq(load & total[bits] & ~selector.of),
-            getattr(bank, f"{selector_name}_load").eq(overflowed),
-            selector_next.eq(selector),
-            selector_next.of.eq(1),
-        ]
+    def _gather(self, m: Module):
+        """Few bits per counter; returns what the one whose turn it is has."""
+        hits = [(Const(1, 1),)]
+        if self.match is not None:
+            match = self.match
+            m.d.comb += [
+                match.request_event.eq(self.request_event),
+                match.walk_event.eq(self.walk_event),
+            ]
+            hits += zip(match.request_hits, match.walk_hits, strict=True)
+        # Between two turns there is one access at most, for three cycles.
+        width = bits_for(2 * (self.turns + 4))
+        waiting = [Signal(width, name=f"pending{i}") for i in range(self.count)]
+        chosen = 0
+        for i, (own, hit) in enumerate(zip(waiting, hits, strict=True)):
+            counts = self.enabled[i] & ~self.inhibited[i]
+            turn = self.folds & (self.turn == i)
+            m.d.sync += own.eq(Mux(turn, 0, own) + sum(counts & bit for bit in hit))
+            chosen = chosen | Mux(self.turn == i, own, 0)
+        with m.If(self.folds):
+            last = self.turn == self.turns - 1
+            m.d.sync += self.turn.eq(Mux(last, 0, self.turn + 1))
+            with m.If(last):
+                m.d.sync += self.fresh.eq(0)
+        return chosen
 
-    @staticmethod
-    def _decode(m: Module, selector):
-        """Registered form of a selector."""
-        decoded = Signal(Selector)
-        allowed = {
-            number: 1 if by_soft_context else ~selector.idt
-            for number, (_, by_soft_context) in EVENTS.items()
-        }
-        # DMASK: the lowest 0 of the field and the bits below it match anything.
-        field = selector.did_gscid
-        m.d.sync += [
-            decoded.kinds.eq(Cat((selector.eventid == n) & allowed[n] for n in EVENTS)),
-            decoded.ignored.eq(Mux(selector.dmask, field ^ (field + 1), 0)),
-            decoded.pid_pscid.eq(selector.pid_pscid),
-            decoded.did_gscid.eq(field),
-            decoded.pv_pscv.eq(selector.pv_pscv),
-            decoded.dv_gscv.eq(selector.dv_gscv),
-            decoded.idt.eq(selector.idt),
+    def _values(self, m: Module, pending) -> list:
+        """Values of counters in RAM; returns both words of counter ``index``, while none folds."""
+        bits = self.config.hpm_bits
+        value, more, whose = Signal(bits), Signal.like(pending), Signal.like(self.turn)
+        total, adds, which = Signal(bits + 1), Signal(), Signal(self.count)
+        m.d.comb += [
+            total.eq(value + more),
+            which.eq(Mux(adds, 1 << whose, 0)),
         ]
-        return decoded
+        m.d.sync += [adds.eq(self.folds & (self.turn < self.count)), whose.eq(self.turn)]
+        m.d.sync += more.eq(pending)
+        words = []
+        for half, low in enumerate(range(0, bits, WORD_BITS)):
+            width = min(WORD_BITS, bits - low)
+            ram = memory.Memory(shape=width, depth=self.turns, init=[])
+            m.submodules[f"values{half}"] = ram
+            read, write = ram.read_port(domain="comb"), ram.write_port()
+            m.d.comb += [
+                read.addr.eq(Mux(self.folds, self.turn, self.index)),
+                write.addr.eq(Mux(adds, whose, self.index)),
+                write.data.eq(Mux(adds, total[low : low + width], self.stored)),
+                write.en.eq(adds | self.store[half]),
+            ]
+            m.d.sync += value[low : low + width].eq(Mux(self.fresh, 0, read.data))
+            words.append(read.data)
+        carries = total[bits].replicate(self.count)
+        if bits == 64:
+            # Bit 63 of iohpmcycles is OF, and kept apart.
+            with m.If(self.turn == 0):
+                m.d.sync += value[63].eq(0)
+            carries = Cat(total[63], carries[1:])
+        new = which & carries & ~self.overflows
+        m.d.sync += [
+            self.overflows.eq(self.overflows | new),
+            self.interrupt.eq(new.any()),
+        ]
+        return [*words, Const(0, 1)][:2]
+
+    def _selectors(self, m: Module) -> list:
+        """Selectors in RAM, and in the match; returns both words of selector ``index``."""
+        if self.match is None:
+            return [Const(0, 1), Const(0, 1)]
+        match, words = self.match, []
+        # That of counter n is in place n.
+        place = Mux(match.busy, match.index + 1, self.index)
+        for half in range(2):
+            ram = memory.Memory(shape=WORD_BITS, depth=self.turns, init=[])
+            m.submodules[f"selectors{half}"] = ram
+            read, write = ram.read_port(domain="comb"), ram.write_port()
+            m.d.comb += [
+                read.addr.eq(place),
+                write.addr.eq(Mux(self.fresh, self.turn, self.index)),
+                write.data.eq(Mux(self.fresh, 0, self.stored)),
+                write.en.eq(self.fresh | self.store[2 + half]),
+            ]
+            words.append(read.data)
+        m.d.comb += match.selector.as_value().eq(Cat(*words))
+        return words
+
+    def _access(self, m: Module, values: list, selectors: list) -> None:
+        """One access at a time."""
+        request, response = self.bus.request, self.bus.response
+        access = Signal.like(request.payload)
+        rounds = self.turns + _EVENT_DELAY
+        left, was = Signal(range(rounds + 1)), Signal(WORD_BITS)
+        counter, selector, inhibit, data = self._decode(m, access, values, selectors)
+        mask = Cat(strobe.replicate(8) for strobe in access.strb)
+        m.d.comb += self.stored.eq((was & ~mask) | (access.data & mask))
+        half = Cat(~self.half, self.half)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [self.folds.eq(1), request.ready.eq(~self.fresh)]
+                m.d.sync += [access.eq(request.payload), left.eq(rounds - 1)]
+                with m.If(request.valid & request.ready):
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += self.folds.eq(1)
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    m.next = "SETTLE"
+            with m.State("SETTLE"):  # the last sum goes into RAM
+                m.next = "LOOK"
+            with m.State("LOOK"):
+                m.d.sync += was.eq(data)
+                with m.If(access.write):
+                    m.next = "STORE"
+                with m.Else():
+                    m.next = "ANSWER"
+            with m.State("STORE"):
+                m.d.comb += self.store.eq(
+                    Cat(half & counter.replicate(2), half & selector.replicate(2))
+                )
+                with m.If(inhibit):
+                    m.d.sync += self.inhibited.eq(self.stored)
+                flagged = Mux(self.index == 0, counter, selector) & self.half
+                with m.If(flagged):
+                    m.d.sync += self.overflows.bit_select(self.index, 1).eq(self.stored[31])
+                m.next = "ANSWER"
+                if self.match is not None:
+                    with m.If(selector):
+                        m.d.comb += self.match.start.eq(1)
+                        m.d.sync += self.enabled.bit_select(self.index, 1).eq(0)
+                        m.next = "MATCH"
+            if self.match is not None:
+                with m.State("MATCH"):
+                    m.d.comb += self.folds.eq(1)
+                    with m.If(~self.match.busy):
+                        m.d.sync += self.enabled.bit_select(self.index, 1).eq(1)
+                        m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += [
+                    self.folds.eq(1),
+                    response.valid.eq(1),
+                    response.payload.eq(Mux(access.write, 0, was)),
+                ]
+                with m.If(response.ready):
+                    m.next = "IDLE"
+
+    def _decode(self, m: Module, access, values: list, selectors: list) -> tuple:
+        """Which register an access is about, and its word."""
+        counter, selector, inhibit = Signal(), Signal(), Signal()
+        place, word = access.addr[3:], access.addr[2:]
+        # Counters are in a row, and so are selectors.
+        first, second = regs.IOHPMCYCLES.offset // 8, regs.IOHPMEVT[0].offset // 8 - 1
+        # There is time enough.
+        m.d.sync += [
+            self.half.eq(access.addr[2]),
+            counter.eq((place >= first) & (place < first + self.count)),
+            selector.eq((place > second) & (place < second + self.count)),
+            inhibit.eq(word == regs.IOCOUNTINH.offset // 4),
+            self.index.eq(Mux(place > second, place - second, place - first)),
+        ]
+        overflow = self.overflows.bit_select(self.index, 1)
+        low, high = (
+            Mux(counter, value, 0) | Mux(selector, chosen, 0)
+            for value, chosen in zip(values, selectors, strict=True)
+        )
+        data = Signal(WORD_BITS)
+        m.d.comb += data.eq(
+            Mux(self.half, high, low)
+            | Mux(inhibit, self.inhibited, 0)
+            | Mux(word == regs.IOCOUNTOVF.offset // 4, self.overflows, 0)
+        )
+        with m.If(self.half & ((counter & (self.index == 0)) | selector)):
+            m.d.comb += data[31].eq(overflow)
+        return counter, selector, inhibit, data

@@ -49,6 +49,8 @@ class Interrupts(wiring.Component):
     pending : ``Out(4)``
         ipsr.
     icvec : ``In(16)``
+    held : ``In(1)``
+        PCI configuration holds all messages back.
     wsi, be : ``In(1)``
         fctl.WSI; fctl.BE, the byte order of messages.
     bus : ``In(RegisterPort)``
@@ -67,6 +69,7 @@ class Interrupts(wiring.Component):
                 "clear": In(SOURCES),
                 "pending": Out(SOURCES),
                 "icvec": In(4 * SOURCES),
+                "held": In(1),
                 "wsi": In(1),
                 "be": In(1),
                 "bus": In(RegisterPort(addr_width=PAGE_ADDR_WIDTH)),
@@ -176,7 +179,7 @@ class Interrupts(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [vector.eq(lowest), word.eq(0)]
-                with m.If(ready.any() & ~self.wsi):
+                with m.If(ready.any() & ~self.wsi & ~self.held):
                     m.next = "FETCH"
             with m.State("FETCH"):
                 # The word addressed in a cycle comes in the next.

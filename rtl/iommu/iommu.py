@@ -52,6 +52,8 @@ class Iommu(wiring.Component):
     interrupt_files : ``In(Axi4)``, bridge_faults : ``In(stream)`` of FaultRecord
         Only with MSI_MRIF: the bridge's accesses for MSIs to memory-resident interrupt files, which
         go to ``memory``, and their faults.
+    held : ``In(1)``
+        PCI configuration holds interrupt messages back.
     interrupts : ``Out(16)``
         Wires by vector, level.
     """
@@ -72,9 +74,11 @@ class Iommu(wiring.Component):
         walker = self._translator.memory.signature.id_width
         fetch = self._translator.directory_memory.signature.id_width
         files = [1] if config.msi_mrif else []
-        writers = [walker, self._control.write_id_width, *files]
-        self._reads = AxiReadArbiter(**sizes, id_widths=[walker, fetch, 1, *files])
-        self._writes = AxiWriteArbiter(**sizes, id_widths=writers)
+        writer = self._control.write_id_width
+        # Who accesses exclusively has the same place, and so the same IDs, in both directions.
+        first = max(walker, fetch, writer) if files else walker
+        self._reads = AxiReadArbiter(**sizes, id_widths=[first, *files, fetch, 1])
+        self._writes = AxiWriteArbiter(**sizes, id_widths=[first, *files, writer])
         self.id_width = max(self._reads.id_width, self._writes.id_width)
         members = {f"translate{n}": In(TranslationPort()) for n in range(clients)}
         if config.msi_mrif:
@@ -90,6 +94,7 @@ class Iommu(wiring.Component):
                 "invalidation": Out(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": In(stream.Signature(InvalidationCompletion)),
                 "fence": Out(Drain()),
+                "held": In(1),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
             }
         )
@@ -114,6 +119,7 @@ class Iommu(wiring.Component):
             translator.drain.request.eq(control.drain.request),
             control.drain.done.eq(translator.drain.done),
             self.interrupts.eq(control.interrupts),
+            control.held.eq(self.held),
         ]
         for name in ("regs", "page_request", "invalidation_completion"):
             connect(m, flipped(getattr(self, name)), getattr(control, name))
@@ -130,11 +136,11 @@ class Iommu(wiring.Component):
         reads, writes, memory = self._reads, self._writes, self.memory
         files = [self.interrupt_files] if self.config.msi_mrif else []
         walker, fetch = translator.memory, translator.directory_memory
-        readers = [walker, fetch, control.read, *files]
+        readers = [walker, *files, fetch, control.read]
         for source, sink in zip(readers, reads.managers, strict=True):
             self._channel(m, source.ar, sink.ar)
             self._channel(m, sink.r, source.r)
-        writers = [walker, control.write, *files]
+        writers = [walker, *files, control.write]
         for source, sink in zip(writers, writes.managers, strict=True):
             self._channel(m, source.aw, sink.aw)
             self._channel(m, source.w, sink.w)

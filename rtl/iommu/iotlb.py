@@ -1,39 +1,44 @@
 """IOTLB: complete IOVA-to-SPA translations, by GSCID and PSCID."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbLookup, IotlbResult
-from rtl.iommu.iotlb_entry import (
-    SMALL,
-    covers_page,
-    covers_space,
-    entry_layout,
-    matches_page,
-    packed,
-    page_span,
-    same_space,
-    sufficient,
-)
+from rtl.iommu.iotlb_entry import SMALL, covers_space, packed, payload_layout, sufficient
 from rtl.iommu.iotlb_superpages import IotlbSuperpages
+from rtl.iommu.iotlb_ways import IotlbWays
 
 __all__ = ["Iotlb"]
+
+
+class _Asked(data.Struct):
+    """What of a lookup is needed once entries have been compared."""
+
+    pv: 1
+    write: 1
+    exec: 1
+    priv: 1
+    sum: 1
+    ats: 1
+    also_read: 1
+    vpn: 52
 
 
 class Iotlb(wiring.Component):
     """Translations in sets of RAM for 4 KiB pages, beside associative entries for larger ones.
 
     Contents, order and replacement are those of :mod:`models.spec.iotlb`, exactly.  An
-    invalidation takes effect when it is accepted; sets are then cleared one a cycle, and what it
-    covers is not answered meanwhile.
+    invalidation takes effect when it is accepted; entries are then visited one set and two
+    superpages a cycle, and what it covers is not answered meanwhile.  Maintenance compares IDs and
+    pages in one place, for fills and invalidations alike.
 
     Latency
     -------
-    A lookup has its result in the same cycle, of the set that ``next_page`` had named in the cycle
-    before; one lookup a cycle.  A fill takes 2 cycles, an invalidation of one page 3, any other the
-    number of sets + 2.
+    A lookup has its result in the next cycle, of the set that ``next_page`` had named in the cycle
+    before; one lookup a cycle.  With s = superpages / 2, a fill takes 3 cycles, of a superpage
+    s + 2; an invalidation of one page max(4, s + 1), any other max(sets, s) + 3.
 
     Parameters
     ----------
@@ -47,15 +52,14 @@ class Iotlb(wiring.Component):
     lookup : ``In(stream.Signature(IotlbLookup))``
         Refused only after reset, while entries are cleared.
     result : ``Out(IotlbResult)``
-        Of this cycle's lookup.
+        Of the lookup accepted in the cycle before.
     fill : ``In(stream.Signature(IotlbFill))``
         Accepted in the cycle in which it takes effect.  May be withdrawn when an invalidation is
-        accepted.
+        accepted.  Physical pages are within ``config.pas``, sizes those of the page tables that
+        there are.
     invalidate : ``In(stream.Signature(IotlbInvalidate))``
         Accepted in the cycle in which it takes effect; comes before a fill that has not begun.
         ``ready`` does not depend on ``valid``.
-    busy : ``Out(1)``
-        Sets are being cleared.
     """
 
     next_page: In(52)
@@ -63,212 +67,162 @@ class Iotlb(wiring.Component):
     result: Out(IotlbResult)
     fill: In(stream.Signature(IotlbFill))
     invalidate: In(stream.Signature(IotlbInvalidate))
-    busy: Out(1)
 
     def __init__(self, config: IommuConfig):
         self.config = config
-        self.layout = entry_layout(config)
         super().__init__()
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        m.submodules.ways = self.ways = IotlbWays(config)
         m.submodules.supers = self.supers = IotlbSuperpages(config)
-        # Maintenance: one of fill, invalidation and clearing after reset at a time.
-        self.active = Signal(IotlbInvalidate)
-        self.span = Signal(52)
-        self.sweeping = Signal()
-        self.clearing = Signal(init=1)
-        self.index = Signal(range(config.iotlb_sets))
-        self.last = Signal(range(config.iotlb_sets), init=config.iotlb_sets - 1)
-        self.write_index = Signal(range(config.iotlb_sets))
-        self.write_now = Signal()  # the set read in the cycle before is at the ports
-        self.fill_read = Signal()
-        self.swept = Signal()  # the last set has been read
-        self.accept_small = Signal()
-        self.read_now = Signal()
+        # One of fill, invalidation and clearing after reset at a time.  An invalidation, or the
+        # IDs and the page of a fill; ones where an invalidation leaves the page number open.
+        self.wanted, self.span = Signal(IotlbInvalidate), Signal(52)
+        self.sweeping, self.reading = Signal(), Signal()
+        self.single = Signal()  # one set only
         # Sets may hold pieces of larger first-stage pages, so all are visited.
-        self.pieces, self.whole = Signal(), Signal()
-        m.d.comb += self.lookup.ready.eq(~self.clearing)
-        ways = self._ways(m)
-        self._superpages(m)
+        self.pieces = Signal()
+        self.accept_small, self.accept_large = Signal(), Signal()
+        self.visit, self.index = Signal(), Signal(range(config.iotlb_sets))
         self._maintenance(m)
-        self._select(m, ways)
+        self._pieces(m)
+        self._connect(m)
+        self._select(m)
         return m
 
-    def _ways(self, m: Module) -> list:
-        """Sets in RAM; returns the entries of the lookup's set."""
-        config = self.config
-        set_bits = len(self.index)
-        reads, left = [], []
-        m.submodules.fifo = fifo = memory.Memory(shape=8, depth=config.iotlb_sets, init=[])
-        pointer_read, pointer_write = fifo.read_port(), fifo.write_port()
-        victim, free = Signal(config.iotlb_ways), Signal(config.iotlb_ways)
-        chosen, same = Signal(config.iotlb_ways), Signal(config.iotlb_ways)
-        fill, active = self.fill.payload, self.active
-        for number in range(config.iotlb_ways):
-            ram = memory.Memory(shape=self.layout, depth=config.iotlb_sets, init=[])
-            m.submodules[f"way{number}"] = ram
-            write = ram.write_port()
-            lookup = ram.read_port(transparent_for=(write,))
-            upkeep = ram.read_port()
-            entry = upkeep.data
-            covered = covers_space(
-                active,
-                gv=entry.gv,
-                gscid=entry.gscid,
-                pv=entry.pv,
-                pscid=entry.pscid,
-                glob=entry.glob,
-            ) & covers_page(active, self.span, entry.vpn, piece=entry.piece)
-            filling = self.accept_small & chosen[number]
-            m.d.comb += [
-                lookup.addr.eq(self.next_page[:set_bits]),
-                lookup.en.eq(1),
-                upkeep.addr.eq(self.index),
-                upkeep.en.eq(self.read_now),
-                write.addr.eq(self.write_index),
-                free[number].eq(~entry.valid),
-                same[number].eq(
-                    same_space(entry, fill.key)
-                    & (entry.glob == fill.glob)
-                    & (entry.vpn == fill.key.vpn[: len(entry.vpn)])
-                ),
-                write.data.eq(Mux(filling, packed(self.layout, fill), 0)),
-                write.en.eq(filling | self.clearing | (self.sweeping & self.write_now & covered)),
-                victim[number].eq(pointer_read.data == number),
-            ]
-            reads.append(lookup.data)
-            left.append(entry.valid & entry.piece & ~covered)
-        # The entry with equal tag, else the lowest free way, else the victim.
-        count = config.iotlb_ways
-        lowest, first = free & (~free + 1)[:count], same & (~same + 1)[:count]
-        m.d.comb += chosen.eq(Mux(same.any(), first, Mux(free.any(), lowest, victim)))
-        last_way = pointer_read.data == count - 1
-        m.d.comb += [
-            pointer_read.addr.eq(self.index),
-            pointer_read.en.eq(self.read_now),
-            pointer_write.addr.eq(self.write_index),
-            pointer_write.data.eq(Mux(self.clearing | last_way, 0, pointer_read.data + 1)),
-            pointer_write.en.eq(self.clearing | (self.accept_small & ~same.any() & ~free.any())),
-        ]
-        with m.If(self.accept_small & fill.piece):
-            m.d.sync += self.pieces.eq(1)
-        # A visit of all sets finds out whether any are left.
-        remains, seen = Signal(), self.sweeping & self.write_now & Cat(left).any()
-        with m.If(self.invalidate.valid & self.invalidate.ready):
-            m.d.sync += remains.eq(0)
-        with m.Elif(seen):
-            m.d.sync += remains.eq(1)
-        with m.If(self.sweeping & self.swept & self.whole):
-            m.d.sync += self.pieces.eq(remains | seen)
-        return reads
-
-    def _superpages(self, m: Module) -> None:
-        supers = self.supers
-        m.d.comb += [
-            supers.key.eq(self.lookup.payload.key),
-            supers.fill.eq(self.fill.payload),
-            supers.invalidate.eq(self.invalidate.payload),
-            supers.invalidate_en.eq(self.invalidate.valid & self.invalidate.ready),
-        ]
-
     def _maintenance(self, m: Module) -> None:
-        """Order fills and invalidations; walk the sets."""
-        small = self.fill.payload.size == SMALL
-        idle = ~self.sweeping & ~self.clearing & ~self.fill_read
-        begins = idle & self.fill.valid & ~self.invalidate.valid
-        set_bits = len(self.index)
-        accept_super, start_fill = Signal(), Signal()
+        """Order fills and invalidations."""
+        ways, supers, fill = self.ways, self.supers, self.fill
+        small = fill.payload.size == SMALL
+        # A small fill visits its set, a large one goes through all; then they are accepted.
+        seeking, searching = Signal(), Signal()
+        idle, begins = Signal(), Signal()
+        busy = self.sweeping | seeking | searching | supers.scanning
         m.d.comb += [
-            self.busy.eq(self.sweeping | self.clearing),
-            # A small fill reads its set first and is accepted with the write.
-            start_fill.eq(begins & small),
-            accept_super.eq(begins & ~small),
-            self.supers.fill_en.eq(accept_super),
-            self.accept_small.eq(self.fill.valid & self.fill_read),
-            self.fill.ready.eq(self.accept_small | accept_super),
+            idle.eq(~busy & ~ways.clearing & ~ways.writing),
+            begins.eq(idle & fill.valid & ~self.invalidate.valid),
+            self.accept_small.eq(fill.valid & seeking),
+            self.accept_large.eq(fill.valid & searching & ~supers.scanning),
+            fill.ready.eq(self.accept_small | self.accept_large),
             self.invalidate.ready.eq(idle),
-            self.read_now.eq(start_fill | (self.sweeping & ~self.swept)),
+            supers.scan.eq((begins & ~small) | (self.invalidate.valid & idle)),
+            self.visit.eq((begins & small) | self.reading),
         ]
         m.d.sync += [
-            self.fill_read.eq(start_fill),
-            self.write_now.eq(self.sweeping & self.read_now),
-            self.write_index.eq(self.index),
+            seeking.eq(begins & small),
+            searching.eq((begins & ~small) | (searching & fill.valid & supers.scanning)),
         ]
-        pointer = Signal(set_bits)
-        m.d.comb += self.index.eq(Mux(start_fill, self.fill.payload.key.vpn[:set_bits], pointer))
-        with m.If(self.clearing):
-            m.d.comb += self.index.eq(pointer)
-            m.d.sync += pointer.eq(pointer + 1)
-            # One more cycle, since writes follow the index by one.
-            done = Signal()
-            m.d.sync += done.eq(pointer == self.config.iotlb_sets - 1)
-            with m.If(done):
-                m.d.sync += [self.clearing.eq(0), pointer.eq(0)]
-        with m.If(self.invalidate.valid & self.invalidate.ready):
-            op = self.invalidate.payload
-            single = op.av & ~op.gvma & ~(op.s if self.config.s else 0) & ~self.pieces
+        key, op = fill.payload.key, self.invalidate.payload
+        first, pointer = fill.payload.key.vpn[: len(self.index)], Signal.like(self.index)
+        m.d.comb += self.index.eq(Mux(self.reading, pointer, first))
+        with m.If(begins):
+            for name, value in (("gscid", key.gscid), ("pscid", key.pscid), ("addr", key.vpn)):
+                m.d.sync += self.wanted[name].eq(value)
+            if self.config.s:
+                m.d.sync += self.span.eq(0)
+        with m.If(self.invalidate.valid & idle):
+            ranges = op.s if self.config.s else Const(0, 1)
+            single = op.av & ~op.gvma & ~ranges & ~self.pieces
             m.d.sync += [
-                self.active.eq(op),
-                self.span.eq(page_span(self.config, op)),
+                self.wanted.eq(op),
+                self.single.eq(single),
                 self.sweeping.eq(1),
-                self.swept.eq(0),
-                self.whole.eq(~single),
-                pointer.eq(Mux(single, op.addr[:set_bits], 0)),
-                self.last.eq(Mux(single, op.addr[:set_bits], self.config.iotlb_sets - 1)),
+                self.reading.eq(1),
+                pointer.eq(Mux(single, op.addr[: len(pointer)], 0)),
             ]
-        with m.If(self.sweeping):
-            with m.If(~self.swept):
-                m.d.sync += [pointer.eq(pointer + 1), self.swept.eq(pointer == self.last)]
-            with m.Else():
-                m.d.sync += [self.sweeping.eq(0), self.swept.eq(0)]
+            if self.config.s:
+                m.d.sync += self.span.eq(Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0))
+        with m.If(self.reading):
+            last = self.single | (pointer == self.config.iotlb_sets - 1)
+            m.d.sync += [pointer.eq(pointer + 1), self.reading.eq(~last)]
+        read = ~self.reading & ~ways.visited
+        with m.If(self.sweeping & read & (~supers.scanning | supers.last)):
+            m.d.sync += self.sweeping.eq(0)
 
-    def _select(self, m: Module, ways) -> None:
-        """Choose the matching entry."""
-        op, supers, result = self.active, self.supers, self.result
-        lookup = self.lookup.payload
-        key = lookup.key
-        # While sets are being cleared, what is covered is not there any more.
-        page = covers_page(op, self.span, key.vpn, piece=Const(0, 1))
+    def _pieces(self, m: Module) -> None:
+        """A visit of all sets finds out whether any pieces are left."""
+        remains = Signal()
+        with m.If(~self.sweeping):
+            m.d.sync += remains.eq(0)
+        with m.Elif(self.ways.left):
+            m.d.sync += remains.eq(1)
+        with m.If(self.accept_small & self.fill.payload.piece):
+            m.d.sync += self.pieces.eq(1)
+        with m.Elif(self.sweeping & ~self.reading & ~self.ways.visited & ~self.single):
+            m.d.sync += self.pieces.eq(remains)
+
+    def _connect(self, m: Module) -> None:
+        """Both arrays; while sets are being cleared, what is covered is not there any more."""
+        ways, supers, op = self.ways, self.supers, self.wanted
+        key, fill = self.lookup.payload.key, self.fill.payload
+        self.stored = Signal(payload_layout(self.config))
+        opens = Signal(supers.opens)
+        ids = {name: op[name] == key[name] for name in ("gscid", "pscid")}
         gone = [
-            self.sweeping
-            & covers_space(op, gv=key.gv, gscid=key.gscid, pv=key.pv, pscid=key.pscid, glob=glob)
+            self.sweeping & covers_space(op, key, glob, **ids)
             for glob in (Const(0, 1), Const(1, 1))
         ]
-        hits = Signal(len(ways) + len(supers.entries))
-        # Ranges may overlap if software was careless: the first entry answers, never a mixture.
-        first = Signal.like(hits)
+        for array in (ways, supers):
+            m.d.comb += [
+                array.key.eq(key),
+                array.sweeping.eq(self.sweeping),
+                array.wanted.eq(op),
+                array.span.eq(self.span),
+                array.gone.eq(Cat(gone)),
+                array.fill.eq(fill),
+            ]
         m.d.comb += [
-            hits.eq(
-                Cat(
-                    *(
-                        same_space(entry, key)
-                        & matches_page(entry, key.vpn)
-                        & ~(Mux(entry.glob, gone[1], gone[0]) & (page | entry.piece))
-                        for entry in ways
-                    ),
-                    supers.matches,
-                )
-            ),
-            first.eq(hits & (~hits + 1)),
+            self.lookup.ready.eq(~ways.clearing),
+            ways.next_set.eq(self.next_page[: len(self.index)]),
+            ways.visit.eq(self.visit),
+            ways.set.eq(self.index),
+            ways.accept.eq(self.accept_small),
+            ways.stored.eq(self.stored),
+            supers.accept.eq(self.accept_large),
+            supers.stored.content.eq(self.stored),
+            supers.stored.open.eq(opens),
         ]
-        chosen, size, low = 0, 0, 0
-        for number, entry in enumerate(ways):
-            chosen = chosen | Mux(first[number], entry.as_value(), 0)
-            size = size | Mux(first[number], SMALL, 0)
-        for number, (entry, extent, mask) in enumerate(
-            zip(supers.entries, supers.sizes, supers.masks, strict=True), len(ways)
-        ):
-            chosen = chosen | Mux(first[number], entry.as_value(), 0)
-            size = size | Mux(first[number], extent, 0)
-            low = low | Mux(first[number], mask, 0)
-        found, offset = Signal(self.layout), Signal(44)
-        m.d.comb += [found.eq(chosen), offset.eq(low)]
+        with m.If(self.accept_small | self.accept_large):
+            m.d.sync += [
+                self.stored.eq(packed(self.stored.shape(), fill)),
+                opens.eq(supers.open_of(fill.size)),
+            ]
+
+    def _select(self, m: Module) -> None:
+        """In the cycle after a lookup, choose the matching entry."""
+        ways, supers, result = self.ways, self.supers, self.result
+        count = self.config.iotlb_ways
+        hits, late, larger = ways.matches, ways.late, supers.matches
+        looked, asked, lookup = Signal(), Signal(_Asked), self.lookup.payload
+        m.d.sync += [
+            looked.eq(self.lookup.valid & self.lookup.ready),
+            asked.pv.eq(lookup.key.pv),
+            asked.vpn.eq(lookup.key.vpn),
+        ]
+        for name in ("write", "exec", "priv", "sum", "ats", "also_read"):
+            m.d.sync += asked[name].eq(lookup[name])
+        # Ranges may overlap if software was careless: the first entry answers, never a mixture.
+        first = Signal(count)
+        m.d.comb += first.eq(Cat(hit & ~hits[:i].any() for i, hit in enumerate(hits)))
+        m.d.comb += supers.read.eq(Cat(hit & ~larger[:i].any() for i, hit in enumerate(larger)))
+        large = ~hits.any()
+        chosen = Mux(large, supers.content.as_value(), 0)
+        chosen = chosen | Mux((first & late).any(), self.stored.as_value(), 0)
+        for number in range(count):
+            own = first[number] & ~late[number]
+            chosen = chosen | Mux(own, ways.payloads[number].as_value(), 0)
+        found, offset = Signal(self.stored.shape()), Signal(len(self.stored.ppn))
+        groups = [0, supers.low, *(high for _, high in supers.groups)]
+        opens = [Const(1, 1), *supers.open]
+        for low, high, bit in zip(groups, groups[1:], opens, strict=False):
+            m.d.comb += offset[low:high].eq((large & bit).replicate(high - low))
         m.d.comb += [
-            result.hit.eq(self.lookup.valid & hits.any() & sufficient(lookup, found)),
-            result.ppn.eq((found.ppn & ~offset) | (key.vpn & offset)),
-            result.size.eq(size),
+            found.eq(chosen),
+            result.hit.eq(looked & (hits.any() | larger.any()) & sufficient(asked, found)),
+            result.ppn.eq((found.ppn & ~offset) | (asked.vpn & offset)),
+            result.size.eq(Mux(large, supers.size_of(supers.open), SMALL)),
         ]
         for name in ("r", "w", "x", "u", "glob", "dirty", "pbmt"):
             m.d.comb += result[name].eq(found[name])

@@ -1,20 +1,20 @@
 """What an entry of the IOTLB is, when it matches, and what removes it."""
 
-from amaranth.hdl import Cat, Const, Mux
+from amaranth.hdl import Cat, Mux
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 
 __all__ = [
     "SMALL",
-    "covers_page",
+    "covers_range",
     "covers_space",
-    "entry_layout",
-    "matches_page",
     "packed",
-    "page_span",
+    "payload_layout",
     "same_space",
+    "size_groups",
     "sufficient",
+    "tag_layout",
     "vpn_bits",
 ]
 
@@ -41,18 +41,42 @@ def vpn_bits(config: IommuConfig) -> int:
     return max(bits for name, bits in kept.items() if getattr(config, name))
 
 
-def entry_layout(config: IommuConfig) -> data.StructLayout:
-    """What an entry holds."""
+def size_groups(config: IommuConfig) -> list[int]:
+    """Lowest page-number bits of the groups that pages of the next larger size leave open.
+
+    A page of ``12 + groups[n]`` bits leaves all groups below the n-th open.
+    """
+    groups = {0, 4, 9, 18}
+    if config.sv32 or config.sv32x4:
+        groups.add(10)
+    if config.sv48 or config.sv48x4:
+        groups.add(27)
+    if config.sv57 or config.sv57x4:
+        groups.add(36)
+    return sorted(groups)
+
+
+def tag_layout(page_bits: int) -> data.StructLayout:
+    """What an entry is found by, with so many bits of the page number."""
     return data.StructLayout(
         {
-            "valid": 1,
             "gv": 1,
             "gscid": 16,
             "pv": 1,
             "pscid": 20,
             "msi": 1,
-            "vpn": vpn_bits(config),
-            "ppn": 44,
+            "glob": 1,
+            "piece": 1,
+            "vpn": page_bits,
+        }
+    )
+
+
+def payload_layout(config: IommuConfig) -> data.StructLayout:
+    """What an entry answers."""
+    return data.StructLayout(
+        {
+            "ppn": config.pas - 12,
             "r": 1,
             "w": 1,
             "x": 1,
@@ -60,69 +84,38 @@ def entry_layout(config: IommuConfig) -> data.StructLayout:
             "glob": 1,
             "dirty": 1,
             "pbmt": 2,
-            "piece": 1,
         }
     )
 
 
-def packed(layout: data.StructLayout, fill):
-    """An entry's bits from a fill."""
-    key = fill.key
-    source = {"valid": Const(1, 1), "vpn": key.vpn[: layout["vpn"].width]}
-    source |= {name: key[name] for name in ("gv", "gscid", "pv", "pscid", "msi")}
-    return Cat(source[name] if name in source else fill[name] for name in layout.members)
-
-
-def same_space(entry, key):
-    """Whether an entry belongs to the address space of a key."""
-    same_process = (entry.pscid == key.pscid) | entry.glob
+def same_space(entry, key, *, gscid, pscid):
+    """Whether an entry belongs to the address space of a key; the IDs are equal or not."""
     return (
-        entry.valid
-        & (entry.gv == key.gv)
-        & (entry.gscid == key.gscid)
+        (entry.gv == key.gv)
+        & gscid
         & (entry.pv == key.pv)
         & (entry.msi == key.msi)
-        & (~key.pv | same_process)
+        & (~key.pv | pscid | entry.glob)
     )
 
 
-def matches_page(entry, vpn, mask=None):
-    """Whether an entry's range, of ones in ``mask`` if it is more than a page, has a page."""
-    width = len(entry.vpn)
-    high = vpn[width:]
-    fits = Mux(entry.vpn[-1], high.all(), ~high.any())
-    different = entry.vpn ^ vpn[:width]
-    return fits & ((different if mask is None else different & ~mask) == 0)
+def covers_space(op, space, glob, *, gscid, pscid):
+    """Whether an invalidation is about an address space (models.spec.iotlb); IDs likewise."""
+    machine = Mux(op.gv, space.gv & gscid, Mux(op.gvma, space.gv, ~space.gv))
+    return machine & (op.gvma | (space.pv & (~op.pscv | (pscid & ~glob))))
 
 
-def covers_space(op, *, gv, gscid, pv, pscid, glob):
-    """Whether an invalidation is about an address space (models.spec.iotlb)."""
-    vm = Mux(op.gv, gv & (op.gscid == gscid), Mux(op.gvma, gv, ~gv))
-    return vm & (op.gvma | (pv & (~op.pscv | ((op.pscid == pscid) & ~glob))))
-
-
-def page_span(config: IommuConfig, op):
-    """Ones where an invalidation's range leaves the page number open."""
-    if not config.s:
-        return Const(0, 52)
-    return Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0)
-
-
-def covers_page(op, span, vpn, mask=None, *, piece):
-    """Whether the address range of an invalidation, if it has one, has a page of an entry's.
+def covers_range(op, *, piece, same):
+    """Whether the address range of an invalidation, if it has one, meets an entry's.
 
     Of pieces of a larger first-stage page it is not known which others belong to that page.
     """
-    width = len(vpn)
-    different = (op.addr[:width] ^ vpn) & ~span[:width]
-    if mask is not None:
-        different = different & ~mask
-    return ~op.av | op.gvma | piece | (different == 0)
+    return ~op.av | op.gvma | piece | same
 
 
 def sufficient(lookup, entry):
     """Whether the rights of an entry answer a lookup without a walk."""
-    supervisor = lookup.priv & lookup.key.pv
+    supervisor = lookup.priv & lookup.pv
     usable = Mux(supervisor, ~entry.u | lookup.sum, entry.u)
     executable = entry.x & Mux(supervisor, ~entry.u, entry.u)
     reads = lookup.also_read | ~(lookup.write | lookup.exec)
@@ -133,3 +126,14 @@ def sufficient(lookup, entry):
     )
     ats = usable & entry.r & (~lookup.write | ~entry.w | entry.dirty)
     return Mux(lookup.ats, ats, plain)
+
+
+def packed(layout: data.StructLayout, fill, *, vpn=None):
+    """Bits of a tag or a payload from a fill."""
+    key = fill.key
+    source = {name: key[name] for name in ("gv", "gscid", "pv", "pscid", "msi")}
+    source |= {"vpn": vpn}
+    return Cat(
+        source[name] if name in source else fill[name][: layout[name].width]
+        for name in layout.members
+    )

@@ -50,6 +50,9 @@ class MissTable(wiring.Component):
         Give entries back.
     used : ``Out(range(entries + 1))``
         Entries that are not free.
+    place : ``Out(8)``; same_device : ``Out(entries)``
+        Where ``allocate`` goes, and which entries in use are its device's; with ``allocate_en`` or
+        without.
     walk : ``Out(stream.Signature(8))``
         Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
         change while it waits.
@@ -76,6 +79,7 @@ class MissTable(wiring.Component):
     def __init__(self, config: IommuConfig):
         self.config = config
         self.entries = config.misses + PIPELINE_DEPTH
+        self.bits = (self.entries - 1).bit_length()
         super().__init__(
             {
                 "allocate_en": In(1),
@@ -85,6 +89,8 @@ class MissTable(wiring.Component):
                 "release_en": In(1),
                 "release_entry": In(8),
                 "used": Out(range(self.entries + 1)),
+                "place": Out(8),
+                "same_device": Out(self.entries),
                 "walk": Out(stream.Signature(8)),
                 "context": Out(stream.Signature(8)),
                 "close_en": In(1),
@@ -111,20 +117,23 @@ class MissTable(wiring.Component):
         request = new.held.request
         who, how = Signal(len(_requester(request))), Signal(len(_access(request)))
         m.d.comb += [who.eq(_requester(request)), how.eq(_access(request))]
-        leaders = [Signal(8, name=f"leader{i}") for i in range(count)]
+        bits = self.bits
+        leaders = [Signal(bits, name=f"leader{i}") for i in range(count)]
         whos = [Signal(len(who), name=f"who{i}") for i in range(count)]
         hows = [Signal(len(how), name=f"how{i}") for i in range(count)]
 
         # Where the request goes, and whom it may join.
-        place, leader, match = Signal(8), Signal(8), Signal(count)
+        place, leader, match = self.place, Signal(bits), Signal(count)
         for i in reversed(range(count)):
             with m.If(~busy[i]):
                 m.d.comb += place.eq(i)
         with m.If(new.held.replay):
             m.d.comb += place.eq(new.held.entry)
         index = 0
+        devices = len(request.device_id)
         for i in range(count):
-            closes = self.close_en & (self.close_entry == i)
+            m.d.comb += self.same_device[i].eq(busy[i] & (whos[i][:devices] == who[:devices]))
+            closes = self.close_en & (self.close_entry[:bits] == i)
             m.d.comb += match[i].eq(
                 (busy[i] & leads[i] & open_[i] & ~closes & ~self.stale[i])
                 & (contexts[i] == new.for_context)
@@ -135,17 +144,17 @@ class MissTable(wiring.Component):
         m.d.comb += leader.eq(index)
 
         for i in range(count):
-            with m.If(self.free_en & (self.free_entry == i)):
+            with m.If(self.free_en & (self.free_entry[:bits] == i)):
                 m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
-            with m.If(self.release_en & (self.release_entry == i)):
+            with m.If(self.release_en & (self.release_entry[:bits] == i)):
                 m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
-            with m.If(self.close_en & (self.close_entry == i)):
+            with m.If(self.close_en & (self.close_entry[:bits] == i)):
                 m.d.sync += open_[i].eq(0)
             with m.If(self.stale_all):
                 m.d.sync += self.stale[i].eq(1)
             with m.If(self.detach[i]):
                 m.d.sync += [leaders[i].eq(i), leads[i].eq(0)]
-            with m.If(self.allocate_en & (place == i)):
+            with m.If(self.allocate_en & (place[:bits] == i)):
                 m.d.sync += [
                     busy[i].eq(1),
                     leads[i].eq(~match.any()),
@@ -156,7 +165,7 @@ class MissTable(wiring.Component):
                     hows[i].eq(how),
                     self.stale[i].eq(new.stale | self.stale_all),
                 ]
-            m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of))
+            m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of[:bits]))
         fresh = self.allocate_en & ~self.allocate.held.replay
         m.d.sync += self.used.eq(self.used + fresh - self.free_en - self.release_en)
         self._storage(m, place)
@@ -185,8 +194,8 @@ class MissTable(wiring.Component):
     def _queues(self, m: Module, place, match) -> None:
         """Leaders in the order in which they came; a walk may begin before it is queued."""
         leads = self.allocate_en & ~match.any()
-        m.submodules.walks = walks = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
-        m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
+        m.submodules.walks = walks = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
+        m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
         at_once = Signal()
         m.d.comb += [
             at_once.eq(leads & ~self.allocate.for_context & (walks.level == 0)),

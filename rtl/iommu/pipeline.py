@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import Cause, DdtpMode
-from models.spec.iotlb import IotlbLookup, IotlbResult
+from models.spec.iotlb import IotlbLookup
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
 from rtl.iommu.msi import is_interrupt_file
 from rtl.iommu.permissions import is_ats, lookup_key, stages
-from rtl.iommu.requests import Context, Held, ProcessState
-from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl
+from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
+from rtl.iommu.seams import DirectoryControl
 
 __all__ = ["Pipeline"]
 
@@ -22,8 +22,8 @@ class Pipeline(wiring.Component):
     """From a request to a verdict on it.
 
     Two registers: contexts are looked for while a request is in the first, the IOTLB's set is read
-    on the way to the second, and compared there.  Requests that had waited for a context pass again
-    as replays.
+    on the way to the second, and compared there; what it answers comes a cycle after the verdict.
+    Requests that had waited for a context pass again as replays.
 
     Latency
     -------
@@ -38,16 +38,18 @@ class Pipeline(wiring.Component):
     directory : ``In(DirectoryControl)``
     device_id, process_id : ``Out``; context_hit, context, process_hit, process : ``In``
         Caches of contexts, in the same cycle.
-    next_page, lookup, result
+    next_page, lookup
         IOTLB.
     replay_valid, replay_held, replay_taken
         Replays, before new requests.
     replay_looks : ``Out(1)``
         A replay looks for its contexts.
-    used, left
-        Entries of the miss table that are not free; a new request has got its answer or an entry.
+    again : ``In(stream.Signature(Again))``
+        Requests that had missed while there was no entry for them, before new ones.
+    room : ``In(1)``
+        New requests may be accepted.
     pause : ``In(1)``
-        Accept no new request in this cycle.
+        Accept no request in this cycle.
     transfer : ``In(1)``
         An invalidation takes effect.
     epoch : ``In(1)``; accepted : ``Out(1)``
@@ -56,7 +58,6 @@ class Pipeline(wiring.Component):
 
     def __init__(self, config: IommuConfig):
         self.config = config
-        self.entries = config.misses + PIPELINE_DEPTH
         super().__init__(
             {
                 "request": In(stream.Signature(TranslationRequest)),
@@ -69,13 +70,12 @@ class Pipeline(wiring.Component):
                 "process": In(ProcessState),
                 "next_page": Out(52),
                 "lookup": Out(stream.Signature(IotlbLookup)),
-                "result": In(IotlbResult),
                 "replay_valid": In(1),
                 "replay_held": In(Held),
                 "replay_taken": Out(1),
                 "replay_looks": Out(1),
-                "used": In(range(self.entries + 1)),
-                "left": In(1),
+                "again": In(stream.Signature(Again)),
+                "room": In(1),
                 "pause": In(1),
                 "verdict": Out(stream.Signature(Verdict)),
                 "transfer": In(1),
@@ -100,13 +100,11 @@ class Pipeline(wiring.Component):
         first, first_valid = Signal(Held), Signal()
         moves = ~self.valid | self.leaves
         free = ~first_valid | moves
-        # A replay first; else a new request if the miss table is sure to have room for it.
-        inflight = Signal(range(8))
-        m.d.sync += inflight.eq(inflight + self.accepted - self.left)
-        room = (self.used + inflight) < self.entries
+        again, open_ = self.again, free & ~self.replay_valid & ~self.pause
         m.d.comb += [
             self.replay_taken.eq(self.replay_valid & free),
-            request.ready.eq(free & ~self.replay_valid & room & ~self.pause),
+            again.ready.eq(open_),
+            request.ready.eq(open_ & ~again.valid & self.room),
             self.accepted.eq(request.valid & request.ready),
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),
@@ -115,7 +113,7 @@ class Pipeline(wiring.Component):
         ]
         with m.If(free):
             m.d.sync += [
-                first_valid.eq(self.replay_valid | self.accepted),
+                first_valid.eq(self.replay_valid | self.accepted | (again.valid & again.ready)),
                 first.eq(self.replay_held),
                 first.replay.eq(1),
             ]
@@ -123,8 +121,15 @@ class Pipeline(wiring.Component):
                 m.d.sync += [
                     first.request.eq(request.payload),
                     first.replay.eq(0),
+                    first.lane.eq(Lane.NONE),
                     first.epoch.eq(self.epoch),
                 ]
+                with m.If(again.valid):
+                    m.d.sync += [
+                        first.request.eq(again.payload.request),
+                        first.lane.eq(again.payload.lane),
+                        first.epoch.eq(again.payload.epoch),
+                    ]
         with m.If(moves):
             m.d.sync += [
                 self.valid.eq(first_valid),
@@ -217,9 +222,8 @@ class Pipeline(wiring.Component):
         m.d.comb += [
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
-            verdict.walks.eq(open_ & (direct | ~self.result.hit)),
+            verdict.walks.eq(open_ & direct),
             verdict.stale.eq(self.stale | self.transfer),
-            verdict.result.eq(self.result),
             payload.key.eq(lookup_key(held)),
             payload.device_id.eq(request.device_id),
             payload.tag.eq(request.tag),

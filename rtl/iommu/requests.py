@@ -1,10 +1,20 @@
 """Records of a request on its way through the translator: contexts, walks, their results."""
 
-from amaranth.lib import data
+from amaranth.lib import data, enum
 
 from models.spec.translation import TranslationRequest
 
-__all__ = ["Context", "Guest", "Held", "ProcessState", "QosId", "WalkResult", "WalkStart"]
+__all__ = [
+    "Again",
+    "Context",
+    "Guest",
+    "Held",
+    "Lane",
+    "ProcessState",
+    "QosId",
+    "WalkResult",
+    "WalkStart",
+]
 
 
 class QosId(data.Struct):
@@ -72,11 +82,28 @@ class Guest(data.Struct):
     mcid: 12
 
 
+class Lane(enum.IntEnum, shape=2):
+    """Where a request waited for an entry of the miss table (:mod:`rtl.iommu.backlog`)."""
+
+    NONE = 0
+    OWN = 1  # behind others of its device, which had its share
+    COMMON = 2
+
+
+class Again(data.Struct):
+    """A request that passes the pipeline again since there is an entry for it."""
+
+    request: TranslationRequest
+    epoch: 1
+    lane: Lane
+
+
 class Held(data.Struct):
     """A request on its way through the translator."""
 
     request: TranslationRequest
     context: Context
+    lane: Lane
     epoch: 1  # for drains
     replay: 1  # passes the pipeline again, with entry
     entry: 8

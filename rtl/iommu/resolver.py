@@ -1,14 +1,13 @@
 """Answers everybody who waited, when a walk has ended or contexts have come."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbFill
 from models.spec.translation import AddressType, TranslationResponse
-from rtl.bus.stream import StreamRegister
 from rtl.iommu.directory import ContextFill
 from rtl.iommu.permissions import Judge, by_access, is_ats, lookup_key, stages
 from rtl.iommu.requests import Context, Held, WalkResult
@@ -27,7 +26,7 @@ class Resolver(wiring.Component):
 
     Latency
     -------
-    The leader's answer is offered in the cycle after its result is taken, each further one a cycle
+    The leader's answer is offered two cycles after its result is taken, each further one a cycle
     later.  A fault's record is handed over before its answer is offered.
 
     Members
@@ -41,7 +40,8 @@ class Resolver(wiring.Component):
     record_en : ``Out(1)``; record : ``Out(FaultRecord)``; record_room : ``In(1)``
         Faults to be recorded, only while there is room.
     fill : ``Out(stream.Signature(IotlbFill))``
-        What may be cached; dropped while another one waits, or when an invalidation is accepted.
+        What may be cached, with a physical page that there is; dropped while another one waits, or
+        when an invalidation is accepted.
     replay : ``Out(entries)``
         Waiters whose contexts have come, for one cycle.
     event : ``Out(Event)``
@@ -51,6 +51,8 @@ class Resolver(wiring.Component):
 
     def __init__(self, config: IommuConfig):
         self.entries = config.misses + PIPELINE_DEPTH
+        self.bits = (self.entries - 1).bit_length()
+        self.page_bits = config.pas - 12
         super().__init__(
             {
                 "walk": In(stream.Signature(WalkResult)),
@@ -80,18 +82,19 @@ class Resolver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.judge = judge = Judge()
-        m.submodules.answers = answers = StreamRegister(_Answer)
+        m.submodules.answers = answers = fifo.SyncFIFO(width=_Answer.as_shape().size, depth=2)
+        answer, offered = Signal(_Answer), data.View(_Answer, answers.r_data)
         # Waiters that are still to be answered; the next of them, and with what.
-        left, entry, result = Signal(self.entries), Signal(8), Signal(WalkResult)
+        left, entry, result = Signal(self.entries), Signal(self.bits), Signal(WalkResult)
         guest, of_context, device = Signal(), Signal(), Signal(Context)
         busy, room, leader = left.any(), Signal(), Signal(8)
         fetched = self.context.payload
         failed = fetched.cause != 0
         take_context, take_walk, answers_one = Signal(), Signal(), Signal()
         m.d.comb += [
-            room.eq(answers.i.ready & self.record_room),
+            room.eq(answers.w_rdy & self.record_room),
             self.context.ready.eq(~busy),
-            self.walk.ready.eq(~busy & ~self.context.valid & room),
+            self.walk.ready.eq(~busy & ~self.context.valid),
             take_context.eq(self.context.valid & self.context.ready),
             take_walk.eq(self.walk.valid & self.walk.ready),
             leader.eq(Mux(self.context.valid, self.context_leader, self.walk.payload.index)),
@@ -99,29 +102,30 @@ class Resolver(wiring.Component):
             self.close_entry.eq(leader),
             self.close_en.eq(take_context | take_walk),
             self.read_entry.eq(Mux(busy, entry, leader)),
-            answers_one.eq(take_walk | (busy & room)),
+            answers_one.eq(busy & room),
             self.free_en.eq(answers_one),
-            self.free_entry.eq(self.read_entry),
+            self.free_entry.eq(entry),
             judge.held.eq(self.read_held),
-            judge.result.eq(Mux(busy, result.as_value(), self.walk.payload.as_value())),
-            judge.dtf.eq(Mux(busy & of_context, device.dtf, self.read_held.context.dtf)),
-            answers.i.valid.eq(answers_one),
-            answers.i.payload.response.eq(judge.response),
-            answers.i.payload.epoch.eq(self.read_held.epoch),
+            judge.result.eq(result),
+            judge.dtf.eq(Mux(of_context, device.dtf, self.read_held.context.dtf)),
+            answers.w_en.eq(answers_one),
+            answers.w_data.eq(answer),
+            answer.response.eq(judge.response),
+            answer.epoch.eq(self.read_held.epoch),
             self.record_en.eq(answers_one & judge.record_en),
             self.record.eq(judge.record),
             self.replay.eq(Mux(take_context & ~failed, self.members, 0)),
-            self.response.valid.eq(answers.o.valid),
-            self.response.payload.eq(answers.o.payload.response),
-            self.epoch.eq(answers.o.payload.epoch),
-            answers.o.ready.eq(self.response.ready),
+            self.response.valid.eq(answers.r_rdy),
+            self.response.payload.eq(offered.response),
+            self.epoch.eq(offered.epoch),
+            answers.r_en.eq(self.response.ready),
         ]
-        with m.If(busy & of_context & guest):
+        with m.If(of_context & guest):
             m.d.comb += judge.result.cause.eq(by_access(self.read_held.request, 21, 23, 20))
 
         following = Signal(self.entries)
-        m.d.comb += following.eq(Mux(busy, left, self.members) & ~(1 << self.read_entry))
-        with m.If(take_context & failed):
+        m.d.comb += following.eq(left & ~(1 << entry))
+        with m.If(take_walk | (take_context & failed)):
             m.d.sync += [left.eq(self.members), entry.eq(leader)]
         with m.Elif(answers_one):
             m.d.sync += left.eq(following)
@@ -154,6 +158,7 @@ class Resolver(wiring.Component):
                 with m.Case(i):
                     m.d.comb += stale.eq(self.stale[i])
         keep = take_walk & (found.cause == 0) & found.cacheable & ~found.mrif & ~stale
+        keep = keep & ~found.ppn[self.page_bits :].any()
         with m.If(self.stale_all):
             m.d.sync += self.fill.valid.eq(0)
         with m.Elif(~self.fill.valid | self.fill.ready):

@@ -7,11 +7,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
 from rtl.iommu.answer import Answerer
+from rtl.iommu.backlog import Backlog
 from rtl.iommu.context import ContextCache, ProcessCache
 from rtl.iommu.directory import Directory
 from rtl.iommu.iotlb import Iotlb
 from rtl.iommu.misses import MissTable
 from rtl.iommu.pipeline import Pipeline
+from rtl.iommu.requests import Lane
 from rtl.iommu.resolver import Resolver
 from rtl.iommu.seams import (
     PIPELINE_DEPTH,
@@ -32,14 +34,15 @@ class Translator(wiring.Component):
 
     A request that hits passes the pipeline and is answered at its end.  Others become entries of
     the miss table: they wait for contexts, and then pass the pipeline again, or for a
-    walk, whose result the resolver turns into answers.
+    walk, whose result the resolver turns into answers.  Those for whom there is no entry, since
+    their device has its share or the table is full, wait in the backlog and pass again.
 
     Latency
     -------
-    A hit accepted in cycle *n* is answered in cycle *n + 3*; one request a cycle.  A miss does not
-    hold later requests up, as long as fewer than ``config.misses`` are outstanding.  A two-stage
+    A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
+    hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 6 + 15 (L + 3)*; with walk caches in cycle *n + 7 + r (L + 4)*, where
+    answered in cycle *n + 8 + 15 (L + 3)*; with walk caches in cycle *n + 9 + r (L + 4)*, where
     *r* is at most 15.
 
     Members
@@ -92,6 +95,7 @@ class Translator(wiring.Component):
         m.submodules.fetch = self.fetch
         m.submodules.iotlb = self.iotlb = Iotlb(config)
         m.submodules.misses = self.misses = MissTable(config)
+        m.submodules.backlog = self.backlog = Backlog(config)
         m.submodules.walker = self.walker
         m.submodules.resolver = self.resolver = Resolver(config)
         self.transfer = Signal()  # an invalidation is accepted
@@ -110,17 +114,18 @@ class Translator(wiring.Component):
         pipeline, answerer = self.pipeline, self.answerer
         iotlb, cache = self.iotlb, self.cache
         connect(m, flipped(self.translate.request), pipeline.request)
+        connect(m, self.backlog.again, pipeline.again)
         connect(m, pipeline.verdict, answerer.verdict)
         connect(m, answerer.response, flipped(self.translate.response))
         connect(m, pipeline.lookup, iotlb.lookup)
         connect(m, self.resolver.response, answerer.late)
         m.d.comb += [
             iotlb.next_page.eq(pipeline.next_page),
-            pipeline.result.eq(iotlb.result),
+            answerer.result.eq(iotlb.result),
             answerer.late_epoch.eq(self.resolver.epoch),
             pipeline.directory.eq(self.directory),
             pipeline.transfer.eq(self.transfer),
-            pipeline.left.eq(answerer.leaves),
+            pipeline.room.eq(self.backlog.room),
             pipeline.pause.eq(answerer.pause),
             answerer.transfer.eq(self.transfer),
             cache.device_id.eq(pipeline.device_id),
@@ -138,15 +143,22 @@ class Translator(wiring.Component):
             ]
 
     def _waiting(self, m: Module) -> None:
-        """Miss table between pipeline and resolver."""
-        pipeline, answerer = self.pipeline, self.answerer
+        """Miss table between pipeline and resolver, and who waits for an entry of it."""
+        answerer, backlog = self.answerer, self.backlog
         misses, resolver = self.misses, self.resolver
         m.d.comb += [
-            misses.allocate_en.eq(answerer.allocate_en),
+            backlog.arrive_en.eq(answerer.allocate_en & ~answerer.allocate.held.replay),
+            backlog.arrive.eq(answerer.allocate.held),
+            backlog.lands.eq(answerer.lands),
+            backlog.place.eq(misses.place),
+            backlog.same_device.eq(misses.same_device),
+            backlog.used.eq(misses.used),
+            answerer.keep.eq(backlog.keep & ~answerer.allocate.held.replay),
+            misses.allocate_en.eq(answerer.allocate_en & ~answerer.keep),
             misses.allocate.eq(answerer.allocate),
+            misses.allocate.held.lane.eq(Lane.NONE),  # of no use any more
             misses.release_en.eq(answerer.release_en),
             misses.release_entry.eq(answerer.release_entry),
-            pipeline.used.eq(misses.used),
             misses.free_en.eq(resolver.free_en),
             misses.free_entry.eq(resolver.free_entry),
             misses.close_en.eq(resolver.close_en),
@@ -160,6 +172,11 @@ class Translator(wiring.Component):
             resolver.stale.eq(misses.stale),
             resolver.stale_all.eq(self.transfer),
         ]
+        for name in ("free", "release"):
+            enable, entry = getattr(misses, f"{name}_en"), getattr(misses, f"{name}_entry")
+            for i in range(self.entries):
+                with m.If(enable & (entry == i)):
+                    m.d.comb += backlog.freed[i].eq(1)
 
     def _records(self, m: Module) -> None:
         """Queue fault records of both sides, the resolver's first."""
@@ -310,7 +327,7 @@ class Translator(wiring.Component):
 
     def _drain(self, m: Module) -> None:
         """Count requests by epoch; a drain begins a new one and waits for the old to end."""
-        width = range(self.entries + PIPELINE_DEPTH + 2)
+        width = range(self.entries + PIPELINE_DEPTH + Backlog.PLACES + 2)
         counts = [Signal(width, name=f"epoch{i}") for i in range(2)]
         draining, epoch = Signal(), self.pipeline.epoch
         for i, count in enumerate(counts):

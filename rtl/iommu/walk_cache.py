@@ -97,9 +97,13 @@ class WalkCache(wiring.Component):
         super().__init__()
 
     def _row(self, key, level: int):
-        prefix = key.prefix[_LEVEL_BITS * level :]
-        bits = self._set_bits
-        chosen = prefix[:bits] ^ key.gscid[:bits] ^ Mux(key.second, 0, key.pscid[:bits])
+        """By both IDs; neither one alone nor the same number in both falls into a few rows."""
+        prefix, bits = key.prefix[_LEVEL_BITS * level :], self._set_bits
+        process = key.pscid[:bits]
+        if bits > 1:
+            # Times x, modulo x^bits + x + 1.
+            process = Cat(process[-1], process[0] ^ process[-1], process[1:-1])
+        chosen = prefix[:bits] ^ key.gscid[:bits] ^ Mux(key.second, 0, process)
         return Cat(chosen[:bits], key.second)
 
     def elaborate(self, platform):

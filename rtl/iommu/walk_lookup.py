@@ -98,6 +98,9 @@ class WalkLookup(wiring.Component):
         for levels, bits in GPA_BITS.items():
             with m.If(out.g_levels == levels):
                 m.d.comb += found.too_wide.eq(out.gpa_page[bits - PAGE_SHIFT :].any())
+        if config.sv32 or config.sv32x4:
+            with m.If(out.sxl & out.gpa_page[GPA_BITS[2] - PAGE_SHIFT :].any()):
+                m.d.comb += found.too_wide.eq(1)
         if not config.msi_flat:
             return
         bits = gpa_page_bits(config)

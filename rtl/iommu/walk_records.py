@@ -23,7 +23,8 @@ __all__ = [
     "gpa_page_bits",
 ]
 
-#: Bits of a guest physical address by the levels of the second stage.
+#: Bits of a guest physical address by the levels of the second stage; no more than those of two
+#: levels with SXL.
 GPA_BITS = {2: 34, 3: 41, 4: 50, 5: 59}
 #: Bits of an IOVA by the levels of the first stage.
 IOVA_BITS = {2: 32, 3: 39, 4: 48, 5: 57}
@@ -128,6 +129,7 @@ class WalkGoal(data.Struct):
     iova: 64
     s_levels: 3
     g_levels: 3
+    sxl: 1
     g_ppn: 44
     gscid: 16
     pscid: 20

@@ -11,6 +11,7 @@ from rtl.bus.axi import Resp
 from rtl.iommu.requests import Guest, Held
 from rtl.iommu.walk_pte import Entry
 from rtl.iommu.walk_records import (
+    GPA_BITS,
     IOVA_BITS,
     UNLIMITED,
     AccessKind,
@@ -150,6 +151,8 @@ class WalkStep(wiring.Component):
             ),
             out.cacheable.eq(~self.directory & ~(to_gpa if config.t2gpa else Const(0, 1))),
         ]
+        if config.sv32 or config.sv32x4:
+            m.d.comb += out.sxl.eq(context.sxl & ~self.directory)
         if config.qosid:
             m.d.comb += [
                 out.user[name].eq(Mux(self.directory, guest[name], context[name]))
@@ -252,7 +255,7 @@ class WalkStep(wiring.Component):
         m.d.comb += [
             *(first[name].eq(1) for name in ("r", "w", "x", "u", "dirty")),
             first.pbmt.eq(0),
-            state.size.eq(UNLIMITED),
+            state.size.eq(self._unlimited()),
             state.cut.eq(0),
             state.glob.eq(0),
             state.final.eq(by_gpa & ~self.directory),
@@ -270,6 +273,12 @@ class WalkStep(wiring.Component):
                     m.d.comb += wrong.eq(tail.any() if levels == 2 else tail.any() & ~tail.all())
         with m.If(wrong):
             m.d.comb += [out.goal.eq(Goal.DONE), out.fault.eq(WalkFault.PAGE)]
+
+    def _unlimited(self):
+        """Range of a first stage that is off."""
+        if not (self.config.sv32 or self.config.sv32x4):
+            return UNLIMITED
+        return Mux(self.goal.sxl & self.two, GPA_BITS[2], UNLIMITED)
 
     def _table(self, m: Module) -> None:
         """Go on to the table that the entry points to."""

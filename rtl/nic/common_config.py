@@ -69,6 +69,10 @@ class CommonConfig(wiring.Component):
     macs : ``In(ArrayLayout(48))``
     links : ``In(functions)``
         Link status of each function.
+    flr : ``In(functions)``
+        Functions to reset as their drivers would; held until ``resets``.
+    resets : ``Out(functions)``
+        Functions whose reset goes on.
     changed : ``In(functions)``
         The device configuration of these functions has changed: raises the generation and notifies.
     command : ``Out(stream)`` of QueueCommand
@@ -93,6 +97,8 @@ class CommonConfig(wiring.Component):
                 "bus": In(RegisterPort(addr_width=24)),
                 "macs": In(data.ArrayLayout(48, config.functions)),
                 "links": In(config.functions),
+                "flr": In(config.functions),
+                "resets": Out(config.functions),
                 "changed": In(config.functions),
                 "command": Out(stream.Signature(QueueCommand)),
                 "stopped": In(stream.Signature(16)),
@@ -197,6 +203,8 @@ class CommonConfig(wiring.Component):
             self.moved.eq((self.moved & ~self.move_done) | self.changed),
             self.notice.eq((self.notice & ~self.notice_done) | self.raised),
         ]
+        m.d.comb += self.resets.eq(self.reset)
+        m.d.sync += self.reset.eq(self.reset | self.flr)
         with m.If(~self.reset.any()):
             m.d.sync += self.fresh.eq(0)
 
@@ -252,7 +260,11 @@ class CommonConfig(wiring.Component):
             m.d.sync += self.function.eq(self.first_moved)
             m.next = "MOVED"
         with m.Elif((self.want_stop | self.want_start).any() & ~self.command.valid):
-            m.d.sync += [self.queue.eq(self.first_command), self.step.eq(0)]
+            m.d.sync += [
+                self.queue.eq(self.first_command),
+                self.function.eq(self.first_command // per),
+                self.step.eq(0),
+            ]
             with m.If(self.want_stop.any()):
                 m.d.sync += [
                     self.stopping.bit_select(self.first_command, 1).eq(1),
@@ -349,7 +361,7 @@ class CommonConfig(wiring.Component):
 
     def _start(self, m: Module) -> None:
         """Send ENABLE with what is in the queue's words."""
-        command = self.command.payload
+        command, features = self.command.payload, self.row_read.data.driver_features
         with m.State("GATHER"):
             m.d.comb += self.word_read.addr.eq(self.queue << _QUEUE_SHIFT | self.step)
             m.d.sync += [
@@ -374,6 +386,9 @@ class CommonConfig(wiring.Component):
                 command.driver.eq(self.gathered.driver),
                 command.device.eq(self.gathered.device),
                 command.msix_vector.eq(self.gathered.msix_vector),
+                command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
+                command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
+                command.packed.eq(features[Feature.RING_PACKED]),
             ]
             m.next = "IDLE"
 
@@ -390,6 +405,7 @@ class CommonConfig(wiring.Component):
             functions.word.eq(word),
             functions.row.eq(row),
             functions.mac.eq(self.macs[self.function]),
+            functions.physical.eq(self.function == 0),
             functions.link.eq(self.links.bit_select(self.function, 1)),
             queues.word.eq(word),
             queues.stored.eq(self.word_read.data),

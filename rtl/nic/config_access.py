@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import DEVICE_OFFSET, ISR_OFFSET, OFFERED_FEATURES
+from models.spec.nic import DEVICE_OFFSET, ISR_OFFSET, offered_features
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, NetConfig, common
 from rtl.nic.config_state import FunctionRow
 
@@ -75,6 +75,8 @@ class FunctionRegisters(wiring.Component):
     row : ``In(FunctionRow)``
     mac, link : ``In``
         Of the function.
+    physical : ``In(1)``
+        It is the PF.
     read : ``In(1)``
         Software reads the word; what reading clears is cleared.
     write : ``In(WordWrite)``
@@ -94,6 +96,7 @@ class FunctionRegisters(wiring.Component):
                 "row": In(FunctionRow),
                 "mac": In(48),
                 "link": In(1),
+                "physical": In(1),
                 "read": In(1),
                 "write": In(WordWrite()),
                 "value": Out(WORD_BITS),
@@ -108,7 +111,10 @@ class FunctionRegisters(wiring.Component):
         word = Signal(WORD_BITS)
         m.d.comb += [new.eq(row), word.eq(_merge(write, self.value))]
         features_ok = _has(row.device_status, DeviceStatus.FEATURES_OK)
-        offered, half = OFFERED_FEATURES, row.driver_feature_select
+        half = row.driver_feature_select
+        self.offered = offered = Signal(64)
+        pf, vf = (offered_features(self.config, physical=physical) for physical in (True, False))
+        m.d.comb += offered.eq(Mux(self.physical, pf, vf))
         with m.Switch(self.word):
             with m.Case(word_of("device_feature_select")):
                 m.d.comb += self.value.eq(row.device_feature_select)
@@ -117,9 +123,9 @@ class FunctionRegisters(wiring.Component):
             with m.Case(word_of("device_feature")):
                 with m.Switch(row.device_feature_select):
                     with m.Case(0):
-                        m.d.comb += self.value.eq(offered & 0xFFFF_FFFF)
+                        m.d.comb += self.value.eq(offered[:WORD_BITS])
                     with m.Case(1):
-                        m.d.comb += self.value.eq(offered >> 32)
+                        m.d.comb += self.value.eq(offered[WORD_BITS:])
             with m.Case(word_of("driver_feature_select")):
                 m.d.comb += self.value.eq(half)
                 with m.If(write.en):
@@ -161,7 +167,7 @@ class FunctionRegisters(wiring.Component):
         acceptable, agreed = Signal(), Signal()
         m.d.comb += [
             acceptable.eq(
-                ((features & _REQUIRED) == _REQUIRED) & ((features & ~OFFERED_FEATURES) == 0)
+                ((features & _REQUIRED) == _REQUIRED) & ((features & ~self.offered) == 0)
             ),
             agreed.eq(
                 _has(before, DeviceStatus.FEATURES_OK)

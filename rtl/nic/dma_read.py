@@ -1,87 +1,98 @@
 """Reads of the DMA engine: bursts out, data into local memories at any alignment."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.nic.seams import LocalMemory, StorePort
-from rtl.nic.segments import SLOT_BITS, Segment, burst_bytes, burst_length
+from rtl.nic.segments import (
+    End,
+    EndKind,
+    Segment,
+    burst_bytes,
+    burst_length,
+    drive_user,
+    turned,
+)
 
 __all__ = ["DmaRead"]
 
+#: Where a slot's data belong: local address of lane 0 of the first beat, lanes, the last beat.
+_PLACE = data.StructLayout({"memory": LocalMemory, "base": 24, "low": 4, "end": 4, "last": 8})
+#: What has come of a slot.
+_PROGRESS = data.StructLayout({"count": 8, "bad": 1})
+
 
 class DmaRead(wiring.Component):
-    """Issues a segment's bursts back to back and lands the data.
+    """Issues a segment's bursts back to back and lands the data, a beat a cycle at any alignment.
 
-    Guest and local alignment may differ; then a beat takes two cycles, else one.
+    Latency
+    -------
+    Segment to first address: two cycles, a burst a cycle.  A beat is in its local memory two cycles
+    after it was taken; ``done`` comes in the cycle in which the last one is stored.
 
     Members
     -------
     segment : ``In(stream.Signature(Segment))``
         What to read.
-    done : ``Out(stream)`` of slot and error
-        Everything has landed.
+    done : ``Out(stream.Signature(End))``
+        Everything has landed, MOVED or ERROR.
     store : ``Out(StorePort())``
         Into the local memories.
     bus : ``Out(Axi4)``, reads alone
     """
 
     def __init__(self, config: NicConfig, id_width: int):
-        self.config, self.id_width = config, id_width
+        self.config = config
+        self.slot_bits = exact_log2(config.dma_slots)
+        bus = {"addr_width": 64, "data_width": 128, "id_width": id_width, "user": DmaUser}
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
-                "done": Out(stream.Signature(data.StructLayout({"slot": SLOT_BITS, "error": 1}))),
+                "done": Out(stream.Signature(End)),
                 "store": Out(StorePort()),
-                "bus": Out(
-                    Axi4(
-                        addr_width=64,
-                        data_width=128,
-                        id_width=id_width,
-                        user=DmaUser,
-                        write=False,
-                    )
-                ),
+                "bus": Out(Axi4(**bus, write=False)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        layout = data.StructLayout(
-            {"memory": LocalMemory, "base": 24, "low": 4, "end": 4, "beats": 9}
+        depth = self.config.dma_slots
+        m.submodules.places = places = memory.Memory(shape=_PLACE, depth=depth, init=[])
+        m.submodules.progress = progress = memory.Memory(shape=_PROGRESS, depth=depth, init=[])
+        self._issue(m, places.write_port())
+        self._land(
+            m,
+            places.read_port(domain="comb"),
+            progress.read_port(domain="comb"),
+            progress.write_port(),
         )
-        m.submodules.table = table = memory.Memory(shape=layout, depth=1 << self.id_width, init=[])
-        self._issue(m, table.write_port())
-        self._land(m, table.read_port(domain="comb"))
         return m
 
-    def _issue(self, m: Module, write) -> None:
+    def _issue(self, m: Module, place) -> None:
         """Split the segment into bursts; note where its data belong."""
         held, address, left, busy = Signal(Segment), Signal(64), Signal(13), Signal()
         segment, ar = self.segment, self.bus.ar
         taken = burst_bytes(m, address, left, self.config, "read")
         free = ~ar.valid | ar.ready
         first = segment.payload
+        user = Signal(DmaUser)
+        drive_user(m, user, held, self.config)
+        low = first.address[:4]
         m.d.comb += [
-            segment.ready.eq(~busy),
-            write.addr.eq(first.slot),
-            write.en.eq(segment.valid & segment.ready),
-            write.data.memory.eq(first.memory),
-            write.data.base.eq(first.offset - first.address[:4]),
-            write.data.low.eq(first.address[:4]),
-            write.data.end.eq(first.address[:4] + first.length - 1),
-            write.data.beats.eq((first.address[:4] + first.length + 15) >> 4),
+            segment.ready.eq(~busy | (free & (left == taken))),
+            place.addr.eq(first.slot[: self.slot_bits]),
+            place.en.eq(segment.valid & segment.ready),
+            place.data.memory.eq(first.memory),
+            place.data.base.eq(first.offset - low),
+            place.data.low.eq(low),
+            place.data.end.eq(low + first.length - 1),
+            place.data.last.eq((low + first.length - 1) >> 4),
         ]
-        with m.If(segment.valid & segment.ready):
-            m.d.sync += [
-                held.eq(first),
-                address.eq(first.address),
-                left.eq(first.length),
-                busy.eq(1),
-            ]
         with m.If(free):
             m.d.sync += ar.valid.eq(busy)
             with m.If(busy):
@@ -91,61 +102,56 @@ class DmaRead(wiring.Component):
                     ar.payload.len.eq(burst_length(address, taken)),
                     ar.payload.size.eq(4),
                     ar.payload.burst.eq(Burst.INCR),
-                    ar.payload.user.eq(held.user),
+                    ar.payload.user.eq(user),
                     address.eq(address + taken),
                     left.eq(left - taken),
-                    busy.eq(left != taken),
                 ]
+        with m.If(segment.ready):
+            m.d.sync += [
+                held.eq(first),
+                address.eq(first.address),
+                left.eq(first.length),
+                busy.eq(segment.valid),
+            ]
 
-    def _land(self, m: Module, read) -> None:
-        """Rotate each beat to its local place; two writes if it straddles words there."""
-        slots = 1 << self.id_width
-        counts = Array(Signal(9, name=f"count{i}") for i in range(slots))
-        bad = Array(Signal(name=f"bad{i}") for i in range(slots))
-        r, store = self.bus.r, self.store
-        beat, valid, upper = Signal.like(r.payload), Signal(), Signal()
-        room = ~self.done.valid | self.done.ready
-        count, entry = counts[beat.id], read.data
-        first, last = count == 0, count + 1 == entry.beats
-        place, mask = Signal(24), Signal(16)
+    def _land(self, m: Module, place, progress, update) -> None:
+        """Turn each beat to its local lanes; count the beats of its slot."""
+        r, store, entry, so_far = self.bus.r, self.store, place.data, progress.data
+        beat, slot = r.payload, r.payload.id[: self.slot_bits]
+        first, last = so_far.count == 0, so_far.count == entry.last
+        error = so_far.bad | (beat.resp != Resp.OKAY)
+        # A beat on its way into the local memory.
+        landing, ends = Signal(), Signal()
+        lanes, mask, content = Signal(24), Signal(16), Signal(128)
+        target = Signal(LocalMemory)
+        finished = Signal(End)
         m.d.comb += [
-            read.addr.eq(beat.id),
-            place.eq(entry.base + (count << 4)),
-            mask.eq(
-                Mux(first, (0xFFFF << entry.low)[:16], 0xFFFF)
-                & Mux(last, 0xFFFF >> ~entry.end, 0xFFFF)
-            ),
-        ]
-        straddles = place[:4] != 0
-        finishes = valid & (~straddles | upper) & (~last | room)
-        works = valid & (~last | room)
-        wide = Signal(32)
-        turned = Signal(256)
-        m.d.comb += [
-            wide.eq(mask << place[:4]),
-            turned.eq(beat.data << (place[:4] << 3)),
-            store.en.eq(works),
-            store.memory.eq(entry.memory),
-            store.addr.eq(place[4:] + upper),
-            store.data.eq(Mux(upper, turned[128:], turned[:128])),
-            store.mask.eq(Mux(upper, wide[16:], wide[:16])),
-            r.ready.eq(~valid | finishes),
+            place.addr.eq(slot),
+            progress.addr.eq(slot),
+            update.addr.eq(slot),
+            update.en.eq(r.valid & r.ready),
+            update.data.count.eq(Mux(last, 0, so_far.count + 1)),
+            update.data.bad.eq(~last & error),
+            r.ready.eq(~landing | ~ends | self.done.ready),
+            store.en.eq(landing),
+            store.memory.eq(target),
+            store.addr.eq(lanes),
+            store.data.eq(turned(content, lanes[:4])),
+            store.mask.eq(turned(mask, lanes[:4])),
+            self.done.valid.eq(landing & ends),
+            self.done.payload.eq(finished),
         ]
         with m.If(r.ready):
-            m.d.sync += [valid.eq(r.valid), beat.eq(r.payload), upper.eq(0)]
-        with m.Elif(works & straddles & ~upper):
-            m.d.sync += upper.eq(1)
-        error = bad[beat.id] | (beat.resp != Resp.OKAY)
-        with m.If(self.done.ready):
-            m.d.sync += self.done.valid.eq(0)
-        with m.If(finishes):
             m.d.sync += [
-                counts[beat.id].eq(Mux(last, 0, count + 1)),
-                bad[beat.id].eq(~last & error),
+                landing.eq(r.valid),
+                ends.eq(last),
+                lanes.eq(entry.base + (so_far.count << 4)),
+                mask.eq(
+                    Mux(first, (0xFFFF << entry.low)[:16], 0xFFFF)
+                    & Mux(last, 0xFFFF >> ~entry.end, 0xFFFF)
+                ),
+                content.eq(beat.data),
+                target.eq(entry.memory),
+                finished.slot.eq(beat.id),
+                finished.kind.eq(Mux(error, EndKind.ERROR, EndKind.MOVED)),
             ]
-            with m.If(last):
-                m.d.sync += [
-                    self.done.valid.eq(1),
-                    self.done.payload.slot.eq(beat.id),
-                    self.done.payload.error.eq(error),
-                ]

@@ -1,14 +1,25 @@
 """Writes of the DMA engine: data from local memories at any alignment, bursts out."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.nic.seams import LoadPort
-from rtl.nic.segments import SLOT_BITS, Segment, burst_bytes, burst_length
+from rtl.nic.segments import (
+    BUS_BYTES,
+    PAGE_BYTES,
+    End,
+    EndKind,
+    Segment,
+    burst_bytes,
+    burst_length,
+    drive_user,
+    turned,
+)
 
 __all__ = ["DmaWrite"]
 
@@ -17,182 +28,177 @@ _DEPTH = 8
 
 
 class DmaWrite(wiring.Component):
-    """Gathers a segment's data, one beat a cycle, and sends its bursts, one segment after another.
+    """Gathers a segment's data, a beat a cycle at any alignment, and sends its bursts, one segment
+    after another.
+
+    The segment whose slot is ``config.dma_slots`` is a message: its data are ``value`` in every
+    word, and its end is told apart.
+
+    Latency
+    -------
+    Segment to first address: two cycles; to first data on the bus: five cycles.
 
     Members
     -------
     segment : ``In(stream.Signature(Segment))``
         What to write.
-    done : ``Out(stream)`` of slot and error
-        All responses have come.
+    value : ``In(32)``
+        A message's data, from its segment on until it has ended.
+    done : ``Out(stream.Signature(End))``
+        All responses have come, MOVED or ERROR.
+    message_done, message_error : ``Out(1)``
+        The message has its response.
     load : ``Out(LoadPort())``
         From the local memories.
     bus : ``Out(Axi4)``, writes alone
     """
 
     def __init__(self, config: NicConfig, id_width: int):
-        self.config, self.id_width = config, id_width
+        self.config = config
+        self.slot_bits = exact_log2(config.dma_slots)
+        bus = {"addr_width": 64, "data_width": 128, "id_width": id_width, "user": DmaUser}
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
-                "done": Out(stream.Signature(data.StructLayout({"slot": SLOT_BITS, "error": 1}))),
+                "value": In(32),
+                "done": Out(stream.Signature(End)),
+                "message_done": Out(1),
+                "message_error": Out(1),
                 "load": Out(LoadPort()),
-                "bus": Out(
-                    Axi4(
-                        addr_width=64,
-                        data_width=128,
-                        id_width=id_width,
-                        user=DmaUser,
-                        read=False,
-                    )
-                ),
+                "bus": Out(Axi4(**bus, read=False)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        self.outstanding = Array(
-            Signal(6, name=f"outstanding{i}") for i in range(1 << self.id_width)
-        )
-        self.sending = Array(Signal(name=f"sending{i}") for i in range(1 << self.id_width))
-        self.bad = Array(Signal(name=f"bad{i}") for i in range(1 << self.id_width))
-        held, gathering, addressing = Signal(Segment), Signal(), Signal()
+        held, start = Signal(Segment), Signal()
+        address_ready = self._addresses(m, held, start)
+        data_ready = self._gather(m, held, start)
         segment = self.segment
-        start = Signal()
         m.d.comb += [
-            segment.ready.eq(~gathering & ~addressing),
+            segment.ready.eq(address_ready & data_ready),
             start.eq(segment.valid & segment.ready),
         ]
         with m.If(start):
             m.d.sync += held.eq(segment.payload)
-        issued = self._addresses(m, held, addressing, start)
-        self._gather(m, held, gathering, start)
-        self._responses(m, issued, start)
+        self._responses(m, start)
         return m
 
-    def _addresses(self, m: Module, held, addressing, start):
-        """Send AW of every burst; returns a strobe per burst."""
+    def _addresses(self, m: Module, held, start):
+        """Send AW of every burst; returns whether another segment may follow."""
         aw, first = self.bus.aw, self.segment.payload
-        address, left = Signal(64), Signal(13)
+        address, left, busy = Signal(64), Signal(13), Signal()
         taken = burst_bytes(m, address, left, self.config, "write")
-        issued = Signal()
-        m.d.comb += issued.eq(addressing & (~aw.valid | aw.ready))
+        free = ~aw.valid | aw.ready
+        user = Signal(DmaUser)
+        drive_user(m, user, held, self.config)
+        with m.If(free):
+            m.d.sync += aw.valid.eq(busy)
+            with m.If(busy):
+                m.d.sync += [
+                    aw.payload.addr.eq(Cat(Const(0, 4), address[4:])),
+                    aw.payload.id.eq(held.slot),
+                    aw.payload.len.eq(burst_length(address, taken)),
+                    aw.payload.size.eq(4),
+                    aw.payload.burst.eq(Burst.INCR),
+                    aw.payload.user.eq(user),
+                    address.eq(address + taken),
+                    left.eq(left - taken),
+                    busy.eq(left != taken),
+                ]
         with m.If(start):
-            m.d.sync += [address.eq(first.address), left.eq(first.length), addressing.eq(1)]
-        with m.If(aw.ready):
-            m.d.sync += aw.valid.eq(0)
-        with m.If(issued):
-            m.d.sync += [
-                aw.valid.eq(1),
-                aw.payload.addr.eq(Cat(Const(0, 4), address[4:])),
-                aw.payload.id.eq(held.slot),
-                aw.payload.len.eq(burst_length(address, taken)),
-                aw.payload.size.eq(4),
-                aw.payload.burst.eq(Burst.INCR),
-                aw.payload.user.eq(held.user),
-                address.eq(address + taken),
-                left.eq(left - taken),
-                addressing.eq(left != taken),
-            ]
-        self.issuing_last = issued & (left == taken)
-        self.issuing_slot = held.slot
-        return issued
+            m.d.sync += [address.eq(first.address), left.eq(first.length), busy.eq(1)]
+        return ~busy | (free & (left == taken))
 
-    def _gather(self, m: Module, held, gathering, start) -> None:
-        """Load words, join neighbours, and put beats into a FIFO.
+    def _gather(self, m: Module, held, start):
+        """Load what each beat needs, turn it to the bus's lanes, and put beats into a FIFO.
 
-        Beat *j* of the bus needs the local words *j* and *j + 1*, shifted by a constant.
+        Returns whether another segment may follow.
         """
         first, load, w = self.segment.payload, self.load, self.bus.w
         size = self.config.max_burst_beats
-        place, beats, sent = Signal(24), Signal(9), Signal(9)
-        shift, low, end = Signal(4), Signal(4), Signal(4)
+        busy, is_first, left = Signal(), Signal(), Signal(8)  # left: beats after this one
+        place, low, end = Signal(24), Signal(4), Signal(4)
         position = Signal(range(size))  # beat within an aligned burst
-        loaded, primed = Signal(), Signal()
-        before = Signal(128)
-        m.submodules.beats = beats_fifo = fifo.SyncFIFOBuffered(width=145, depth=_DEPTH)
-        room = beats_fifo.w_level < _DEPTH - 2
+        is_last = left == 0
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=145, depth=_DEPTH)
+        m.d.comb += [
+            load.en.eq(busy & (beats.w_level < _DEPTH - 1)),
+            load.memory.eq(held.memory),
+            load.addr.eq(place),
+        ]
+        with m.If(load.en):
+            m.d.sync += [
+                place.eq(place + BUS_BYTES),
+                left.eq(left - 1),
+                position.eq(position + 1),
+                is_first.eq(0),
+                busy.eq(~is_last),
+            ]
+        offset = first.address[:4] + first.length - 1
         with m.If(start):
             m.d.sync += [
-                gathering.eq(1),
+                busy.eq(1),
+                is_first.eq(1),
                 place.eq(first.offset - first.address[:4]),
-                shift.eq(first.offset - first.address[:4]),
                 low.eq(first.address[:4]),
-                end.eq(first.address[:4] + first.length - 1),
-                beats.eq((first.address[:4] + first.length + 15) >> 4),
+                end.eq(offset),
+                left.eq(offset >> 4),
                 position.eq(first.address[4:]),
-                sent.eq(0),
-                primed.eq(0),
             ]
-        # Issue loads: one to prime, then one per beat.
-        to_load = Signal(10)
-        with m.If(start):
-            m.d.sync += to_load.eq(((first.address[:4] + first.length + 15) >> 4) + 1)
-        m.d.comb += [
-            load.en.eq(gathering & room & (to_load != 0)),
-            load.memory.eq(held.memory),
-            load.addr.eq(place[4:]),
-        ]
-        m.d.sync += loaded.eq(load.en)
-        with m.If(load.en):
-            m.d.sync += [place.eq(place + 16), to_load.eq(to_load - 1)]
-        # Take what was loaded.
-        joined, mask = Signal(256), Signal(16)
-        is_first, is_last = sent == 0, sent + 1 == beats
-        value = Cat(held.value, held.value, held.value, held.value)
-        m.d.comb += [
-            joined.eq(Cat(before, load.data) >> (shift << 3)),
+        # What has been loaded comes one cycle later.
+        loaded, lanes, mask, ends, inline = Signal(), Signal(4), Signal(16), Signal(), Signal()
+        m.d.sync += [
+            loaded.eq(load.en),
+            lanes.eq(-place[:4]),
             mask.eq(
                 Mux(is_first, (0xFFFF << low)[:16], 0xFFFF) & Mux(is_last, 0xFFFF >> ~end, 0xFFFF)
             ),
-            beats_fifo.w_data.eq(
-                Cat(
-                    Mux(held.inline, value, joined[:128]),
-                    mask,
-                    is_last | (position == size - 1),
-                )
-            ),
-            beats_fifo.w_en.eq(loaded & primed),
+            ends.eq(is_last | (position == size - 1)),
+            inline.eq(held.slot[self.slot_bits]),
         ]
-        with m.If(loaded):
-            m.d.sync += [before.eq(load.data), primed.eq(1)]
-            with m.If(primed):
-                m.d.sync += [sent.eq(sent + 1), position.eq(position + 1)]
-                with m.If(is_last):
-                    m.d.sync += gathering.eq(0)
+        content = Mux(inline, self.value.replicate(4), turned(load.data, lanes))
         m.d.comb += [
-            w.valid.eq(beats_fifo.r_rdy),
-            Cat(w.payload.data, w.payload.strb, w.payload.last).eq(beats_fifo.r_data),
-            beats_fifo.r_en.eq(w.ready),
+            beats.w_data.eq(Cat(content, mask, ends)),
+            beats.w_en.eq(loaded),
+            w.valid.eq(beats.r_rdy),
+            Cat(w.payload.data, w.payload.strb, w.payload.last).eq(beats.r_data),
+            beats.r_en.eq(w.ready),
         ]
+        return ~busy | (load.en & is_last)
 
-    def _responses(self, m: Module, issued, start) -> None:
-        """Count bursts of each slot; report when the last response has come."""
-        b, slot = self.bus.b, self.bus.b.payload.id
-        error = self.bad[slot] | (b.payload.resp != Resp.OKAY)
-        busy = self.sending[slot]
-        again = issued & (self.issuing_slot == slot)
-        count = self.outstanding[slot]
-        ends = b.valid & b.ready & (count == 1) & ~again & ~busy
-        m.d.comb += b.ready.eq(~self.done.valid | self.done.ready)
-        with m.If(start):
-            m.d.sync += self.sending[self.segment.payload.slot].eq(1)
-        with m.If(self.issuing_last):
-            m.d.sync += self.sending[self.issuing_slot].eq(0)
-        taken = b.valid & b.ready
-        with m.If(issued & ~(taken & again)):
-            m.d.sync += self.outstanding[self.issuing_slot].eq(
-                self.outstanding[self.issuing_slot] + 1
-            )
-        with m.If(taken & ~again):
-            m.d.sync += self.outstanding[slot].eq(count - 1)
-        with m.If(taken):
-            m.d.sync += self.bad[slot].eq(error & ~ends)
-        with m.If(self.done.ready):
-            m.d.sync += self.done.valid.eq(0)
-        with m.If(ends):
-            m.d.sync += [
-                self.done.valid.eq(1),
-                self.done.payload.slot.eq(slot),
-                self.done.payload.error.eq(error),
-            ]
+    def _responses(self, m: Module, start) -> None:
+        """Count responses of each slot; report when the last one has come."""
+        first, size = self.segment.payload, self.config.max_burst_beats * BUS_BYTES
+        low = exact_log2(size)
+        bits = exact_log2(PAGE_BYTES // size)
+        progress_layout = data.StructLayout({"count": bits, "bad": 1})
+        depth = self.config.dma_slots
+        m.submodules.lasts = lasts = memory.Memory(shape=bits, depth=depth, init=[])
+        m.submodules.progress = progress = memory.Memory(
+            shape=progress_layout, depth=depth, init=[]
+        )
+        note, last = lasts.write_port(), lasts.read_port(domain="comb")
+        so_far, update = progress.read_port(domain="comb"), progress.write_port()
+        b, slot = self.bus.b, self.bus.b.payload.id[: self.slot_bits]
+        message, error, ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            note.en.eq(start & ~first.slot[self.slot_bits]),
+            note.addr.eq(first.slot[: self.slot_bits]),
+            note.data.eq((first.address[:low] + first.length - 1) >> low),
+            last.addr.eq(slot),
+            so_far.addr.eq(slot),
+            update.addr.eq(slot),
+            message.eq(b.payload.id[self.slot_bits]),
+            error.eq(b.payload.resp != Resp.OKAY),
+            ends.eq(so_far.data.count == last.data),
+            b.ready.eq(message | ~ends | self.done.ready),
+            update.en.eq(b.valid & b.ready & ~message),
+            update.data.count.eq(Mux(ends, 0, so_far.data.count + 1)),
+            update.data.bad.eq(~ends & (so_far.data.bad | error)),
+            self.message_done.eq(b.valid & message),
+            self.message_error.eq(error),
+            self.done.valid.eq(b.valid & ~message & ends),
+            self.done.payload.slot.eq(slot),
+            self.done.payload.kind.eq(Mux(so_far.data.bad | error, EndKind.ERROR, EndKind.MOVED)),
+        ]

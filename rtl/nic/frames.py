@@ -1,19 +1,21 @@
 """Frames at rest: two memories of slots, and who may read and write them when."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
+from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.frame_slots import COUNT_BITS, SlotPool
 from rtl.nic.seams import FrameRef, LoadPort, LocalMemory, StorePort
 
 __all__ = ["BEAT_BYTES", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
 
-#: Bytes of a beat of the frame memories.
-BEAT_BYTES = 16
+
+def _byte(beat):
+    """Address of a beat's first byte."""
+    return Cat(Const(0, 4), beat)
 
 
 class FrameRead(wiring.Signature):
@@ -44,7 +46,8 @@ class FrameStore(wiring.Component):
     """TX memory (frames from guests) and RX memory (frames from the port) with their slots.
 
     The DMA has both memories whenever it wants them; other readers of the TX memory wait, the
-    header's first.  Beats are addressed ``slot * frame_bytes / 16 + beat``.
+    header's first.  A slot begins at byte ``slot * frame_bytes``; those who read and write whole
+    beats count in these.
 
     Parameters
     ----------
@@ -97,47 +100,48 @@ class FrameStore(wiring.Component):
         self._slots(m)
         return m
 
-    def _memory(self, slots: int) -> Memory:
-        return Memory(shape=128, depth=slots * self.config.frame_bytes // BEAT_BYTES, init=[])
+    def _memory(self, slots: int) -> ByteMemory:
+        return ByteMemory(slots * self.config.frame_bytes // BEAT_BYTES)
 
     def _tx_memory(self, m: Module) -> None:
         """DMA in; DMA, headers and egress out.  Loads of both memories meet here."""
         m.submodules.tx = tx = self._memory(self.config.tx_slots)
-        write, read = tx.write_port(granularity=8), tx.read_port()
         store, load, header, egress = self.store, self.load, self.header, self.egress
         m.d.comb += [
-            write.addr.eq(store.addr),
-            write.data.eq(store.data),
-            read.en.eq(0),
-            header.data.eq(read.data),
-            egress.data.eq(read.data),
+            tx.write_addr.eq(store.addr),
+            tx.write_data.eq(store.data),
+            header.data.eq(tx.read_data),
+            egress.data.eq(tx.read_data),
         ]
         with m.If(store.en & (store.memory == LocalMemory.TX)):
-            m.d.comb += write.en.eq(store.mask)
+            m.d.comb += tx.write_mask.eq(store.mask)
         with m.If(load.en & (load.memory == LocalMemory.TX)):
-            m.d.comb += [read.en.eq(1), read.addr.eq(load.addr)]
+            m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(load.addr)]
         with m.Elif(header.en):
-            m.d.comb += [read.en.eq(1), read.addr.eq(header.addr), header.ready.eq(1)]
+            m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(_byte(header.addr)), header.ready.eq(1)]
         with m.Else():
-            m.d.comb += [read.en.eq(egress.en), read.addr.eq(egress.addr), egress.ready.eq(1)]
-        self._tx_data = read.data
+            m.d.comb += [
+                tx.read_en.eq(egress.en),
+                tx.read_addr.eq(_byte(egress.addr)),
+                egress.ready.eq(1),
+            ]
+        self._tx_data = tx.read_data
 
     def _rx_memory(self, m: Module) -> None:
         """Ingress in, DMA out."""
         m.submodules.rx = rx = self._memory(self.config.rx_slots)
-        write, read = rx.write_port(), rx.read_port()
         from_rx, wanted = Signal(), Signal()
         m.d.comb += [
-            write.en.eq(self.ingress.en),
-            write.addr.eq(self.ingress.addr),
-            write.data.eq(self.ingress.data),
+            rx.write_mask.eq(self.ingress.en.replicate(BEAT_BYTES)),
+            rx.write_addr.eq(_byte(self.ingress.addr)),
+            rx.write_data.eq(self.ingress.data),
             wanted.eq(self.load.en & (self.load.memory == LocalMemory.RX)),
-            read.en.eq(wanted),
-            read.addr.eq(self.load.addr),
+            rx.read_en.eq(wanted),
+            rx.read_addr.eq(self.load.addr),
         ]
         m.d.sync += from_rx.eq(wanted)
         with m.If(from_rx):
-            m.d.comb += self.load.data.eq(read.data)
+            m.d.comb += self.load.data.eq(rx.read_data)
         with m.Else():
             m.d.comb += self.load.data.eq(self._tx_data)
 

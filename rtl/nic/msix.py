@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import NicConfig
-from models.spec.nic import FunctionControl, MsixEntry, Stat
+from models.spec.nic import MsixEntry, Stat
 from rtl.bus.lite import RegisterPort
+from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamRegister
 from rtl.nic.register_map import PAGE_BITS, Page, function_of, page_of
 from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
@@ -31,14 +32,13 @@ class _Entry(data.Struct):
 class Msix(wiring.Component):
     """Turns interrupts into messages (PCI Base 6.0, 6.1.4).
 
-    An interrupt of a masked vector, or of a function that is not enabled, sets the pending bit;
-    the message goes when the vector is not masked and the function enabled.  An interrupt of a
-    vector that the table does not have is dropped, MSI_NO_VECTOR too.  There is no PCI
-    configuration space yet: MSI-X is enabled and the function mask clear in every function.
+    An interrupt of a masked vector, or of a function that may not send, sets the pending bit; the
+    message goes when the vector is not masked and the function may send.  An interrupt of a vector
+    that the table does not have is dropped, MSI_NO_VECTOR too.
 
     All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
-    then vectors that may have become free to send.  After reset all vectors become masked, one
-    per cycle.
+    then vectors that may have become free to send, then tables to reset.  A reset masks all
+    vectors of a function and clears their pending bits, one per cycle.
 
     Latency
     -------
@@ -53,7 +53,10 @@ class Msix(wiring.Component):
     -------
     bus : ``In(RegisterPort)``
         Accesses to the MSI-X table and pending-bit pages of a BAR.
-    controls : ``In(ArrayLayout(FunctionControl))``
+    allowed : ``In(functions)``
+        Functions that may send.
+    clear : ``In(functions)``, cleared : ``Out(functions)``
+        Functions to reset, held until they are, which is told for one cycle.
     interrupt : ``In(stream)`` of Interrupt
     message : ``Out(stream)`` of MsiWrite
     stat : ``Out(stream)`` of StatEvent
@@ -65,7 +68,9 @@ class Msix(wiring.Component):
         super().__init__(
             {
                 "bus": In(RegisterPort(addr_width=24)),
-                "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
+                "allowed": In(config.functions),
+                "clear": In(config.functions),
+                "cleared": Out(config.functions),
                 "interrupt": In(stream.Signature(Interrupt)),
                 "message": Out(stream.Signature(MsiWrite)),
                 "stat": Out(stream.Signature(StatEvent)),
@@ -89,7 +94,7 @@ class Msix(wiring.Component):
         entry = data.View(_Entry, load.data)
         enabled, recheck = Signal(functions), Signal(functions)
         m.d.comb += [
-            enabled.eq(Cat(self.controls[n].enable for n in range(functions))),
+            enabled.eq(self.allowed),
             load.addr.eq(Cat(vector, function)),
             store.addr.eq(Cat(vector, function)),
         ]
@@ -99,10 +104,12 @@ class Msix(wiring.Component):
         # Vectors that may have become free to send: of functions enabled or unmasked just now
         unmasked, checked = Signal(functions), Signal(functions)
         m.d.sync += recheck.eq((recheck & ~checked) | unmasked | (enabled & ~enabled_before))
-        candidate = Signal(8)
-        for number in reversed(range(functions)):
-            with m.If(recheck[number]):
-                m.d.comb += candidate.eq(number)
+        candidate, stale, first_stale = Signal(8), Signal(functions), Signal(8)
+        # All functions are reset when the power comes.
+        fresh = Signal(functions, init=-1)
+        m.d.comb += stale.eq(self.clear | fresh)
+        lowest(m, recheck, candidate)
+        lowest(m, stale, first_stale)
 
         message, count = messages.i.payload, counts.i.payload
         send, pend, raised = Signal(), Signal(), Signal()  # raised: by an interrupt, not a recheck
@@ -129,18 +136,20 @@ class Msix(wiring.Component):
         answer = Signal(WORD_BITS)
         m.d.comb += response.payload.eq(answer)
 
-        with m.FSM():
+        with m.FSM(init="IDLE"):
             with m.State("CLEAR"):
                 m.d.comb += [
                     store.en.eq(-1),
                     store.data.eq(_Entry.const({"mask": 1}).as_bits()),
                 ]
-                m.d.sync += Cat(vector, function).eq(Cat(vector, function) + 1)
-                with m.If(Cat(vector, function) == depth - 1):
+                m.d.sync += vector.eq(vector + 1)
+                with m.If(vector == vectors - 1):
+                    m.d.comb += self.cleared.eq(1 << function)
+                    m.d.sync += fresh.eq(fresh & ~self.cleared)
                     m.next = "IDLE"
             with m.State("IDLE"):
                 m.d.sync += [answer.eq(0), part.eq(0)]
-                with m.If(request.valid):
+                with m.If(request.valid & ~fresh.any()):
                     m.d.comb += request.ready.eq(1)
                     m.d.sync += access.eq(request.payload)
                     m.d.sync += function.eq(function_of(request.payload.addr))
@@ -154,7 +163,7 @@ class Msix(wiring.Component):
                         m.next = "PENDING"
                         with m.If(bits_base >= vectors):
                             m.next = "RESPOND"
-                with m.Elif(self.interrupt.valid):
+                with m.Elif(self.interrupt.valid & ~fresh.any()):
                     interrupt = self.interrupt.payload
                     m.d.comb += self.interrupt.ready.eq(1)
                     m.d.sync += [
@@ -168,6 +177,9 @@ class Msix(wiring.Component):
                     m.d.comb += checked.eq(1 << candidate)
                     m.d.sync += [function.eq(candidate), vector.eq(0), raised.eq(0)]
                     m.next = "LOOK"
+                with m.Elif(stale.any()):
+                    m.d.sync += [function.eq(first_stale), vector.eq(0)]
+                    m.next = "CLEAR"
             with m.State("LOOK"):
                 m.next = "DECIDE"
             with m.State("DECIDE"):

@@ -1,8 +1,9 @@
 """Top of the NIC."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import ADDRESS_BITS
@@ -13,18 +14,20 @@ from models.spec.translation import (
     InvalidationRequest,
     PageRequest,
 )
+from models.spec.virtio import NetHeader
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
 from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
-from rtl.nic.frames import FrameStore
+from rtl.nic.engine import VirtqueueEngine
+from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.msix import Msix
+from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
 from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
-from rtl.nic.virtqueue import VirtqueueEngine
 
 __all__ = ["Nic"]
 
@@ -41,7 +44,7 @@ class Nic(wiring.Component):
     Members
     -------
     regs : ``In(Axi4Lite)``
-        BARs and management pages (:mod:`models.spec.nic`).
+        BARs, management pages and PCI configuration spaces (:mod:`models.spec.nic`).
     dma : ``Out(Axi4)``
         DMA with its DmaUser, to be translated by an I/O bridge.
     translate : ``Out(TranslationPort)``
@@ -89,10 +92,15 @@ class Nic(wiring.Component):
 
         connect(m, flipped(self.regs), registers.bus)
         connect(m, dma.bus, flipped(self.dma))
-        for name in ("translate", "page_request", "invalidation_completion"):
+        for name in ("translate", "invalidation_completion"):
             connect(m, getattr(dma, name), flipped(getattr(self, name)))
-        for name in ("group_response", "invalidation"):
-            connect(m, flipped(getattr(self, name)), getattr(dma, name))
+        connect(m, flipped(self.invalidation), dma.invalidation)
+        m.submodules.limit = limit = PageRequestLimit()
+        connect(m, dma.page_request, limit.request)
+        connect(m, limit.asked, flipped(self.page_request))
+        connect(m, flipped(self.group_response), limit.response)
+        connect(m, limit.answered, dma.group_response)
+        connect(m, registers.pri, limit.pri)
         connect(m, flipped(self.eth_rx), ingress.wire)
         connect(m, egress.wire, flipped(self.eth_tx))
 
@@ -101,9 +109,12 @@ class Nic(wiring.Component):
             connect(m, getattr(registers, name), getattr(engine, name))
         for name in ("stopped", "error"):
             connect(m, getattr(engine, name), getattr(registers, name))
-        for block in (engine, dma, msix, switch):
+        for block in (engine, dma, switch):
             m.d.comb += block.controls.eq(registers.controls)
         m.d.comb += [
+            msix.allowed.eq(registers.messages),
+            msix.clear.eq(registers.clear),
+            registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
             switch.macs.eq(registers.macs),
             switch.live.eq(registers.live),
@@ -131,26 +142,53 @@ class Nic(wiring.Component):
         connect(m, registers.stat, stats.read)
         return m
 
-    @staticmethod
-    def _memories(m: Module, dma, engine, frames) -> None:
-        """The DMA's way into scratch and frame memories."""
+    def _memories(self, m: Module, dma, engine, frames) -> None:
+        """The DMA's way into scratch and frame memories.
+
+        As DMA sees it, a slot is as long as two frames: 4 bytes, the header, the frame.  The engine
+        notes the headers of what is sent; what is received has one for all.
+        """
         store, load = dma.store, dma.load
-        from_scratch = Signal()
-        m.d.sync += from_scratch.eq(load.memory == LocalMemory.SCRATCH)
-        m.d.comb += load.data.eq(Mux(from_scratch, engine.load.data, frames.load.data))
-        for target, scratch in ((engine, True), (frames, False)):
-            stored = (store.memory == LocalMemory.SCRATCH) == scratch
-            loaded = (load.memory == LocalMemory.SCRATCH) == scratch
-            m.d.comb += [
-                target.store.en.eq(store.en & stored),
-                target.store.memory.eq(store.memory),
-                target.store.addr.eq(store.addr),
-                target.store.data.eq(store.data),
-                target.store.mask.eq(store.mask),
-                target.load.en.eq(load.en & loaded),
-                target.load.memory.eq(load.memory),
-                target.load.addr.eq(load.addr),
+        bits = exact_log2(2 * self.config.frame_bytes)
+        stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
+        from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
+        header = Const(NetHeader.const({"num_buffers": 1}).as_bits() << 32, 8 * BEAT_BYTES)
+        with m.If(load.en):
+            m.d.sync += [
+                from_scratch.eq(load.memory == LocalMemory.SCRATCH),
+                from_frame.eq(loaded),
             ]
+        for lane in range(BEAT_BYTES):
+            whole, part = frames.load.data.word_select(lane, 8), header.word_select(lane, 8)
+            m.d.comb += load.data.word_select(lane, 8).eq(
+                Mux(
+                    from_scratch,
+                    engine.load.data.word_select(lane, 8),
+                    Mux(from_frame[lane], whole, part),
+                )
+            )
+        for port, targets in ((store, (engine.store, frames.store)),
+                              (load, (engine.load, frames.load))):  # fmt: skip
+            for target in targets:
+                m.d.comb += [target.en.eq(port.en), target.memory.eq(port.memory)]
+            base = port.addr[bits:] << (bits - 1)
+            m.d.comb += [
+                targets[0].addr.eq(port.addr),
+                targets[1].addr.eq(base + port.addr[:bits] - BEAT_BYTES),
+                targets[1].en.eq(port.en & (port.memory != LocalMemory.SCRATCH)),
+            ]
+        m.d.comb += [
+            engine.store.data.eq(store.data),
+            engine.store.mask.eq(store.mask),
+            frames.store.data.eq(store.data),
+            frames.store.mask.eq(store.mask & stored),
+        ]
+
+    @staticmethod
+    def _frame_lanes(addr, bits: int):
+        """Lanes whose byte is of a frame: not of the first beat of its slot."""
+        beat = addr[4:bits]
+        return Cat(Mux(addr[:4] > lane, ~beat.all(), beat.any()) for lane in range(BEAT_BYTES))
 
     @staticmethod
     def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:

@@ -16,13 +16,14 @@ __all__ = ["ReceiveFifos"]
 class ReceiveFifos(wiring.Component):
     """One FIFO per function, all in one RAM, with a quota per function and memory.
 
-    Frames of the TX and of the RX memory wait in one order, but are counted apart, so that a
-    function whose driver sleeps keeps at most its share of either memory; the shares together leave
-    a slot free (``NicConfig``).
+    Frames of the TX and of the RX memory wait in one order, but are counted apart until they are
+    given back, so that a function whose driver sleeps keeps at most its share of either memory; the
+    shares together leave a slot free (``NicConfig``).
 
-    Counts are in two small RAMs, of what was pushed and what was popped, each written by one side.
+    Counts are in three small RAMs, of what was pushed, popped and given back, each written by one
+    side.
     What waits for a function that does not receive is taken out and given back, one function
-    looked at per cycle in which the engine does not pop.
+    looked at per cycle in which the engine neither pops nor gives back.
 
     Latency
     -------
@@ -75,8 +76,9 @@ class ReceiveFifos(wiring.Component):
         places = functions << bits
         m.submodules.frames = frames = Memory(shape=FrameRef, depth=places, init=[])
         m.submodules.kinds = kinds = Memory(shape=1, depth=places, init=[])
+        m.submodules.gone = gone = Memory(shape=counts, depth=functions, init=[])
         push_count, pop_count = pushed.write_port(), popped.write_port()
-        in_pushed, in_popped = (ram.read_port(domain="comb") for ram in (pushed, popped))
+        in_pushed, in_gone = (ram.read_port(domain="comb") for ram in (pushed, gone))
         out_pushed, out_popped = (ram.read_port(domain="comb") for ram in (pushed, popped))
 
         scan, clearing = Signal(8), Signal(init=1)
@@ -87,12 +89,12 @@ class ReceiveFifos(wiring.Component):
 
         # In
         put_frame, put_kind = frames.write_port(), kinds.write_port()
-        ours, theirs = in_pushed.data, in_popped.data
+        ours, theirs = in_pushed.data, in_gone.data
         tail, from_rx = Signal(bits), Signal()
         waiting_tx, waiting_rx = Signal(bits), Signal(bits)
         m.d.comb += [
             in_pushed.addr.eq(self.function),
-            in_popped.addr.eq(self.function),
+            in_gone.addr.eq(self.function),
             tail.eq(ours.tx + ours.rx),
             from_rx.eq(self.frame.memory == LocalMemory.RX),
             waiting_tx.eq(ours.tx - theirs.tx),
@@ -125,6 +127,7 @@ class ReceiveFifos(wiring.Component):
             # Of two in a row the second would find no place.
             returned.eq(
                 ~self.pop.en
+                & ~self.pop.back
                 & ~self.receiving.bit_select(scan, 1)
                 & returns.i.ready
                 & ~returning
@@ -142,6 +145,7 @@ class ReceiveFifos(wiring.Component):
                 pop_count.data.tx.eq(out_popped.data.tx + ~get_kind.data),
                 pop_count.data.rx.eq(out_popped.data.rx + get_kind.data),
             ]
+        self._count_gone(m, gone, returned, scan, get_kind.data, clearing)
         m.d.sync += [returning.eq(returned), self.pop.valid.eq(self.pop.en & taken)]
         m.d.comb += [
             self.pop.frame.eq(get_frame.data),
@@ -149,3 +153,20 @@ class ReceiveFifos(wiring.Component):
             returns.i.payload.eq(get_frame.data),
         ]
         return m
+
+    def _count_gone(self, m: Module, gone, returned, scan, kind, clearing) -> None:
+        """Count what the engine gives back, and what was given back here."""
+        write, read = gone.write_port(), gone.read_port(domain="comb")
+        function, from_rx = Signal(8), Signal()
+        m.d.comb += [
+            function.eq(Mux(self.pop.back, self.pop.back_function, scan)),
+            from_rx.eq(Mux(self.pop.back, self.pop.back_memory == LocalMemory.RX, kind)),
+            read.addr.eq(function),
+            write.addr.eq(Mux(clearing, scan, function)),
+            write.en.eq(clearing | self.pop.back | returned),
+        ]
+        with m.If(~clearing):
+            m.d.comb += [
+                write.data.tx.eq(read.data.tx + ~from_rx),
+                write.data.rx.eq(read.data.rx + from_rx),
+            ]

@@ -11,6 +11,8 @@ from rtl.bus.lite import LiteSubordinate, RegisterPort
 from rtl.nic.common_config import CommonConfig
 from rtl.nic.doorbells import Doorbells
 from rtl.nic.management import Management
+from rtl.nic.pci_config import PciConfig
+from rtl.nic.pci_state import PriPort
 from rtl.nic.register_map import (
     BLOCK_BITS,
     PAGE_BITS,
@@ -27,9 +29,11 @@ __all__ = ["Registers"]
 
 
 class Registers(wiring.Component):
-    """BARs of all functions and the management pages (:mod:`models.spec.nic`).
+    """BARs of all functions, management pages, PCI configuration (:mod:`models.spec.nic`).
 
-    What is not defined reads 0, and writes to it are ignored; every access is answered OKAY.
+    What is not defined reads 0, and writes to it are ignored; what PCI configuration does not let
+    through reads all ones; every access is answered OKAY.  A function is enabled if the PF's owner
+    and its own configuration space enable it.
     Registers of 8 and 16 bits may be written with strobes.
 
     Latency
@@ -56,6 +60,12 @@ class Registers(wiring.Component):
     interrupt : ``Out(stream)`` of Interrupt
         Configuration changes.
     controls : ``Out(ArrayLayout(FunctionControl))``
+        What a function may do.
+    messages : ``Out(functions)``
+        Functions that may send MSI-X messages.
+    clear : ``Out(functions)``, cleared : ``In(functions)``
+        MSI-X tables to reset, and those that have been.
+    pri : ``Out(PriPort)``
     macs : ``Out(ArrayLayout(48))``
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK.
@@ -75,6 +85,10 @@ class Registers(wiring.Component):
                 "error": In(stream.Signature(ErrorReport)),
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "controls": Out(data.ArrayLayout(FunctionControl, config.functions)),
+                "messages": Out(config.functions),
+                "clear": Out(config.functions),
+                "cleared": In(config.functions),
+                "pri": Out(PriPort()),
                 "macs": Out(data.ArrayLayout(48, config.functions)),
                 "live": Out(config.functions),
                 "page_timeout": Out(32),
@@ -85,10 +99,13 @@ class Registers(wiring.Component):
         m = Module()
         functions = self.config.functions
         m.submodules.lite = lite = LiteSubordinate(addr_width=ADDRESS_BITS)
+        m.submodules.pci = pci = PciConfig(self.config)
         m.submodules.common = common = CommonConfig(self.config)
         m.submodules.management = management = Management(self.config)
         m.submodules.doorbells = doorbells = Doorbells(self.config)
         connect(m, flipped(self.bus), lite.bus)
+        connect(m, lite.port, pci.bus)
+        connect(m, pci.pri, flipped(self.pri))
         connect(m, management.stat, flipped(self.stat))
         connect(m, doorbells.doorbell, flipped(self.doorbell))
         for name in ("command", "interrupt"):
@@ -101,14 +118,26 @@ class Registers(wiring.Component):
             common.changed.eq(management.changed),
             doorbells.able.eq(common.able),
             doorbells.forget.eq(common.forget),
-            self.controls.eq(management.controls),
+            common.flr.eq(pci.flr),
+            pci.resetting.eq(common.resets),
+            pci.cleared.eq(self.cleared),
+            self.clear.eq(pci.clear),
             self.macs.eq(management.macs),
             self.live.eq(common.live),
             self.page_timeout.eq(management.page_timeout),
         ]
+        for number in range(functions):
+            control, granted = self.controls[number], management.controls[number]
+            m.d.comb += [
+                control.eq(granted),
+                control.enable.eq(granted.enable & pci.masters[number]),
+                control.ats.eq(granted.ats & pci.ats[number]),
+                self.messages[number].eq(granted.enable & pci.messages[number]),
+            ]
 
         # Whose access it is
-        addr = lite.port.request.payload.addr
+        port = pci.down
+        addr = port.request.payload.addr
         to_common, to_management, to_msix = Signal(), Signal(), Signal()
         word, error_word = addr[2:BLOCK_BITS], queue_error_offset(0) // 4
         is_error = (word >= error_word) & (word < error_word + self.config.queues_per_function)
@@ -125,8 +154,8 @@ class Registers(wiring.Component):
             management.bus: to_management,
             flipped(self.msix): to_msix,
         }
-        nowhere = self._route(m, lite.port, targets)
-        self._ring(m, lite.port.request, doorbells, nowhere)
+        nowhere = self._route(m, port, targets)
+        self._ring(m, port.request, doorbells, nowhere)
         return m
 
     @staticmethod

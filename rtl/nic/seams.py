@@ -30,7 +30,6 @@ from amaranth.lib.wiring import In, Out
 from models.spec.nic import QueueError, Stat
 
 __all__ = [
-    "SCRATCH_BYTES",
     "Arrival",
     "DmaDone",
     "DmaRequest",
@@ -79,6 +78,9 @@ class QueueCommand(data.Struct):
     driver: 64
     device: 64
     msix_vector: 16
+    event_idx: 1  # accepted features
+    indirect: 1
+    packed: 1
 
 
 class ErrorReport(data.Struct):
@@ -98,7 +100,7 @@ class Interrupt(data.Struct):
 class LocalMemory(enum.IntEnum, shape=2):
     """Which of the NIC's memories a DMA moves to or from."""
 
-    SCRATCH = 0  # of the virtqueue engine, SCRATCH_BYTES per queue
+    SCRATCH = 0  # of the virtqueue engine
     TX = 1  # frames from guests
     RX = 2  # frames from the port
     NOWHERE = 3  # reads alone: touches guest memory, keeps nothing
@@ -107,8 +109,12 @@ class LocalMemory(enum.IntEnum, shape=2):
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  One request per tag at a time; the tag is the queue.  A cancel
-    goes the same way, so that it never meets a request that is younger than it.
+    Any alignment on both sides.  Whoever asks chooses the tag, below ``config.dma_tags``; one
+    request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
+    younger than it.
+
+    In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
+    the virtio_net_hdr, the frame.  So header and frame are one transfer.
     """
 
     tag: 16
@@ -151,9 +157,10 @@ class MsiWrite(data.Struct):
 
 
 class StorePort(wiring.Signature):
-    """DMA writes into local memories; never stalls.
+    """DMA writes up to 16 consecutive bytes of a local memory; never stalls.
 
-    ``addr`` counts beats of 16 bytes; ``mask`` has a bit per byte.
+    ``addr`` is the first byte's address, of any alignment.  Lane *n* of ``data``, and bit *n* of
+    ``mask``, is for the byte whose address is *n* modulo 16.
     """
 
     def __init__(self):
@@ -161,7 +168,7 @@ class StorePort(wiring.Signature):
             {
                 "en": Out(1),
                 "memory": Out(LocalMemory),
-                "addr": Out(20),
+                "addr": Out(24),
                 "data": Out(128),
                 "mask": Out(16),
             }
@@ -169,11 +176,15 @@ class StorePort(wiring.Signature):
 
 
 class LoadPort(wiring.Signature):
-    """DMA reads from local memories; never stalls; ``data`` follows ``en`` by one cycle."""
+    """DMA reads 16 consecutive bytes of a local memory; never stalls.
+
+    ``addr`` is the first byte's address, of any alignment; ``data`` follows ``en`` by one cycle,
+    in lanes like :class:`StorePort`'s.
+    """
 
     def __init__(self):
         super().__init__(
-            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(20), "data": In(128)}
+            {"en": Out(1), "memory": Out(LocalMemory), "addr": Out(24), "data": In(128)}
         )
 
 
@@ -205,11 +216,23 @@ class RxPop(wiring.Signature):
     """The virtqueue engine takes the oldest frame of a function.
 
     ``en`` with ``function`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The engine then
-    owns one reference to the slot and gives it back on ``release``.
+    owns one reference to the slot and gives it back on ``release``.  The frame counts for the
+    function's quota until the engine has said so: ``back`` with ``back_function`` and the frame's
+    ``back_memory``.
     """
 
     def __init__(self):
-        super().__init__({"en": Out(1), "function": Out(8), "valid": In(1), "frame": In(FrameRef)})
+        super().__init__(
+            {
+                "en": Out(1),
+                "function": Out(8),
+                "valid": In(1),
+                "frame": In(FrameRef),
+                "back": Out(1),
+                "back_function": Out(8),
+                "back_memory": Out(LocalMemory),
+            }
+        )
 
 
 class StatEvent(data.Struct):
@@ -218,7 +241,3 @@ class StatEvent(data.Struct):
     function: 8
     stat: Stat
     amount: 32
-
-
-#: Bytes of scratch memory per queue.
-SCRATCH_BYTES = 128

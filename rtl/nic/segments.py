@@ -1,17 +1,71 @@
-"""What the two directions of the DMA engine share: segments, and how they become bursts."""
+"""What the parts of the DMA engine tell each other, and how segments become bursts."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data
+from amaranth.lib import data, enum
 
 from models.spec.config import NicConfig
-from models.spec.translation import DmaUser
+from models.spec.translation import AddressType, DmaUser
 from rtl.nic.seams import LocalMemory
 
-__all__ = ["BUS_BYTES", "SLOT_BITS", "Segment", "burst_bytes", "burst_length"]
+__all__ = [
+    "BUS_BYTES",
+    "PAGE_BYTES",
+    "SLOT_BITS",
+    "TAG_BITS",
+    "Answer",
+    "AnswerKind",
+    "Begun",
+    "End",
+    "EndKind",
+    "Segment",
+    "burst_bytes",
+    "burst_length",
+    "drive_user",
+    "turned",
+]
 
 BUS_BYTES = 16
+PAGE_BYTES = 4096
 #: Bits of the number of a slot: up to 64 of them, and messages.
 SLOT_BITS = 7
+#: Bits of the tag of a request.
+TAG_BITS = 8
+
+
+class Begun(data.Struct):
+    """A segment that has taken a slot: all that is known before its translation."""
+
+    slot: SLOT_BITS
+    tag: TAG_BITS
+    function: 8
+    write: 1
+    hurried: 1
+    iova: 64
+    length: 13
+    memory: LocalMemory
+    offset: 24
+    ats: 1
+    colour: 1  # of the invalidator
+    more: 1  # the request goes on beyond this page
+
+
+class AnswerKind(enum.IntEnum, shape=2):
+    """What a segment's translation says."""
+
+    PAGE = 0  # rights and the page
+    UNTRANSLATED = 1  # go untranslated
+    REFUSED = 2
+    DISABLED = 3  # was not asked for: the function is disabled
+
+
+class Answer(data.Struct):
+    """The translation of a segment."""
+
+    slot: SLOT_BITS
+    kind: AnswerKind
+    r: 1
+    w: 1
+    value: 47  # page number, or the cause
 
 
 class Segment(data.Struct):
@@ -20,11 +74,30 @@ class Segment(data.Struct):
     slot: SLOT_BITS
     address: 64
     length: 13
-    user: DmaUser
+    function: 8
+    translated: 1
     memory: LocalMemory
     offset: 24
-    inline: 1  # the data are ``value``, not from a memory
-    value: 32
+
+
+class EndKind(enum.IntEnum, shape=3):
+    """How a segment ends."""
+
+    MOVED = 0
+    ERROR = 1  # of the bus
+    REFUSED = 2
+    DISABLED = 3
+    CANCELLED = 4
+    ABSENT = 5
+    PARKED = 6  # the request is to wait for its page
+
+
+class End(data.Struct):
+    """The end of a segment; its slot is free."""
+
+    slot: SLOT_BITS
+    kind: EndKind
+    cause: 12
 
 
 def burst_bytes(m: Module, address, left, config: NicConfig, name: str):
@@ -39,3 +112,20 @@ def burst_bytes(m: Module, address, left, config: NicConfig, name: str):
 def burst_length(address, taken):
     """AxLEN of a burst of ``taken`` bytes from ``address``."""
     return ((address[:4] + taken + (BUS_BYTES - 1)) >> 4) - 1
+
+
+def drive_user(m: Module, user, segment, config: NicConfig) -> None:
+    """Drive a :class:`DmaUser` with whose access a segment is."""
+    assert user.shape() is DmaUser
+    m.d.comb += [
+        user.device_id.eq(config.device_id + segment.function),
+        user.at.eq(Mux(segment.translated, AddressType.TRANSLATED, AddressType.UNTRANSLATED)),
+    ]
+
+
+def turned(value, lanes):
+    """A beat, or a bit per byte of it, whose lane *n* has come to lane *n + lanes* modulo 16."""
+    width = len(value) // BUS_BYTES
+    for level in range(4):
+        value = Mux(lanes[level], value.rotate_left(width << level), value)
+    return value

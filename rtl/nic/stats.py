@@ -1,6 +1,6 @@
 """Counters of every function."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -61,7 +61,7 @@ class Stats(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depth = self.config.functions * len(Stat)
+        depth = self.config.functions << Shape.cast(Stat).width
         m.submodules.counters = counters = Memory(shape=COUNTER_BITS, depth=depth, init=[])
         load, store = counters.read_port(), counters.write_port()
         m.submodules.merged = merged = StreamArbiter(StatEvent, self.sources)

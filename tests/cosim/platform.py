@@ -1,7 +1,7 @@
 """A golden machine with a hypervisor and guests, for tests of software."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -13,7 +13,10 @@ from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import MESSAGE_GPA, RAM_GPA, Vm
 from models.spec.config import config
+from models.spec.nic import FEATURE_FLAGS, Stat
 
+#: A NIC with everything built in.
+COMPLETE = dict.fromkeys(FEATURE_FLAGS, True)
 HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 26
 GUEST_BYTES = 1 << 22
 
@@ -49,13 +52,14 @@ class Platform:
         ats: bool = True,
         first_stage: bool = False,
         start: bool = True,
+        assign: dict[str, Any] | None = None,
         **options: Any,
     ) -> Guest:
         vm = self.hypervisor.new_vm(f"guest{function}", GUEST_BYTES)
         if not ats:
             self.hypervisor.pin(vm)
         mac = bytes((0x02, 0x10, 0, 0, 0, function))
-        bar = await self.hypervisor.assign(vm, function, mac, ats=ats)
+        bar = await self.hypervisor.assign(vm, function, mac, ats=ats, **(assign or {}))
         allocator = Allocator(RAM_GPA, GUEST_BYTES)
         space = None
         if first_stage:
@@ -82,6 +86,10 @@ class Platform:
             await driver.start()
         return guest
 
+    def stat(self, function: int, stat: Stat) -> int:
+        """A counter of a function."""
+        return self.machine.nic.functions[function].stats[stat]
+
     async def until(self, done: Callable[[], bool], cycles: int = 1_000_000) -> None:
         """Wait for a condition; fail if it does not come true in time."""
         end = self.machine.now() + cycles
@@ -94,13 +102,16 @@ def run(
     scenario: Callable[[Platform], Coroutine[Any, Any, Any]],
     *,
     name: str = "default",
+    nic: dict[str, Any] | None = None,
+    batch: int = 1,
     seed: int = 1,
     costs: Costs | None = None,
     limit: int = 50_000_000,
 ) -> Any:
-    """Run a scenario on a new golden machine."""
-    machine = GoldenMachine(config(name), memory_base=HOST_BASE, memory_bytes=HOST_BYTES)
-    hypervisor = Hypervisor(machine, config(name), base=HOST_BASE, size=HOST_BYTES, costs=costs)
+    """Run a scenario on a new golden machine, with a NIC that may differ from the named one."""
+    system = replace(config(name), nic=replace(config(name).nic, **(nic or {})))
+    machine = GoldenMachine(system, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, batch=batch)
+    hypervisor = Hypervisor(machine, system, base=HOST_BASE, size=HOST_BYTES, costs=costs)
     platform = Platform(machine, hypervisor, seed)
 
     async def main() -> Any:

@@ -1,36 +1,54 @@
 """``python -m tests.formal [--quick] [NAME ...]``: prove, cover, and find the planted bugs."""
 
 import argparse
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
-from .prover import Proof, run_sby
+from .prover import Outcome, Plant, Proof, emit, run_sby
 from .registry import PROOFS
 
 __all__ = ["check", "main"]
 
 
-def check(proof: Proof, *, quick: bool, plants: bool = True) -> list[str]:
-    """Run a proof with its covers and bugs, printing what is done; returns what went wrong."""
+def _runs(proof: Proof, *, quick: bool, plants: bool) -> list[tuple]:
+    """What to run: harness, mode, cycles, what it says, and the bug it is to find, if any."""
     depth = proof.quick if quick else proof.depth
-    wrong = []
+    text = emit(proof.make())
+    runs: list[tuple] = [(text, "bmc", depth, f"holds for {depth} cycles from reset", None)]
+    if proof.induction:
+        says = f"by induction over {proof.induction}: always"
+        runs.append((text, "prove", proof.induction, says, None))
+    runs.append((text, "cover", depth, "reached: " + "; ".join(proof.covers), None))
+    for plant in proof.plants if plants else ():
+        runs.append((emit(proof.make(plant)), "bmc", plant.depth or depth, "", plant))
+    return runs
+
+
+def _judge(proof: Proof, mode: str, says: str, plant: Plant | None, done: Outcome) -> list[str]:
+    """Print one outcome; returns what is wrong with it."""
+    if plant is None:
+        print(f"    {done.status} {mode} {done.seconds:.0f} s: {says}", flush=True)
+        what, good = f"{mode} said {done.status}", done.status == "PASS"
+    else:
+        good = done.status == "FAIL"
+        found = "found" if good else f"NOT FOUND ({done.status})"
+        print(f"    {found} {done.seconds:.0f} s: planted bug: {plant.name}", flush=True)
+        what = f"planted bug not found: {plant.name}"
+    return [] if good else [f"{proof.name}: {what}\n{done.log[-3000:]}"]
+
+
+def check(proof: Proof, *, quick: bool, plants: bool = True, jobs: int = 1) -> list[str]:
+    """Run a proof with its covers and bugs, printing what is done; returns what went wrong."""
     print(f"{proof.name}: {proof.claim}")
     for assumption in proof.assumptions:
-        print(f"    assumes: {assumption}")
-    runs = [("bmc", depth, f"holds for {depth} cycles from reset")]
-    if proof.induction:
-        runs.append(("prove", proof.induction, f"by induction over {proof.induction}: always"))
-    runs.append(("cover", depth, "reached: " + "; ".join(proof.covers)))
-    for mode, cycles, says in runs:
-        done = run_sby(proof.make(), mode, cycles)
-        print(f"    {done.status} {mode} {done.seconds:.0f} s: {says}", flush=True)
-        if done.status != "PASS":
-            wrong.append(f"{proof.name}: {mode} said {done.status}\n{done.log[-3000:]}")
-    for plant in proof.plants if plants else ():
-        done = run_sby(proof.make(plant), "bmc", plant.depth or depth)
-        found = "found" if done.status == "FAIL" else f"NOT FOUND ({done.status})"
-        print(f"    {found} {done.seconds:.0f} s: planted bug: {plant.name}", flush=True)
-        if done.status != "FAIL":
-            wrong.append(f"{proof.name}: planted bug not found: {plant.name}\n{done.log[-3000:]}")
+        print(f"    assumes: {assumption}", flush=True)
+    wrong = []
+    runs = _runs(proof, quick=quick, plants=plants)
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = pool.map(lambda run: run_sby(*run[:3]), runs)
+        for (_, mode, _, says, plant), done in zip(runs, outcomes, strict=True):
+            wrong += _judge(proof, mode, says, plant, done)
     return wrong
 
 
@@ -39,13 +57,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.formal")
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="bounded to fewer cycles")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     asked = parser.parse_args()
     known = {proof.name: proof for proof in PROOFS}
     if unknown := sorted(set(asked.names) - set(known)):
         parser.error(f"no proof {', '.join(unknown)}; there are {', '.join(known)}")
     wrong = []
     for name in asked.names or known:
-        wrong += check(known[name], quick=asked.quick)
+        wrong += check(known[name], quick=asked.quick, jobs=asked.jobs)
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
-__all__ = ["Outcome", "Plant", "Proof", "constant", "held", "run_sby"]
+__all__ = ["Outcome", "Plant", "Proof", "constant", "emit", "held", "run_sby"]
 
 #: From a module (the RTL, or one with a planted bug) to a harness and its ports.
 Factory = Callable[[types.ModuleType], tuple[Module, list[Signal]]]
@@ -129,23 +129,27 @@ depth {depth}
 smtbmc z3
 [script]
 read_rtlil design.il
-prep -top top
+prep -flatten -top top
+memory_map
+opt -full
 [files]
 design.il
 """
 
 
-def run_sby(
-    made: tuple[Module, list[Signal]], mode: str, depth: int, *, timeout: float = 3600
-) -> Outcome:
-    """Run ``mode`` (``bmc``, ``prove`` or ``cover``) on a harness that never sees a reset."""
+def emit(made: tuple[Module, list[Signal]]) -> str:
+    """Return RTLIL of a harness; it never sees a reset."""
     module, ports = made
     domain = ClockDomain("sync", reset_less=True)
     module.domains += domain
+    return rtlil.convert(module, name="top", ports=[*ports, domain.clk], emit_src=True)
+
+
+def run_sby(text: str, mode: str, depth: int, *, timeout: float = 3600) -> Outcome:
+    """Run ``mode`` (``bmc``, ``prove`` or ``cover``) on what :func:`emit` returned."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="iovirt-formal-") as scratch:
         folder = Path(scratch)
-        text = rtlil.convert(module, name="top", ports=[*ports, domain.clk], emit_src=True)
         (folder / "design.il").write_text(text, encoding="utf-8")
         (folder / "job.sby").write_text(_script(mode, depth), encoding="utf-8")
         scripts = sysconfig.get_path("scripts")

@@ -1,7 +1,16 @@
 """All proofs."""
 
-from . import iotlb, misses, streams
+from . import arbiters, backlog, iotlb, misses, resolver, streams, walk_caches, walker
 
 __all__ = ["PROOFS"]
 
-PROOFS = (*streams.PROOFS, *iotlb.PROOFS, *misses.PROOFS)
+PROOFS = (
+    *streams.PROOFS,
+    *arbiters.PROOFS,
+    *iotlb.PROOFS,
+    *walk_caches.PROOFS,
+    *misses.PROOFS,
+    *backlog.PROOFS,
+    *resolver.PROOFS,
+    *walker.PROOFS,
+)

@@ -2,35 +2,12 @@
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 
+from .ports import fair, free, stable, take
 from .prover import Plant, Proof, constant
 
 __all__ = ["PROOFS"]
 
 WIDTH = 3
-
-
-def _stable(m: Module, port, check) -> None:
-    """A payload on offer stays until it is taken."""
-    waiting = Signal(name=f"{check.__name__}_waiting")
-    before = Signal(len(port.payload), name=f"{check.__name__}_before")
-    m.d.sync += [waiting.eq(port.valid & ~port.ready), before.eq(port.payload)]
-    m.d.comb += check(~waiting | (port.valid & (port.payload == before)))
-
-
-def _free(m: Module, ports: list, name: str, target) -> None:
-    """Let the outside drive a stream: it may do anything but withdraw."""
-    valid, payload = Signal(name=f"{name}_valid"), Signal(len(target.payload), name=f"{name}_data")
-    ports += [valid, payload]
-    m.d.comb += [target.valid.eq(valid), target.payload.eq(payload)]
-    waiting, before = Signal(name=f"{name}_waits"), Signal(len(payload), name=f"{name}_before")
-    m.d.sync += [waiting.eq(valid & ~target.ready), before.eq(payload)]
-    m.d.comb += Assume(~waiting | (valid & (payload == before)))
-
-
-def _take(m: Module, ports: list, name: str, source):
-    ready = Signal(name=f"{name}_ready")
-    ports.append(ready)
-    m.d.comb += source.ready.eq(ready)
 
 
 def _marked(m: Module, ports: list, put, took, value, out):
@@ -54,9 +31,9 @@ def stream_register(module):
     """Payloads come out in order, none lost or twice; offered ones are stable."""
     m, ports = Module(), []
     m.submodules.dut = dut = module.StreamRegister(WIDTH)
-    _free(m, ports, "i", dut.i)
-    _take(m, ports, "o", dut.o)
-    _stable(m, dut.o, Assert)
+    free(m, ports, "i", dut.i)
+    take(m, ports, "o", dut.o)
+    stable(m, dut.o)
     put, took = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
     inside, following, before = _marked(m, ports, put, took, dut.i.payload, dut.o.payload)
     m.d.comb += [
@@ -79,9 +56,9 @@ def stream_arbiter(module):
     m, ports = Module(), []
     m.submodules.dut = dut = module.StreamArbiter(WIDTH, count)
     for number, port in enumerate(dut.inputs):
-        _free(m, ports, f"i{number}", port)
-    _take(m, ports, "o", dut.o)
-    _stable(m, dut.o, Assert)
+        free(m, ports, f"i{number}", port)
+    take(m, ports, "o", dut.o)
+    stable(m, dut.o)
     taken = Cat(port.valid & port.ready for port in dut.inputs)
     took = dut.o.valid & dut.o.ready
     full, kept, owner = Signal(), Signal(WIDTH), Signal(range(count))
@@ -99,23 +76,8 @@ def stream_arbiter(module):
         # A free output takes whoever is there.
         Assert(taken.any() | (full & ~took) | ~Cat(p.valid for p in dut.inputs).any()),
     ]
-    _fair(m, [port.valid for port in dut.inputs], [taken[n] for n in range(count)])
+    fair(m, [port.valid for port in dut.inputs], [taken[n] for n in range(count)])
     return m, ports
-
-
-def _fair(m: Module, asking, taken) -> None:
-    """While one input waits, at most ``count - 1`` transfers of others come first."""
-    count = len(asking)
-    for number in range(count):
-        others = Signal(range(count + 1), name=f"before{number}")
-        served = Cat(bit for n, bit in enumerate(taken) if n != number).any()
-        with m.If(taken[number] | ~asking[number]):
-            m.d.sync += others.eq(0)
-        with m.Elif(served):
-            m.d.sync += others.eq(others + 1)
-        m.d.comb += Assert(others <= count - 1)
-        m.d.comb += Assert(~(asking[number] & served & ~taken[number]) | (others < count - 1))
-        m.d.comb += Cover(taken[number] & (others == count - 1))
 
 
 def round_robin(module):

@@ -110,7 +110,7 @@ def test_header_has_every_register_and_field(tmp_path):
         show(f"IOVIRT_NIC_FUNCTION({function}u)", nic.function_block(function))
         show(f"IOVIRT_NIC_FUNCTION_QUEUE_ERROR({queue}u)", nic.queue_error_offset(queue))
         show(f"IOVIRT_NIC_FUNCTION_STAT({queue}u)", nic.stat_offset(queue))
-    show("IOVIRT_NIC_OFFERED_FEATURES", nic.OFFERED_FEATURES)
+    show("IOVIRT_NIC_BASE_FEATURES", nic.BASE_FEATURES)
     for room, classes in ENUMS.items():
         for cls in classes:
             if room != "translation":

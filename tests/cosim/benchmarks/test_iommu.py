@@ -2,6 +2,7 @@
 
 import pytest
 
+from cosim.benchmarks.fairness import miss_bound
 from cosim.benchmarks.iommu import bench_iommu
 from cosim.benchmarks.storage import storage_bits
 
@@ -33,7 +34,21 @@ def test_walks_read_what_they_must(figures):
 def test_a_device_that_misses_leaves_hits_alone(figures):
     fairness = figures["fairness"]
     assert fairness["hit_latency_beside_worst"] == fairness["hit_latency_alone"]
+    assert fairness["hit_latency_flooded_worst"] == fairness["hit_latency_alone"]
+    for way in ("flooded", "shared"):
+        worst = fairness[f"bridge_hit_latency_{way}_worst"]
+        assert worst <= fairness["bridge_hit_latency_bound"]
+    assert fairness["bridge_address_wait_worst"] <= fairness["bridge_address_wait_bound"]
     assert fairness["miss_latency_flooded_worst"] <= fairness["miss_latency_bound"]
+
+
+def test_the_bound_counts_rounds_of_walk_contexts():
+    own = {"alone": 100, "reads": 10, "walk": 200}
+    # A context is free at once; every read waits for 12 steps, the answer for 11.
+    assert miss_bound(ahead=10, walkers=12, **own) == 100 + 10 * 12 + 11 * 4
+    # The 3 that are too many for 8 contexts end in one round, 10 for one context one by one.
+    assert miss_bound(ahead=10, walkers=8, **own) == 100 + 200 + 10 * 8 + 11 * 4
+    assert miss_bound(ahead=10, walkers=1, **own) == 100 + 10 * 200 + 10 * 1 + 11 * 4
 
 
 def test_storage_is_counted():

@@ -17,25 +17,41 @@ CYCLES = 600
 
 
 class Model:
-    """What a cache of so many entries, replaced in turn, holds."""
+    """What a cache of so many entries holds: its sets, each replaced in turn.
 
-    def __init__(self, entries: int):
-        self.slots: list = [None] * entries
-        self.victim = 0
+    ``place`` numbers a key; the number modulo the sets chooses one.
+    """
+
+    def __init__(self, ways: int, sets: int, place):
+        self.sets: list[list] = [[None] * ways for _ in range(sets)]
+        self.turns = [0] * sets
+        self.place = place
 
     def find(self, key):
         """Return the content of a key, or ``None``."""
-        return next((slot[1] for slot in self.slots if slot and slot[0] == key), None)
+        held = self.sets[self.place(key) % len(self.sets)]
+        return next((slot[1] for slot in held if slot and slot[0] == key), None)
 
     def clear(self, covers) -> None:
         """Forget every key that is covered."""
-        self.slots = [None if slot and covers(slot[0]) else slot for slot in self.slots]
+        self.sets = [
+            [None if slot and covers(slot[0]) else slot for slot in slots] for slots in self.sets
+        ]
 
     def fill(self, key, content) -> None:
         """Store in place of what there is."""
-        self.clear(lambda held: held == key)
-        self.slots[self.victim] = (key, content)
-        self.victim = (self.victim + 1) % len(self.slots)
+        number = self.place(key) % len(self.sets)
+        slots = self.sets[number]
+        for way, slot in enumerate(slots):
+            if slot and slot[0] == key:
+                slots[way] = (key, content)
+                return
+        slots[self.turns[number]] = (key, content)
+        self.turns[number] = (self.turns[number] + 1) % len(slots)
+
+
+#: Entries, and how they are arranged.
+GEOMETRIES = [(1, 1, 1), (2, 2, 1), (3, 3, 1), (8, 4, 2), (20, 5, 4)]
 
 
 def any_content(rng, struct, config: IommuConfig) -> int:
@@ -51,11 +67,11 @@ def any_content(rng, struct, config: IommuConfig) -> int:
     return value
 
 
-@pytest.mark.parametrize("entries", [1, 2, 3, 4, 5])
-def test_context_cache(entries):
+@pytest.mark.parametrize(("entries", "ways", "sets"), GEOMETRIES)
+def test_context_cache(entries, ways, sets):
     rng = seeded(entries)
     config = IommuConfig(context_entries=entries, device_id_bits=20, **EVERYTHING)
-    dut, model = ContextCache(config), Model(entries)
+    dut, model = ContextCache(config), Model(ways, sets, lambda device: device)
     ids = [rng.getrandbits(20) for _ in range(entries + 2)]
 
     async def bench(ctx):
@@ -92,11 +108,11 @@ def test_context_cache(entries):
     run(dut, bench)
 
 
-@pytest.mark.parametrize("entries", [1, 2, 3, 4, 5])
-def test_process_cache(entries):
+@pytest.mark.parametrize(("entries", "ways", "sets"), GEOMETRIES)
+def test_process_cache(entries, ways, sets):
     rng = seeded(entries)
     config = IommuConfig(process_entries=entries, pd8=True, pd17=True)
-    dut, model = ProcessCache(config), Model(entries)
+    dut, model = ProcessCache(config), Model(ways, sets, lambda key: key[0] ^ key[1])
     devices = [rng.getrandbits(24) for _ in range(2)]
     processes = [rng.getrandbits(17) for _ in range(entries // 2 + 2)]
     keys = [(device, process) for device in devices for process in processes]
@@ -128,11 +144,8 @@ def test_process_cache(entries):
             ctx.set(dut.process_id, key[1] | 1 << 17)  # no such process
             assert not ctx.get(dut.hit)
             if clear:
-                covered = {
-                    held
-                    for held in keys
-                    if everything or fill or held == cleared or (held[0] == cleared[0] and not one)
-                }
+                # What a device has is not found apart: everything is forgotten.
+                covered = set(keys) if everything or fill or not one else {cleared}
                 model.clear(covered.__contains__)
             if fill:
                 model.fill(key, content)

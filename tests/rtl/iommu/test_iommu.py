@@ -288,3 +288,22 @@ def test_page_requests_are_checked_against_the_device():
         assert await system.software.read(ctx, regs.PQT) == 1
 
     system.run(testbench)
+
+
+@pytest.mark.parametrize("id", [0, 1])
+def test_interrupt_files_are_read_and_written_with_one_id(id):
+    # Or no memory's exclusive monitor would let the write follow the read.
+    iommu = Iommu(small(msi_flat=True, msi_mrif=True, amo_mrif=True), clients=1)
+    port, below, seen = iommu.interrupt_files, iommu.memory, {}
+
+    async def testbench(ctx):
+        for name in ("ar", "aw"):
+            asked, passed = getattr(port, name), getattr(below, name)
+            ctx.set(asked.payload, {"addr": 0x5000, "size": 3, "lock": 1, "id": id})
+            ctx.set(asked.valid, 1)
+            payload, *_ = await ctx.tick().sample(passed.payload).until(passed.valid)
+            assert payload.lock
+            seen[name] = payload.id
+
+    run(iommu, testbench)
+    assert seen["ar"] == seen["aw"]

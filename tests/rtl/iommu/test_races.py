@@ -21,5 +21,5 @@ def test_no_phase_of_a_request_survives_a_fence(latency, jitter, misses):
     rtl = replace(config("tiny").iommu, misses=misses)
     phases = latency * 16 + 60
     options = {"config": asdict(rtl), "latency": latency, "jitter": jitter, "phases": phases}
-    built = build(Design("rtl.iommu.iommu:Iommu", (rtl, 1)))
+    built = build(Design("rtl.iommu.iommu:Iommu", (rtl, 1)), quick=True)
     assert simulate(built, BENCH, options=options)["tried"] == 4 * phases

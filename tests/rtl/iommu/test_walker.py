@@ -144,6 +144,13 @@ def test_every_walk_ends_as_the_golden_models_does(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_guests_of_32_bits_have_addresses_of_34(seed):
+    world = _world(seed, replace(FULL, sv32=True, sv32x4=True))
+    causes = _one_by_one(world, 150, sxl=1, fsc_mode=0, second_stage=9, msi_mode=0)
+    assert {0, 20, 21, 23} <= causes.keys()
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_accessed_and_dirty_are_updated_as_the_golden_model_does(seed):
     world = _world(seed, FULL, clear=0.7)
     _one_by_one(world, 150, gade=1, sade=1, errors=True)

@@ -181,6 +181,7 @@ class WalkerWorld:
                 "gade": context.gade,
                 "sade": context.sade,
                 "sbe": context.sbe,
+                "sxl": context.sxl,
                 "sum": ask.sum,
                 "g_levels": levels[context.second_stage],
                 "gscid": context.gscid,

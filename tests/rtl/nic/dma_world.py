@@ -7,7 +7,7 @@ from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageRequestPayload
 from models.spec.translation import AddressType, GroupResponse, InvalidationRequest
 from rtl.nic.dma import Dma
-from rtl.nic.seams import DmaRequest, MsiWrite
+from rtl.nic.seams import DmaRequest, DmaStatus, LocalMemory, MsiWrite
 
 __all__ = ["OFFSET", "World"]
 
@@ -18,20 +18,36 @@ OFFSET = 0x1_0000_0000
 class World:
     """Agents round a :class:`Dma`; every delay is drawn from one generator.
 
-    Pages of ``missing`` are without rights until their page request is answered.
+    Pages of ``missing`` are without rights until their page request is answered.  ``stall`` is the
+    probability that a channel of the bus is not ready; without stalls answers come in order.
     """
 
-    def __init__(self, config: NicConfig, *, seed: int, latency: int = 5, jitter: int = 10):
+    def __init__(
+        self,
+        config: NicConfig,
+        *,
+        seed: int,
+        latency: int = 5,
+        jitter: int = 10,
+        stall: float = 0.1,
+    ):
         self.dut = Dma(config)
         self.config, self.rng = config, random.Random(seed)
-        self.latency, self.jitter = latency, jitter
+        self.latency, self.jitter, self.stall = latency, jitter, stall
         self.guest = bytearray(1 << 18)
-        self.local = [bytearray(1 << 16) for _ in range(3)]
+        self.local = [bytearray(1 << 18) for _ in range(3)]
         self.missing: set[tuple[int, int]] = set()
         self.refused: set[int] = set()
         self.bad_bus: set[int] = set()
+        self.bad_beats: set[int] = set()  # addresses of beats that get an error
+        self.plain: set[int] = set()  # pages to be accessed untranslated
+        self.asked_at: dict[int, int] = {}  # page to cycle of its last translation request
+        self.moved_at: dict[int, int] = {}  # page to cycle of its last beat or write response
+        self.done_ready = True
+        self.beats: tuple[list[int], list[int]] = ([], [])  # cycles of R and W beats
         self.untranslated_reads: list[tuple[int, int]] = []
         self.done: dict[int, tuple[int, int]] = {}
+        self.ended: list[tuple[int, int]] = []  # cycle and tag of every end
         self.page_requests: list = []
         self.answer_code: int | None = 0
         self.service = 30
@@ -56,23 +72,35 @@ class World:
         """Cycles until an answer."""
         return self.now + self.latency + self.rng.randrange(self.jitter + 1)
 
+    def _any(self, ready: list):
+        """One of what is ready: the first, if nothing stalls."""
+        if not ready:
+            return None
+        return self.rng.choice(ready) if self.stall else ready[0]
+
     def read(self, address: int, user) -> tuple[bytes, int]:
         """Bytes of a beat and its response."""
         if user.at == AddressType.TRANSLATED:
             address -= OFFSET
+        self.moved_at[address >> 12] = self.now
         if address >> 12 in self.bad_bus or not 0 <= address < len(self.guest):
             return bytes(16), 2
+        if address in self.bad_beats:
+            return bytes(self.guest[address : address + 16]), 2
         return bytes(self.guest[address : address + 16]), 0
 
     async def memory(self, ctx):
         """Serve reads: bursts of an ID in order, IDs in any order."""
         dut = self.dut
         while True:
-            ctx.set(dut.bus.ar.ready, self.rng.random() < 0.9)
+            ctx.set(dut.bus.ar.ready, self.rng.random() >= self.stall)
             candidates = [i for i, q in self._reads.items() if q and q[0][0] <= self.now]
-            chosen = self.rng.choice(candidates) if candidates else None
+            chosen = None
+            if candidates:
+                chosen = min(candidates, key=lambda i: self._reads[i][0][4])
+                chosen = self.rng.choice(candidates) if self.stall else chosen
             if chosen is not None:
-                _, address, user, last = self._reads[chosen][0]
+                _, address, user, last, _ = self._reads[chosen][0]
                 content, resp = self.read(address, user)
                 ctx.set(dut.bus.r.payload.data, int.from_bytes(content, "little"))
                 ctx.set(dut.bus.r.payload.resp, resp)
@@ -92,12 +120,13 @@ class World:
                     assert payload.addr >> 12 == end >> 12, "burst crosses a page"
                     queue = self._reads.setdefault(payload.id, deque())
                     for beat in range(payload.len + 1):
-                        queue.append(
-                            (when, payload.addr + 16 * beat, payload.user, beat == payload.len)
-                        )
+                        last = beat == payload.len
+                        at = payload.addr + 16 * beat
+                        queue.append((when, at, payload.user, last, len(self.accesses)))
                         self.pending += 1
                 if chosen is None or r:
                     if chosen is not None:
+                        self.beats[0].append(self.now)
                         self._reads[chosen].popleft()
                         self.pending -= 1
                     break
@@ -106,10 +135,10 @@ class World:
         """Serve writes."""
         dut = self.dut
         while True:
-            ctx.set(dut.bus.aw.ready, self.rng.random() < 0.9)
-            ctx.set(dut.bus.w.ready, self.rng.random() < 0.9)
+            ctx.set(dut.bus.aw.ready, self.rng.random() >= self.stall)
+            ctx.set(dut.bus.w.ready, self.rng.random() >= self.stall)
             ready = [entry for entry in self._b if entry[0] <= self.now]
-            chosen = self.rng.choice(ready) if ready else None
+            chosen = self._any(ready)
             if chosen:
                 ctx.set(dut.bus.b.payload.id, chosen[1])
                 ctx.set(dut.bus.b.payload.resp, chosen[2])
@@ -126,11 +155,13 @@ class World:
                     self.accesses.append((self.now, True, address.addr, address.user))
                     self._writes.append([address, 0, 0])
                 if w:
+                    self.beats[1].append(self.now)
                     self._write_beats.append(beat)
                 self._store()
                 if chosen is None or b:
                     if chosen:
                         self._b.remove(chosen)
+                        self.moved_at[chosen[3]] = self.now
                     break
 
     def _store(self):
@@ -145,7 +176,7 @@ class World:
                 resp = 2
             elif at >= 1 << 24:
                 self.messages.append((at, beat.strb, beat.data, address.user.device_id))
-            elif at >> 12 in self.bad_bus:
+            elif at >> 12 in self.bad_bus or at in self.bad_beats:
                 resp = 2
             else:
                 for i in range(16):
@@ -154,16 +185,16 @@ class World:
             entry[1], entry[2] = count + 1, resp
             assert beat.last == (count == address.len), "WLAST in the wrong place"
             if beat.last:
-                self._b.append((self.delay(), address.id, resp))
+                self._b.append((self.delay(), address.id, resp, at >> 12))
                 self._writes.popleft()
 
     async def iommu(self, ctx):
         """Answer translations in any order, and page requests after their service time."""
         dut = self.dut
         while True:
-            ctx.set(dut.translate.request.ready, self.rng.random() < 0.8)
+            ctx.set(dut.translate.request.ready, self.rng.random() >= 2 * self.stall)
             ready = [entry for entry in self._t if entry[0] <= self.now]
-            chosen = self.rng.choice(ready) if ready else None
+            chosen = self._any(ready)
             if chosen:
                 _, request = chosen
                 page, function = request.iova >> 12, request.device_id - self.config.device_id
@@ -172,6 +203,7 @@ class World:
                 ctx.set(response.tag, request.tag)
                 ctx.set(response.status, 1 if page in self.refused else 0)
                 ctx.set(response.cause, 260 if page in self.refused else 0)
+                ctx.set(response.u, page in self.plain)
                 ctx.set(response.r, present)
                 ctx.set(response.w, present and request.write)
                 ctx.set(response.spa, request.iova + OFFSET)
@@ -183,6 +215,7 @@ class World:
             )
             if took:
                 self._t.append((self.delay(), request))
+                self.asked_at[request.iova >> 12] = self.now
             if chosen and answered:
                 self._t.remove(chosen)
 
@@ -232,21 +265,25 @@ class World:
             )
             if store:
                 content = value.to_bytes(16, "little")
-                for i in range(16):
-                    if mask >> i & 1:
-                        self.local[memory][16 * addr + i] = content[i]
+                for i in range(addr, addr + 16):
+                    if mask >> i % 16 & 1 and memory != LocalMemory.NOWHERE:
+                        self.local[memory][i % (1 << 24)] = content[i % 16]
             if load:
-                words = self.local[from_][16 * at : 16 * at + 16].ljust(16, b"\0")
-                ctx.set(dut.load.data, int.from_bytes(words, "little"))
+                lanes = bytearray(16)
+                for i in range(at, at + 16):
+                    if i % (1 << 24) < len(self.local[from_]):
+                        lanes[i % 16] = self.local[from_][i % (1 << 24)]
+                ctx.set(dut.load.data, int.from_bytes(lanes, "little"))
 
     async def sinks(self, ctx):
         """Take completions, counts, invalidation completions."""
         dut = self.dut
-        for port in (dut.done, dut.stat, dut.invalidation_completion):
+        for port in (dut.stat, dut.invalidation_completion):
             ctx.set(port.ready, 1)
         while True:
+            ctx.set(dut.done.ready, self.done_ready)
             *_, done, result, stat, count, inval, completion = await ctx.tick().sample(
-                dut.done.valid,
+                dut.done.valid & dut.done.ready,
                 dut.done.payload,
                 dut.stat.valid,
                 dut.stat.payload,
@@ -256,6 +293,7 @@ class World:
             if done:
                 assert result.tag not in self.done, "a request ended twice"
                 self.done[result.tag] = (int(result.status), result.cause)
+                self.ended.append((self.now, result.tag))
             if stat:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
@@ -288,6 +326,27 @@ class World:
                 return self.done[tag]
             await ctx.tick()
         raise AssertionError(f"tag {tag} never ended")
+
+    async def run_all(self, ctx, requests: list[dict], tags: int) -> None:
+        """Carry transfers out as fast as they are taken, each with a tag of ``tags`` that is free;
+        check that all end well.
+        """
+        free, under_way, seen = deque(range(tags)), 0, len(self.ended)
+        port, waiting = self.dut.request, deque(requests)
+        while waiting or under_way:
+            offers = bool(waiting and free)
+            if offers:
+                ctx.set(port.payload, DmaRequest.const({**waiting[0], "tag": free[0]}))
+            ctx.set(port.valid, offers)
+            if (await ctx.tick().sample(port.ready))[-1] and offers:
+                waiting.popleft()
+                free.popleft()
+                under_way += 1
+            for _, tag in self.ended[seen:]:
+                assert self.done.pop(tag)[0] == DmaStatus.OK
+                free.append(tag)
+                under_way -= 1
+            seen = len(self.ended)
 
     async def message(self, ctx, **fields):
         """Send an MSI."""

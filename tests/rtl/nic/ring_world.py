@@ -7,10 +7,13 @@ from collections import deque
 from amaranth.sim import Simulator
 
 from models.spec.config import NicConfig
+from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
-from rtl.nic.virtqueue import VirtqueueEngine
 
-__all__ = ["Ring", "RingWorld"]
+__all__ = ["PackedRing", "Ring", "RingWorld"]
+
+#: Header of every frame that is received: one buffer holds it.
+RX_HEADER = bytes(10) + b"\1\0"
 
 
 class Ring:
@@ -46,6 +49,16 @@ class Ring:
         self.idx = (self.idx + step) & 0xFFFF
         struct.pack_into("<H", self.guest, self.driver + 2, self.idx)
 
+    @property
+    def avail_event(self) -> int:
+        """Up to where the device wants no notification."""
+        return struct.unpack_from("<H", self.guest, self.device + 4 + 8 * self.size)[0]
+
+    def set_used_event(self, index: int) -> None:
+        """Ask for an interrupt when the used element of this index is there."""
+        at = self.driver + 4 + 2 * self.size
+        struct.pack_into("<H", self.guest, at, index & 0xFFFF)
+
     def take(self) -> list[tuple[int, int]]:
         """Take used elements."""
         found = []
@@ -56,6 +69,49 @@ class Ring:
             found.append((head, length))
             self.free += self.chains.pop(head, [])
             self.used = (self.used + 1) & 0xFFFF
+        return found
+
+
+class PackedRing:
+    """A driver's view of one packed virtqueue in guest memory."""
+
+    def __init__(self, guest: bytearray, base: int, size: int, writable: bool):
+        self.guest, self.size, self.writable = guest, size, writable
+        self.desc, self.driver, self.device = base, base + 0x1000, base + 0x1800
+        self.buffers = base + 0x2000
+        self.next = self.used = 0  # positions, counting on from lap to lap
+        self.spans: dict[int, int] = {}
+
+    def _wrap(self, position: int) -> int:
+        return 1 - position // self.size % 2
+
+    @property
+    def room(self) -> int:
+        """Free descriptors."""
+        return self.size - (self.next - self.used)
+
+    def post(self, parts: list[tuple[int, int]], *, identity: int, flags: int = 0) -> None:
+        """Post one chain; ``flags`` spoil the last descriptor."""
+        for i, (address, length) in enumerate(parts):
+            last, wrap = i == len(parts) - 1, self._wrap(self.next)
+            bits = (2 if self.writable else 0) | (flags if last else 1)
+            bits |= wrap << 7 | (1 - wrap) << 15
+            struct.pack_into("<QIHH", self.guest, self.desc + 16 * (self.next % self.size), address,
+                             length, identity if last else 0xBAD, bits)  # fmt: skip
+            self.next += 1
+        self.spans[identity] = len(parts)
+
+    def take(self) -> list[tuple[int, int]]:
+        """Take used descriptors."""
+        found = []
+        while self.spans:
+            at = self.desc + 16 * (self.used % self.size)
+            length, identity, flags = struct.unpack_from("<IHH", self.guest, at + 8)
+            wrap = self._wrap(self.used)
+            if (flags >> 7 & 1, flags >> 15) != (wrap, wrap):
+                break
+            found.append((identity, length if flags & 2 else 0))
+            self.used += self.spans.pop(identity)
         return found
 
 
@@ -71,6 +127,7 @@ class RingWorld:
         #: Free ones: few, so that queues wait for them.
         self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
+        #: Functions whose DMA never ends.
         self.stuck: set[int] = set()
         #: Pages that are not there: hurried DMA ends with ABSENT, other waits.
         self.absent: set[int] = set()
@@ -84,12 +141,20 @@ class RingWorld:
         self._dma: list = []
         self._cancels: deque = deque()
 
-    def ring(self, queue: int, size: int = 8, apart: bool = False) -> Ring:
-        """Make the rings of a queue and enable it."""
+    def ring(self, queue: int, size: int = 8, apart: bool = False, **features: int) -> Ring:
+        """Make the rings of a queue and enable it, with features accepted."""
         ring = Ring(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, apart)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
-                              "msix_vector": 100 + queue})  # fmt: skip
+                              "msix_vector": 100 + queue, **features})  # fmt: skip
+        return ring
+
+    def packed_ring(self, queue: int, size: int = 8, **features: int) -> PackedRing:
+        """Make a packed ring and enable it."""
+        ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0)
+        self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
+                              "driver": ring.driver, "device": ring.device, "packed": 1,
+                              "msix_vector": 100 + queue, **features})  # fmt: skip
         return ring
 
     def deliver(self, function: int, frame: bytes, slot: int) -> None:
@@ -109,7 +174,7 @@ class RingWorld:
                 e
                 for e in self._dma
                 if e[0] <= self.now
-                and e[1].tag not in self.stuck
+                and e[1].function not in self.stuck
                 and (e[1].hurried or not self._absent(e[1]))
             ]
             if ready:
@@ -121,7 +186,6 @@ class RingWorld:
                 tag = self._cancels.popleft()
                 for entry in [e for e in self._dma if e[1].tag == tag]:
                     self._dma.remove(entry)
-                    self.stuck.discard(tag)
                     await self._end(ctx, entry[1], DmaStatus.CANCELLED)
 
     def _absent(self, request) -> bool:
@@ -149,31 +213,53 @@ class RingWorld:
         if status != DmaStatus.OK or request.memory == LocalMemory.NOWHERE:
             return status
         dut, n, off = self.dut, request.length, request.offset
-        local = self.frames.get(request.memory)
-        if local is not None:
-            if request.write:
-                self.guest[request.iova : request.iova + n] = local[off : off + n]
-            else:
-                local[off : off + n] = self.guest[request.iova : request.iova + n]
+        if request.memory in self.frames:
+            await self._copy_frame(ctx, request)
             return status
-        ctx.set(dut.store.memory, LocalMemory.SCRATCH)
-        for i in range(n):
-            at = off + i
+        at = 0
+        while at < n:
+            part = min(n - at, 16 - (off + at) % 16)
+            there = slice(request.iova + at, request.iova + at + part)
             if request.write:
                 ctx.set(dut.load.en, 1)
-                ctx.set(dut.load.addr, at >> 4)
+                ctx.set(dut.load.addr, off + at)
                 await self._tick(ctx)
                 ctx.set(dut.load.en, 0)
-                word = ctx.get(dut.load.data)
-                self.guest[request.iova + i] = word >> 8 * (at & 15) & 0xFF
+                word = ctx.get(dut.load.data).to_bytes(16, "little")
+                self.guest[there] = word[(off + at) % 16 :][:part]
             else:
-                ctx.set(dut.store.en, 1)
-                ctx.set(dut.store.addr, at >> 4)
-                ctx.set(dut.store.mask, 1 << (at & 15))
-                ctx.set(dut.store.data, self.guest[request.iova + i] << 8 * (at & 15))
-                await self._tick(ctx)
-                ctx.set(dut.store.en, 0)
+                await self._store(ctx, LocalMemory.SCRATCH, off + at, bytes(self.guest[there]))
+            at += part
         return status
+
+    async def _copy_frame(self, ctx, request) -> None:
+        """A slot is as long as two frames: 4 bytes, the header, the frame."""
+        frames, stride = self.frames[request.memory], 2 * self.config.frame_bytes
+        slot, at = divmod(request.offset, stride)
+        end, base = at + request.length, slot * self.config.frame_bytes - 16
+        assert 4 <= at < end <= 16 + self.config.frame_bytes
+        header, body = min(16, end) - min(16, at), slice(base + max(16, at), base + end)
+        middle, last = request.iova + header, request.iova + request.length
+        if request.write:
+            self.guest[request.iova : middle] = RX_HEADER[at - 4 :][:header]
+            self.guest[middle:last] = frames[body] if end > 16 else b""
+            return
+        if end > 16:
+            frames[body] = self.guest[middle:last]
+        if header:
+            await self._store(ctx, request.memory, slot * stride + at,
+                              bytes(self.guest[request.iova : middle]))  # fmt: skip
+
+    async def _store(self, ctx, memory, at: int, content: bytes) -> None:
+        """Store within one beat."""
+        dut = self.dut
+        ctx.set(dut.store.memory, memory)
+        ctx.set(dut.store.en, 1)
+        ctx.set(dut.store.addr, at)
+        ctx.set(dut.store.mask, (1 << len(content)) - 1 << (at & 15))
+        ctx.set(dut.store.data, int.from_bytes(content, "little") << 8 * (at & 15))
+        await self._tick(ctx)
+        ctx.set(dut.store.en, 0)
 
     async def _end(self, ctx, request, status):
         dut = self.dut

@@ -90,7 +90,7 @@ def test_random_references_leak_nothing(slots):
 async def load(ctx, dut, memory, beat):
     ctx.set(dut.load.en, 1)
     ctx.set(dut.load.memory, memory)
-    ctx.set(dut.load.addr, beat)
+    ctx.set(dut.load.addr, 16 * beat)
     await ctx.tick()
     ctx.set(dut.load.en, 0)
     return ctx.get(dut.load.data)
@@ -106,7 +106,7 @@ def test_memories_are_apart_and_bytes_are_masked():
 
     async def bench(ctx):
         async def store(memory, beat, value, mask=0xFFFF):
-            set_store(ctx, dut.store, en=1, memory=memory, addr=beat, data=value, mask=mask)
+            set_store(ctx, dut.store, en=1, memory=memory, addr=16 * beat, data=value, mask=mask)
             await ctx.tick()
             ctx.set(dut.store.en, 0)
 
@@ -132,11 +132,11 @@ def test_dma_goes_before_header_before_egress():
 
     async def bench(ctx):
         for beat in range(4):
-            set_store(ctx, dut.store, en=1, memory=LocalMemory.TX, addr=beat, data=100 + beat)
+            set_store(ctx, dut.store, en=1, memory=LocalMemory.TX, addr=16 * beat, data=100 + beat)
             ctx.set(dut.store.mask, 0xFFFF)
             await ctx.tick()
         ctx.set(dut.store.en, 0)
-        set_store(ctx, dut.load, en=1, memory=LocalMemory.TX, addr=1)
+        set_store(ctx, dut.load, en=1, memory=LocalMemory.TX, addr=16)
         set_store(ctx, dut.header, en=1, addr=2)
         set_store(ctx, dut.egress, en=1, addr=3)
         assert (ctx.get(dut.header.ready), ctx.get(dut.egress.ready)) == (0, 0)

@@ -77,8 +77,8 @@ def test_random_traffic():
                     assert found == sum(1 << v for g, v in model.pending if g == f)
                     assert await access(ctx, bar_base(f) + MSIX_TABLE_OFFSET + 0xFF0) == 0
                 case 4:
-                    ctx.set(dut.controls[f].enable, f not in model.enabled)
                     model.enabled ^= {f}
+                    ctx.set(dut.allowed, sum(1 << g for g in model.enabled))
                     await ctx.tick()
                     await ctx.tick()
                     model.recheck(f)

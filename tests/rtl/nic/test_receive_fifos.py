@@ -17,8 +17,11 @@ def test_order_quotas_and_what_is_given_back():
     returned: list[tuple] = []
     owed_back: list[tuple] = []
 
+    #: Popped and not given back by the engine.
+    held = [deque() for _ in range(TINY.functions)]
+
     def waiting(f, memory):
-        return sum(kind == memory for kind, _ in fifos[f])
+        return sum(kind == memory for kind, _ in fifos[f]) + held[f].count(memory)
 
     async def bench(ctx):
         await wait_for(ctx, lambda: ctx.get(dut.ready))
@@ -40,6 +43,12 @@ def test_order_quotas_and_what_is_given_back():
             seen["full"] += not room
             target = rng.randrange(TINY.functions)
             pop = rng.random() < 0.3
+            giver = rng.randrange(TINY.functions)
+            back = bool(held[giver]) and rng.random() < 0.8
+            ctx.set(dut.pop.back, back)
+            if back:
+                ctx.set(dut.pop.back_function, giver)
+                ctx.set(dut.pop.back_memory, held[giver].popleft())
             ctx.set(dut.push, push)
             ctx.set(dut.pop.en, pop)
             ctx.set(dut.pop.function, target)
@@ -51,6 +60,8 @@ def test_order_quotas_and_what_is_given_back():
                 returned.append((frame.memory, frame.length))
             if pop:
                 popped = ctx.get(dut.pop.frame) if ctx.get(dut.pop.valid) else None
+                if popped is not None:
+                    held[target].append(popped.memory)
                 if target in receiving:
                     found = (popped.memory, popped.length) if popped is not None else None
                     # What was taken out while the function did not receive is on its way back.

@@ -4,17 +4,19 @@ import pytest
 
 from models.spec.config import config
 from models.spec.nic import (
+    BASE_FEATURES,
+    CONFIG_BASE,
     DEVICE_OFFSET,
     ISR_OFFSET,
     MANAGEMENT,
     MSIX_PBA_OFFSET,
     NOTIFY_OFFSET,
-    OFFERED_FEATURES,
     QueueError,
     Stat,
     bar_base,
     function_block,
     initial_mac,
+    offered_features,
     queue_error_offset,
     stat_offset,
 )
@@ -23,6 +25,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
+from tests.rtl.nic.pci_world import configure
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
@@ -59,11 +62,21 @@ class Machine:
             request = await get(ctx, self.dut.msix.request)
             await agents.put(ctx, self.dut.msix.response, request.addr)
 
+    def configured(self, bench):
+        """``bench`` behind what software does first, by PCI configuration."""
+
+        async def whole(ctx):
+            ctx.set(self.dut.cleared, -1)
+            await configure(ctx, self.bus.write32, TINY)
+            await bench(ctx)
+
+        return whole
+
     def run(self, bench):
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
         run(
             self.dut,
-            bench,
+            self.configured(bench),
             background=[part.process for part in parts] + [self._engine, self._msix],
         )
 
@@ -97,7 +110,7 @@ class Machine:
     async def managed(self, ctx, f, name):
         return await self.bus.read32(ctx, function_block(f) + MANAGEMENT[name].offset)
 
-    async def negotiate(self, ctx, f, features=OFFERED_FEATURES):
+    async def negotiate(self, ctx, f, features=BASE_FEATURES):
         await self.write(ctx, f, "device_status", S.ACKNOWLEDGE)
         await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER)
         for half in range(2):
@@ -153,7 +166,7 @@ def test_values_after_power_on():
         for f in range(TINY.functions):
             for name, value in {
                 "device_feature_select": 0,
-                "device_feature": OFFERED_FEATURES & 0xFFFF_FFFF,
+                "device_feature": offered_features(TINY) & 0xFFFF_FFFF,
                 "driver_feature_select": 0,
                 "driver_feature": 0,
                 "config_msix_vector": MSI_NO_VECTOR,
@@ -187,11 +200,25 @@ def test_values_after_power_on():
     assert not machine.commands.got
 
 
+def test_the_pf_alone_offers_sr_iov():
+    machine, sr_iov = Machine(), 1 << Feature.SR_IOV
+
+    async def bench(ctx):
+        for f in (0, 1):
+            await machine.write(ctx, f, "device_feature_select", 1)
+            found = await machine.read(ctx, f, "device_feature") << 32
+            assert found & sr_iov == (0 if f else sr_iov)
+            status = await machine.negotiate(ctx, f, BASE_FEATURES | sr_iov)
+            assert bool(status & S.FEATURES_OK) == (f == 0)
+
+    machine.run(bench)
+
+
 def test_features_by_halves_and_selects_kept():
     machine = Machine()
 
     async def bench(ctx):
-        for half, value in ((1, OFFERED_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
+        for half, value in ((1, BASE_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
             await machine.write(ctx, 1, "device_feature_select", half)
             assert await machine.read(ctx, 1, "device_feature") == value
             assert await machine.read(ctx, 1, "device_feature_select") == half
@@ -214,12 +241,12 @@ def test_features_by_halves_and_selects_kept():
 @pytest.mark.parametrize(
     ("features", "accepted"),
     [
-        (OFFERED_FEATURES, True),
+        (BASE_FEATURES, True),
         (1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM, True),
         (1 << Feature.VERSION_1, False),
         (1 << Feature.ACCESS_PLATFORM, False),
-        (OFFERED_FEATURES | 1 << Feature.RING_EVENT_IDX, False),
-        (OFFERED_FEATURES | 1 << 63, False),
+        (BASE_FEATURES | 1 << Feature.RING_EVENT_IDX, False),
+        (BASE_FEATURES | 1 << 63, False),
     ],
 )
 def test_features_ok(features, accepted):
@@ -355,7 +382,7 @@ def test_undefined_addresses_read_0():
         bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
         function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
         function_block(0) + 0x280, function_block(0) + 0x3FC, function_block(TINY.functions),
-        0xFF_FFFC,
+        CONFIG_BASE - 4,
     ]  # fmt: skip
 
     async def bench(ctx):
@@ -446,7 +473,7 @@ def test_reset_of_an_idle_function_is_over_at_once():
 @pytest.mark.parametrize("accepted", [True, False])
 def test_queue_reset(accepted):
     machine = Machine(obedient=False)
-    features = OFFERED_FEATURES & ~(0 if accepted else 1 << Feature.RING_RESET)
+    features = BASE_FEATURES & ~(0 if accepted else 1 << Feature.RING_RESET)
 
     async def bench(ctx):
         await machine.negotiate(ctx, 1, features)
@@ -578,7 +605,11 @@ def test_reset_ends_though_a_queue_fails_meanwhile():
             assert status == 0, f"the reset does not end, delay {delay}"
 
     parts = (machine.commands, machine.doorbells, machine.stopped, machine.errors)
-    run(machine.dut, bench, background=[part.process for part in parts] + [failing])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [failing],
+    )
     assert machine.errors.sent == 14
 
 
@@ -640,4 +671,8 @@ def test_counters_are_read_low_half_first():
         assert await machine.bus.read32(ctx, at + 4) == 1 << 8 | Stat.DMA_FAULTS
 
     parts = (machine.commands, machine.doorbells, machine.interrupts)
-    run(machine.dut, bench, background=[part.process for part in parts] + [stats])
+    run(
+        machine.dut,
+        machine.configured(bench),
+        background=[part.process for part in parts] + [stats],
+    )

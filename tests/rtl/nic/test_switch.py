@@ -108,8 +108,12 @@ def test_random_traffic(patience):
             await ctx.tick()
             settle()
             idle = 0 if number < FRAMES or held else idle + 1
-            if pop and ctx.get(dut.rx_pop.valid):
+            popped = pop and ctx.get(dut.rx_pop.valid)
+            ctx.set(dut.rx_pop.back, popped)  # in the next cycle
+            if popped:
                 frame = ctx.get(dut.rx_pop.frame)
+                ctx.set(dut.rx_pop.back_function, f)
+                ctx.set(dut.rx_pop.back_memory, frame.memory)
                 expected = wanted[f, frame.memory]
                 while expected.popleft() != frame.length:
                     pass  # a drop, to be found among the counts

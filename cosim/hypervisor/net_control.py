@@ -1,0 +1,209 @@
+"""Commands of a guest's control queue, carried out by the PF's management registers."""
+
+from collections.abc import Awaitable, Callable
+
+from models.spec.nic import (
+    MAC_FILTERS,
+    VLAN_FILTERS,
+    FunctionControl,
+    MacFilterHigh,
+    RssControl,
+    VlanFilter,
+)
+from models.spec.virtio import Feature
+from models.spec.virtio_net import (
+    RSS_KEY_BYTES,
+    RSS_TABLE_LENGTH,
+    ControlAck,
+    ControlClass,
+    ControlMac,
+    ControlMq,
+    ControlRx,
+    ControlVlan,
+    HashType,
+    RssHead,
+)
+
+__all__ = ["NetControl"]
+
+_MAC_BYTES, _COUNT_BYTES = 6, 4
+_HEAD_BYTES = RssHead.as_shape().size // 8
+#: Steering by flow when the driver leaves it to the device (5.1.6.5.5): any key will do.
+_FLOW_KEY = bytes((37 * n + 109) % 256 for n in range(RSS_KEY_BYTES))
+
+_OK, _ERR = ControlAck.OK, ControlAck.ERR
+
+
+class NetControl:
+    """Filters and steering of one function.
+
+    Filters are best effort (virtio 1.3, 5.1.6.5.1): with more MACs or VLANs than the function has
+    filters for, it is promiscuous, or receives all multicast, or all VLANs.
+
+    Parameters
+    ----------
+    write : callable
+        ``await write(register, value)`` stores to the function's management block.
+    control : callable
+        Returns FunctionControl as the hypervisor has set it.
+    pairs : int
+        Queue pairs of the function.
+    set_mac : callable
+        ``await set_mac(mac)`` is asked to change the function's MAC; returns whether it has.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str, int], Awaitable[None]],
+        control: Callable[[], int],
+        pairs: int,
+        set_mac: Callable[[bytes], Awaitable[bool]],
+    ) -> None:
+        self._write, self._base, self._pairs, self._set_mac = write, control, pairs, set_mac
+        self._forget(0)
+
+    def _forget(self, features: int) -> None:
+        self._features = features
+        self._promiscuous = self._all_multicast = False
+        self._unicast: list[bytes] = []
+        self._multicast: list[bytes] = []
+        self._filters_macs = False
+        self._vlans: list[int] = []
+
+    def accepted(self, feature: Feature) -> bool:
+        """Whether the driver has accepted a feature."""
+        return bool(self._features >> feature & 1)
+
+    async def reset(self, features: int = 0) -> None:
+        """Begin anew, for a driver with these features."""
+        self._forget(features)
+        await self._write("rss", 0)
+        await self._filter()
+
+    async def answer(self, kind: int, command: int, data: bytes) -> ControlAck:
+        """Carry out a command."""
+        if kind == ControlClass.RX and self.accepted(Feature.NET_CTRL_RX):
+            return await self._receive(command, data)
+        if kind == ControlClass.MAC:
+            return await self._macs(command, data)
+        if kind == ControlClass.VLAN and self.accepted(Feature.NET_CTRL_VLAN):
+            return await self._vlan(command, data)
+        if kind == ControlClass.MQ and command == ControlMq.PAIRS_SET:
+            return await self._pairs_set(data)
+        if kind == ControlClass.MQ and command == ControlMq.RSS_CONFIG:
+            return await self._rss(data)
+        return _ERR
+
+    # Filters -------------------------------------------------------------------------------------
+
+    async def _receive(self, command: int, data: bytes) -> ControlAck:
+        if len(data) != 1:
+            return _ERR
+        if command == ControlRx.PROMISC:
+            self._promiscuous = bool(data[0])
+        elif command == ControlRx.ALLMULTI:
+            self._all_multicast = bool(data[0])
+        else:
+            return _ERR
+        await self._filter()
+        return _OK
+
+    async def _macs(self, command: int, data: bytes) -> ControlAck:
+        if command == ControlMac.ADDR_SET and self.accepted(Feature.NET_CTRL_MAC_ADDR):
+            good = len(data) == _MAC_BYTES and not data[0] & 1
+            return _OK if good and await self._set_mac(data) else _ERR
+        if command != ControlMac.TABLE_SET or not self.accepted(Feature.NET_CTRL_RX):
+            return _ERR
+        tables = []
+        for _ in range(2):
+            entries, data = data[:_COUNT_BYTES], data[_COUNT_BYTES:]
+            count = int.from_bytes(entries, "little")
+            if len(data) < _MAC_BYTES * count or len(entries) < _COUNT_BYTES:
+                return _ERR
+            tables.append([data[n * _MAC_BYTES : (n + 1) * _MAC_BYTES] for n in range(count)])
+            data = data[_MAC_BYTES * count :]
+        self._unicast, self._multicast = tables
+        self._filters_macs = True
+        await self._filter()
+        return _OK
+
+    async def _vlan(self, command: int, data: bytes) -> ControlAck:
+        vlan = int.from_bytes(data, "little")
+        if len(data) != 2 or vlan >= 1 << 12 or command not in list(ControlVlan):
+            return _ERR
+        self._vlans = [known for known in self._vlans if known != vlan]
+        if command == ControlVlan.ADD:
+            self._vlans.append(vlan)
+        await self._filter()
+        return _OK
+
+    async def _filter(self) -> None:
+        """Set the function's filters."""
+        macs = self._unicast + self._multicast
+        room = len(macs) <= MAC_FILTERS
+        vlans = self._vlans if len(self._vlans) <= VLAN_FILTERS else []
+        for number in range(MAC_FILTERS):
+            mac = macs[number] if room and number < len(macs) else b""
+            high = {"mac": int.from_bytes(mac[4:], "little"), "valid": bool(mac)}
+            await self._write(f"mac_filter_low{number}", int.from_bytes(mac[:4], "little"))
+            await self._write(f"mac_filter_high{number}", MacFilterHigh.const(high).as_bits())
+        for number in range(VLAN_FILTERS):
+            fields = {"vid": vlans[number], "valid": 1} if number < len(vlans) else {}
+            await self._write(f"vlan_filter{number}", VlanFilter.const(fields).as_bits())
+        base = FunctionControl.from_bits(self._base())
+        more = {
+            "promiscuous": base.promiscuous or self._promiscuous or (self._unicast and not room),
+            "multicast_filter": self._filters_macs and room and not self._all_multicast,
+            "vlan_filter": self.accepted(Feature.NET_CTRL_VLAN)
+            and len(self._vlans) <= VLAN_FILTERS,
+        }
+        fields = {name: getattr(base, name) for name, _ in FunctionControl.as_shape()}
+        fields |= {name: int(bool(value)) for name, value in more.items()}
+        await self._write("control", FunctionControl.const(fields).as_bits())
+
+    # Steering ------------------------------------------------------------------------------------
+
+    async def _pairs_set(self, data: bytes) -> ControlAck:
+        """Steer by flow over some queue pairs (5.1.6.5.5)."""
+        pairs = int.from_bytes(data, "little")
+        if not self.accepted(Feature.NET_MQ) or len(data) != 2 or not 1 <= pairs <= self._pairs:
+            return _ERR
+        table = bytes(n % pairs for n in range(RSS_TABLE_LENGTH))
+        await self._steer(sum(HashType), table, _FLOW_KEY, 0)
+        return _OK
+
+    async def _rss(self, data: bytes) -> ControlAck:
+        """Steer as the driver says (5.1.6.5.7)."""
+        if not self.accepted(Feature.NET_RSS) or len(data) < _HEAD_BYTES:
+            return _ERR
+        head = RssHead.from_bits(int.from_bytes(data[:_HEAD_BYTES], "little"))
+        entries, data = head.indirection_table_mask + 1, data[_HEAD_BYTES:]
+        table, data = data[: 2 * entries], data[2 * entries :]
+        key = data[3:]
+        pairs = [int.from_bytes(table[n : n + 2], "little") for n in range(0, len(table), 2)]
+        sound = (
+            entries <= RSS_TABLE_LENGTH
+            and not entries & (entries - 1)
+            and len(pairs) == entries
+            and len(data) >= 3
+            and data[2] == len(key) <= RSS_KEY_BYTES
+            and all(pair < self._pairs for pair in (*pairs, head.unclassified_queue))
+            and not head.hash_types & ~sum(HashType)
+        )
+        if not sound:
+            return _ERR
+        await self._steer(head.hash_types, bytes(pairs), key, head.unclassified_queue)
+        return _OK
+
+    async def _steer(self, types: int, table: bytes, key: bytes, unclassified: int) -> None:
+        """Set key and table, with steering off meanwhile."""
+        await self._write("rss", 0)
+        await self._write("rss_types", types)
+        key, entries = key.ljust(RSS_KEY_BYTES, b"\0"), len(table)
+        table = table.ljust(RSS_TABLE_LENGTH, b"\0")
+        for name, content in (("rss_key", key), ("rss_table", table)):
+            for number in range(len(content) // 4):
+                word = int.from_bytes(content[4 * number : 4 * number + 4], "little")
+                await self._write(f"{name}{number}", word)
+        control = {"table_mask": entries - 1, "unclassified": unclassified, "enable": 1}
+        await self._write("rss", RssControl.const(control).as_bits())

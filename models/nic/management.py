@@ -1,0 +1,241 @@
+"""What the PF's management block says of one function."""
+
+from collections.abc import Callable
+
+from models.nic.steering import Steering
+from models.spec.config import NicConfig
+from models.spec.nic import (
+    MAC_FILTERS,
+    MANAGEMENT,
+    VLAN_FILTERS,
+    FunctionControl,
+    FunctionVlan,
+    Isr,
+    MacFilterHigh,
+    MailboxEvent,
+    RssControl,
+    Stat,
+    VlanFilter,
+    initial_mac,
+    queue_error_offset,
+    stat_offset,
+)
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus
+
+__all__ = ["ManagedFunction"]
+
+_COUNTER_MASK = (1 << 48) - 1
+
+
+def _keep(layout, value: int) -> int:
+    """A register's value without its reserved bits."""
+    given = layout.from_bits(value)
+    fields = {name: getattr(given, name) for name, _ in layout.as_shape()}
+    return layout.const(
+        {name: field for name, field in fields.items() if not name.startswith("reserved")}
+    ).as_bits()
+
+
+class ManagedFunction:
+    """A function as its hypervisor sees it.
+
+    Parameters
+    ----------
+    config : NicConfig
+    number : int
+        0 is the PF.
+    """
+
+    status: DeviceStatus
+    driver_features: int
+    config_vector: int
+    queues: list
+    live: bool
+    control_index: int | None
+    _changed: Callable[[str, int], None]
+
+    def __init__(self, config: NicConfig, number: int) -> None:
+        self.config, self.number = config, number
+        self.device_id = config.device_id + number
+        self.control = self.vlan = 0
+        self.mac = initial_mac(number)
+        self.page_timeout = 0
+        self.generation = 0
+        self.stats = [0] * len(Stat)
+        self.steering = Steering()
+        self.events = MailboxEvent(0)
+        self.mailbox_vector = MSI_NO_VECTOR
+        #: Tells the PF which function has events.
+        self.mailbox: Callable[[], int] = lambda: 0
+        self._macs = [[0, 0] for _ in range(MAC_FILTERS)]
+        self._vlans = [0] * VLAN_FILTERS
+
+    @property
+    def may(self) -> bool:
+        """Whether the PF's owner has enabled the function."""
+        return bool(FunctionControl.from_bits(self.control).enable)
+
+    @property
+    def link_up(self) -> bool:
+        """Whether its driver is to see the link up."""
+        control = FunctionControl.from_bits(self.control)
+        return bool(control.enable and not control.link_down)
+
+    def count(self, stat: Stat, amount: int = 1) -> None:
+        """Add to a counter."""
+        self.stats[stat] = self.stats[stat] + amount & _COUNTER_MASK
+
+    # Receiving ---------------------------------------------------------------------------------
+
+    @property
+    def mac_filters(self) -> set[bytes]:
+        """MACs that the function receives beside its own."""
+        found = ((low, MacFilterHigh.from_bits(high)) for low, high in self._macs)
+        return {
+            low.to_bytes(4, "little") + high.mac.to_bytes(2, "little")
+            for low, high in found
+            if high.valid
+        }
+
+    def passes(self, tagged: int | None) -> bool:
+        """Whether a VLAN passes the VLAN filter; so do untagged and priority-tagged frames."""
+        entries = (VlanFilter.from_bits(entry) for entry in self._vlans)
+        return not tagged or tagged in {entry.vid for entry in entries if entry.valid}
+
+    def pair_of(self, frame: bytes) -> int:
+        """Queue pair that a frame is received by."""
+        return self.steering.pair(frame, self.config.queue_pairs)
+
+    def stop_steering(self) -> None:
+        """Send every frame to the first queue pair."""
+        fields = RssControl.from_bits(self.steering.control)
+        self.steering.control = RssControl.const(
+            {"table_mask": fields.table_mask, "unclassified": fields.unclassified}
+        ).as_bits()
+
+    def raise_vector(self, vector: int) -> None:
+        """Raise an MSI-X vector."""
+        raise NotImplementedError
+
+    def interrupt(self, vector: int, cause: Isr) -> None:
+        """Set an ISR bit and raise a vector."""
+        raise NotImplementedError
+
+    def send_pending(self) -> None:
+        """Send what is pending and may go."""
+        raise NotImplementedError
+
+    # Accesses ----------------------------------------------------------------------------------
+
+    def _plain(self) -> dict[str, int]:
+        """Values of the registers that are not numbered."""
+        index = self.control_index
+        queue = None if index is None else self.queues[index]
+        values = {
+            "control": self.control,
+            "device_id": self.device_id,
+            "mac_low": int.from_bytes(self.mac[:4], "little"),
+            "mac_high": int.from_bytes(self.mac[4:], "little"),
+            "page_timeout": self.page_timeout,
+            "status": int(self.status),
+            "vlan": self.vlan,
+            "events": int(self.events),
+            "mailbox": self.mailbox(),
+            "mailbox_vector": self.mailbox_vector,
+            "interrupt": 0,
+            "rss": self.steering.control,
+            "rss_types": self.steering.types,
+            "features_low": self.driver_features & 0xFFFF_FFFF,
+            "features_high": self.driver_features >> 32,
+            "control_size": queue.queue_size if queue and queue.queue_enable else 0,
+            "control_vector": queue.queue_msix_vector if queue else MSI_NO_VECTOR,
+        }
+        for area in ("desc", "driver", "device"):
+            address = getattr(queue, f"queue_{area}") if queue else 0
+            values[f"control_{area}_low"] = address & 0xFFFF_FFFF
+            values[f"control_{area}_high"] = address >> 32
+        return values
+
+    def _array(self, name: str) -> tuple[str, int]:
+        """Name and number of a numbered register."""
+        family = name.rstrip("0123456789")
+        return family, int(name[len(family) :] or 0)
+
+    def read_management(self, offset: int) -> int:
+        """Load 32 bits from the function's management block."""
+        for number, queue in enumerate(self.queues):
+            if offset == queue_error_offset(number):
+                return int(queue.error)
+        for stat in Stat:
+            if offset == stat_offset(stat):
+                return self.stats[stat] & 0xFFFF_FFFF
+            if offset == stat_offset(stat) + 4:
+                return self.stats[stat] >> 32
+        for name, register in MANAGEMENT.items():
+            if register.offset == offset:
+                plain = self._plain()
+                return plain[name] if name in plain else self._load_numbered(*self._array(name))
+        return 0
+
+    def _load_numbered(self, family: str, number: int) -> int:
+        if family in ("rss_key", "rss_table"):
+            held = self.steering.key if family == "rss_key" else self.steering.table
+            return int.from_bytes(held[4 * number : 4 * number + 4], "little")
+        if family == "vlan_filter":
+            return self._vlans[number]
+        return self._macs[number][family == "mac_filter_high"]
+
+    def write_management(self, offset: int, value: int) -> None:
+        """Store 32 bits to the function's management block."""
+        for name, register in MANAGEMENT.items():
+            if register.offset == offset:
+                self._manage(name, value)
+
+    def _manage(self, name: str, value: int) -> None:
+        if name == "control":
+            self._store_control(value)
+        elif name == "mac_low":
+            self.mac = value.to_bytes(4, "little") + self.mac[4:]
+            self._config_changed()
+        elif name == "mac_high":
+            self.mac = self.mac[:4] + (value & 0xFFFF).to_bytes(2, "little")
+            self._config_changed()
+        elif name == "page_timeout":
+            self.page_timeout = value
+        elif name == "vlan":
+            self.vlan = _keep(FunctionVlan, value)
+        elif name == "events":
+            self.events &= ~MailboxEvent(value & 15)
+        elif name == "mailbox_vector" and not self.number:
+            self.mailbox_vector = value & 0xFFFF
+        elif name == "interrupt":
+            self.raise_vector(value & 0xFFFF)
+        elif name == "rss":
+            self.steering.control = _keep(RssControl, value)
+        elif name == "rss_types":
+            self.steering.types = value
+        else:
+            self._store_numbered(*self._array(name), value)
+
+    def _store_control(self, value: int) -> None:
+        before, self.control = self.link_up, _keep(FunctionControl, value)
+        if before != self.link_up:
+            self._config_changed()
+        self.send_pending()
+        self._changed("control", 0)
+
+    def _store_numbered(self, family: str, number: int, value: int) -> None:
+        if family in ("rss_key", "rss_table"):
+            held = self.steering.key if family == "rss_key" else self.steering.table
+            held[4 * number : 4 * number + 4] = value.to_bytes(4, "little")
+        elif family == "vlan_filter":
+            self._vlans[number] = _keep(VlanFilter, value)
+        elif family == "mac_filter_low":
+            self._macs[number][0] = value
+        elif family == "mac_filter_high":
+            self._macs[number][1] = _keep(MacFilterHigh, value)
+
+    def _config_changed(self) -> None:
+        self.generation += 1
+        if self.live:
+            self.interrupt(self.config_vector, Isr.CONFIG)

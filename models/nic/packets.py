@@ -1,0 +1,148 @@
+"""What a frame holds: VLAN tag, IP and transport headers, checksums (RFC 791, 8200, 9293, 768)."""
+
+from dataclasses import dataclass
+
+from models.spec.virtio_net import HashType
+
+__all__ = [
+    "TCP",
+    "UDP",
+    "VLAN_TAG_BYTES",
+    "Packet",
+    "checksum",
+    "pseudo_header",
+    "vlan_of",
+]
+
+VLAN_TAG_BYTES = 4
+TCP, UDP = 6, 17
+_MACS_BYTES = 12
+_VLAN, _IPV4, _IPV6 = b"\x81\x00", b"\x08\x00", b"\x86\xdd"
+#: IPv6 extension headers: hop-by-hop, routing, fragment, AH, destination, mobility, HIP, shim6.
+_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+
+
+def checksum(data: bytes) -> int:
+    """Internet checksum: complement of the ones' complement sum of 16-bit words (RFC 1071)."""
+    padded = data + bytes(len(data) % 2)
+    total = sum(int.from_bytes(padded[n : n + 2], "big") for n in range(0, len(padded), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def vlan_of(frame: bytes) -> int | None:
+    """VLAN of a frame's tag (IEEE 802.1Q), ``None`` without one."""
+    if frame[_MACS_BYTES : _MACS_BYTES + 2] != _VLAN or len(frame) < _MACS_BYTES + VLAN_TAG_BYTES:
+        return None
+    return int.from_bytes(frame[14:16], "big") & 0xFFF
+
+
+def pseudo_header(source: bytes, target: bytes, protocol: int, length: int) -> bytes:
+    """Pseudo header of TCP and UDP (RFC 9293, 3.1; RFC 8200, 8.1)."""
+    if len(source) == 4:
+        return source + target + bytes((0, protocol)) + length.to_bytes(2, "big")
+    return source + target + length.to_bytes(4, "big") + bytes((0, 0, 0, protocol))
+
+
+@dataclass(frozen=True)
+class Packet:
+    """An IP packet in a frame behind at most one VLAN tag.
+
+    Parameters
+    ----------
+    frame : bytes
+    version : int
+        Of IP, 4 or 6.
+    network, transport, end : int
+        Offsets of the IP header, of what follows it, and of the packet's end.
+    protocol : int
+        What follows the IP header.
+    whole : bool
+        It is no fragment, and its lengths are those of a packet that lies in the frame.
+    """
+
+    frame: bytes
+    version: int
+    network: int
+    transport: int
+    end: int
+    protocol: int
+    whole: bool
+
+    @classmethod
+    def of(cls, frame: bytes) -> "Packet | None":
+        """Find the packet; ``None`` if there is none with a complete IP header."""
+        at = _MACS_BYTES + (VLAN_TAG_BYTES if vlan_of(frame) is not None else 0)
+        kind, network = frame[at : at + 2], at + 2
+        ip = frame[network:]
+        if kind == _IPV4 and len(ip) >= 20 and ip[0] >> 4 == 4:
+            header, total = 4 * (ip[0] & 15), int.from_bytes(ip[2:4], "big")
+            fragment = int.from_bytes(ip[6:8], "big") & 0x3FFF
+            whole = not fragment and 20 <= header <= total <= len(ip)
+            return cls(frame, 4, network, network + header, network + total, ip[9], whole)
+        if kind == _IPV6 and len(ip) >= 40 and ip[0] >> 4 == 6:
+            total = 40 + int.from_bytes(ip[4:6], "big")
+            whole = total <= len(ip)
+            return cls(frame, 6, network, network + 40, network + total, ip[6], whole)
+        return None
+
+    @property
+    def addresses(self) -> tuple[bytes, bytes]:
+        """Source and destination address."""
+        first, size = (12, 4) if self.version == 4 else (8, 16)
+        at = self.network + first
+        return self.frame[at : at + size], self.frame[at + size : at + 2 * size]
+
+    @property
+    def payload(self) -> bytes:
+        """Transport header and what follows."""
+        return self.frame[self.transport : self.end]
+
+    @property
+    def checksum_offset(self) -> int | None:
+        """Offset of the transport checksum from the transport header; ``None`` if there is none.
+
+        Packets that are not whole, or have IPv6 extension headers, are looked at no further.
+        """
+        if not self.whole or self.protocol not in (TCP, UDP):
+            return None
+        return {TCP: 16, UDP: 6}[self.protocol] if len(self.payload) >= self._least else None
+
+    @property
+    def _least(self) -> int:
+        """Bytes of the shortest header of the protocol."""
+        return 20 if self.protocol == TCP else 8
+
+    def checksum_good(self) -> bool | None:
+        """Whether TCP's or UDP's checksum is right; ``None`` if there is none to look at.
+
+        UDP over IPv4 may go without one, and a UDP length that is not the packet's leaves open
+        what was summed.
+        """
+        offset = self.checksum_offset
+        if offset is None:
+            return None
+        stored = int.from_bytes(self.payload[offset : offset + 2], "big")
+        if self.protocol == UDP:
+            if int.from_bytes(self.payload[4:6], "big") != len(self.payload):
+                return None
+            if not stored:
+                return None if self.version == 4 else False
+        header = pseudo_header(*self.addresses, self.protocol, len(self.payload))
+        return checksum(header + self.payload) == 0
+
+    def hash_input(self, types: int) -> bytes | None:
+        """Bytes that receive steering hashes (virtio 1.3, 5.1.6.4.3); ``None``: not hashed."""
+        if self.version == 6 and self.protocol in _EXTENSIONS:
+            return None
+        four = self.version == 4
+        by_address = HashType.IPV4 if four else HashType.IPV6
+        by_ports = {
+            TCP: HashType.TCPV4 if four else HashType.TCPV6,
+            UDP: HashType.UDPV4 if four else HashType.UDPV6,
+        }.get(self.protocol, HashType(0))
+        addresses = b"".join(self.addresses)
+        if types & by_ports and self.whole and len(self.payload) >= self._least:
+            return addresses + self.payload[:4]
+        return addresses if types & by_address else None

@@ -1,0 +1,192 @@
+"""What the device does for one virtqueue: sending and receiving (virtio 1.3, 5.1.6)."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+from models.nic.dma import Parked, Refused, Stopped
+from models.nic.function import Function
+from models.nic.offload import HEADER_BYTES, BadOffload, offload
+from models.nic.packets import Packet
+from models.nic.rings import Chain, Ring, Used
+from models.nic.switch import Switch
+from models.spec.iommu import PageResponse
+from models.spec.nic import Isr, QueueError, Stat
+from models.spec.virtio import Feature, NetHeader, NetHeaderFlag
+
+__all__ = ["RunningQueue", "Servant", "Service"]
+
+_FRAME_BYTES_MIN = 14
+#: Longest chain of a frame to be segmented: an IP packet, Ethernet header, VLAN tag (5.1.6.3.1).
+_SEGMENTED_BYTES_MAX = 65535 + 18
+_BROADCAST = b"\xff" * 6
+
+#: A queue's service under way: yields where it parks.
+Service = Generator[Parked, PageResponse, None]
+
+
+@dataclass
+class RunningQueue:
+    """A virtqueue that runs.
+
+    ``buffers`` are those that were taken for a frame which needs more of them.
+    """
+
+    ring: Ring
+    service: Service | None = None
+    doorbell: bool = False
+    parked: Parked | None = None
+    deadline: int | None = None
+    buffers: list[Chain] = field(default_factory=list)
+
+
+class Servant:
+    """Serves the queues of one function.
+
+    Parameters
+    ----------
+    function : Function
+    switch : Switch
+    batch : int
+        Transmit chains that are given back together.
+    """
+
+    def __init__(self, function: Function, switch: Switch, batch: int) -> None:
+        self._function, self._switch, self._batch = function, switch, batch
+
+    def _finish(self, index: int, ring: Ring, used: Sequence[Used]) -> Service:
+        if (yield from ring.give_back(used)):
+            self._function.interrupt(self._function.queues[index].queue_msix_vector, Isr.QUEUE)
+
+    # Sending (5.1.6.2) -------------------------------------------------------------------------
+
+    def transmit(self, index: int, queue: RunningQueue) -> Service:
+        """Send the frames of some chains, or drop what is none, and return the chains.
+
+        Chains before one that stops the queue are returned before it stops.
+        """
+        queue.doorbell = False
+        used: list[Used] = []
+        failure: Stopped | None = None
+        while len(used) < self._batch:
+            try:
+                chain = yield from queue.ring.take()
+                if chain is None:
+                    break
+                yield from self._send(queue.ring, chain)
+            except Stopped as stopped:
+                failure = stopped
+                break
+            used.append(Used(chain, 0))
+        else:
+            queue.doorbell = True  # there may be more
+        if used:
+            yield from self._finish(index, queue.ring, used)
+        if failure is not None:
+            raise failure
+
+    def _send(self, ring: Ring, chain: Chain) -> Service:
+        length = chain.read_bytes - HEADER_BYTES
+        longest = self._switch.frame_bytes
+        if self._segments:
+            longest = _SEGMENTED_BYTES_MAX
+        dropped: Stat | None = Stat.TX_DROPPED
+        if _FRAME_BYTES_MIN <= length <= longest:
+            try:
+                content = yield from ring.gather(chain)
+            except Refused:
+                pass
+            else:
+                dropped = self._forward(content)
+        if dropped is not None:
+            self._function.count(Stat.TX_DROPPED)
+            if dropped is not Stat.TX_DROPPED:
+                self._function.count(dropped)
+
+    @property
+    def _segments(self) -> bool:
+        return any(
+            self._function.accepted(feature)
+            for feature in (Feature.NET_HOST_TSO4, Feature.NET_HOST_TSO6)
+        )
+
+    def _forward(self, content: bytes) -> Stat | None:
+        """Hand a chain's frames to the switch; return the reason if they are dropped."""
+        header = NetHeader.from_bits(int.from_bytes(content[:HEADER_BYTES], "little"))
+        function = self._function
+        try:
+            frames = offload(content[HEADER_BYTES:], header, function.driver_features)
+        except BadOffload:
+            return Stat.TX_DROPPED_OFFLOAD
+        if any(len(frame) > self._switch.frame_bytes for frame in frames):
+            return Stat.TX_DROPPED_OFFLOAD if header.gso_type else Stat.TX_DROPPED
+        if header.gso_type:
+            function.count(Stat.TX_SEGMENTED)
+        elif header.flags & NetHeaderFlag.NEEDS_CSUM:
+            function.count(Stat.TX_CHECKSUMS)
+        for frame in frames:
+            dropped = self._switch.from_function(function.number, frame)
+            if dropped is not None:
+                return dropped
+            self._count(frame, Stat.TX_PACKETS, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
+            function.count(Stat.TX_BYTES, len(frame))
+        return None
+
+    def _count(self, frame: bytes, packets: Stat, multicast: Stat, broadcast: Stat) -> None:
+        self._function.count(packets)
+        if frame[0] & 1:
+            self._function.count(broadcast if frame[:6] == _BROADCAST else multicast)
+
+    # Receiving (5.1.6.4) -----------------------------------------------------------------------
+
+    def receive(self, index: int, queue: RunningQueue) -> Service:
+        """Deliver the oldest frame that waits for the queue, once there are buffers for it."""
+        function, pair = self._function, index // 2
+        queue.doorbell = False
+        needed = HEADER_BYTES + len(self._switch.oldest(function.number, pair))
+        if not (yield from self._collect(queue, needed)):
+            return
+        frame = self._switch.take(function.number, pair)
+        chains, queue.buffers = queue.buffers, []
+        content = self._header(frame, len(chains)) + frame
+        used = []
+        try:
+            for chain in chains:
+                rest = yield from queue.ring.scatter(chain, content)
+                used.append(Used(chain, len(content) - len(rest)))
+                content = rest
+        except Refused:
+            function.count(Stat.RX_DROPPED_FULL)
+            used = [Used(chain, 0) for chain in chains]
+        else:
+            self._count(frame, Stat.RX_PACKETS, Stat.RX_MULTICAST, Stat.RX_BROADCAST)
+            function.count(Stat.RX_BYTES, len(frame))
+            function.count(Stat.RX_MERGED, len(chains) - 1)
+        yield from self._finish(index, queue.ring, used)
+        queue.doorbell = True  # there may be more
+
+    def _collect(self, queue: RunningQueue, needed: int) -> Generator[Parked, PageResponse, bool]:
+        """Take buffers for so many bytes; return whether there are enough."""
+        mergeable = self._function.accepted(Feature.NET_MRG_RXBUF)
+        while sum(chain.write_bytes for chain in queue.buffers) < needed:
+            if sum(chain.slots for chain in queue.buffers) >= queue.ring.setup.size:
+                raise Stopped(QueueError.BAD_LENGTH)
+            chain = yield from queue.ring.take()
+            if chain is None:
+                return False
+            if chain.write_bytes < (HEADER_BYTES if mergeable else needed):
+                raise Stopped(QueueError.BAD_LENGTH)
+            queue.buffers.append(chain)
+        return True
+
+    def _header(self, frame: bytes, buffers: int) -> bytes:
+        """The header of a received frame (5.1.6.4.1)."""
+        flags = NetHeaderFlag(0)
+        if self._function.accepted(Feature.NET_GUEST_CSUM):
+            packet = Packet.of(frame)
+            good = None if packet is None else packet.checksum_good()
+            if good is not None:
+                self._function.count(Stat.RX_CHECKSUM_GOOD if good else Stat.RX_CHECKSUM_BAD)
+            if good:
+                flags = NetHeaderFlag.DATA_VALID
+        bits = NetHeader.const({"flags": flags, "num_buffers": buffers}).as_bits()
+        return bits.to_bytes(HEADER_BYTES, "little")

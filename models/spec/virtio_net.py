@@ -1,0 +1,115 @@
+"""Virtio 1.3's network device: control queue and receive steering.
+
+A command on the control queue is a chain of a device-readable :class:`ControlHeader` and its data,
+and one device-writable byte, the :class:`ControlAck` (5.1.6.5).
+"""
+
+from amaranth.lib import data, enum
+
+__all__ = [
+    "RSS_KEY_BYTES",
+    "RSS_TABLE_LENGTH",
+    "ControlAck",
+    "ControlClass",
+    "ControlHeader",
+    "ControlMac",
+    "ControlMq",
+    "ControlRx",
+    "ControlVlan",
+    "HashType",
+    "RssHead",
+    "control_queue",
+]
+
+#: Bytes of the Toeplitz key (5.1.4): enough for the addresses and ports of IPv6.
+RSS_KEY_BYTES = 40
+#: Most entries of the indirection table (5.1.4).
+RSS_TABLE_LENGTH = 128
+
+
+class ControlHeader(data.Struct):
+    """First two bytes of a command (5.1.6.5)."""
+
+    kind: 8  # ControlClass
+    command: 8
+
+
+class ControlAck(enum.IntEnum, shape=8):
+    """The device's answer to a command (5.1.6.5)."""
+
+    OK = 0
+    ERR = 1
+
+
+class ControlClass(enum.IntEnum, shape=8):
+    """``class`` of a command (5.1.6.5)."""
+
+    RX = 0
+    MAC = 1
+    VLAN = 2
+    ANNOUNCE = 3
+    MQ = 4
+
+
+class ControlRx(enum.IntEnum, shape=8):
+    """Receive filters, with CTRL_RX; data is a byte, 0 or 1 (5.1.6.5.1)."""
+
+    PROMISC = 0
+    ALLMULTI = 1
+
+
+class ControlMac(enum.IntEnum, shape=8):
+    """MAC addresses (5.1.6.5.2).
+
+    Data of ``TABLE_SET`` is two tables, unicast and multicast, each a 32-bit number of entries
+    before entries of 6 bytes; that of ``ADDR_SET`` a MAC.
+    """
+
+    TABLE_SET = 0
+    ADDR_SET = 1
+
+
+class ControlVlan(enum.IntEnum, shape=8):
+    """VLAN filter; data is a VLAN in 16 bits (5.1.6.5.3)."""
+
+    ADD = 0
+    DEL = 1
+
+
+class ControlMq(enum.IntEnum, shape=8):
+    """Receive steering (5.1.6.5.5 to 5.1.6.5.7).
+
+    Data of ``PAIRS_SET`` is a number of queue pairs in 16 bits; that of ``RSS_CONFIG`` an RssHead,
+    the indirection table of 16-bit entries, ``max_tx_vq`` in 16 bits, a key length in 8 bits and
+    the key.
+    """
+
+    PAIRS_SET = 0
+    RSS_CONFIG = 1
+
+
+class HashType(enum.IntFlag, shape=32):
+    """What packets are hashed by (5.1.6.4.3.1)."""
+
+    IPV4 = 1
+    TCPV4 = 2
+    UDPV4 = 4
+    IPV6 = 8
+    TCPV6 = 16
+    UDPV6 = 32
+
+
+class RssHead(data.Struct):
+    """``virtio_net_rss_config`` up to its indirection table (5.1.6.5.7.1)."""
+
+    hash_types: 32  # HashType
+    indirection_table_mask: 16
+    unclassified_queue: 16  # number of a queue pair
+
+
+def control_queue(pairs: int) -> int:
+    """Number of the control queue when ``pairs`` queue pairs are in use (5.1.2).
+
+    That is ``max_virtqueue_pairs`` if MQ or RSS is negotiated, else 1.
+    """
+    return 2 * pairs

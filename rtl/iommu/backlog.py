@@ -1,0 +1,158 @@
+"""Requests that miss beyond their device's share of the miss table."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from models.spec.config import IommuConfig
+from models.spec.translation import TAG_BITS
+from rtl.iommu.requests import Again, Held, Lane
+from rtl.iommu.seams import PIPELINE_DEPTH
+
+__all__ = ["Backlog", "device_entries"]
+
+
+def device_entries(config: IommuConfig) -> int:
+    """Most entries of the miss table that a device has if no other misses as much.
+
+    One more than ``misses``, so that a walk is ready when another ends; and one that was on its way
+    when the device got the last of these.
+    """
+    return config.misses + 2
+
+
+class Backlog(wiring.Component):
+    """Keeps misses that may not have an entry of the miss table yet, and sends them again.
+
+    A device that has its share of entries is limited until none of its misses waits any more: they
+    have a lane of their own.  One device is at a time; the entries left are less than another's
+    share.  While the table is full, or somebody waits for that already, misses of others wait in a
+    common lane; so does a second device that floods.  Hits wait for nobody, and no client has to
+    wait because others miss.
+
+    A lane is in order.  Its first passes the pipeline again, before new requests, as soon as there
+    is an entry for it; at most every other cycle, so that new requests have theirs.
+
+    Latency
+    -------
+    ``keep`` follows ``arrive`` in the same cycle.  From a free entry to ``again`` 2 cycles.
+
+    Members
+    -------
+    arrive_en : ``In(1)``; arrive : ``In(Held)``
+        A request that has no entry has missed.
+    keep : ``Out(1)``
+        It waits here; else it gets the entry ``place`` now.
+    place : ``In(8)``; same_device : ``In(entries)``
+        Of the miss table for ``arrive``: the entry, and entries in use that are the device's.
+    freed : ``In(entries)``
+        Given back in this cycle.
+    used : ``In(range(entries + 1))``
+        Entries in use.
+    lands : ``In(Lane)``
+        A request of ``again`` has come to the end of the pipeline; ``NONE`` if none has.
+    again : ``Out(stream.Signature(Again))``
+    room : ``Out(1)``
+        New requests may be accepted.
+    """
+
+    #: Of each lane; one for every tag and what the pipeline may hold beside.
+    PLACES = 1 << TAG_BITS
+    #: Of these, kept for what the pipeline may hold when ``room`` falls.
+    MARGIN = 2 * PIPELINE_DEPTH
+
+    def __init__(self, config: IommuConfig):
+        self.entries = config.misses + PIPELINE_DEPTH
+        self.share = device_entries(config) - 1
+        super().__init__(
+            {
+                "arrive_en": In(1),
+                "arrive": In(Held),
+                "keep": Out(1),
+                "place": In(8),
+                "same_device": In(self.entries),
+                "freed": In(self.entries),
+                "used": In(range(self.entries + 1)),
+                "lands": In(Lane),
+                "again": Out(stream.Signature(Again)),
+                "room": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        held, entries = self.arrive, range(self.entries)
+        # Of the lanes: the device that has its share, and all others.
+        levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
+        flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
+        own, common, claimed = Signal(), Signal(), Signal(range(2 * self.PLACES))
+        # The device that is at its limit, or else the last one that got an entry; its entries.
+        limited, many, same = Signal(), Signal(), Signal()
+        device, mine, entry = Signal(24), Signal(self.entries), Signal(self.entries)
+        count = Signal(range(self.entries + 1))
+        m.d.comb += [
+            same.eq(held.request.device_id == device),
+            claimed.eq(self.used + flying[0] + flying[1]),
+            own.eq(limited & same & (held.lane != Lane.OWN)),
+            common.eq(
+                ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
+            ),
+            self.keep.eq(own | common),
+            self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
+            count.eq(sum((mine[i] for i in entries), start=0)),
+            many.eq(count >= self.share),
+            entry.eq(Cat(self.arrive_en & ~self.keep & (self.place == i) for i in entries)),
+        ]
+        waits = (levels[0] != 0) | (flying[0] != 0) | (self.arrive_en & own)
+        m.d.sync += limited.eq(many | waits)
+        with m.If(limited | many | ~entry.any()):
+            m.d.sync += mine.eq((mine & ~self.freed) | Mux(same, entry, 0))
+        with m.Else():
+            m.d.sync += [
+                device.eq(held.request.device_id),
+                mine.eq((self.same_device & ~self.freed) | entry),
+            ]
+        # A new request may get an entry in the very cycle, unless somebody waits for a full table.
+        last = self.entries - 1
+        may = Cat(
+            (levels[0] != 0)
+            & (count + flying[0] < self.share)
+            & ((claimed < last) | ((claimed == last) & (levels[1] != 0))),
+            (levels[1] != 0) & (claimed < self.entries),
+        )
+        self._lanes(m, Cat(own, common), may, levels, flying)
+        return m
+
+    def _lanes(self, m: Module, to, may, levels, flying) -> None:
+        """Two queues in one RAM: ``to`` is the one that is entered, ``may`` whose first leaves."""
+        m.submodules.ram = ram = memory.Memory(shape=Again, depth=2 * self.PLACES, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        heads = [Signal(range(self.PLACES), name=f"head{n}") for n in range(2)]
+        tails = [Signal(range(self.PLACES), name=f"tail{n}") for n in range(2)]
+        again, held = self.again, self.arrive
+        lane, last, leaves, enters = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            lane.eq(Mux(last, ~may[0], may[1])),  # in turn
+            leaves.eq(may.any() & ~again.valid),
+            enters.eq(self.arrive_en & to.any()),
+            read.en.eq(leaves),
+            read.addr.eq(Cat(Mux(lane, heads[1], heads[0]), lane)),
+            write.en.eq(enters),
+            write.addr.eq(Cat(Mux(to[1], tails[1], tails[0]), to[1])),
+            write.data.request.eq(held.request),
+            write.data.epoch.eq(held.epoch),
+            write.data.lane.eq(Mux(to[1], Lane.COMMON, Lane.OWN)),
+            again.payload.eq(read.data),
+        ]
+        with m.If(leaves):
+            m.d.sync += [again.valid.eq(1), last.eq(lane)]
+        with m.Elif(again.ready):
+            m.d.sync += again.valid.eq(0)
+        for number, name in enumerate((Lane.OWN, Lane.COMMON)):
+            came, left = enters & to[number], leaves & (lane == number)
+            m.d.sync += [
+                tails[number].eq(tails[number] + came),
+                heads[number].eq(heads[number] + left),
+                levels[number].eq(levels[number] + came - left),
+                flying[number].eq(flying[number] + left - (self.lands == name)),
+            ]

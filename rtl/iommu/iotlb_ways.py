@@ -1,0 +1,227 @@
+"""Translations of 4 KiB: sets of the IOTLB in block RAM."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from models.spec.config import IommuConfig
+from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
+from rtl.iommu.iotlb_entry import (
+    covers_range,
+    covers_space,
+    packed,
+    payload_layout,
+    same_space,
+    tag_layout,
+    vpn_bits,
+)
+
+__all__ = ["IotlbWays"]
+
+
+#: What is known of an entry of the looked-up set.
+PARTS = ("space", "page", "glob", "piece")
+
+
+def _lowest(bits):
+    """The lowest one of a vector."""
+    return Cat(bit & ~bits[:i].any() for i, bit in enumerate(bits))
+
+
+class IotlbWays(wiring.Component):
+    """Sets of entries of 4 KiB, of which a FIFO pointer per set chooses victims.
+
+    RAM is written in the cycle after it was decided.  Nothing is read from an entry that is being
+    written: lookups take what is written from its register instead, or nothing if it is cleared.
+
+    Members
+    -------
+    clearing : ``Out(1)``; writing : ``Out(1)``
+        After reset, one set a cycle; an entry is being written.
+    next_set : ``In``; key : ``In(IotlbKey)``
+        Set of the next cycle's lookup; this cycle's.
+    matches, late : ``Out(ways)``
+        Who matches, in the next cycle, and whose payload is ``stored`` then.
+    payloads : ``Out``
+        Of the looked-up set, in the next cycle, one after the other.
+    sweeping, wanted, span, gone
+        As :class:`~rtl.iommu.iotlb_superpages.IotlbSuperpages` has them.
+    visit : ``In(1)``; set : ``In``
+        Look at a set.  In the next cycle, with ``sweeping``, what is covered is removed; ``left``
+        is whether pieces of larger pages remain,
+    fill : ``In(IotlbFill)``; accept : ``In(1)``
+        and without it this may be taken into the set.
+    visited, left : ``Out(1)``
+    stored : ``In``
+        Payload of what was taken in in the cycle before.
+    """
+
+    def __init__(self, config: IommuConfig):
+        self.config = config
+        ways, self.set_bits = config.iotlb_ways, (config.iotlb_sets - 1).bit_length()
+        self.payload = payload_layout(config)
+        super().__init__(
+            {
+                "clearing": Out(1, init=1),
+                "writing": Out(1),
+                "next_set": In(self.set_bits),
+                "key": In(IotlbKey),
+                "matches": Out(ways),
+                "late": Out(ways),
+                "payloads": Out(data.ArrayLayout(self.payload, ways)),
+                "sweeping": In(1),
+                "wanted": In(IotlbInvalidate),
+                "span": In(52),
+                "gone": In(2),
+                "visit": In(1),
+                "set": In(self.set_bits),
+                "fill": In(IotlbFill),
+                "accept": In(1),
+                "visited": Out(1),
+                "left": Out(1),
+                "stored": In(self.payload),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, key = self.config, self.key
+        width = vpn_bits(config)
+        self.tag = tag_layout(width - self.set_bits)
+        self.row = data.StructLayout({"valid": 1, "tag": self.tag})
+        # What is written in this cycle, where, and before: which of the set that was read.
+        everybody = (1 << config.iotlb_ways) - 1
+        self.new = Signal(self.row)
+        self.writes = Signal(config.iotlb_ways, init=everybody)
+        self.write_set, self.beside = Signal(self.set_bits), Signal(config.iotlb_ways)
+        self.place = Signal(self.set_bits)  # the set that is visited
+        canonical, removed = Signal(), Signal()
+        apart = (self.wanted.addr ^ key.vpn) & ~self.span
+        m.d.comb += [
+            canonical.eq(key.vpn[width:] == key.vpn[width - 1].replicate(52 - width)),
+            removed.eq(apart[:width] == 0),
+            self.writing.eq(self.writes.any()),
+        ]
+        # Parts of the comparison, joined in the next cycle.
+        gone, meets, fits = Signal(2), Signal(), Signal()
+        new_space, new_page = self._compare(self.new)
+        new = Signal()
+        m.d.sync += [
+            gone.eq(self.gone),
+            meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
+            fits.eq(canonical),
+            new.eq(new_space & new_page),
+        ]
+        covered, same, rows = [], [], []
+        for number in range(config.iotlb_ways):
+            look, upkeep = self._memories(m, number)
+            late = self.late[number]
+            here = self.writes[number] & (self.write_set == key.vpn[: self.set_bits])
+            space, page, glob, piece = (Signal(name=f"{name}{number}") for name in PARTS)
+            is_space, is_page = self._compare(look)
+            m.d.sync += [
+                late.eq(here | self.beside[number]),
+                space.eq(is_space),
+                page.eq(is_page),
+                glob.eq(look.tag.glob),
+                piece.eq(look.tag.piece),
+            ]
+            found = space & page & ~(Mux(glob, gone[1], gone[0]) & (meets | piece))
+            m.d.comb += self.matches[number].eq(fits & Mux(late, new, found))
+            removes, equal = self._judge(upkeep)
+            covered.append(removes)
+            same.append(equal)
+            rows.append(upkeep)
+        self._update(m, Cat(covered), Cat(same), rows)
+        return m
+
+    def _compare(self, row) -> tuple:
+        """Whether a row of the looked-up set is of the space and of the page looked up."""
+        key, tag = self.key, row.tag
+        page = tag.vpn == key.vpn[self.set_bits : self.set_bits + len(tag.vpn)]
+        ids = {name: tag[name] == key[name] for name in ("gscid", "pscid")}
+        return row.valid & same_space(tag, key, **ids), page
+
+    def _judge(self, row) -> tuple:
+        """Whether an entry of the visited set is removed, and whether the fill's tag is equal."""
+        op, fill, tag = self.wanted, self.fill, row.tag
+        ids = {name: tag[name] == op[name] for name in ("gscid", "pscid")}
+        apart = (Cat(self.place, tag.vpn) ^ op.addr[: self.set_bits + len(tag.vpn)]) & ~self.span
+        page = apart[: self.set_bits + len(tag.vpn)] == 0
+        covered = covers_space(op, tag, tag.glob, **ids) & covers_range(
+            op, piece=tag.piece, same=page
+        )
+        same = row.valid & same_space(tag, fill.key, **ids) & (tag.glob == fill.glob) & page
+        return covered, same
+
+    def _memories(self, m: Module, number: int) -> tuple:
+        """Tags and payloads of one way; returns the rows of the looked-up and the visited set."""
+        sets = self.config.iotlb_sets
+        m.submodules[f"tags{number}"] = tags = memory.Memory(shape=self.row, depth=sets, init=[])
+        m.submodules[f"payloads{number}"] = payloads = memory.Memory(
+            shape=self.payload, depth=sets, init=[]
+        )
+        writes = self.writes[number]
+        for ram, new in ((tags, self.new), (payloads, self.stored)):
+            write = ram.write_port()
+            m.d.comb += [
+                write.addr.eq(self.write_set),
+                write.data.eq(new),
+                write.en.eq(writes),
+            ]
+        set_ = self.key.vpn[: self.set_bits]
+        look, upkeep, payload = tags.read_port(), tags.read_port(), payloads.read_port()
+        beside = writes & (self.write_set == self.next_set)
+        m.d.comb += [
+            look.addr.eq(self.next_set),
+            look.en.eq(~beside),
+            upkeep.addr.eq(self.set),
+            upkeep.en.eq(self.visit & ~(writes & (self.write_set == self.set))),
+            payload.addr.eq(set_),
+            payload.en.eq(~(writes & (self.write_set == set_))),
+            self.payloads[number].eq(payload.data),
+        ]
+        m.d.sync += self.beside[number].eq(beside)
+        return look.data, upkeep.data
+
+    def _update(self, m: Module, covered, same, rows: list) -> None:
+        """Decide what is written in the next cycle, from the rows of the visited set."""
+        free = Cat(~row.valid for row in rows)
+        ways, sets = self.config.iotlb_ways, self.config.iotlb_sets
+        m.submodules.pointers = ram = memory.Memory(shape=range(max(2, ways)), depth=sets, init=[])
+        read, write = ram.read_port(), ram.write_port()
+        victim = Cat(read.data == number for number in range(ways))
+        evicts = self.accept & ~same.any() & ~free.any()
+        # The entry with equal tag, else the lowest free way, else the victim.
+        chosen = Mux(same.any(), _lowest(same), Mux(free.any(), _lowest(free), victim))
+        moves, following = Signal(), Signal.like(read.data)
+        m.d.comb += [
+            read.addr.eq(self.set),
+            read.en.eq(self.visit),
+            write.addr.eq(self.write_set),
+            write.data.eq(Mux(self.clearing, 0, following)),
+            write.en.eq(moves | self.clearing),
+        ]
+        m.d.sync += [
+            self.visited.eq(self.visit),
+            self.place.eq(self.set),
+            moves.eq(evicts),
+            following.eq(Mux(read.data == ways - 1, 0, read.data + 1)),
+            self.write_set.eq(self.place),
+            self.writes.eq(Mux(self.accept, chosen, Mux(self.visited & self.sweeping, covered, 0))),
+        ]
+        fill = self.fill
+        pieces = Cat(row.valid & row.tag.piece for row in rows)
+        m.d.comb += self.left.eq(self.visited & self.sweeping & (pieces & ~covered).any())
+        with m.If(self.accept):
+            vpn = fill.key.vpn[self.set_bits :]
+            m.d.sync += [self.new.valid.eq(1), self.new.tag.eq(packed(self.tag, fill, vpn=vpn))]
+        with m.Elif(self.visited):
+            m.d.sync += self.new.valid.eq(0)
+        with m.If(self.clearing):
+            last = self.write_set == sets - 1
+            m.d.sync += [
+                self.clearing.eq(~last),
+                self.write_set.eq(self.write_set + 1),
+                self.writes.eq(Mux(last, 0, self.writes)),
+            ]

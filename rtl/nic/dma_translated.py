@@ -1,0 +1,145 @@
+"""Second pipeline of the DMA engine: translated segments go to the bus, others end."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from models.spec.config import NicConfig
+from models.spec.translation import TranslationResponse, TranslationStatus
+from rtl.bus.stream import StreamFifo
+from rtl.nic.segments import TAG_BITS, Answer, AnswerKind, Begun, End, EndKind, Segment
+
+__all__ = ["DmaTranslated"]
+
+
+class DmaTranslated(wiring.Component):
+    """Takes translations in any order; each slot has one at most, so the IOMMU never waits for
+    more than an answer made by :class:`~rtl.nic.dma_begin.DmaBegin`.
+
+    Latency
+    -------
+    Answer to segment offered: five cycles; one answer per cycle.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    begun : ``In(Begun)``; begun_en : ``In(1)``
+    response : ``In(stream.Signature(TranslationResponse))``
+    answer : ``In(stream.Signature(Answer))``
+        Goes after ``response``.
+    tag, cancelled : ``Out(TAG_BITS)``, ``In(1)``
+        Whether the tag's request is to end, in the same cycle.
+    reads, writes : ``Out(stream.Signature(Segment))``
+        Of each direction, with room for all slots: neither waits for the other.
+    ended : ``Out(stream.Signature(End))``
+        Segments that will not move.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "begun": In(Begun),
+                "begun_en": In(1),
+                "response": In(stream.Signature(TranslationResponse)),
+                "answer": In(stream.Signature(Answer)),
+                "tag": Out(TAG_BITS),
+                "cancelled": In(1),
+                "reads": Out(stream.Signature(Segment)),
+                "writes": Out(stream.Signature(Segment)),
+                "ended": Out(stream.Signature(End)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        slots = self.config.dma_slots
+        m.submodules.answers = answers = StreamFifo(Answer, slots)
+        m.submodules.segments = segments = memory.Memory(shape=Begun, depth=slots, init=[])
+        m.submodules.to_read = to_read = StreamFifo(Segment, slots)
+        m.submodules.to_write = to_write = StreamFifo(Segment, slots)
+        connect(m, to_read.o, flipped(self.reads))
+        connect(m, to_write.o, flipped(self.writes))
+        self._collect(m, answers.i)
+
+        read, write = segments.read_port(), segments.write_port()
+        valid, answer, fire = Signal(), Signal(Answer), Signal()
+        bits = exact_log2(slots)
+        m.d.comb += [
+            write.en.eq(self.begun_en),
+            write.addr.eq(self.begun.slot[:bits]),
+            write.data.eq(self.begun),
+            answers.o.ready.eq(~valid | fire),
+            read.en.eq(answers.o.ready),
+            read.addr.eq(answers.o.payload.slot[:bits]),
+        ]
+        with m.If(answers.o.ready):
+            m.d.sync += [valid.eq(answers.o.valid), answer.eq(answers.o.payload)]
+        self._decide(m, valid, answer, read.data, fire, to_read.i, to_write.i)
+        return m
+
+    def _collect(self, m: Module, target) -> None:
+        """Translations, and the answers of those who did not ask."""
+        response, answer = self.response, self.answer
+        found = target.payload
+        m.d.comb += [
+            target.valid.eq(response.valid | answer.valid),
+            response.ready.eq(target.ready),
+            answer.ready.eq(target.ready & ~response.valid),
+            found.eq(answer.payload),
+        ]
+        with m.If(response.valid):
+            refused = response.payload.status != TranslationStatus.SUCCESS
+            m.d.comb += [
+                found.slot.eq(response.payload.tag),
+                found.kind.eq(
+                    Mux(
+                        refused,
+                        AnswerKind.REFUSED,
+                        Mux(response.payload.u, AnswerKind.UNTRANSLATED, AnswerKind.PAGE),
+                    )
+                ),
+                found.r.eq(response.payload.r),
+                found.w.eq(response.payload.w),
+                found.value.eq(Mux(refused, response.payload.cause, response.payload.spa[12:])),
+            ]
+
+    def _decide(self, m: Module, valid, answer, begun, fire, to_read, to_write) -> None:
+        """To the bus with the rights that it takes; else the segment ends."""
+        paged, moves = Signal(), Signal()
+        segment, ended = Signal(Segment), self.ended
+        m.d.comb += [
+            self.tag.eq(begun.tag),
+            paged.eq(answer.kind == AnswerKind.PAGE),
+            ended.payload.slot.eq(answer.slot),
+            ended.payload.cause.eq(answer.value),
+        ]
+        with m.If(self.cancelled):
+            m.d.comb += ended.payload.kind.eq(EndKind.CANCELLED)
+        with m.Elif(answer.kind == AnswerKind.DISABLED):
+            m.d.comb += ended.payload.kind.eq(EndKind.DISABLED)
+        with m.Elif(answer.kind == AnswerKind.REFUSED):
+            m.d.comb += ended.payload.kind.eq(EndKind.REFUSED)
+        with m.Elif(paged & ~Mux(begun.write, answer.w, answer.r)):
+            m.d.comb += ended.payload.kind.eq(Mux(begun.hurried, EndKind.ABSENT, EndKind.PARKED))
+        with m.Else():
+            m.d.comb += moves.eq(1)
+        m.d.comb += [
+            segment.slot.eq(answer.slot),
+            segment.address.eq(Cat(begun.iova[:12], Mux(paged, answer.value, begun.iova[12:]))),
+            segment.translated.eq(paged),
+            to_read.payload.eq(segment),
+            to_write.payload.eq(segment),
+            to_read.valid.eq(valid & moves & ~begun.write),
+            to_write.valid.eq(valid & moves & begun.write),
+            ended.valid.eq(valid & ~moves),
+            fire.eq(
+                valid & Mux(moves, Mux(begun.write, to_write.ready, to_read.ready), ended.ready)
+            ),
+        ]
+        for name in ("length", "function", "memory", "offset"):
+            m.d.comb += segment[name].eq(begun[name])

@@ -1,0 +1,319 @@
+"""Packets of one direction in the order of their chains."""
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import QueueError, Stat
+from models.spec.virtio import DescriptorFlag, UsedElement
+from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, RingKind, Shapes
+from rtl.nic.engine.turns import Turns
+from rtl.nic.seams import DmaStatus, ErrorReport, StatEvent, TxFrame
+
+__all__ = ["Commit"]
+
+#: Flags of a used descriptor while the wrap counter is 1.
+_WRAPPED = int(DescriptorFlag.AVAIL | DescriptorFlag.USED)
+
+
+class Commit(wiring.Component):
+    """Takes each queue's oldest packet when its DMA has ended: hands it on, returns its chain.
+
+    A packet that met a page that is not there drains its queue: what is under way is taken out
+    without effect; then the queue begins again with that packet's chain, touching the piece, and
+    then once more.  A packet that cannot be ends its queue, after the chains before it have been
+    returned.
+
+    Latency
+    -------
+    3 cycles to take a queue up, 3 per packet.
+
+    Parameters
+    ----------
+    config : NicConfig
+    transmits : bool
+        The direction.
+
+    Members
+    -------
+    Queues are those of one direction.
+
+    init : ``In(stream)`` of a queue
+    progress : ``In(queues)``
+        Something of the queue has ended or changed.
+    draining, settled : ``In(queues)``
+        Queues whose packets have no effect; queues that have no packet open nor about to be.
+    drained, rewind, fail : ``Out(queues)``
+        Nothing of a queue that drains is left; it is to begin again, or to end.
+    touch, touch_piece : ``Out``
+        With ``rewind``: whether it then touches; a piece to touch of ``queue``, with ``touch``.
+    flushing : ``In(queues)``; urgent : ``Out(queues)``
+        Used elements are being written; are to be written now.
+    queue : ``Out``; built, flushed : ``In``
+        Whose turn it is; up to where its packets are complete, its used elements are written.
+    packet : ``Out``; record, outcome : ``In``; clear, clear_packet : ``Out``; cleared : ``In``
+        Reads a packet; a cycle later.  Forgets the outcome of a packet.
+    header_at : ``Out``; header : ``In``
+        ``flags`` and ``gso_type`` of the header in a TX slot; a cycle later.
+    place : ``In``; move_en, move_queue, moved : ``Out``
+        Packets and chains of ``queue`` that are committed, a cycle later; new ones.
+    used_en, used_at, used, used_span, used_flags : ``Out``
+        A used element; in a packed ring also the places it takes, and flags.
+    ring : ``In(RingKind)``
+        What the ring of ``queue`` is like, a cycle later.
+    error, release, tx_frame, stat : ``Out(stream)``
+    """
+
+    def __init__(self, config: NicConfig, *, transmits: bool):
+        self.config, self.shapes, self.transmits = config, Shapes(config), transmits
+        self.queues = queues = config.queues // 2
+        shapes = self.shapes
+        super().__init__(
+            {
+                "init": In(stream.Signature(shapes.lane)),
+                "progress": In(queues),
+                "draining": In(queues),
+                "settled": In(queues),
+                "drained": Out(queues),
+                "rewind": Out(queues),
+                "fail": Out(queues),
+                "touch": Out(1),
+                "touch_piece": Out(shapes.piece),
+                "flushing": In(queues),
+                "urgent": Out(queues),
+                "queue": Out(shapes.lane),
+                "built": In(shapes.packet + 1),
+                "flushed": In(16),
+                "packet": Out(shapes.packet),
+                "record": In(shapes.record),
+                "outcome": In(shapes.outcome),
+                "clear": Out(1),
+                "clear_packet": Out(shapes.packet),
+                "cleared": In(1),
+                "header_at": Out(8),
+                "header": In(16),
+                "place": In(shapes.place),
+                "move_en": Out(1),
+                "move_queue": Out(shapes.lane),
+                "moved": Out(shapes.place),
+                "used_en": Out(1),
+                "used_at": Out(range(USED_PLACES)),
+                "used": Out(UsedElement),
+                "used_span": Out(16),
+                "used_flags": Out(16),
+                "ring": In(RingKind),
+                "error": Out(stream.Signature(ErrorReport)),
+                "release": Out(stream.Signature(TxFrame)),
+                "tx_frame": Out(stream.Signature(TxFrame)),
+                "stat": Out(stream.Signature(StatEvent)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        queues = self.queues
+        m.submodules.stats = self.stats = StreamFifo(StatEvent, 4)
+        m.submodules.frames = self.frames = StreamRegister(TxFrame)
+        m.submodules.releases = self.releases = StreamRegister(TxFrame)
+        m.submodules.errors = self.errors = StreamRegister(ErrorReport)
+        for queue, port in ((self.stats, self.stat), (self.frames, self.tx_frame),
+                            (self.releases, self.release), (self.errors, self.error)):  # fmt: skip
+            connect(m, queue.o, flipped(port))
+        self.s, self.mine = Signal(self.shapes.place), Signal(queues)
+        pairs = self.config.queue_pairs
+        functions = Array(Const(number // pairs, 8) for number in range(queues))
+        self.function = functions[self.queue]
+        self.returns = Signal()  # the packet's chain goes back
+        self.dropped = Signal()
+        calm = Signal()
+        self.size = Signal(16)  # of the frame
+        given, sent = self.releases.i.payload, self.frames.i.payload
+        m.d.comb += [
+            self.mine.eq(1 << self.queue),
+            self.move_queue.eq(self.queue),
+            self.moved.done.eq(self.s.done + 1),
+            self.moved.index.eq(self.s.index + Mux(self.returns, self.record.span, 0)),
+            self.moved.chains.eq(self.s.chains + self.returns),
+            self.packet.eq(self.s.done),
+            self.header_at.eq(self.record.slot),
+            self.size.eq(self.record.length - (HEADER_BYTES if self.transmits else 0)),
+            sent.function.eq(self.function),
+            sent.frame.memory.eq(self.record.memory),
+            sent.frame.slot.eq(self.record.slot),
+            sent.frame.length.eq(self.size),
+            given.eq(sent),
+            self.used_at.eq(self.s.chains),
+            calm.eq(
+                (self.stats.level <= 2)
+                & self.frames.i.ready
+                & self.releases.i.ready
+                & self.errors.i.ready
+            ),
+        ]
+        m.submodules.turns = turns = Turns(queues)
+        chosen, pending, again = Signal(queues), Signal(queues), Signal(queues)
+        self.again = again
+        m.d.sync += pending.eq((pending & ~chosen) | self.progress | again)
+        m.d.comb += turns.wants.eq(pending)
+        with m.FSM():
+            with m.State("CHOOSE"):
+                with m.If(self.init.valid):
+                    m.d.comb += [
+                        self.init.ready.eq(1),
+                        self.move_queue.eq(self.init.payload),
+                        self.moved.eq(0),
+                        self.move_en.eq(1),
+                    ]
+                with m.Elif(turns.any):
+                    m.d.comb += [turns.take.eq(1), chosen.eq(1 << turns.chosen)]
+                    m.d.sync += self.queue.eq(turns.chosen)
+                    m.next = "READ"
+            with m.State("READ"):
+                m.next = "TAKE"
+            with m.State("TAKE"):
+                m.d.sync += self.s.eq(self.place)
+                m.d.comb += self.packet.eq(self.place.done)
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                self._check(m, calm)
+            with m.State("ACT"):
+                self._act(m)
+            with m.State("MOVE"):
+                self._move(m)
+        return m
+
+    def _check(self, m: Module, calm) -> None:
+        """See whether the oldest packet is complete, and has room for what it becomes."""
+        s, mine = self.s, self.mine
+        waiting = (s.chains - self.flushed)[:16]
+        draining = (self.draining & mine).any()
+        m.d.sync += [self.returns.eq(0), self.dropped.eq(0)]
+        with m.If(s.done == self.built):
+            m.next = "CHOOSE"
+            with m.If(draining & (self.settled & mine).any()):
+                m.d.comb += self.drained.eq(mine)
+            with m.Elif(waiting != 0):
+                m.d.comb += self.urgent.eq(mine)
+        with m.Elif(self.outcome.count != self.record.pieces):
+            m.next = "CHOOSE"
+        with m.Elif(~draining & (waiting >= USED_PLACES)):
+            m.d.comb += self.urgent.eq(mine)
+            m.next = "CHOOSE"
+        with m.Elif(calm):
+            m.next = "ACT"
+
+    def _verdict(self, m: Module):
+        """Whether the queue ends with the packet, and why."""
+        error = Signal(QueueError)
+        with m.If(self.record.error != QueueError.NONE):
+            m.d.comb += error.eq(self.record.error)
+        with m.Else():
+            with m.Switch(self.outcome.status):
+                with m.Case(DmaStatus.FAILURE):
+                    m.d.comb += error.eq(QueueError.PAGE_REQUEST_FAILED)
+                with m.Case(DmaStatus.BUS):
+                    m.d.comb += error.eq(QueueError.BUS)
+                with m.Case(DmaStatus.FAULT, DmaStatus.CANCELLED):
+                    m.d.comb += error.eq(QueueError.BUFFER_ADDRESS)
+        return error
+
+    def _act(self, m: Module) -> None:
+        s, mine, record, status = self.s, self.mine, self.record, self.outcome.status
+        error = self._verdict(m)
+        absent = record.absent | (status == DmaStatus.ABSENT)
+        whole = record.error == QueueError.NONE
+        fields = self.errors.i.payload
+        m.d.comb += [
+            fields.queue.eq(self.queue << 1 | self.transmits),
+            fields.error.eq(error),
+        ]
+        with m.If((self.draining & mine).any()):
+            if self.transmits:
+                m.d.comb += self.releases.i.valid.eq(record.has_slot)
+            m.next = "MOVE"
+        with m.Elif(absent & whole):
+            m.d.comb += [
+                self.rewind.eq(mine),
+                self.touch.eq(1),
+                self.touch_piece.eq(Mux(record.absent, -1, self.outcome.piece)),
+                self.again.eq(mine),
+            ]
+            m.next = "CHOOSE"
+        with m.Elif(error != QueueError.NONE):
+            m.next = "CHOOSE"
+            with m.If((s.chains == self.flushed) & ~(self.flushing & mine).any()):
+                m.d.comb += [
+                    self.errors.i.valid.eq(1),
+                    self.fail.eq(mine),
+                    self.again.eq(mine),
+                ]
+            with m.Else():
+                m.d.comb += self.urgent.eq(mine)
+        with m.Else():
+            m.d.comb += self.rewind.eq(Mux(record.touch, mine, 0))
+            with m.If(record.touch & (status == DmaStatus.OK)):
+                m.next = "MOVE"
+            with m.Else():
+                m.d.sync += self.returns.eq(1)
+                m.next = "MOVE"
+                self._hand_on(m, status == DmaStatus.INVALID)
+
+    def _hand_on(self, m: Module, refused) -> None:
+        """To the switch, or back to where the frame came from; count packets."""
+        record, stat = self.record, self.stats.i
+        asks = self.header.any()
+        short = record.length < HEADER_BYTES + SHORTEST
+        drop = refused
+        if self.transmits:
+            drop = record.drop | short | asks | refused
+            m.d.comb += [
+                self.frames.i.valid.eq(~drop),
+                self.releases.i.valid.eq(drop & record.has_slot),
+            ]
+            good, bad = Stat.TX_PACKETS, Stat.TX_DROPPED
+        else:
+            m.d.comb += self.releases.i.valid.eq(1)
+            good, bad = Stat.RX_PACKETS, Stat.RX_DROPPED_FULL
+        m.d.sync += self.dropped.eq(drop)
+        m.d.comb += [
+            stat.valid.eq(1),
+            stat.payload.function.eq(self.function),
+            stat.payload.stat.eq(Mux(drop, bad, good)),
+            stat.payload.amount.eq(1),
+        ]
+
+    def _move(self, m: Module) -> None:
+        """Return the chain, count bytes, go on to the next packet."""
+        record, stat = self.record, self.stats.i
+        size = self.size
+        written = 0 if self.transmits else Mux(self.dropped, 0, record.length + HEADER_BYTES)
+        m.d.comb += [
+            self.used.id.eq(record.head),
+            self.used.len.eq(written),
+            self.used_span.eq(record.span),
+            self.used_flags.eq(
+                Mux((self.s.index & self.ring.size).any(), 0, _WRAPPED)
+                | Mux(self.used.len.any(), int(DescriptorFlag.WRITE), 0)
+            ),
+            self.clear.eq(1),
+            self.clear_packet.eq(self.s.done),
+        ]
+        with m.If(self.cleared):
+            m.d.comb += [
+                self.move_en.eq(1),
+                self.used_en.eq(self.returns),
+                self.packet.eq(self.s.done + 1),
+            ]
+            m.d.sync += self.s.eq(self.moved)
+            with m.If((self.moved.chains - self.flushed)[:16] >= BATCH):
+                m.d.comb += self.urgent.eq(self.mine)
+            with m.If(self.returns & ~self.dropped):
+                m.d.comb += [
+                    stat.valid.eq(1),
+                    stat.payload.function.eq(self.function),
+                    stat.payload.stat.eq(Stat.TX_BYTES if self.transmits else Stat.RX_BYTES),
+                    stat.payload.amount.eq(size),
+                ]
+            m.next = "CHECK"

@@ -1,0 +1,172 @@
+"""What the units of the virtqueue engine tell each other."""
+
+from amaranth.lib import data, enum
+from amaranth.utils import ceil_log2
+
+from models.spec.config import NicConfig
+from models.spec.nic import QueueError
+from models.spec.virtio import NetHeader
+from rtl.nic.seams import DmaStatus, LocalMemory
+
+__all__ = [
+    "BATCH",
+    "BUFFER",
+    "ELEMENT_BEAT",
+    "EVENT_BEAT",
+    "FLAGS_BEAT",
+    "HEADER_BYTES",
+    "HEADS",
+    "INDEX_BEAT",
+    "INNER_BEAT",
+    "INNER_WINDOW",
+    "PACKETS",
+    "SCRATCH_BEATS",
+    "SHORTEST",
+    "TABLE_BEAT",
+    "USED_PLACES",
+    "WINDOW",
+    "QueueSetup",
+    "RingKind",
+    "Shapes",
+    "Unit",
+]
+
+#: Bytes of virtio_net_hdr.
+HEADER_BYTES = NetHeader.as_shape().size // 8
+#: Bytes of the shortest frame.
+SHORTEST = 14
+#: Descriptors that wait per queue.
+BUFFER = 16
+#: Packets under way per queue.
+PACKETS = 16
+#: Used elements that wait per queue.
+USED_PLACES = 16
+#: Used elements that are written at once when there are so many.
+BATCH = 4
+#: Beats of scratch memory: used elements, the used index, avail_event, and where the driver's flags
+#: land.  None is the first: a DMA may begin to load up to 15 bytes before what it is to move.
+ELEMENT_BEAT = 1
+INDEX_BEAT = 18
+EVENT_BEAT = 19
+FLAGS_BEAT = 1
+#: Heads that are read at once.
+HEADS = 12
+#: 16-byte beats of scratch memory per queue, in both directions.
+SCRATCH_BEATS = 32
+#: The first beat of what was read of the descriptor table, and how many there are at most.
+TABLE_BEAT = 4
+WINDOW = 12
+#: Likewise of indirect tables.
+INNER_BEAT = 16
+INNER_WINDOW = 16
+
+
+class Unit(enum.IntEnum, shape=2):
+    """Who asked for a DMA."""
+
+    FETCH = 0
+    USED = 1
+    RECEIVE = 2
+    TRANSMIT = 3
+
+
+class QueueSetup(data.Struct):
+    """A queue as the driver set it up."""
+
+    size: 16
+    desc: 64
+    driver: 64
+    device: 64
+    vector: 16
+    event_idx: 1
+    indirect: 1
+    packed: 1
+
+
+class RingKind(data.Struct):
+    """What a queue's ring is like."""
+
+    size: 16
+    packed: 1
+
+
+class Shapes:
+    """Records whose widths depend on the configuration.
+
+    Attributes
+    ----------
+    queue, lane, packet, piece, buffer : int
+        Bits of: a queue; a queue among those of one direction; a place in a queue's ring of
+        packets; a piece of a packet, one more than that as a count; a place in its buffer.
+    owner, job, ended : StructLayout
+        Whose a DMA is; what is asked for; how it ended.
+    descriptor : StructLayout
+        What a queue's buffer holds.
+    record : StructLayout
+        A packet, all of whose DMA has been asked for.
+    place : StructLayout
+        Packets, places of the ring and chains of a queue that are committed.
+    outcome : StructLayout
+        What has come of its DMA.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        self.queue = max(1, ceil_log2(config.queues))
+        self.lane = max(1, ceil_log2(config.queues // 2))
+        self.packet = ceil_log2(PACKETS)
+        self.buffer = ceil_log2(BUFFER)
+        self.piece = (config.frame_bytes + HEADER_BYTES).bit_length()
+        #: Frames that a receive queue may have under way.
+        self.window = 1 << ceil_log2(min(PACKETS, config.tx_quota + config.rx_quota))
+        self.tag = max(1, ceil_log2(config.dma_tags))
+        self.owner = data.StructLayout(
+            {"unit": Unit, "queue": self.queue, "packet": self.packet, "piece": self.piece}
+        )
+        self.job = data.StructLayout(
+            {
+                "owner": self.owner,
+                "write": 1,
+                "patient": 1,  # parks where a page is not there
+                "iova": 64,
+                "length": 16,
+                "memory": LocalMemory,
+                "offset": 24,
+            }
+        )
+        self.ended = data.StructLayout({"owner": self.owner, "status": DmaStatus})
+        self.descriptor = data.StructLayout(
+            {
+                "address": 64,
+                "length": 16,  # 0xFFFF is that much or more
+                "last": 1,
+                "head": 16,  # of a packed chain its buffer ID, with the last one
+                "span": 16,  # places in the ring of the chain so far
+                "error": QueueError,  # instead of a descriptor
+                "absent": 1,  # likewise: the page of a descriptor is not there
+            }
+        )
+        self.record = data.StructLayout(
+            {
+                "head": 16,
+                "span": 16,
+                "memory": LocalMemory,
+                "slot": 8,
+                "has_slot": 1,
+                "length": 16,  # of the frame; of a transmitter with its header
+                "pieces": self.piece,
+                "drop": 1,
+                "error": QueueError,
+                "absent": 1,
+                "touch": 1,
+            }
+        )
+        # ``index`` counts places of the ring, for a split one the same as chains.
+        self.place = data.StructLayout({"done": self.packet + 1, "index": 16, "chains": 16})
+        self.outcome = data.StructLayout(
+            {"count": self.piece, "status": DmaStatus, "piece": self.piece}
+        )
+
+    def slot_base(self, slot):
+        """Byte address of a slot as DMA sees it: 4 bytes, the header, the frame."""
+        return slot * (2 * self.config.frame_bytes)

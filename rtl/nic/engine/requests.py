@@ -1,0 +1,158 @@
+"""Tags of the virtqueue engine's DMA."""
+
+from amaranth.hdl import Array, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.nic.engine.records import Shapes, Unit
+from rtl.nic.seams import DmaDone, DmaRequest, DmaStatus
+
+__all__ = ["Requests"]
+
+
+class Requests(wiring.Component):
+    """Gives each job a tag, and tells its owner how it ended.
+
+    Patient jobs may wait for a page for ever, with their tags; so they may have no more than
+    ``patient`` tags together, and whoever has a patient job asks for ``patient_room`` first.  Jobs
+    of a queue that is halted end as if they had been cancelled; those under way are cancelled by
+    ``cancel``, which looks at one tag a cycle.
+
+    Latency
+    -------
+    Two cycles each way; one job and one end a cycle.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    jobs0 to jobs3 : ``In(stream)`` of ``Shapes.job``
+    halted : ``In(queues)``
+    cancel : ``In(stream)`` of a queue
+    request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
+    ended : ``Out(stream)`` of ``Shapes.ended``
+    patient_room : ``Out(1)``
+        Four more patient jobs may come.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config, self.shapes = config, Shapes(config)
+        #: Tags for patient jobs.
+        self.patient = config.dma_tags - max(2, config.dma_tags // 4)
+        job = stream.Signature(self.shapes.job)
+        super().__init__(
+            {f"jobs{number}": In(job) for number in range(len(Unit))}
+            | {
+                "halted": In(config.queues),
+                "cancel": In(stream.Signature(self.shapes.queue)),
+                "request": Out(stream.Signature(DmaRequest)),
+                "done": In(stream.Signature(DmaDone)),
+                "ended": Out(stream.Signature(self.shapes.ended)),
+                "patient_room": Out(1),
+            }
+        )
+
+    @property
+    def jobs(self) -> list:
+        """The streams of jobs, in the order of :class:`Unit`."""
+        return [getattr(self, f"jobs{number}") for number in range(len(Unit))]
+
+    def elaborate(self, platform):
+        m = Module()
+        shapes, tags = self.shapes, self.config.dma_tags
+        m.submodules.arbiter = arbiter = StreamArbiter(shapes.job, len(Unit))
+        m.submodules.free = free = StreamFifo(shapes.tag, tags)
+        m.submodules.out = out = StreamRegister(DmaRequest)
+        m.submodules.ends = ends = StreamRegister(shapes.ended)
+        entry = data.StructLayout({"owner": shapes.owner, "patient": 1})
+        m.submodules.table = table = Memory(shape=entry, depth=max(2, tags), init=[])
+        note, look = table.write_port(), table.read_port(domain="comb")
+        walk = table.read_port(domain="comb")
+        for job, target in zip(self.jobs, arbiter.inputs, strict=True):
+            connect(m, flipped(job), target)
+        connect(m, out.o, flipped(self.request))
+        connect(m, ends.o, flipped(self.ended))
+
+        job, fresh, busy = arbiter.o, Signal(range(tags + 1)), Signal(tags)
+        queue = job.payload.owner.queue
+        halted, refuses, sends, cancels = Signal(), Signal(), Signal(), Signal()
+        tag, doomed = Signal(shapes.tag), Signal(shapes.queue)
+        m.d.comb += halted.eq(self.halted.bit_select(queue, 1))
+        with m.FSM():
+            with m.State("SERVE"):
+                m.d.sync += [tag.eq(0), doomed.eq(self.cancel.payload)]
+                with m.If(self.cancel.valid):
+                    m.d.comb += self.cancel.ready.eq(1)
+                    m.next = "WALK"
+                with m.Elif(job.valid & halted):
+                    m.d.comb += [
+                        refuses.eq(ends.i.ready & ~self.done.valid),
+                        job.ready.eq(refuses),
+                    ]
+                with m.Elif(job.valid):
+                    m.d.comb += [sends.eq(free.o.valid & out.i.ready), job.ready.eq(sends)]
+            with m.State("WALK"):
+                m.d.comb += cancels.eq(busy.bit_select(tag, 1) & (walk.data.owner.queue == doomed))
+                with m.If(~cancels | out.i.ready):
+                    m.d.sync += tag.eq(tag + 1)
+                    with m.If(tag == tags - 1):
+                        m.next = "SERVE"
+
+        per = self.config.queues_per_function
+        functions = Array(Const(number // per, 8) for number in range(self.config.queues))
+        fields, asked = out.i.payload, job.payload
+        m.d.comb += [
+            walk.addr.eq(tag),
+            out.i.valid.eq(sends | cancels),
+            fields.tag.eq(free.o.payload),
+            fields.function.eq(functions[queue]),
+            fields.hurried.eq(~asked.patient),
+            free.o.ready.eq(sends),
+            note.en.eq(sends),
+            note.addr.eq(free.o.payload),
+            note.data.owner.eq(asked.owner),
+            note.data.patient.eq(asked.patient),
+        ]
+        for name in ("write", "iova", "length", "memory", "offset"):
+            m.d.comb += fields[name].eq(asked[name])
+        with m.If(cancels):
+            m.d.comb += [fields.eq(0), fields.cancel.eq(1), fields.tag.eq(tag)]
+
+        done, end = self.done, ends.i
+        finishes = Signal()
+        m.d.comb += [
+            look.addr.eq(done.payload.tag),
+            done.ready.eq(end.ready & (fresh == tags)),
+            finishes.eq(done.valid & done.ready),
+            end.valid.eq(finishes | refuses),
+            end.payload.owner.eq(look.data.owner),
+            end.payload.status.eq(done.payload.status),
+            free.i.valid.eq(finishes | (fresh != tags)),
+            free.i.payload.eq(done.payload.tag),
+        ]
+        with m.If(refuses):
+            m.d.comb += [
+                end.payload.owner.eq(asked.owner),
+                end.payload.status.eq(DmaStatus.CANCELLED),
+            ]
+        with m.If(fresh != tags):
+            m.d.comb += free.i.payload.eq(fresh)
+            m.d.sync += fresh.eq(fresh + 1)
+
+        sent, gone = Signal(tags), Signal(tags)
+        begun, over = Signal(), Signal()
+        waiting = Signal(range(tags + 1))
+        m.d.comb += [
+            sent.eq(sends << free.o.payload),
+            gone.eq(finishes << done.payload.tag[: shapes.tag]),
+            begun.eq(sends & asked.patient),
+            over.eq(finishes & look.data.patient),
+            self.patient_room.eq(waiting + 4 <= self.patient),
+        ]
+        m.d.sync += [busy.eq((busy | sent) & ~gone), waiting.eq(waiting + begun - over)]
+        return m

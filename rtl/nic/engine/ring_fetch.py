@@ -1,0 +1,633 @@
+"""Reads of rings and descriptor tables (virtio 1.3, 2.7 and 2.8)."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import QueueError
+from models.spec.virtio import Descriptor, DescriptorFlag, PackedDescriptor
+from rtl.bus.stream import StreamFifo
+from rtl.nic.engine.records import (
+    BUFFER,
+    EVENT_BEAT,
+    HEADS,
+    INNER_BEAT,
+    INNER_WINDOW,
+    SCRATCH_BEATS,
+    TABLE_BEAT,
+    WINDOW,
+    QueueSetup,
+    Shapes,
+    Unit,
+)
+from rtl.nic.engine.turns import Turns
+from rtl.nic.seams import DmaStatus, LocalMemory
+
+__all__ = ["RingFetch"]
+
+#: Heads no further apart than this are read with what lies between them.
+_STRIDE = 4
+_AVAIL_BEAT, _HEADS_BEAT = 0, 2
+
+
+class _Phase(enum.IntEnum, shape=2):
+    """What a queue's DMA is for."""
+
+    AVAIL = 0  # flags and index of the available ring
+    HEADS = 1  # entries of the available ring
+    TABLE = 2  # descriptors
+    EVENT = 3  # avail_event: up to where everything has been seen
+
+
+class _Kind(enum.IntEnum, shape=2):
+    """Why a queue's turn has come."""
+
+    WAKE = 0
+    ENDED = 1
+    REWIND = 2
+
+
+class RingFetch(wiring.Component):
+    """Follows every queue's available ring and puts its descriptors into its buffer, in order.
+
+    A queue has one DMA at a time.  In turn come the available index, up to ``HEADS`` entries and,
+    as often as needed, up to ``WINDOW`` descriptors from the next one on: those that neighbouring
+    heads and links need as well are not read again.  A chain is published when it is whole; only if
+    it is longer than its buffer, as far as it goes.
+
+    With EVENT_IDX a queue does not rest before ``avail_event`` asks for the next entry, and the
+    index has been read once more (2.7.10).
+
+    A page that is not there is read again patiently.  But if part of a transmitter's chain has been
+    published, there is a slot with it; then a mark is published instead that ends the chain, and
+    what follows is a rewind.
+
+    Latency
+    -------
+    3 cycles to take a queue up, 2 per descriptor, 1 to put it back; up to ``HEADS`` to find
+    neighbours when descriptors are to be read.
+
+    Errors
+    ------
+    What is wrong is published as a mark, behind what was right.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    init : ``In(stream)`` of a queue
+        Begins at index 0 with an empty buffer.
+    wake, unstall : ``In(queues)``
+        There may be new entries; the buffer has room again.
+    able : ``In(queues)``; quiet : ``In(queues)``
+        Queues that may go on; queues whose ends of DMA mean nothing any more.
+    rewind : ``In(queues)``; rewound : ``Out(queues)``; index : ``In(16)``
+        Queues to begin again from ``index``, that of ``queue``, with an empty buffer; and when.
+    touching : ``In(queues)``
+        Queues that take no slots.
+    busy : ``Out(queues)``
+        Queues with a DMA or whose turn it is.
+    patient_room : ``In(1)``; job : ``Out(stream)``; ended : ``In(stream)``
+    queue : ``Out``; setup : ``In(QueueSetup)``; head : ``In``
+        Whose turn it is; its rings, and up to where its buffer has been used, a cycle later.
+    scratch_addr, scratch_data
+        Scratch memory; data follow by one cycle.
+    event_en, event : ``Out``
+        avail_event of ``queue``, to be written by DMA.
+    put, put_at, put_entry; publish, publish_to
+        Stores a descriptor into the buffer of ``queue``; publishes all before ``publish_to``.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config, self.shapes = config, Shapes(config)
+        queues, shapes = config.queues, self.shapes
+        super().__init__(
+            {
+                "init": In(stream.Signature(shapes.queue)),
+                "wake": In(queues),
+                "unstall": In(queues),
+                "able": In(queues),
+                "quiet": In(queues),
+                "rewind": In(queues),
+                "rewound": Out(queues),
+                "index": In(16),
+                "touching": In(queues),
+                "busy": Out(queues),
+                "patient_room": In(1),
+                "job": Out(stream.Signature(shapes.job)),
+                "ended": In(stream.Signature(shapes.ended)),
+                "queue": Out(shapes.queue),
+                "setup": In(QueueSetup),
+                "head": In(shapes.buffer + 1),
+                "scratch_addr": Out(range(queues * SCRATCH_BEATS)),
+                "scratch_data": In(128),
+                "event_en": Out(1),
+                "event": Out(16),
+                "put": Out(1),
+                "put_at": Out(shapes.buffer),
+                "put_entry": Out(shapes.descriptor),
+                "publish": Out(1),
+                "publish_to": Out(shapes.buffer + 1),
+            }
+        )
+        self._state = data.StructLayout(
+            {
+                "phase": _Phase,
+                "patient": 1,  # the DMA of the phase is to be asked for again
+                "dead": 1,  # after an error
+                "error": QueueError,  # to be published
+                "seen": 16,  # available index
+                "next": 16,  # index of the next entry to be read
+                "asked": 16,  # avail_event
+                "heads": 16 * HEADS,  # entries that were read
+                "left": range(HEADS + 1),  # how many of them
+                "base": 16,  # what there is of the table: the first
+                "window": range(WINDOW + 1),  # and how many
+                "fresh": 1,  # read since the queue was woken
+                "linked": 1,  # within a chain
+                "inner": 1,  # within an indirect table
+                "table": 64,
+                "entries": 17,  # of that table
+                "inner_base": 16,  # what there is of that table
+                "inner_window": range(INNER_WINDOW + 1),
+                "exposed": 1,  # part of which has been published
+                "link": 16,  # where it goes on
+                "head": 16,
+                "count": 16,
+                "tail": shapes.buffer + 1,
+                "published": shapes.buffer + 1,
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        queues = self.config.queues
+        m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
+        self.read, self.write = states.read_port(), states.write_port()
+        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
+        connect(m, flipped(self.ended), self.ends.i)
+        self.s = Signal(self._state)
+        self.kind, self.status = Signal(_Kind), Signal(DmaStatus)
+        # Per queue: looks at its ring, has a DMA, waits for room, waits to be patient.
+        self.pending, self.flying = Signal(queues), Signal(queues)
+        self.stalled, self.patience = Signal(queues), Signal(queues)
+        self.mine, self.visiting = Signal(queues), Signal()
+        self.again = Signal()  # to be woken once more
+        self.mask = Signal(16)
+        self.scan, self.rest, self.others = Signal(16), Signal(16 * HEADS), Signal(range(HEADS + 1))
+        m.d.comb += [
+            self.mine.eq(1 << self.queue),
+            self.mask.eq(self.setup.size - 1),
+            self.read.addr.eq(self.queue),
+            self.write.addr.eq(self.queue),
+            self.write.data.eq(self.s),
+            self.busy.eq(self.flying | Mux(self.visiting, self.mine, 0)),
+            self.put_at.eq(self.s.tail),
+            self.event.eq(self.s.next),
+        ]
+        self.transmits = self.queue[0]
+        with m.FSM() as self.fsm:
+            self._choose(m)
+            with m.State("READ"):
+                m.next = "TAKE"
+            self._take(m)
+            self._start(m)
+            self._ended(m)
+            self._issue(m)
+            self._parse(m)
+            self._scan(m)
+            self._descriptor(m)
+            self._packed(m)
+            with m.State("SAVE"):
+                m.d.comb += self.write.en.eq(1)
+                m.next = "CHOOSE"
+        m.d.comb += self.visiting.eq(~self.fsm.ongoing("CHOOSE"))
+        return m
+
+    def _choose(self, m: Module) -> None:
+        queues = self.config.queues
+        m.submodules.turns = turns = Turns(queues)
+        m.submodules.rewinds = rewinds = Turns(queues)
+        ends, init = self.ends.o, self.init
+        woken = Signal(queues)
+        m.d.comb += [
+            turns.wants.eq(
+                self.pending
+                & self.able
+                & ~self.flying
+                & (~self.patience | self.patient_room.replicate(queues))
+            ),
+            rewinds.wants.eq(self.rewind & ~self.flying),
+        ]
+        set_, clear = Signal(queues), Signal(queues)
+        m.d.comb += set_.eq(
+            self.wake | (self.unstall & self.stalled) | Mux(self.again, self.mine, 0)
+        )
+        m.d.sync += [
+            self.pending.eq((self.pending & ~clear) | set_ | woken),
+            self.stalled.eq(self.stalled & ~self.unstall),
+        ]
+        with m.State("CHOOSE"):
+            m.d.sync += self.status.eq(ends.payload.status)
+            with m.If(init.valid):
+                m.d.comb += [
+                    init.ready.eq(1),
+                    self.write.addr.eq(init.payload),
+                    self.write.data.eq(0),
+                    self.write.en.eq(1),
+                    woken.eq(1 << init.payload),
+                ]
+            with m.Elif(ends.valid):
+                m.d.comb += ends.ready.eq(1)
+                ended = Signal(queues)
+                m.d.comb += ended.eq(1 << ends.payload.owner.queue)
+                m.d.sync += [
+                    self.kind.eq(_Kind.ENDED),
+                    self.queue.eq(ends.payload.owner.queue),
+                    self.flying.eq(self.flying & ~ended),
+                ]
+                m.next = "READ"
+            with m.Elif(rewinds.any):
+                m.d.comb += rewinds.take.eq(1)
+                m.d.sync += [self.kind.eq(_Kind.REWIND), self.queue.eq(rewinds.chosen)]
+                m.next = "READ"
+            with m.Elif(turns.any):
+                m.d.comb += [turns.take.eq(1), clear.eq(1 << turns.chosen)]
+                m.d.sync += [
+                    self.kind.eq(_Kind.WAKE),
+                    self.queue.eq(turns.chosen),
+                    self.patience.eq(self.patience & ~clear),
+                ]
+                m.next = "READ"
+
+    def _beat(self, m: Module, beat) -> None:
+        m.d.comb += self.scratch_addr.eq(self.queue * SCRATCH_BEATS + beat)
+
+    def _take(self, m: Module) -> None:
+        """The state comes from RAM; with it, the beat that an end of DMA is about."""
+        s, row = self.s, self.read.data
+        with m.State("TAKE"):
+            m.d.sync += s.eq(row)
+            self._beat(m, Mux(row.phase == _Phase.HEADS, _HEADS_BEAT, _AVAIL_BEAT))
+            with m.Switch(self.kind):
+                with m.Case(_Kind.WAKE):
+                    m.next = "START"
+                with m.Case(_Kind.ENDED):
+                    m.next = "ENDED"
+                with m.Case(_Kind.REWIND):
+                    m.d.comb += [self.rewound.eq(self.mine), self.again.eq(1)]
+                    m.d.sync += [
+                        s.eq(0),
+                        s.seen.eq(self.index),
+                        s.next.eq(self.index),
+                        s.asked.eq(row.asked),
+                        s.tail.eq(self.head),
+                        s.published.eq(self.head),
+                        self.patience.eq(self.patience & ~self.mine),
+                    ]
+                    m.d.comb += [self.publish.eq(1), self.publish_to.eq(self.head)]
+                    m.next = "SAVE"
+
+    def _start(self, m: Module) -> None:
+        s = self.s
+        with m.State("START"):
+            with m.If(s.patient):
+                m.next = "ISSUE"
+            with m.Elif(s.dead):
+                m.next = "SAVE"
+            with m.Elif(
+                s.linked | (s.left != 0) | (s.error != QueueError.NONE) | self.setup.packed
+            ):
+                m.d.sync += s.fresh.eq(0)
+                m.next = "PARSE"
+            with m.Elif(s.seen != s.next):
+                self._read_heads(m)
+            with m.Else():
+                m.d.sync += s.phase.eq(_Phase.AVAIL)
+                m.next = "ISSUE"
+
+    def _read_heads(self, m: Module) -> None:
+        """Read entries up to the index, the ring's end, or as many as there is room for."""
+        s = self.s
+        ahead, room, least = Signal(16), Signal(16), Signal(16)
+        m.d.comb += [
+            ahead.eq(s.seen - s.next),
+            room.eq(self.setup.size - (s.next & self.mask)),
+            least.eq(Mux(ahead < room, ahead, room)),
+        ]
+        m.d.sync += [s.phase.eq(_Phase.HEADS), s.left.eq(Mux(least < HEADS, least, HEADS))]
+        m.next = "ISSUE"
+
+    def _fail(self, m: Module, error) -> None:
+        m.d.sync += self.s.error.eq(error)
+        m.next = "PARSE"
+
+    def _ended(self, m: Module) -> None:
+        s, status = self.s, self.status
+        index, ahead = self.scratch_data[16:32], Signal(16)
+        m.d.comb += ahead.eq(index - s.next)
+        quiet = (self.quiet & self.mine).any()
+        holds = self.transmits & s.exposed & ~(self.touching & self.mine).any()
+        with m.State("ENDED"):
+            self._beat(m, _HEADS_BEAT + 1)
+            with m.If(quiet):
+                m.next = "SAVE"
+            with m.Elif((status == DmaStatus.ABSENT) & holds):
+                m.d.comb += [
+                    self.put.eq(1),
+                    self.put_entry.absent.eq(1),
+                    self.put_entry.last.eq(1),
+                    self.publish.eq(1),
+                    self.publish_to.eq(s.tail + 1),
+                ]
+                m.d.sync += [s.tail.eq(s.tail + 1), s.published.eq(s.tail + 1), s.dead.eq(1)]
+                m.d.sync += [s.linked.eq(0), s.left.eq(0)]
+                m.next = "SAVE"
+            with m.Elif(status == DmaStatus.ABSENT):
+                m.d.comb += self.again.eq(1)
+                m.d.sync += [s.patient.eq(1), self.patience.eq(self.patience | self.mine)]
+                m.next = "SAVE"
+            with m.Elif(status == DmaStatus.FAILURE):
+                self._fail(m, QueueError.PAGE_REQUEST_FAILED)
+            with m.Elif(status == DmaStatus.BUS):
+                self._fail(m, QueueError.BUS)
+            with m.Elif(status != DmaStatus.OK):
+                self._fail(m, QueueError.RING_ADDRESS)
+            with m.Elif(s.phase == _Phase.TABLE):
+                m.d.sync += s.fresh.eq(1)
+                m.next = "PARSE"
+            with m.Elif(s.phase == _Phase.HEADS):
+                m.d.sync += [s.heads[:128].eq(self.scratch_data), s.next.eq(s.next + s.left)]
+                m.next = "HEADS"
+            with m.Elif((s.phase == _Phase.AVAIL) & (ahead > self.setup.size)):
+                self._fail(m, QueueError.BAD_INDEX)
+            with m.Elif(s.phase == _Phase.EVENT):
+                m.d.sync += [s.asked.eq(s.next), s.phase.eq(_Phase.AVAIL)]
+                m.next = "ISSUE"
+            with m.Elif(ahead == 0):
+                m.next = "SAVE"
+                with m.If(self.setup.event_idx & (s.asked != s.next)):
+                    m.d.comb += self.event_en.eq(1)
+                    m.d.sync += s.phase.eq(_Phase.EVENT)
+                    m.next = "ISSUE"
+            with m.Else():
+                # What has been read of the table may be older than these entries.
+                m.d.sync += [s.seen.eq(index), s.window.eq(0)]
+                m.next = "START"
+        with m.State("HEADS"):
+            m.d.sync += s.heads[128:].eq(self.scratch_data)
+            m.next = "PARSE"
+
+    def _issue(self, m: Module) -> None:
+        """Ask for the DMA of the phase."""
+        s, job, setup = self.s, self.job.payload, self.setup
+        beat = Signal(range(SCRATCH_BEATS))
+        with m.State("ISSUE"):
+            m.d.comb += [
+                self.job.valid.eq(1),
+                job.owner.unit.eq(Unit.FETCH),
+                job.owner.queue.eq(self.queue),
+                job.patient.eq(s.patient),
+                job.memory.eq(LocalMemory.SCRATCH),
+                job.offset.eq((self.queue * SCRATCH_BEATS + beat) << 4),
+            ]
+            with m.Switch(s.phase):
+                with m.Case(_Phase.AVAIL):
+                    m.d.comb += [job.iova.eq(setup.driver), job.length.eq(4), beat.eq(_AVAIL_BEAT)]
+                with m.Case(_Phase.HEADS):
+                    m.d.comb += [
+                        job.iova.eq(setup.driver + 4 + ((s.next & self.mask) << 1)),
+                        job.length.eq(s.left << 1),
+                        beat.eq(_HEADS_BEAT),
+                    ]
+                with m.Case(_Phase.TABLE):
+                    m.d.comb += [
+                        job.iova.eq(setup.desc + (s.base << 4)),
+                        job.length.eq(s.window << 4),
+                        beat.eq(TABLE_BEAT),
+                    ]
+                    with m.If(s.inner):
+                        m.d.comb += [
+                            job.iova.eq(s.table + (s.inner_base << 4)),
+                            job.length.eq(s.inner_window << 4),
+                            beat.eq(INNER_BEAT),
+                        ]
+                with m.Case(_Phase.EVENT):
+                    m.d.comb += [
+                        job.write.eq(1),
+                        job.iova.eq(setup.device + 4 + (setup.size << 3)),
+                        job.length.eq(2),
+                        beat.eq(EVENT_BEAT),
+                    ]
+            with m.If(self.job.ready):
+                m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]
+                m.next = "SAVE"
+
+    def _publish(self, m: Module, to) -> None:
+        m.d.comb += [self.publish.eq(1), self.publish_to.eq(to)]
+        m.d.sync += self.s.published.eq(to)
+
+    def _parse(self, m: Module) -> None:
+        """Find the next descriptor: of the chain, or of the next head."""
+        s, size = self.s, self.setup.size
+        wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
+        m.d.comb += [
+            wanted.eq(
+                Mux(
+                    self.setup.packed & ~s.inner,
+                    s.next & self.mask,
+                    Mux(s.linked, s.link, s.heads[:16]),
+                )
+            ),
+            at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
+            there.eq(at < Mux(s.inner, s.inner_window, s.window)),
+            room.eq((s.tail - self.head)[: self.shapes.buffer + 1] != BUFFER),
+        ]
+        with m.State("PARSE"):
+            self._beat(m, Mux(s.inner, INNER_BEAT, TABLE_BEAT) + at[:4])
+            with m.If(~room):
+                m.d.sync += self.stalled.eq(self.stalled | self.mine)
+                m.next = "STALL"
+            with m.Elif(s.error != QueueError.NONE):
+                m.d.comb += [
+                    self.put.eq(1),
+                    self.put_entry.error.eq(s.error),
+                    self.put_entry.last.eq(1),
+                ]
+                self._publish(m, s.tail + 1)
+                m.d.sync += [s.tail.eq(s.tail + 1), s.error.eq(0), s.dead.eq(1)]
+                m.next = "SAVE"
+            with m.Elif(self.setup.packed & ~s.inner):
+                self._next_packed(m, wanted, there)
+            with m.Elif(~s.linked & (s.left == 0)):
+                m.next = "SAVE"
+                with m.If(s.seen != s.next):
+                    self._read_heads(m)
+                with m.Elif(self.setup.event_idx):
+                    m.d.sync += s.phase.eq(_Phase.AVAIL)
+                    m.next = "ISSUE"
+            with m.Elif(wanted >= Mux(s.inner, s.entries, size)):
+                self._fail(m, Mux(s.inner, QueueError.BAD_INDIRECT, QueueError.BAD_HEAD))
+            with m.Elif(s.linked & (s.count >= size)):
+                self._fail(m, QueueError.BAD_CHAIN)
+            with m.Elif(there):
+                m.next = "DESCRIPTOR"
+            with m.Elif(s.inner):
+                left = s.entries - wanted
+                m.d.sync += [
+                    s.inner_base.eq(wanted),
+                    s.inner_window.eq(Mux(left < INNER_WINDOW, left, INNER_WINDOW)),
+                    s.phase.eq(_Phase.TABLE),
+                ]
+                m.next = "ISSUE"
+            with m.Else():
+                m.d.sync += [
+                    s.base.eq(wanted),
+                    s.window.eq(1),
+                    self.scan.eq(wanted),
+                    self.rest.eq(s.heads >> 16),
+                    self.others.eq(s.left - 1),
+                ]
+                m.next = "SCAN"
+        # Room that appears before the queue is known to be stalled wakes nobody.
+        with m.State("STALL"):
+            m.next = "STALLED"
+        with m.State("STALLED"):
+            m.next = "SAVE"
+            with m.If(room):
+                m.d.sync += self.stalled.eq(self.stalled & ~self.mine & ~self.unstall)
+                m.next = "PARSE"
+            with m.Elif(s.linked & (s.published == self.head)):
+                self._publish(m, s.tail)
+                m.d.sync += s.exposed.eq(1)
+
+    def _next_packed(self, m: Module, wanted, there) -> None:
+        """Take the next descriptor of a packed ring, or read some from there to the ring's end."""
+        s, left = self.s, Signal(16)
+        m.d.comb += left.eq(self.setup.size - wanted)
+        with m.If(there):
+            m.next = "PACKED"
+        with m.Else():
+            m.d.sync += [
+                s.base.eq(wanted),
+                s.window.eq(Mux(left < WINDOW, left, WINDOW)),
+                s.phase.eq(_Phase.TABLE),
+            ]
+            m.next = "ISSUE"
+
+    def _packed(self, m: Module) -> None:
+        """Take a descriptor of a packed ring, if it is available (2.8.1)."""
+        s = self.s
+        found = data.View(PackedDescriptor, self.scratch_data)
+        wrap = ~(s.next & self.setup.size).any()
+        available = found.flags[7] == wrap, found.flags[15] != wrap
+        linked, taken = found.flags[0], Signal(16)
+        m.d.comb += taken.eq(s.next - self.index)
+        with m.State("PACKED"):
+            m.next = "PARSE"
+            with m.If(available[0] & available[1] & (taken >= self.setup.size)):
+                self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
+            with m.Elif(available[0] & available[1]):
+                m.d.comb += self.put_entry.head.eq(found.id)
+                m.d.sync += [s.linked.eq(linked), s.next.eq(s.next + 1), s.head.eq(found.id)]
+                self._append(m, found, found.flags, linked, ends=~linked)
+            with m.Elif(~s.fresh):  # it may have become so
+                m.d.sync += s.window.eq(0)
+            with m.Elif(s.linked):
+                self._fail(m, QueueError.BAD_WRAP)
+            with m.Else():
+                m.d.sync += s.window.eq(0)
+                m.next = "SAVE"
+
+    def _append(self, m: Module, found, flags, linked, *, ends) -> None:
+        """Put a descriptor into the buffer, or enter the table that it is of."""
+        s, entry = self.s, self.put_entry
+        packed = self.setup.packed
+        count = Mux(s.linked, s.count, 0)
+        indirect = (flags & int(DescriptorFlag.INDIRECT)).any() & ~(packed & s.inner)
+        writable = (flags & int(DescriptorFlag.WRITE)).any()
+        with m.If(indirect):
+            self._enter(m, found.addr, found.len, linked | (packed & s.linked))
+        with m.Elif(writable == self.transmits):
+            self._fail(m, QueueError.BAD_CHAIN)
+        with m.Else():
+            m.d.comb += [
+                self.put.eq(1),
+                entry.address.eq(found.addr),
+                entry.length.eq(Mux(found.len[16:].any(), 0xFFFF, found.len)),
+                entry.last.eq(ends),
+                entry.span.eq(Mux(packed & ~s.inner, count + 1, 1)),
+            ]
+            m.d.sync += [s.tail.eq(s.tail + 1), s.count.eq(count + 1)]
+            with m.If(ends):
+                self._publish(m, s.tail + 1)
+                m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
+
+    def _scan(self, m: Module) -> None:
+        """See which heads are near: the table is read from the first of them to the last."""
+        s = self.s
+        head, span, step = self.rest[:16], Signal(16), Signal(16)
+        left = Signal(16)  # descriptors from the base to the table's end
+        m.d.comb += [
+            step.eq(head - self.scan),
+            span.eq(head - s.base + step),  # with what may be linked to the last one
+            left.eq(self.setup.size - s.base),
+        ]
+        near = (step != 0) & (step <= _STRIDE) & (head < self.setup.size)
+        with m.State("SCAN"):
+            with m.If(s.linked):
+                m.d.sync += s.window.eq(Mux(left < _STRIDE, left, _STRIDE))
+            with m.If(~s.linked & (self.others != 0) & near & (span <= WINDOW) & (span <= left)):
+                m.d.sync += [
+                    self.scan.eq(head),
+                    s.window.eq(span),
+                    self.rest.eq(self.rest >> 16),
+                    self.others.eq(self.others - 1),
+                ]
+            with m.Else():
+                m.d.sync += s.phase.eq(_Phase.TABLE)
+                m.next = "ISSUE"
+
+    def _descriptor(self, m: Module) -> None:
+        """Take a descriptor; go on with what it links to, or the next head."""
+        s, packed = self.s, self.setup.packed
+        found = data.View(Descriptor, self.scratch_data)
+        inner = data.View(PackedDescriptor, self.scratch_data)
+        flags = Mux(packed, inner.flags, found.flags)
+        following = (s.link + 1)[:16]
+        # All of a packed ring's table is the chain (2.8.7).
+        linked = Mux(packed, following != s.entries, found.flags[0])
+        with m.State("DESCRIPTOR"):
+            m.next = "PARSE"
+            m.d.comb += self.put_entry.head.eq(Mux(s.linked, s.head, s.heads[:16]))
+            m.d.sync += [s.linked.eq(linked), s.link.eq(Mux(packed, following, found.next))]
+            with m.If(~s.linked):
+                m.d.sync += [
+                    s.head.eq(s.heads[:16]),
+                    s.heads.eq(s.heads >> 16),
+                    s.left.eq(s.left - 1),
+                ]
+            self._append(m, found, flags, linked, ends=~linked)
+
+    def _enter(self, m: Module, table, length, broken) -> None:
+        """Go on in an indirect table, which ends the chain (2.7.5.3, 2.8.7)."""
+        s, entries = self.s, length[4:]
+        odd = broken | length[:4].any() | (entries == 0)
+        with m.If(~self.setup.indirect & ~s.inner):
+            self._fail(m, QueueError.BAD_FLAGS)
+        with m.Elif(s.inner | odd):
+            self._fail(m, QueueError.BAD_INDIRECT)
+        with m.Else():
+            m.d.sync += [
+                s.linked.eq(1),
+                s.link.eq(0),
+                s.inner.eq(1),
+                s.table.eq(table),
+                s.entries.eq(Mux(entries[16:].any(), 1 << 16, entries)),
+                s.inner_window.eq(0),
+                s.count.eq(Mux(s.linked, s.count, 0)),
+            ]

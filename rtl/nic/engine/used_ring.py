@@ -1,0 +1,370 @@
+"""Used elements and used index, or used descriptors, in batches (virtio 1.3, 2.7.8 and 2.8)."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import QueueError
+from models.spec.virtio import AVAIL_F_NO_INTERRUPT, EventFlags, EventSuppression
+from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.nic.engine.records import (
+    ELEMENT_BEAT,
+    FLAGS_BEAT,
+    INDEX_BEAT,
+    SCRATCH_BEATS,
+    USED_PLACES,
+    QueueSetup,
+    Shapes,
+    Unit,
+)
+from rtl.nic.engine.turns import Turns
+from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
+
+__all__ = ["UsedRing"]
+
+#: Cycles that fewer wait at most.
+_TICK = 64
+
+
+class _Phase(enum.IntEnum, shape=2):
+    """What a queue's DMA is for."""
+
+    REST = 0
+    ELEMENTS = 1
+    INDEX = 2
+    #: The driver's, or its used_event: read after the index is visible, so that no interrupt is
+    #: missed.
+    FLAGS = 3
+
+
+class UsedRing(wiring.Component):
+    """Writes what has been committed into each queue's used ring, and raises its interrupt.
+
+    A batch goes when it has 4 elements, when it is urgent, or within 64 cycles; what is committed
+    meanwhile is the next one.
+
+    Latency
+    -------
+    3 cycles to take a queue up, 1 or 2 to put it back, 4 times per batch.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    init : ``In(stream)`` of a queue
+    committed, urgent : ``In(queues)``
+        An element has been stored; those that are stored are to be written now.
+    able : ``In(queues)``
+        Queues that may begin a batch or go on with it.
+    busy : ``Out(queues)``
+        Queues with a DMA or whose turn it is.
+    moved, fail : ``Out(queues)``
+        There are no more elements, or fewer; the ring cannot be reached.
+    patient_room : ``In(1)``; job : ``Out(stream)``; ended : ``In(stream)``
+    queue : ``Out``; setup : ``In(QueueSetup)``; chains : ``In(16)``
+        Whose turn it is; its rings, and up to where chains are committed, a cycle later.
+    span_at : ``Out``; span : ``In(16)``
+        Places of the ring that a used element takes; a cycle later.
+    flags : ``In(16)``
+        What has been read last of the driver's flags, or used_event, or of a packed ring the event
+        suppression structure, of ``queue``; a cycle later.
+    number_en, number : ``Out``
+        A used index of ``queue``, to be written by DMA.
+    flushed_en, flushed_queue, flushed : ``Out``
+        Up to where elements have been written.
+    interrupt : ``Out(stream)`` of Interrupt; error : ``Out(stream)`` of ErrorReport
+    function : ``In(8)``
+        Function of ``queue``.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config, self.shapes = config, Shapes(config)
+        queues, shapes = config.queues, self.shapes
+        super().__init__(
+            {
+                "init": In(stream.Signature(shapes.queue)),
+                "committed": In(queues),
+                "urgent": In(queues),
+                "able": In(queues),
+                "busy": Out(queues),
+                "moved": Out(queues),
+                "fail": Out(queues),
+                "patient_room": In(1),
+                "job": Out(stream.Signature(shapes.job)),
+                "ended": In(stream.Signature(shapes.ended)),
+                "queue": Out(shapes.queue),
+                "setup": In(QueueSetup),
+                "chains": In(16),
+                "span_at": Out(range(USED_PLACES)),
+                "span": In(16),
+                "flags": In(32),
+                "number_en": Out(1),
+                "number": Out(16),
+                "flushed_en": Out(1),
+                "flushed_queue": Out(shapes.queue),
+                "flushed": Out(16),
+                "interrupt": Out(stream.Signature(Interrupt)),
+                "error": Out(stream.Signature(ErrorReport)),
+                "function": In(8),
+            }
+        )
+        self._state = data.StructLayout(
+            {
+                "phase": _Phase,
+                "patient": 1,
+                "flushed": 16,  # chains
+                "amount": range(USED_PLACES + 1),  # of the batch
+                "place": 16,  # packed: of the first of the batch, counting on from lap to lap
+                "places": 16,  # packed: of the batch
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        queues = self.config.queues
+        m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
+        self.read, self.write = states.read_port(), states.write_port()
+        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
+        m.submodules.interrupts = self.interrupts = StreamRegister(Interrupt)
+        m.submodules.errors = self.errors = StreamRegister(ErrorReport)
+        connect(m, flipped(self.ended), self.ends.i)
+        connect(m, self.interrupts.o, flipped(self.interrupt))
+        connect(m, self.errors.o, flipped(self.error))
+        self.s, self.mine = Signal(self._state), Signal(queues)
+        self.woken, self.status = Signal(), Signal(DmaStatus)
+        self.flying, self.patience = Signal(queues), Signal(queues)
+        self.again, visiting = Signal(), Signal()
+        self.most, self.raises = Signal(range(USED_PLACES + 1)), Signal()
+        m.d.comb += [
+            self.mine.eq(1 << self.queue),
+            self.read.addr.eq(self.queue),
+            self.write.addr.eq(self.queue),
+            self.write.data.eq(self.s),
+            self.busy.eq(self.flying | Mux(visiting, self.mine, 0)),
+            self.flushed_queue.eq(self.queue),
+            self.flushed.eq(self.s.flushed + self.s.amount),
+            self.number.eq(self.flushed),
+        ]
+        self._wanted(m)
+        with m.FSM() as fsm:
+            self._choose(m)
+            with m.State("READ"):
+                m.next = "TAKE"
+            with m.State("TAKE"):
+                m.d.sync += self.s.eq(self.read.data)
+                m.next = "ENDED"
+                with m.If(self.woken):
+                    m.next = "START"
+            self._start(m)
+            self._ended(m)
+            self._issue(m)
+            with m.State("SAVE"):
+                m.d.comb += self.write.en.eq(1)
+                m.next = "CHOOSE"
+        m.d.comb += visiting.eq(~fsm.ongoing("CHOOSE"))
+        return m
+
+    def _choose(self, m: Module) -> None:
+        queues = self.config.queues
+        m.submodules.turns = turns = Turns(queues)
+        waiting, due, clear = Signal(queues), Signal(queues), Signal(queues)
+        again, tick = Signal(queues), Signal(range(_TICK))
+        ends, init = self.ends.o, self.init
+        m.d.comb += [
+            again.eq(Mux(self.again, self.mine, 0)),
+            turns.wants.eq(
+                due
+                & self.able
+                & ~self.flying
+                & (~self.patience | self.patient_room.replicate(queues))
+            ),
+        ]
+        m.d.sync += [
+            tick.eq(tick + 1),
+            waiting.eq((waiting & ~clear) | self.committed),
+            due.eq((due & ~clear) | again | self.urgent | Mux(tick == 0, waiting, 0)),
+        ]
+        with m.State("CHOOSE"):
+            m.d.sync += self.status.eq(ends.payload.status)
+            with m.If(init.valid):
+                m.d.comb += [
+                    init.ready.eq(1),
+                    clear.eq(1 << init.payload),
+                    self.write.addr.eq(init.payload),
+                    self.write.data.eq(0),
+                    self.write.en.eq(1),
+                    self.flushed_en.eq(1),
+                    self.flushed_queue.eq(init.payload),
+                    self.flushed.eq(0),
+                ]
+            with m.Elif(ends.valid):
+                m.d.comb += ends.ready.eq(1)
+                m.d.sync += [
+                    self.queue.eq(ends.payload.owner.queue),
+                    self.flying.eq(self.flying & ~(1 << ends.payload.owner.queue)),
+                    self.woken.eq(0),
+                ]
+                m.next = "READ"
+            with m.Elif(turns.any):
+                m.d.comb += [turns.take.eq(1), clear.eq(1 << turns.chosen)]
+                m.d.sync += [
+                    self.queue.eq(turns.chosen),
+                    self.patience.eq(self.patience & ~clear),
+                    self.woken.eq(1),
+                ]
+                m.next = "READ"
+
+    def _start(self, m: Module) -> None:
+        """Begin a batch: up to what is committed, or the end of the used ring or of scratch."""
+        s, size = self.s, self.setup.size
+        waiting, room, least = Signal(16), Signal(16), Signal(16)
+        place = Signal(range(USED_PLACES + 1))
+        m.d.comb += [
+            waiting.eq(self.chains - s.flushed),
+            room.eq(size - (s.flushed & (size - 1))),  # of a split ring
+            place.eq(USED_PLACES - (s.flushed & (USED_PLACES - 1))),
+            least.eq(Mux(waiting < room, waiting, room)),
+        ]
+        with m.State("START"):
+            with m.If(s.patient):
+                m.next = "ISSUE"
+            with m.Elif(waiting == 0):
+                m.d.comb += self.moved.eq(self.mine)
+                m.next = "CHOOSE"
+            with m.Else():
+                m.d.sync += [
+                    s.amount.eq(Mux(least < place, least, place)),
+                    s.phase.eq(_Phase.ELEMENTS),
+                ]
+                m.next = "ISSUE"
+                with m.If(self.setup.packed):
+                    m.d.sync += [s.amount.eq(0), s.place.eq(s.place + s.places), s.places.eq(0)]
+                    m.d.sync += self.most.eq(Mux(waiting < place, waiting, place))
+                    m.next = "LOOK"
+        self._batch(m)
+
+    def _batch(self, m: Module) -> None:
+        """Of a packed ring's elements take those that lie one behind another."""
+        s, size = self.s, self.setup.size
+        m.d.comb += self.span_at.eq(s.flushed + s.amount)
+        ends = ((s.place + s.places + self.span) & (size - 1)) == 0
+        with m.State("LOOK"):
+            m.next = "SPAN"
+        with m.State("SPAN"):
+            m.d.sync += [s.amount.eq(s.amount + 1), s.places.eq(s.places + self.span)]
+            m.next = "LOOK"
+            with m.If((s.amount + 1 == self.most) | (self.span != 1) | ends):
+                m.next = "ISSUE"
+
+    def _wanted(self, m: Module) -> None:
+        """Whether the driver has asked for an interrupt at what was just written."""
+        s, event, size = self.s, data.View(EventSuppression, self.flags), self.setup.size
+        passed, lap = Signal(16), Signal(16)
+        m.d.comb += [
+            passed.eq(self.flags - (s.flushed - s.amount)),
+            lap.eq((event.offset + Mux(event.wrap, 0, size) - s.place) & ((size << 1) - 1)),
+        ]
+        with m.If(self.setup.packed):  # 2.8.14
+            at_one = (event.flags == EventFlags.DESC) & self.setup.event_idx
+            enabled = event.flags != EventFlags.DISABLE
+            m.d.comb += self.raises.eq(Mux(at_one, lap < s.places, enabled))
+        with m.Elif(self.setup.event_idx):  # 2.7.7.2
+            m.d.comb += self.raises.eq(passed < s.amount)
+        with m.Else():
+            m.d.comb += self.raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
+
+    def _ended(self, m: Module) -> None:
+        s, status = self.s, self.status
+        able = (self.able & self.mine).any()
+        raises = self.raises
+        error = self.errors.i.payload
+        m.d.comb += [
+            error.queue.eq(self.queue),
+            error.error.eq(QueueError.RING_ADDRESS),
+            self.interrupts.i.payload.function.eq(self.function),
+            self.interrupts.i.payload.vector.eq(self.setup.vector),
+        ]
+        with m.State("ENDED"):
+            m.next = "SAVE"
+            with m.If(~able):
+                m.d.sync += s.phase.eq(_Phase.REST)
+            with m.Elif(status == DmaStatus.ABSENT):
+                m.d.comb += self.again.eq(1)
+                m.d.sync += [s.patient.eq(1), self.patience.eq(self.patience | self.mine)]
+            with m.Elif(status != DmaStatus.OK):
+                m.d.comb += [self.errors.i.valid.eq(1), self.fail.eq(self.mine)]
+                with m.If(status == DmaStatus.FAILURE):
+                    m.d.comb += error.error.eq(QueueError.PAGE_REQUEST_FAILED)
+                with m.If(status == DmaStatus.BUS):
+                    m.d.comb += error.error.eq(QueueError.BUS)
+                with m.If(~self.errors.i.ready):
+                    m.d.comb += self.fail.eq(0)
+                    m.next = "ENDED"
+            with m.Elif((s.phase == _Phase.ELEMENTS) & ~self.setup.packed):
+                m.d.comb += self.number_en.eq(1)
+                m.d.sync += s.phase.eq(_Phase.INDEX)
+                m.next = "ISSUE"
+            with m.Elif((s.phase == _Phase.INDEX) | (s.phase == _Phase.ELEMENTS)):
+                m.d.comb += self.flushed_en.eq(1)
+                m.d.sync += [s.flushed.eq(self.flushed), s.phase.eq(_Phase.FLAGS)]
+                m.next = "ISSUE"
+            with m.Else():
+                m.d.sync += s.phase.eq(_Phase.REST)
+                m.d.comb += [self.interrupts.i.valid.eq(raises), self.moved.eq(self.mine)]
+                with m.If(s.flushed != self.chains):
+                    m.d.comb += self.again.eq(1)
+                with m.If(raises & ~self.interrupts.i.ready):
+                    m.d.sync += s.phase.eq(s.phase)
+                    m.d.comb += [self.moved.eq(0), self.again.eq(0)]
+                    m.next = "ENDED"
+
+    def _issue(self, m: Module) -> None:
+        """Ask for the DMA of the phase."""
+        s, job, setup = self.s, self.job.payload, self.setup
+        beat, low = Signal(range(SCRATCH_BEATS)), Signal(4)
+        at = s.flushed & (setup.size - 1)
+        with m.State("ISSUE"):
+            m.d.comb += [
+                self.job.valid.eq(1),
+                job.owner.unit.eq(Unit.USED),
+                job.owner.queue.eq(self.queue),
+                job.patient.eq(s.patient),
+                job.write.eq(s.phase != _Phase.FLAGS),
+                job.memory.eq(LocalMemory.SCRATCH),
+                job.offset.eq(((self.queue * SCRATCH_BEATS + beat) << 4) + low),
+            ]
+            with m.Switch(s.phase):
+                with m.Case(_Phase.ELEMENTS):
+                    m.d.comb += [
+                        job.iova.eq(setup.device + 4 + (at << 3)),
+                        job.length.eq(s.amount << 3),
+                        beat.eq(ELEMENT_BEAT + s.flushed[1:4]),
+                        low.eq(s.flushed[0] << 3),
+                    ]
+                    with m.If(setup.packed):
+                        m.d.comb += [
+                            job.iova.eq(setup.desc + ((s.place & (setup.size - 1)) << 4)),
+                            job.length.eq(s.amount << 4),
+                            beat.eq(ELEMENT_BEAT + s.flushed[:4]),
+                            low.eq(0),
+                        ]
+                with m.Case(_Phase.INDEX):
+                    m.d.comb += [
+                        job.iova.eq(setup.device + 2),
+                        job.length.eq(2),
+                        beat.eq(INDEX_BEAT),
+                    ]
+                with m.Default():
+                    event = setup.driver + 4 + (setup.size << 1)
+                    m.d.comb += [
+                        job.iova.eq(Mux(setup.event_idx & ~setup.packed, event, setup.driver)),
+                        job.length.eq(Mux(setup.packed, 4, 2)),
+                        beat.eq(FLAGS_BEAT),
+                    ]
+            with m.If(self.job.ready):
+                m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]
+                m.next = "SAVE"

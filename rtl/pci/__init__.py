@@ -1,0 +1,1 @@
+"""PCI configuration space: what all functions have in common."""

@@ -1,0 +1,216 @@
+"""Drivers that mean harm, or die, or come and go: their queue stops, and nobody else notices."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cosim.guest.malformed import WAYS
+from cosim.guest.virtio_net import KNOWN_FEATURES, QueueStopped
+from cosim.guest.virtqueue import Piece
+from models.spec.nic import FunctionControl, QueueError, Stat
+from models.spec.virtio import Feature
+from tests.cosim.platform import COMPLETE, frame, run
+from tests.cosim.test_virtio_features import exchange
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "virtqueues.md"
+#: An address that no guest owns.
+NOT_OWNED = 0x4000_0000
+LIMIT = 3_000_000
+PLAIN = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
+QUICK = ("split-loop", "split-short-buffer", "packed-chain-into-what-is-not-available")
+
+
+def test_the_document_lists_every_way_and_its_code():
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| `(\w+)` \|$", DOCUMENT.read_text(), re.M)
+    assert rows == [(way.name, way.code.name) for way in WAYS]
+
+
+def test_every_code_has_a_way_or_a_row():
+    text = DOCUMENT.read_text()
+    assert [code.name for code in QueueError if code and f"`{code.name}`" not in text] == []
+
+
+async def stopped(platform, function, queue):
+    """Wait for a queue to stop, and return why."""
+    registers = platform.machine.nic.functions[function].queues[queue]
+    await platform.until(lambda: registers.error)
+    assert await platform.hypervisor.queue_error(function, queue) is registers.error
+    return registers.error
+
+
+def others_go_on(harm, *, features=KNOWN_FEATURES, nic=None, **options):
+    """Guest 3 does ``harm``; guests 1 and 2 exchange frames before and after."""
+
+    async def scenario(platform):
+        guests = [await platform.guest(function) for function in (1, 2)]
+        hostile = await platform.guest(3, features=features, **options)
+        await exchange(platform, guests, count=2)
+        await harm(platform, hostile, guests)
+        await exchange(platform, guests, count=2, seed=2)
+
+    run(scenario, nic=COMPLETE | (nic or {}), limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, id=way.name, marks=() if way.name in QUICK else pytest.mark.full)
+        for way in WAYS
+    ],
+)
+def test_a_malformed_queue_stops_alone(way):
+    refused = 0 if way.packed else 1 << Feature.RING_PACKED
+    refused |= 0 if way.indirect else 1 << Feature.RING_INDIRECT_DESC
+
+    async def harm(platform, hostile, guests):
+        number = 0 if way.receive else 1
+        if number:
+            await hostile.driver.send(frame(guests[0].mac, hostile.mac, Random(1)))
+            await hostile.driver.drained()
+        way.harm(hostile.driver.queue(number))
+        hostile.driver.kick(number)
+        if way.receive:
+            # Longer than what buffers of the driver's own are there.
+            await platform.machine.send_frame(frame(hostile.mac, guests[0].mac, Random(1), 1514))
+        assert await stopped(platform, 3, number) is way.code
+        # The other queue of the hostile guest goes on, and a reset mends everything.
+        await hostile.driver.stop()
+        await hostile.driver.start()
+        await exchange(platform, [hostile, guests[1]], count=2)
+
+    others_go_on(harm, features=KNOWN_FEATURES & ~refused, buffers=0 if way.receive else 16)
+
+
+def test_rings_outside_of_memory():
+    async def harm(platform, hostile, guests):
+        queue = hostile.driver.queue(1)
+        queue._areas = ((NOT_OWNED, queue._areas[0][1]), *queue._areas[1:])
+        transport = hostile.driver._transport
+        await transport.reset_queue(1)
+        await transport.enable_queue(queue, 1)
+        queue.set_available(1)
+        hostile.driver.kick()
+        assert await stopped(platform, 3, 1) is QueueError.RING_ADDRESS
+        assert len(platform.hypervisor.assignment(3).denied) == 1
+
+    others_go_on(harm, features=PLAIN)
+
+
+def post(queue, address):
+    """Make a frame at an address available."""
+    queue.write_descriptor(0, address, 80, 0, 0)
+    queue.publish(0)
+
+
+def test_a_refused_buffer_fails_alone():
+    async def harm(platform, hostile, guests):
+        driver = hostile.driver
+        driver.queue(1).add([Piece(NOT_OWNED, 80)], (), driver._header())
+        driver.kick()
+        await driver.drained()
+        assert platform.stat(3, Stat.TX_DROPPED) == 1
+        await exchange(platform, [hostile, guests[1]], count=2)
+
+    others_go_on(harm, features=PLAIN)
+
+
+def test_buffers_outside_of_memory_without_ats():
+    async def harm(platform, hostile, guests):
+        post(hostile.driver.queue(1), NOT_OWNED)
+        hostile.driver.kick()
+        assert await stopped(platform, 3, 1) is QueueError.BUFFER_ADDRESS
+
+    others_go_on(harm, features=PLAIN, ats=False)
+
+
+def test_a_mapping_to_nowhere():
+    async def harm(platform, hostile, guests):
+        hostile.vm.pages.map_device(0x3000_0000, 0x1_0000_0000)
+        post(hostile.driver.queue(1), 0x3000_0000)
+        hostile.driver.kick()
+        assert await stopped(platform, 3, 1) is QueueError.BUS
+
+    others_go_on(harm, features=PLAIN)
+
+
+def test_a_page_request_without_answer():
+    async def harm(platform, hostile, guests):
+        platform.machine.nic.functions[3].page_timeout = 1000
+        hypervisor = platform.hypervisor
+        served = hypervisor._serve
+
+        async def ignore(request, since):
+            if request.device_id != hypervisor.assignment(3).device_id:
+                await served(request, since)
+
+        hypervisor._serve = ignore
+        post(hostile.driver.queue(1), hostile.allocator.allocate(8192) + 4096)
+        hostile.driver.kick()
+        assert await stopped(platform, 3, 1) is QueueError.PAGE_REQUEST_FAILED
+
+    others_go_on(harm, features=PLAIN)
+
+
+# Coming and going --------------------------------------------------------------------------------
+
+
+async def flood(platform, guest, target, stop):
+    """Send until told to stop; the driver may be stopped meanwhile."""
+    rng = Random(guest.function)
+    while not stop:
+        if guest.driver.running:
+            with suppress(QueueStopped):
+                await guest.driver.send(frame(target.mac, guest.mac, rng, 200))
+        await platform.machine.sleep(300)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_unbinding_and_binding_under_traffic(packed):
+    features = KNOWN_FEATURES if packed else PLAIN
+
+    async def scenario(platform):
+        guests = [await platform.guest(f, features=features) for f in (1, 2, 3)]
+        stop = []
+        for guest in guests[:2]:
+            platform.machine.spawn(flood(platform, guest, guests[2], stop))
+            platform.machine.spawn(flood(platform, guest, guests[guest.function % 2], stop))
+        rng = Random(1)
+        for _ in range(4):
+            await platform.machine.sleep(rng.randrange(3_000, 9_000))
+            await guests[1].driver.stop()
+            await platform.machine.sleep(rng.randrange(1, 3_000))
+            await guests[1].driver.start()
+            await guests[0].driver.reset_queues(0)
+        stop.append(True)
+        await platform.machine.sleep(50_000)
+        assert guests[2].driver.received > 50
+        await exchange(platform, guests[:2])
+        await exchange(platform, guests[1:])
+
+    run(scenario, nic=COMPLETE, limit=LIMIT)
+
+
+def test_a_driver_that_dies_and_its_function_is_given_to_another():
+    async def scenario(platform):
+        guests = [await platform.guest(function) for function in (1, 2)]
+        dying = await platform.guest(3)
+        for guest in guests:
+            await dying.driver.send(frame(guest.mac, dying.mac, Random(1)))
+        dying.driver.die()
+        for _ in range(20):  # frames for the dead fill its buffers, and then its share
+            await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
+        await exchange(platform, guests)
+        await platform.hypervisor.revoke(dying.vm, 3)
+        content = bytes(dying.vm.memory.read(dying.allocator._next - 4096, 4096))
+        await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
+        heir = await platform.guest(3)
+        await exchange(platform, [heir, guests[1]])
+        assert dying.vm.memory.read(dying.allocator._next - 4096, 4096) == content
+        control = FunctionControl.from_bits(platform.machine.nic.functions[3].control)
+        assert control.enable
+        assert not control.promiscuous
+
+    run(scenario, nic=COMPLETE, limit=LIMIT)

@@ -1,0 +1,112 @@
+"""Every subset of features that a driver may accept works: rings, sizes, refusals."""
+
+from itertools import product
+from random import Random
+
+import pytest
+
+from cosim.guest.virtio_net import KNOWN_FEATURES
+from models.spec.nic import BASE_FEATURES, FEATURE_FLAGS, Stat
+from models.spec.virtio import Feature
+from tests.cosim.platform import COMPLETE, frame, run
+
+RINGS = (
+    Feature.RING_PACKED,
+    Feature.RING_INDIRECT_DESC,
+    Feature.RING_EVENT_IDX,
+    Feature.IN_ORDER,
+)
+REFUSABLE = [
+    feature
+    for feature in (*Feature,)
+    if (KNOWN_FEATURES & (BASE_FEATURES | sum(1 << f for fs in FEATURE_FLAGS.values() for f in fs)))
+    >> feature
+    & 1
+    and feature not in (Feature.VERSION_1, Feature.ACCESS_PLATFORM)
+]
+
+
+def bits(features):
+    return sum(1 << feature for feature in features)
+
+
+async def exchange(platform, guests, count=6, seed=1):
+    """Frames both ways between two guests, and from one to the wire and back."""
+    rng, outside = Random(seed), bytes.fromhex("02fe00000001")
+    wire: list[bytes] = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    sent = [[frame(guests[1 - n].mac, guests[n].mac, rng) for _ in range(count)] for n in (0, 1)]
+    out = [frame(outside, guests[0].mac, rng) for _ in range(count)]
+    inwards = [frame(guests[1].mac, outside, rng) for _ in range(count)]
+    for guest in guests:
+        guest.received.clear()
+    for a, b, c, d in zip(*sent, out, inwards, strict=True):
+        await guests[0].driver.send(a)
+        await guests[1].driver.send(b)
+        await guests[0].driver.send(c)
+        await platform.machine.send_frame(d)
+    await platform.until(
+        lambda: len(guests[0].received) == count and len(guests[1].received) == 2 * count
+    )
+    await platform.until(lambda: len(wire) == count)
+    for guest in guests:
+        await guest.driver.drained()
+    assert wire == out
+    assert guests[0].received == sent[1]
+    assert [f for f in guests[1].received if f[6:12] == outside] == inwards
+    assert [f for f in guests[1].received if f[6:12] != outside] == sent[0]
+    for guest in guests:
+        assert not any(q.error for q in platform.machine.nic.functions[guest.function].queues)
+
+
+def run_pair(*, features=KNOWN_FEATURES, batch=1, nic=None, **options):
+    async def scenario(platform):
+        guests = [
+            await platform.guest(function, features=features, **options) for function in (1, 2)
+        ]
+        await exchange(platform, guests)
+        return platform
+
+    return run(scenario, nic=COMPLETE | (nic or {}), batch=batch)
+
+
+@pytest.mark.parametrize("accepted", list(product((0, 1), repeat=4)))
+def test_every_kind_of_ring(accepted):
+    refused = bits(f for f, yes in zip(RINGS, accepted, strict=True) if not yes)
+    platform = run_pair(features=KNOWN_FEATURES & ~refused, batch=1 + 2 * accepted[3])
+    assert platform.machine.nic.functions[1].driver_features & bits(RINGS) == bits(RINGS) & ~refused
+
+
+@pytest.mark.parametrize(
+    ("packed", "size"), [(0, 2), (0, 8), (0, 1024), *((1, n) for n in (2, 3, 5, 7, 24, 1023, 1024))]
+)
+@pytest.mark.parametrize("direct", [False, True])
+def test_queue_sizes(packed, size, direct):
+    refused = 0 if packed else 1 << Feature.RING_PACKED
+    refused |= 1 << Feature.RING_INDIRECT_DESC if direct else 0
+    mergeable = 1 << Feature.NET_MRG_RXBUF  # 1514 bytes need more buffers than small queues have
+    options = {"queue_size": size, "fragments": min(size, 4) if size > 4 else 1}
+    run_pair(features=KNOWN_FEATURES & ~refused & ~mergeable, **options)
+
+
+@pytest.mark.parametrize("refused", REFUSABLE, ids=lambda feature: feature.name)
+def test_refusing_any_one_feature_still_works(refused):
+    platform = run_pair(features=KNOWN_FEATURES & ~(1 << refused), pairs=2)
+    assert not platform.machine.nic.functions[1].driver_features >> refused & 1
+
+
+def test_refusing_everything_works():
+    """But for the MAC: without it and the control queue nobody knows how to reach the driver."""
+    run_pair(features=bits((Feature.VERSION_1, Feature.ACCESS_PLATFORM, Feature.NET_MAC)))
+
+
+def test_event_index_spares_notifications_and_interrupts():
+    counts = {}
+    for feature in (0, 1 << Feature.RING_EVENT_IDX):
+        platform = run_pair(features=KNOWN_FEATURES & ~(1 << Feature.RING_EVENT_IDX) | feature)
+        counts[bool(feature)] = [
+            sum(platform.stat(function, stat) for function in (1, 2))
+            for stat in (Stat.NOTIFICATIONS, Stat.INTERRUPTS)
+        ]
+    assert counts[True][0] < counts[False][0]
+    assert counts[True][1] < counts[False][1]

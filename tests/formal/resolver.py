@@ -1,0 +1,135 @@
+"""Harness of the resolver: stale walks fill nothing, and everybody is answered once."""
+
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
+
+from models.spec.config import IommuConfig
+
+from .ports import promise, stable, take
+from .prover import Plant, Proof, constant
+
+__all__ = ["PROOFS"]
+
+#: Entries of the table beyond ``misses``.
+SPARE = 2
+
+
+def resolver(module):
+    """Follow one arbitrary entry and the fill of one arbitrary page."""
+    m, ports = Module(), []
+    depth, module.PIPELINE_DEPTH = module.PIPELINE_DEPTH, SPARE
+    try:
+        m.submodules.dut = dut = module.Resolver(IommuConfig(misses=1, walkers=1))
+    finally:
+        module.PIPELINE_DEPTH = depth
+    count = dut.entries
+
+    def free(name, width=1):
+        signal = Signal(width, name=name)
+        ports.append(signal)
+        return signal
+
+    for name in ("walk", "context"):
+        port = getattr(dut, name)
+        m.d.comb += [
+            port.valid.eq(free(f"{name}_valid")),
+            Value.cast(port.payload).eq(free(name, len(Value.cast(port.payload)))),
+        ]
+        promise(m, port, name)
+    for name in ("response", "fill"):
+        take(m, ports, name, getattr(dut, name))
+    for name in ("record_room", "stale_all"):
+        m.d.comb += getattr(dut, name).eq(free(name))
+    for name in ("read_held", "stale", "context_leader"):
+        target = Value.cast(getattr(dut, name))
+        m.d.comb += target.eq(free(name, len(target)))
+    stable(m, dut.response)
+    walk = dut.walk.payload
+    m.d.comb += [
+        Assume(~dut.walk.valid | (walk.index < count)),
+        Assume(~dut.context.valid | (dut.context_leader < count)),
+    ]
+
+    # The miss table: who waits, each for one leader, itself one of those that wait for it.
+    waits = Signal(count)  # for what is being resolved
+    joined = free("joined", count)
+    opens = dut.close_en
+    leads = (1 << dut.close_entry[:2])[:count]
+    m.d.comb += dut.members.eq(joined | leads)
+    someone = constant(m, ports, range(count), "someone")
+    me = someone == dut.free_entry
+    owed, answered = Signal(), Signal()
+    mine = dut.members.bit_select(someone, 1)
+    frees = dut.free_en & me
+    replayed = dut.replay.bit_select(someone, 1)
+    m.d.comb += [
+        Assume(someone < count),
+        # No answer but to who waits; none is dropped when the next is begun.
+        Assert(~frees | owed | (opens & mine)),
+        Assert(~opens | ~owed),
+        Assert(~(replayed & frees)),
+        Assert(~replayed | (opens & mine)),
+        Cover(frees & owed),
+    ]
+    m.d.sync += waits.eq(0)
+    with m.If(opens):
+        m.d.sync += owed.eq(mine & ~frees & ~replayed)
+    with m.Elif(frees):
+        m.d.sync += owed.eq(0)
+    m.d.sync += answered.eq(frees)
+
+    # Fills: only of walks that no invalidation has met, and only until one comes.
+    page = constant(m, ports, 44, "page")
+    took = dut.walk.valid & dut.walk.ready
+    old = dut.stale.bit_select(walk.index[:2], 1) | dut.stale_all
+    good = took & (walk.ppn == page) & ~old & (walk.cause == 0) & walk.cacheable & ~walk.mrif
+    alive = Signal()
+    filled = dut.fill.valid & (dut.fill.payload.ppn == page)
+    with m.If(dut.stale_all):
+        m.d.sync += alive.eq(0)
+    with m.Elif(good):
+        m.d.sync += alive.eq(1)
+    with m.Elif(dut.fill.ready):
+        m.d.sync += alive.eq(0)
+    stable(m, dut.fill, "fill", unless=dut.stale_all)
+    m.d.comb += [
+        Assert(~filled | alive),
+        Cover(filled & dut.fill.ready),
+        Cover(took & old & (walk.cause == 0) & walk.cacheable),
+    ]
+    return m, ports
+
+
+PROOFS = (
+    Proof(
+        name="resolver",
+        claim="no fill from a walk that is older than an invalidation; everybody who waits is "
+        "answered or replayed once; answers and fills on offer are stable",
+        module="rtl.iommu.resolver",
+        harness=resolver,
+        depth=10,
+        quick=6,
+        assumptions=(
+            "results on offer stay",
+            "the miss table says what is stale (its own proof)",
+            "a fill on offer may be withdrawn by an invalidation",
+        ),
+        covers=("a follower is answered", "a fill is taken", "a stale walk is not kept"),
+        plants=(
+            Plant(
+                name="a fill on offer outlives an invalidation",
+                old="with m.If(self.stale_all):\n            m.d.sync += self.fill.valid.eq(0)",
+                new="with m.If(Signal()):\n            m.d.sync += self.fill.valid.eq(0)",
+            ),
+            Plant(
+                name="stale walks fill",
+                old="& ~found.mrif & ~stale",
+                new="& ~found.mrif",
+            ),
+            Plant(
+                name="the next result is taken while somebody waits for the last",
+                old="self.context.ready.eq(~busy)",
+                new="self.context.ready.eq(1)",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,144 @@
+"""The virtqueue engine on packed virtqueues (virtio 1.3, 2.8)."""
+
+import struct
+from itertools import pairwise
+
+import pytest
+
+from models.spec.nic import QueueError, Stat
+from rtl.nic.seams import DmaStatus
+from tests.rtl.nic.ring_world import RingWorld
+from tests.rtl.nic.test_virtqueue import CONFIG, HEADER
+
+DESC_EVENT = 2
+
+
+def frames_of(world, ring, count: int, pieces: int):
+    """Frames in guest memory, each cut at random; returns them with their pieces."""
+    for number in range(count):
+        content = HEADER + world.rng.randbytes(world.rng.choice([14, 60, 200]))
+        at = ring.buffers + 0x100 * (number % 16)
+        world.guest[at : at + len(content)] = content
+        cuts = sorted(world.rng.sample(range(1, len(content)), world.rng.randrange(pieces)))
+        bounds = [0, *cuts, len(content)]
+        yield content[12:], [(at + a, b - a) for a, b in pairwise(bounds)]
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_transmit_lap_after_lap(pieces):
+    world = RingWorld(CONFIG, seed=41)
+
+    async def test(ctx):
+        ring, sent, used = world.packed_ring(1, 16), [], []
+        for number, (frame, parts) in enumerate(frames_of(world, ring, 30, pieces)):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room > pieces)[1], 4000)
+            ring.post(parts, identity=number)
+            sent.append((0, frame))
+            world.doorbells.append(1)
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 30)[1], 6000)
+        assert used == [(number, 0) for number in range(30)]
+        assert world.sent == sent
+        assert not world.errors
+        assert world.interrupts
+
+    world.run(test)
+
+
+def test_receive_and_interrupt_at_one_descriptor():
+    world = RingWorld(CONFIG, seed=42)
+
+    async def test(ctx):
+        ring, used = world.packed_ring(2, 8, event_idx=1), []
+        # An interrupt at the descriptor at 2 in the second lap.
+        struct.pack_into("<HH", world.guest, ring.driver, 2, DESC_EVENT)
+        for number in range(16):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room)[1], 4000)
+            ring.post([(ring.buffers + 0x80 * (number % 8), 100)], identity=7 + number)
+            world.doorbells.append(2)
+            world.deliver(1, bytes([number]) * 60, number)
+            if len(used) <= 9:
+                assert not world.interrupts
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 16)[1], 4000)
+        await ctx.tick().repeat(300)
+        assert used == [(7 + number, 72) for number in range(16)]
+        assert len(world.interrupts) == 1
+        assert world.stats[1, Stat.RX_PACKETS] == 16
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("entries", [1, 5])
+def test_indirect_tables(entries):
+    world = RingWorld(CONFIG, seed=43)
+
+    async def test(ctx):
+        ring, sent, used = world.packed_ring(1, 8, indirect=1), [], []
+        for number in range(5):
+            frame = world.rng.randbytes(60)
+            at = ring.buffers + 0x200 * number
+            world.guest[at : at + 72] = HEADER + frame
+            for i in range(entries):
+                low, high = 72 * i // entries, 72 * (i + 1) // entries
+                struct.pack_into("<QIHH", world.guest, at + 0x100 + 16 * i, at + low, high - low,
+                                 0, 1)  # fmt: skip
+            ring.post([(at + 0x100, 16 * entries)], identity=number, flags=4)
+            sent.append((0, frame))
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 5)[1], 6000)
+        assert world.sent == sent
+        assert not world.errors
+
+    world.run(test)
+
+
+def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
+    world = RingWorld(CONFIG, seed=44)
+
+    async def test(ctx):
+        ring = world.packed_ring(1)
+        ring.post([(ring.buffers, 80)], identity=0)
+        ring.post([(ring.buffers, 80)], identity=1, flags=1)
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: world.errors)
+        assert world.errors == [(1, QueueError.BAD_WRAP)]
+        assert ring.take() == [(0, 0)]
+
+    world.run(test)
+
+
+def test_a_page_that_is_not_there():
+    """The queue begins again at the chain that met it."""
+    world = RingWorld(CONFIG, seed=45)
+
+    async def test(ctx):
+        ring, used = world.packed_ring(1, 16), []
+        for number in range(6):
+            at = ring.buffers + 0x100 * number + (0x1000 if number == 3 else 0)
+            world.guest[at : at + 12] = HEADER
+            world.guest[at + 12 : at + 72] = bytes([number + 1]) * 60
+            ring.post([(at, 40), (at + 40, 32)], identity=number)
+        world.absent.add((ring.buffers + 0x1000) >> 12)
+        world.doorbells.append(1)
+        await ctx.tick().repeat(800)
+        assert len(world.sent) == 3
+        assert len(world.slots) == world.slot_count
+        world.absent.clear()
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 6)[1], 6000)
+        assert [frame for _, frame in world.sent] == [bytes([n + 1]) * 60 for n in range(6)]
+
+    world.run(test)
+
+
+def test_a_ring_that_cannot_be_written_stops_its_queue():
+    world = RingWorld(CONFIG, seed=46)
+
+    async def test(ctx):
+        ring = world.packed_ring(1)
+        ring.post([(ring.buffers, 80)], identity=0)
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: world.requests)
+        world.status[ring.driver >> 12] = DmaStatus.FAULT
+        await world.until(ctx, lambda: world.errors)
+        assert world.errors == [(1, QueueError.RING_ADDRESS)]
+
+    world.run(test)
