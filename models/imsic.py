@@ -116,18 +116,17 @@ class MemoryInterruptFile:
     def _store(self, slot: int, value: int) -> None:
         self._memory.write(slot, value.to_bytes(8, "little"))
 
-    def set_pending(self, identity: int) -> bool:
-        """Store an MSI as the IOMMU must; returns whether a notice MSI is due."""
+    def set_pending(self, identity: int) -> None:
+        """Store an MSI as the IOMMU must; a notice MSI is due then, enabled or not."""
         slot, bit = self._slot(identity, False), 1 << identity % _WORD_BITS
         self._store(slot, self._load(slot) | bit)
-        return bool(self._load(self._slot(identity, True)) & bit)
 
     def pending(self, identity: int) -> bool:
         """Whether an identity is pending."""
         return bool(self._load(self._slot(identity, False)) >> identity % _WORD_BITS & 1)
 
     def enable(self, identity: int, on: bool = True) -> None:
-        """Set or clear an enable bit: whether a notice MSI is sent for the identity."""
+        """Set or clear an enable bit, which is the guest's: it does not hold back notice MSIs."""
         slot, bit = self._slot(identity, True), 1 << identity % _WORD_BITS
         self._store(slot, self._load(slot) & ~bit | on * bit)
 

@@ -195,7 +195,16 @@ class Fairness:
         return went["cycle"][went["id"] == id] - came["cycle"][came["id"] == id]
 
     async def _flooded_misses(self) -> list[int]:
-        """Latency of each of the victim's misses, 20 of the aggressor's before each."""
-        await self.run.tables.forget()
-        cycles = await self._mixed([IOVA + number * KIB_4 for number in range(_PROBES)], 20)
-        return (cycles[1] - cycles[0]).tolist()
+        """Latency of each of the victim's misses, one at a time, 40 of the aggressor's before."""
+        run = self.run
+        await run.tables.forget()
+        pages, found = iter(self._flood()), []
+        for number in range(_PROBES // 2):
+            run.clear()
+            for other in range(40):
+                run.ask(other, next(pages))
+            run.ask(40, IOVA + number * KIB_4, OTHER_DEVICE)
+            given = await run.answered(41)
+            cycles = paired(run.bench.take_fields(run.REQUEST), given)
+            found.append(int(cycles[1, 40] - cycles[0, 40]))
+        return found

@@ -41,6 +41,7 @@ def design(rtl: IommuConfig) -> Design:
         "tables__aw": axi["tables"].address_layout,
         "dma__ar": axi["dma"].address_layout,
         "memory__ar": axi["memory"].address_layout,
+        "memory__aw": axi["memory"].address_layout,
     }
     taps = tuple(Tap(instance=TOP, name=name, shape=shape) for name, shape in shapes.items())
     return Design("rtl.iommu_bridge:IommuWithBridge", (rtl,), taps)

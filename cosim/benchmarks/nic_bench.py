@@ -61,9 +61,9 @@ class _Guest:
 
     def send(self) -> None:
         """Put all frames into the ring at once."""
-        queue = self.driver.transmit_queue
+        queue = self.driver.queue(1)
         for _ in range(self.asked["packets"]):
-            queue.add([Piece(self.gpa, _HEADER + self.asked["size"])], 0, writable=False)
+            queue.add([Piece(self.gpa, _HEADER + self.asked["size"])], (), 0)
         self.driver.kick()
 
 

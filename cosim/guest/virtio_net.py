@@ -125,7 +125,7 @@ class VirtioNet:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
         self._cpu, self._memory, self._allocator = cpu, memory, allocator
-        self._transport = Transport(cpu, bus, message_address)
+        self.transport = Transport(cpu, bus, message_address)
         self._rng, self._space = rng, space or DeviceSpace()
         self._known, self._wanted_pairs = _consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
@@ -155,7 +155,7 @@ class VirtioNet:
 
     async def start(self) -> None:
         """Find the device, bring it up from any state, and post receive buffers."""
-        transport = self._transport
+        transport = self.transport
         await transport.find()
         await transport.reset()
         await transport.add_status(DeviceStatus.ACKNOWLEDGE)
@@ -183,7 +183,7 @@ class VirtioNet:
 
     async def _set_up_control(self, number: int) -> None:
         queue, event = self._queues[number], self._events[number]
-        client = ControlClient(self._memory, self._allocator, self._transport, queue, event)
+        client = ControlClient(self._memory, self._allocator, self.transport, queue, event)
         self.control = client
         if self.pairs > 1:
             if self.accepted(Feature.NET_MQ):
@@ -194,7 +194,7 @@ class VirtioNet:
             await client.set_mac(self.mac)
 
     async def _read_config(self) -> None:
-        config = await self._transport.net_config()
+        config = await self.transport.net_config()
         several = self.accepted(Feature.NET_MQ) or self.accepted(Feature.NET_RSS)
         self._most_pairs = config.max_virtqueue_pairs if several else 1
         self.pairs = min(self._wanted_pairs, self._most_pairs)
@@ -211,14 +211,14 @@ class VirtioNet:
         for number in numbers:
             self._events.setdefault(number, self._cpu.event())
         self._config_event = self._cpu.event()
-        self._vectors = min(len(numbers), self._transport.vectors)
+        self._vectors = min(len(numbers), self.transport.vectors)
         for vector in range(self._vectors):
-            await self._transport.route(vector, self._waker(numbers[vector :: self._vectors]))
-        spare = self._vectors < self._transport.vectors
+            await self.transport.route(vector, self._waker(numbers[vector :: self._vectors]))
+        spare = self._vectors < self.transport.vectors
         vector = self._vectors if spare else MSI_NO_VECTOR
-        await self._transport.store("config_msix_vector", vector)
+        await self.transport.store("config_msix_vector", vector)
         if spare:
-            await self._transport.route(vector, self._config_event.set)
+            await self.transport.route(vector, self._config_event.set)
 
     def _waker(self, numbers: list[int]) -> Callable[[], None]:
         def wake() -> None:
@@ -231,7 +231,7 @@ class VirtioNet:
         return place % self._vectors
 
     async def _set_up_queue(self, number: int, *, vector: int) -> None:
-        size = await self._transport.queue_size(number, self._queue_size)
+        size = await self.transport.queue_size(number, self._queue_size)
         kind = PackedQueue if self.accepted(Feature.RING_PACKED) else SplitQueue
         options = QueueOptions(
             indirect=self.accepted(Feature.RING_INDIRECT_DESC),
@@ -250,12 +250,12 @@ class VirtioNet:
             )
             self._queues[number] = queue
         queue.clear()
-        await self._transport.enable_queue(queue, vector)
+        await self.transport.enable_queue(queue, vector)
 
     async def stop(self) -> None:
         """Reset the device; buffers are the driver's again, frames under way are lost."""
         self.running = False
-        await self._transport.reset()
+        await self.transport.reset()
         self.die()
         for queue in self._queues.values():
             queue.clear()
@@ -275,7 +275,7 @@ class VirtioNet:
         Frames under way in them are lost.
         """
         for number in (2 * pair, 2 * pair + 1):
-            await self._transport.reset_queue(number)
+            await self.transport.reset_queue(number)
             await self._set_up_queue(number, vector=self._vector(number))
         self._sent.set()
         self._post(pair, self._buffers_of(pair))
@@ -285,7 +285,7 @@ class VirtioNet:
         while True:
             await self._config_event.wait()
             self._config_event.clear()
-            config = await self._transport.net_config()
+            config = await self.transport.net_config()
             if self.accepted(Feature.NET_STATUS):
                 self.link_up = bool(config.status & NetStatus.LINK_UP)
 
@@ -318,7 +318,7 @@ class VirtioNet:
         for pieces in reversed(buffers):
             queue.add((), pieces, pieces)
         if buffers:
-            self._transport.notify(queue)
+            self.transport.notify(queue)
 
     async def _pay_up(self) -> None:
         if self._pay is not None:
@@ -417,7 +417,7 @@ class VirtioNet:
         self._memory.write(place, header)
         queue.add([Piece(place, _HEADER_BYTES), *pieces], (), place)
         self.sent += 1
-        self._transport.notify(queue)
+        self.transport.notify(queue)
         await self._pay_up()
 
     def _header(self) -> int:
@@ -458,4 +458,4 @@ class VirtioNet:
 
     def kick(self, number: int = 1) -> None:
         """Notify a queue."""
-        self._transport.notify(self._queues[number])
+        self.transport.notify(self._queues[number])

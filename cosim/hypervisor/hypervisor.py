@@ -18,6 +18,7 @@ from models.spec.config import SystemConfig
 from models.spec.iommu import Atp, HpmEvent, IoatpMode, PageResponse
 from models.spec.nic import (
     MANAGEMENT,
+    VLAN_FILTERS,
     FunctionControl,
     FunctionVlan,
     QueueError,
@@ -53,6 +54,7 @@ class Assignment:
     counter: int | None
     device: PciDevice
     control: int = 0  # FunctionControl
+    vlans: frozenset[int] | None = None  # that its driver may have; None for all
     first_stage: int = 0  # fsc of the device context
     pscid: int = 0
     requests: int = 0  # page requests that have come
@@ -130,6 +132,7 @@ class Hypervisor:
         ats: bool = True,
         count: bool = True,
         vlan: int | None = None,
+        vlans: frozenset[int] | None = None,
         spoof_check: bool = False,
         mirror: bool = False,
     ) -> FunctionPort:
@@ -137,8 +140,11 @@ class Hypervisor:
 
         Without ``ats`` its DMA cannot wait for pages: the caller pins what it may use
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
-        The others are members of FunctionControl, and the function's VLAN.
+        ``vlan`` is the function's own; one without may be allowed at most eight ``vlans``, ``None``
+        allows all.  The others are members of FunctionControl.
         """
+        if vlans is not None and len(vlans) > VLAN_FILTERS:
+            raise ValueError(f"A function can be held to {VLAN_FILTERS} VLANs, not {len(vlans)}")
         block = function_block(function)
         await self._manage(block, "control", 0)
         device = await self.bus.virtual(function)
@@ -152,6 +158,7 @@ class Hypervisor:
             await self.iommu.count(counter, HpmEvent.LOOKUP, device_id)
             await self.iommu.count(counter + 1, HpmEvent.TLB_MISS, device_id)
         assignment = Assignment(vm, function, device_id, mac, ats, counter, device)
+        assignment.vlans = vlans
         self.assignments[device_id] = assignment
         await self.set_mac(assignment, mac)
         await self._set_context(assignment)

@@ -112,8 +112,10 @@ class Mailbox:
 
     def _client(self, function: int, assignment: "Assignment") -> _Client:
         async def set_mac(mac: bytes) -> bool:
-            await self._hypervisor.set_mac(assignment, mac)
-            return True
+            trusted = not FunctionControl.from_bits(assignment.control).spoof_check
+            if trusted:
+                await self._hypervisor.set_mac(assignment, mac)
+            return bool(trusted)
 
         return _Client(
             NetControl(
@@ -121,6 +123,7 @@ class Mailbox:
                 lambda: assignment.control,
                 self._hypervisor.config.nic.queue_pairs,
                 set_mac,
+                assignment.vlans,
             )
         )
 

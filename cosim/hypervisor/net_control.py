@@ -50,6 +50,8 @@ class NetControl:
         Queue pairs of the function.
     set_mac : callable
         ``await set_mac(mac)`` is asked to change the function's MAC; returns whether it has.
+    vlans : frozenset of int or None
+        VLANs that the driver may have, ``None`` for all.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class NetControl:
         control: Callable[[], int],
         pairs: int,
         set_mac: Callable[[bytes], Awaitable[bool]],
+        vlans: frozenset[int] | None = None,
     ) -> None:
         self._write, self._base, self._pairs, self._set_mac = write, control, pairs, set_mac
+        self._allowed = vlans
         self._forget(0)
 
     def _forget(self, features: int) -> None:
@@ -131,9 +135,12 @@ class NetControl:
         vlan = int.from_bytes(data, "little")
         if len(data) != 2 or vlan >= 1 << 12 or command not in list(ControlVlan):
             return _ERR
-        self._vlans = [known for known in self._vlans if known != vlan]
+        kept = [known for known in self._vlans if known != vlan]
         if command == ControlVlan.ADD:
-            self._vlans.append(vlan)
+            if self._allowed is not None and vlan not in self._allowed:
+                return _ERR
+            kept.append(vlan)
+        self._vlans = kept
         await self._filter()
         return _OK
 
@@ -141,7 +148,11 @@ class NetControl:
         """Set the function's filters."""
         macs = self._unicast + self._multicast
         room = len(macs) <= MAC_FILTERS
-        vlans = self._vlans if len(self._vlans) <= VLAN_FILTERS else []
+        vlans, filtered = self._vlans, self.accepted(Feature.NET_CTRL_VLAN)
+        if self._allowed is not None and not filtered:
+            vlans, filtered = sorted(self._allowed), True
+        if len(vlans) > VLAN_FILTERS:
+            vlans, filtered = [], False
         for number in range(MAC_FILTERS):
             mac = macs[number] if room and number < len(macs) else b""
             high = {"mac": int.from_bytes(mac[4:], "little"), "valid": bool(mac)}
@@ -154,8 +165,7 @@ class NetControl:
         more = {
             "promiscuous": base.promiscuous or self._promiscuous or (self._unicast and not room),
             "multicast_filter": self._filters_macs and room and not self._all_multicast,
-            "vlan_filter": self.accepted(Feature.NET_CTRL_VLAN)
-            and len(self._vlans) <= VLAN_FILTERS,
+            "vlan_filter": filtered,
         }
         fields = {name: getattr(base, name) for name, _ in FunctionControl.as_shape()}
         fields |= {name: int(bool(value)) for name, value in more.items()}

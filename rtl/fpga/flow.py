@@ -14,7 +14,7 @@ from pathlib import Path
 
 from amaranth.back import verilog
 
-__all__ = ["CELLS", "DEVICES", "Clock", "Synthesis", "carve", "place", "synthesize"]
+__all__ = ["CELLS", "DEVICES", "Synthesis", "carve", "place", "synthesize"]
 
 #: Says what goes on.
 Say = Callable[[str], None]
@@ -60,21 +60,6 @@ class Synthesis:
     blocks: dict[str, dict[str, int]]
     modules: dict[str, str]
     netlist: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """What nextpnr says of a placed netlist.
-
-    ``mhz`` is the clock of paths between registers; ``arrives`` and ``leaves`` are nanoseconds of
-    the longest path from a port to a register and from a register to a port, ``through`` from port
-    to port; 0 if there is none.
-    """
-
-    mhz: float
-    arrives: float
-    leaves: float
-    through: float
 
 
 def _tool(name: str) -> str:
@@ -196,8 +181,8 @@ write_json {netlist.name}
     return netlist
 
 
-def place(netlist: Path, seed: int, device: str, *, say: Say) -> Clock:
-    """Place and route one seed, out of context (no pads)."""
+def place(netlist: Path, seed: int, device: str, *, say: Say) -> float:
+    """Place and route one seed, out of context (no pads); returns MHz, 0 without any path."""
     folder, name = netlist.parent, netlist.stem
     report = folder / f"{name}.{device}.{seed}.report.json"
     if not _newer(report, netlist):
@@ -207,25 +192,5 @@ def place(netlist: Path, seed: int, device: str, *, say: Say) -> Clock:
         command += ["--seed", str(seed), "--report", part.name]
         _run(*command, cwd=folder, log=f"{name}.{device}.{seed}.log", say=say)
         part.rename(report)
-    return _clock(json.loads(report.read_text(encoding="utf-8")))
-
-
-def _clock(report: dict) -> Clock:
-    """Read nextpnr's report."""
-
-    def longest(begins: bool, ends: bool) -> float:
-        """Of paths that begin, and end, at a port or not."""
-        found = [
-            sum(step["delay"] for step in path["path"])
-            for path in report.get("critical_paths", ())
-            if (path["from"] == "<async>") == begins and (path["to"] == "<async>") == ends
-        ]
-        return max(found, default=0.0)
-
-    clocks = [entry["achieved"] for entry in report["fmax"].values()]
-    return Clock(
-        mhz=min(clocks, default=0.0),
-        arrives=longest(True, False),
-        leaves=longest(False, True),
-        through=longest(True, True),
-    )
+    clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"]
+    return min((entry["achieved"] for entry in clocks.values()), default=0.0)

@@ -5,7 +5,7 @@
 Cells come from ``synth_ecp5`` with the blocks kept apart, so that each can be counted; the netlist
 that is placed is the same one, flattened.  Clocks are nextpnr's, out of context (no pads), the
 median of the seeds.  With ``--blocks`` blocks are cut out of that netlist and placed alone: their
-clock is that of paths inside, and beside it stand the nanoseconds from ports to registers and back.
+clock is that of paths from register to register inside; paths to and from ports are not in it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from models.spec.config import CONFIGS, SystemConfig, config
-from rtl.fpga.flow import CELLS, DEVICES, Clock, Synthesis, carve, place, synthesize
+from rtl.fpga.flow import CELLS, DEVICES, Synthesis, carve, place, synthesize
 
 __all__ = ["main"]
 
@@ -56,31 +56,26 @@ class _Progress:
         print(text, flush=True)
 
 
-def _table(result: Synthesis, clocks: dict[str, Clock]) -> str:
+def _table(result: Synthesis, clocks: dict[str, float]) -> str:
     width = max(map(len, result.blocks)) + 2
-    heads = [*CELLS, *(("MHz", "in ns", "out ns", "thru ns") if clocks else ())]
+    heads = [*CELLS, *(["MHz"] if clocks else [])]
     lines = ["block".ljust(width) + "".join(name.rjust(11) for name in heads)]
     for path, cells in result.blocks.items():
         line = path.ljust(width) + "".join(f"{cells[name]:11,}" for name in CELLS)
-        if clock := clocks.get(path):
-            values = (clock.mhz, clock.arrives, clock.leaves, clock.through)
-            line += "".join(f"{value:11.1f}" if value else "-".rjust(11) for value in values)
-        lines.append(line)
+        lines.append(line + (f"{clocks[path]:11.1f}" if path in clocks else ""))
     return "\n".join(lines)
 
 
-def _median(
-    netlist: Path, seeds: int, device: str, name: str, progress: _Progress
-) -> tuple[Clock, list[float]]:
-    """The median of the seeds, each by itself; and the clocks."""
+def _clocks(
+    netlist: Path, asked: argparse.Namespace, name: str, progress: _Progress
+) -> list[float]:
+    """Clock of each seed."""
     found = []
-    for seed in range(1, seeds + 1):
+    for seed in range(1, asked.seeds + 1):
         progress.what = f"{name}, seed {seed}"
-        found.append(place(netlist, seed, device, say=progress.say))
-        progress.line(f"  {name}: seed {seed}: {found[-1].mhz:.1f} MHz on {device}")
-    fields = ("mhz", "arrives", "leaves", "through")
-    median = {name: statistics.median(getattr(clock, name) for clock in found) for name in fields}
-    return Clock(**median), [clock.mhz for clock in found]
+        found.append(place(netlist, seed, asked.device, say=progress.say))
+        progress.line(f"  {name}: seed {seed}: {found[-1]:.1f} MHz on {asked.device}")
+    return found
 
 
 def _blocks(result: Synthesis, asked: list[str]) -> list[str]:
@@ -101,22 +96,21 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
     )
     progress.line(_table(result, {}))
     figures: dict = {"cells": result.blocks, "device": asked.device}
-    clocks: dict[str, Clock] = {}
     if asked.blocks is not None:
+        clocks = {}
         for block in _blocks(result, asked.blocks):
             progress.what = f"{system.name}.{block}, netlist"
             netlist = carve(result, block, say=progress.say)
-            clocks[block], _ = _median(
-                netlist, asked.seeds, asked.device, f"{system.name}.{block}", progress
-            )
+            found = _clocks(netlist, asked, f"{system.name}.{block}", progress)
+            clocks[block] = statistics.median(found)
         progress.line(_table(result, clocks))
-        figures["blocks"] = {block: vars(clock) for block, clock in clocks.items()}
+        figures["blocks"] = clocks
     if not asked.cells_only:
-        clock, seeds = _median(result.netlist, asked.seeds, asked.device, name, progress)
+        found = _clocks(result.netlist, asked, name, progress)
+        figures |= {"mhz": statistics.median(found), "seeds": found}
         progress.line(
-            f"{name}: {clock.mhz:.1f} MHz on {asked.device}, median of {asked.seeds} seeds"
+            f"{name}: {figures['mhz']:.1f} MHz on {asked.device}, median of {len(found)} seeds"
         )
-        figures |= {"mhz": clock.mhz, "seeds": seeds}
     return figures
 
 

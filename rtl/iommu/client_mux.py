@@ -15,8 +15,9 @@ __all__ = ["ClientMux"]
 class ClientMux(wiring.Component):
     """Merges requests round robin; the client's number replaces the top bits of the tag.
 
-    A request that is offered stays until it is accepted, whoever else asks.  A client may have as
-    many requests under way as there are tags for it, up to ``MOST``; who has more waits alone.
+    A request that is offered stays until it is accepted, whoever else asks.  A client has at most
+    ``MOST`` requests under way, or less, so that those of all but the last, which has few, fit into
+    the backlog (:mod:`rtl.iommu.backlog`); who has more to ask waits alone.
 
     Clients use the low ``TAG_BITS - ceil_log2(clients)`` bits of the tag and get them back, zeros
     above.  A client that does not take its answer blocks the others, so every client must take
@@ -37,8 +38,7 @@ class ClientMux(wiring.Component):
     port : ``Out(TranslationPort)``
     """
 
-    #: Requests of a client under way; three clients of as many fit into the backlog.
-    MOST = 64
+    MOST = 128
 
     def __init__(self, clients: int):
         self.clients = clients
@@ -52,7 +52,7 @@ class ClientMux(wiring.Component):
         m = Module()
         request, response = self.port.request, self.port.response
         clients = [getattr(self, f"client{number}") for number in range(self.clients)]
-        most = min(self.MOST, 1 << self.tag_bits)
+        most = min(self.MOST, (1 << TAG_BITS) // (self.clients - 1))
         under_way = [Signal(range(most + 1), name=f"under_way{n}") for n in range(self.clients)]
         asking = Cat(
             client.request.valid & (count != most)

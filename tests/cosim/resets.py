@@ -166,7 +166,7 @@ class Resets:
 
     async def without_bus_master(self) -> None:
         """Neither DMA nor messages without bus master enable (PCIe 7.5.1.1.3)."""
-        device = self.guests[1].driver._device.device
+        device = self.guests[1].driver.transport.device.device
         await self._port.sleep(3000)
         await device.change(4, 2, off=4)
         await self._port.sleep(200)  # what was on its way
@@ -182,7 +182,7 @@ class Resets:
 
     async def masked(self) -> None:
         """Messages of a masked function are pending, and come when the mask goes (PCIe 7.7.2.2)."""
-        transport = self.guests[1].driver._device
+        transport = self.guests[1].driver.transport.device
         await transport.mask_function(True)
         frame = self._frame(2, 1)
         await self.guests[2].driver.send(frame)

@@ -88,7 +88,7 @@ def test_rings_outside_of_memory():
     async def harm(platform, hostile, guests):
         queue = hostile.driver.queue(1)
         queue._areas = ((NOT_OWNED, queue._areas[0][1]), *queue._areas[1:])
-        transport = hostile.driver._transport
+        transport = hostile.driver.transport
         await transport.reset_queue(1)
         await transport.enable_queue(queue, 1)
         queue.set_available(1)
@@ -164,10 +164,10 @@ async def flood(platform, guest, target, stop):
         if guest.driver.running:
             with suppress(QueueStopped):
                 await guest.driver.send(frame(target.mac, guest.mac, rng, 200))
-        await platform.machine.sleep(300)
+        await platform.machine.sleep(800)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_unbinding_and_binding_under_traffic(packed):
     features = KNOWN_FEATURES if packed else PLAIN
 
@@ -186,7 +186,7 @@ def test_unbinding_and_binding_under_traffic(packed):
             await guests[0].driver.reset_queues(0)
         stop.append(True)
         await platform.machine.sleep(50_000)
-        assert guests[2].driver.received > 50
+        assert guests[2].driver.received > 20
         await exchange(platform, guests[:2])
         await exchange(platform, guests[1:])
 

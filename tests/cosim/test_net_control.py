@@ -172,14 +172,23 @@ def test_functions_with_a_vlan_are_tagged_and_untagged():
     scenario(steps, features=features, assign=assign, functions=(1, 2, 3, 4, 5))
 
 
-def test_spoofed_frames_are_dropped():
+@pytest.mark.parametrize("control", [True, False])
+def test_spoofed_frames_are_dropped(control):
+    """With and without VLAN filters of the driver's own, of which one is allowed."""
+    features = KNOWN_FEATURES & ~(0 if control else 1 << Feature.NET_CTRL_VLAN)
+
     async def steps(platform, guests, wire):
         driver = guests[1].driver
         await driver.send(raw(mac(2), mac(1), mark=1))
         await driver.send(raw(mac(2), mac(3), mark=2))
-        await driver.send(raw(OUTSIDE, mac(1), vlan=5, mark=3))
-        await driver.control.add_vlan(5)
+        await driver.send(raw(OUTSIDE, mac(1), vlan=6, mark=3))
+        if control:
+            await driver.control.add_vlan(5)
+            with pytest.raises(CommandFailed):
+                await driver.control.add_vlan(6)
         await driver.send(raw(OUTSIDE, mac(1), vlan=5, mark=4))
+        with pytest.raises(CommandFailed):
+            await driver.control.set_mac(bytes.fromhex("021000000003"))
         await settle(platform)
         assert guests[2].received == [raw(mac(2), mac(1), mark=1)]
         assert wire == [raw(OUTSIDE, mac(1), vlan=5, mark=4)]
@@ -187,7 +196,8 @@ def test_spoofed_frames_are_dropped():
         assert counted == [1, 1]
         assert (platform.stat(1, Stat.TX_DROPPED), platform.stat(1, Stat.TX_PACKETS)) == (2, 2)
 
-    scenario(steps, assign={1: {"spoof_check": True}})
+    assign = {1: {"spoof_check": True, "vlans": frozenset((5,))}}
+    scenario(steps, features=features, assign=assign)
 
 
 def test_link_goes_down_and_up():

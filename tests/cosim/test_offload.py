@@ -122,7 +122,12 @@ def check_segments(whole, segments, size, version):
 @pytest.mark.parametrize("tagged", [False, True])
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize(
-    ("length", "size"), [(1, 1428), (1428, 1428), (1429, 1428), (60_000, 1400), (997, 100)]
+    ("length", "size"),
+    [
+        *((1, 1428), (1429, 1428), (997, 100)),
+        pytest.param(1428, 1428, marks=pytest.mark.full),
+        pytest.param(60_000, 1400, marks=pytest.mark.full),
+    ],
 )
 def test_segments(version, length, size, tagged):
     payload = Random(length).randbytes(length)

@@ -238,7 +238,7 @@ def test_guest_sees_a_whole_function():
 def test_function_level_reset_by_the_guest():
     async def scenario(platform):
         guest = await platform.guest(1)
-        device = guest.driver._device.device
+        device = guest.driver.transport.device.device
         control = platform.machine.nic.functions[1]
         assert control.live
         assert platform.machine.nic.pci.master(1)
@@ -276,7 +276,7 @@ def test_vfs_come_and_go():
 def test_the_pf_alone_offers_sr_iov(function):
     async def scenario(platform):
         guest = await platform.guest(function)
-        load, store = guest.driver._load, guest.driver._store
+        load, store = guest.driver.transport.load, guest.driver.transport.store
         await store("device_feature_select", 1)
         offered = await load("device_feature") << 32
         assert offered >> Feature.SR_IOV & 1 == (function == 0)

@@ -70,18 +70,37 @@ def run_pair(*, features=KNOWN_FEATURES, batch=1, nic=None, **options):
     return run(scenario, nic=COMPLETE | (nic or {}), batch=batch)
 
 
-@pytest.mark.parametrize("accepted", list(product((0, 1), repeat=4)))
+def some(values, quick):
+    """All values as parameters; but for the quick ones they are for `make test-full`."""
+    return [pytest.param(v, marks=() if v in quick else pytest.mark.full) for v in values]
+
+
+KINDS = list(product((0, 1), repeat=4))
+FEW_KINDS = [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1), (0, 1, 1, 0)]
+
+
+@pytest.mark.parametrize("accepted", some(KINDS, FEW_KINDS))
 def test_every_kind_of_ring(accepted):
     refused = bits(f for f, yes in zip(RINGS, accepted, strict=True) if not yes)
     platform = run_pair(features=KNOWN_FEATURES & ~refused, batch=1 + 2 * accepted[3])
     assert platform.machine.nic.functions[1].driver_features & bits(RINGS) == bits(RINGS) & ~refused
 
 
-@pytest.mark.parametrize(
-    ("packed", "size"), [(0, 2), (0, 8), (0, 1024), *((1, n) for n in (2, 3, 5, 7, 24, 1023, 1024))]
-)
-@pytest.mark.parametrize("direct", [False, True])
-def test_queue_sizes(packed, size, direct):
+#: Packed or not, entries, without indirect descriptors or not.
+SIZES = [
+    (packed, size, direct)
+    for direct in (False, True)
+    for packed, size in (
+        *((0, 2), (0, 8), (0, 1024)),
+        *((1, size) for size in (2, 3, 5, 7, 24, 1023, 1024)),
+    )
+]
+FEW_SIZES = [(0, 2, True), (1, 3, False), (1, 5, True), (1, 1023, False)]
+
+
+@pytest.mark.parametrize("case", some(SIZES, FEW_SIZES), ids=str)
+def test_queue_sizes(case):
+    packed, size, direct = case
     refused = 0 if packed else 1 << Feature.RING_PACKED
     refused |= 1 << Feature.RING_INDIRECT_DESC if direct else 0
     mergeable = 1 << Feature.NET_MRG_RXBUF  # 1514 bytes need more buffers than small queues have
@@ -89,10 +108,22 @@ def test_queue_sizes(packed, size, direct):
     run_pair(features=KNOWN_FEATURES & ~refused & ~mergeable, **options)
 
 
-@pytest.mark.parametrize("refused", REFUSABLE, ids=lambda feature: feature.name)
-def test_refusing_any_one_feature_still_works(refused):
-    platform = run_pair(features=KNOWN_FEATURES & ~(1 << refused), pairs=2)
-    assert not platform.machine.nic.functions[1].driver_features >> refused & 1
+@pytest.mark.parametrize("place", range(0, len(REFUSABLE), 2))
+def test_refusing_any_one_feature_still_works(place):
+    """Two guests refuse a feature each."""
+    refused = REFUSABLE[place : place + 2]
+
+    async def scenario(platform):
+        guests = []
+        for function in (1, 2):
+            features = KNOWN_FEATURES & ~(1 << refused[(function - 1) % len(refused)])
+            guests.append(await platform.guest(function, features=features, pairs=2))
+        await exchange(platform, guests)
+        for guest in guests:
+            feature = refused[(guest.function - 1) % len(refused)]
+            assert not guest.driver.accepted(feature)
+
+    run(scenario, nic=COMPLETE)
 
 
 def test_refusing_everything_works():

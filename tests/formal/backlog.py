@@ -130,8 +130,8 @@ PROOFS = (
         "to its share",
         module="rtl.iommu.backlog",
         harness=backlog,
-        depth=14,
-        quick=10,
+        depth=11,
+        quick=8,
         assumptions=(
             "the pipeline holds two requests and keeps their order",
             "without room no more than two new requests miss",

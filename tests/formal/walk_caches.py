@@ -133,9 +133,9 @@ PROOFS = (
         harness=second_stage,
         plants=(
             Plant(
-                name="a fill is written while sets are cleared",
-                old="fills = self.fill_en & ~self.busy & (chosen == number)",
-                new="fills = self.fill_en & (chosen == number)",
+                name="IOTINVAL.GVMA leaves the second stage's tables",
+                old="concerns = (new.kind == InvalidateKind.GVMA)",
+                new="concerns = (new.kind == InvalidateKind.DDT)",
             ),
         ),
         **_SHARED,

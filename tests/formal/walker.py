@@ -145,9 +145,9 @@ PROOFS = (
         covers=("both walks wait for reads, and for stores", "one ends while the other reads"),
         plants=(
             Plant(
-                name="an answer to a store is lost beside one to a read",
-                old="take_stored.eq(load & ~(r.valid & ~for_msi))",
-                new="take_stored.eq(load)",
+                name="a read is asked for twice",
+                old="with m.If(ar.ready):\n            m.d.sync += ar.valid.eq(0)",
+                new="with m.If(ar.ready):\n            m.d.sync += ar.valid.eq(ar.valid)",
             ),
             Plant(
                 name="a stalled end is forgotten",

@@ -3,22 +3,27 @@
 from models.nic.function import Function
 from models.nic.switch import Switch
 from models.spec.config import config
-from models.spec.nic import FunctionControl, initial_mac
+from models.spec.nic import FunctionControl, FunctionVlan, Stat, initial_mac
 from models.spec.virtio import DeviceStatus
 
 TINY = config("tiny").nic
 
 
-def test_promiscuous_functions_get_everything_but_their_own():
+def make(**controls):
+    """A switch, its functions, and what it sends; more of FunctionControl for function 3."""
     sent: list[bytes] = []
     functions = [
         Function(TINY, number, lambda *_: None, lambda *_: None) for number in range(TINY.functions)
     ]
     for function in functions:
-        control = {"enable": 1, "promiscuous": function.number == 3}
-        function.control = FunctionControl.const(control).as_bits()
+        more = controls if function.number == 3 else {}
+        function.control = FunctionControl.const({"enable": 1} | more).as_bits()
         function.status = DeviceStatus.DRIVER_OK
-    switch = Switch(functions, TINY, sent.append)
+    return Switch(functions, TINY, sent.append), functions, sent
+
+
+def test_promiscuous_functions_get_everything_but_their_own():
+    switch, _, sent = make(promiscuous=1)
     known = initial_mac(1) + bytes(54)
     unknown = bytes(60)
     switch.from_function(2, known)
@@ -29,3 +34,29 @@ def test_promiscuous_functions_get_everything_but_their_own():
     assert not switch.waiting(3)
     assert [switch.take(1) for _ in range(2)] == [known, known]
     assert sent == [unknown]
+
+
+def test_a_tag_has_the_functions_vlan_and_priority():
+    switch, functions, sent = make(mirror=1)
+    functions[1].vlan = FunctionVlan.const({"vid": 0x123, "priority": 5, "enable": 1}).as_bits()
+    frame = b"\xff" * 6 + initial_mac(1) + b"\x08\x06" + bytes(46)
+    assert switch.from_function(1, frame) is None
+    assert sent == [frame[:12] + bytes.fromhex("8100a123") + frame[12:]]
+    assert switch.take(3) == sent[0]
+    assert switch.take(2) == sent[0]  # in no VLAN: a trunk
+
+
+def test_a_frame_that_nobody_gets_is_counted_once():
+    switch, functions, _ = make()
+    functions[2].status = DeviceStatus(0)
+    switch.from_function(1, initial_mac(2) + bytes(54))
+    switch.from_function(1, initial_mac(1) + bytes(54))
+    switch.from_port(b"\x02\x99" + bytes(58))
+    found = [
+        (f.number, Stat(stat)) for f in functions for stat, count in enumerate(f.stats) if count
+    ]
+    assert found == [
+        (0, Stat.RX_DROPPED_FILTER),
+        (1, Stat.TX_DROPPED),
+        (2, Stat.RX_DROPPED_FILTER),
+    ]

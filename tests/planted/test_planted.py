@@ -45,8 +45,8 @@ PLANTS = [
     Plant(
         "a walk that ends in the cycle of an invalidation is dropped, and nobody answered",
         "rtl/iommu/resolver.py",
-        "answers_one.eq(take_walk | (busy & room))",
-        "answers_one.eq((take_walk & ~self.stale_all) | (busy & room))",
+        "with m.If(take_walk | (take_context & failed)):",
+        "with m.If((take_walk & ~self.stale_all) | (take_context & failed)):",
         "tests/rtl/iommu/test_translator.py",
         "walk_survives_an_invalidation",
     ),

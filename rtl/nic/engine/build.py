@@ -258,10 +258,13 @@ class Build(wiring.Component):
             m.d.sync += s.eq(row)
             m.d.comb += self.fetch_at.eq(row.head)
             m.next = "OPEN"
-            with m.If(draining):
+            with m.If(draining & row.open):
                 m.next = "ABORT"
+            with m.Elif(draining):  # since it was chosen
+                m.d.comb += self.clear.eq(self.mine)
+                m.next = "SAVE"
             if not self.transmits:
-                with m.If(draining & ~row.open):
+                with m.If((self.cleaning & self.mine).any() & ~row.open):
                     m.d.sync += s.chain.eq(self.chains)
                     m.next = "CLEAN"
                 with m.If((self.again & self.mine).any() & ~draining):

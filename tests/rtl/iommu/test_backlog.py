@@ -18,9 +18,9 @@ CONFIG = IommuConfig(context_entries=4, iotlb_ways=2, iotlb_sets=4, iotlb_superp
 AGGRESSOR, VICTIM, OTHER = 1, 2, 3
 #: Cycles that a request may wait for the port: a gap for an answer, and one that comes again.
 TURN = 2
-LATENCY, READS, HIT = 20, 3, 3
+LATENCY, READS, HIT = 20, 3, 4
 #: Cycles of one walk alone, from request to answer.
-ALONE = 6 + READS * (LATENCY + 3)
+ALONE = 8 + READS * (LATENCY + 3)
 
 
 def world_with(config, *, pages: int = 64) -> WalkWorld:

@@ -192,6 +192,15 @@ class RingWorld:
         end = request.iova + request.length - 1
         return bool(self.absent & set(range(request.iova >> 12, (end >> 12) + 1)))
 
+    def wanted(self) -> list[int]:
+        """Pages that DMA waits for."""
+        pages = []
+        for _, request in self._dma:
+            if not request.hurried:
+                end = request.iova + request.length - 1
+                pages += range(request.iova >> 12, (end >> 12) + 1)
+        return pages
+
     async def _tick(self, ctx, *values):
         dut = self.dut
         found = await ctx.tick().sample(dut.request.valid, dut.request.payload, *values)

@@ -488,3 +488,50 @@ def test_receivers_that_wait_for_pages_go_on_with_their_frames():
         assert not world.errors
 
     world.run(test)
+
+
+def test_pages_come_and_go_under_all_queues():
+    """Whatever page is not there comes when it is asked for; others go; nothing is lost."""
+    world = RingWorld(CONFIG, seed=39, slots=6)
+    packets = 12
+
+    async def test(ctx):
+        rings = {queue: world.ring(queue, 32, apart=True) for queue in range(CONFIG.queues)}
+        sent, found, arriving = {}, {queue: [] for queue in rings}, []
+        for queue, ring in rings.items():
+            for number in range(packets):
+                at = ring.buffers + 0x300 * number + world.rng.randrange(16)
+                frame = world.rng.randbytes(world.rng.choice([14, 60, 300]))
+                if queue & 1:
+                    world.guest[at : at + 12 + len(frame)] = HEADER + frame
+                    sent.setdefault(queue // 2, []).append(frame)
+                else:
+                    arriving.append((queue // 2, frame, (4 * number + queue // 2) % 16))
+                cut = world.rng.choice([None, 5, 12, 13])
+                end = 12 + len(frame) if queue & 1 else 330
+                ring.post([(at, cut), (at + cut, end - cut)] if cut else [(at, end)])
+            world.doorbells.append(queue)
+        pages = [page for ring in rings.values() for page in range(
+            ring.desc >> 12, (ring.buffers >> 12) + 3)]  # fmt: skip
+        world.absent.update(world.rng.sample(pages, 2 * len(pages) // 3))
+        for _ in range(40_000):
+            for queue, ring in rings.items():
+                found[queue] += ring.take()
+            if all(len(used) == packets for used in found.values()):
+                break
+            await ctx.tick()
+            if arriving and world.rng.random() < 0.03:
+                world.deliver(*arriving.pop(world.rng.randrange(min(4, len(arriving)))))
+            for page in world.wanted():
+                if world.rng.random() < 0.02:
+                    world.absent.discard(page)
+            if world.rng.random() < 0.002:
+                world.absent.add(world.rng.choice(pages))
+        assert not world.errors
+        assert {queue: len(used) for queue, used in found.items()} == dict.fromkeys(rings, packets)
+        for function, frames in sent.items():
+            assert [content for source, content in world.sent if source == function] == frames
+        await ctx.tick().repeat(100)
+        assert len(world.slots) == world.slot_count
+
+    world.run(test)
