@@ -8,7 +8,7 @@ _MODULE = re.compile(r"^module \\?(\S+)\s*\(.*?^endmodule", re.MULTILINE | re.DO
 _MEMORY = re.compile(r"^  reg \[(\d+):0\] \S+ \[(\d+):0\]", re.MULTILINE)
 #: Registers have an initial value; what blocks assign without a clock has none.
 _REGISTER = re.compile(r"^  reg (?:\[(\d+):0\] )?\S+ +=", re.MULTILINE)
-_CACHE = re.compile(r"iotlb|cache|contexts|(first|second)_level", re.IGNORECASE)
+_CACHE = re.compile(r"iotlb|cache|contexts", re.IGNORECASE)
 
 
 def storage_bits(verilog: str) -> dict[str, int]:

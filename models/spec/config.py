@@ -81,7 +81,7 @@ class IommuConfig:
     walkers : int
         Walk contexts, 1 to 128; at most ``misses`` are of use.
     walk_cache : int
-        Non-leaf entries cached by the walker per stage, 0 for none, else a power of two from 2.
+        Tables known to the walker per stage and level, 0 for none, else a power of two from 2.
     queue_entries_log2_max : int
         Largest LOG2SZ of the command, fault and page-request queues.
     memory_width : int

@@ -117,10 +117,10 @@ class _Iommu:
         sets, ways = rtl.iotlb_sets, rtl.iotlb_ways
         # A partition is a set chosen by tenant, so that tenants evict none but their group's.
         self._leaves = _Cache(sets, ways)
-        self._upper = _Cache(max(1, rtl.walk_cache // 2), 2)
+        self._upper = _Cache(max(1, rtl.walk_cache), 1)
         self._walkers = [0.0] * (1 if self._serial else min(rtl.walkers, rtl.misses))
         heapify(self._walkers)
-        self._step = LINK.memory_ns + 3
+        self._step = LINK.memory_ns + (4 if rtl.walk_cache and not self._serial else 3)
         self._pending: dict[tuple[int, int], float] = {}
         self._ending: list[tuple[float, int, int]] = []
         self._walk_caches = bool(rtl.walk_cache)

@@ -33,6 +33,9 @@ DEVICES = {
     "LFE5UM5G-85F": ["--um5g-85k", "--speed", "8"],
     "LFE5U-85F": ["--85k", "--speed", "6"],
 }
+#: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
+#: mapped to fewer cells.  Without an aim the deepest path of each block alone decides.
+_LOGIC_PS = 5000
 #: Seconds between two looks at a tool's log.
 _LOOK = 2.0
 
@@ -137,6 +140,7 @@ def synthesize(component, top: str, folder: Path, *, levels: int, say: Say) -> S
     keep = "\n".join(f"setattr -mod -set keep_hierarchy 1 {name}" for name in sorted(kept))
     script = f"""read_verilog -sv {top}.v
 {keep}
+scratchpad -set abc9.D {_LOGIC_PS}
 synth_ecp5 -top {top}
 write_rtlil {top}.il
 tee -q -o {top}.stat.json stat -json

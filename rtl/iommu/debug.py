@@ -111,9 +111,8 @@ class DebugTranslation(wiring.Component):
         # NAPOT: below the range's size a 0, and ones below that.
         large = size > PAGE_SHIFT
         page = found.spa >> PAGE_SHIFT
-        ppn = Cat(
-            Mux(size > n + PAGE_SHIFT, size > n + 1 + PAGE_SHIFT, page[n]) for n in range(PPN_BITS)
-        )
+        within = _larger(size, PAGE_SHIFT, PPN_BITS + 1)
+        ppn = Cat(Mux(within[n], within[n + 1], page[n]) for n in range(PPN_BITS))
         m.d.comb += size.eq(Mux(found.size > LARGEST, LARGEST, found.size))
         m.d.sync += response.eq(0)
         with m.If(fault):
@@ -124,6 +123,14 @@ class DebugTranslation(wiring.Component):
                 response.s.eq(large),
                 response.ppn.eq(ppn),
             ]
+
+
+def _larger(size, first: int, count: int) -> list:
+    """Whether a size of 6 bits is larger than each of ``count`` numbers from ``first`` on."""
+    low, high = size[:3], size[3:]
+    lows, highs = [low > n for n in range(8)], [high > n for n in range(8)]
+    same = [high == n for n in range(8)]
+    return [highs[n >> 3] | (same[n >> 3] & lows[n & 7]) for n in range(first, first + count)]
 
 
 class TwoClients(wiring.Component):

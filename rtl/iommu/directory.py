@@ -13,6 +13,7 @@ from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.iommu.context_checks import needs_process
 from rtl.iommu.context_judge import ContextJudge
 from rtl.iommu.directory_records import ContextFill, DirectoryRequest
+from rtl.iommu.endian import in_order
 from rtl.iommu.requests import Guest, QosId, WalkResult, WalkStart
 from rtl.iommu.seams import DirectoryControl
 
@@ -107,6 +108,7 @@ class Directory(wiring.Component):
             judge.gxl.eq(self.directory.gxl),
             judge.sxl.eq(fill.context.sxl),
         ]
+        self._payloads(m)
         for name in Guest.as_shape().members:
             m.d.comb += self.guest[name].eq(fill.context[name])
         with m.FSM():
@@ -135,6 +137,26 @@ class Directory(wiring.Component):
                 with m.If(self.fill.ready):
                     m.next = "IDLE"
         return m
+
+    def _payloads(self, m: Module) -> None:
+        """What is offered to memory and to the walker, whenever it is valid."""
+        ar, context, start = self.memory.ar, self.fill.payload.context, self.walk.payload
+        beats = self.judge.context_bits // 64
+        m.d.comb += [
+            start.index.eq(self.asked.index),
+            start.directory.eq(1),
+            start.gpa.eq(self.address),
+            ar.payload.addr.eq(self.address),
+            ar.payload.len.eq(Mux(self.level != 0, 0, Mux(self.process, 1, beats - 1))),
+            ar.payload.size.eq(3),
+            ar.payload.burst.eq(Burst.INCR),
+        ]
+        if self.config.qosid:
+            qos, user = self.directory.qos, ar.payload.user
+            m.d.comb += [
+                user.rcid.eq(Mux(self.process, context.rcid, qos.rcid)),
+                user.mcid.eq(Mux(self.process, context.mcid, qos.mcid)),
+            ]
 
     def _begin(self, m: Module) -> None:
         """Take a request."""
@@ -196,15 +218,10 @@ class Directory(wiring.Component):
 
     def _second_stage(self, m: Module) -> None:
         """Ask for a walk to an entry of the process directory."""
-        fill, context, start = self.fill.payload, self.fill.payload.context, self.walk.payload
+        fill, context = self.fill.payload, self.fill.payload.context
         # A 32-bit guest has no more addresses, whatever its second stage could translate.
         beyond = context.sxl & self.address[_GPA_BITS_SXL:].any()
-        m.d.comb += [
-            start.index.eq(self.asked.index),
-            start.directory.eq(1),
-            start.gpa.eq(self.address),
-            self.walk.valid.eq(~beyond),
-        ]
+        m.d.comb += self.walk.valid.eq(~beyond)
         with m.If(beyond):
             m.d.sync += [
                 fill.cause.eq(Cause.READ_GUEST_PAGE_FAULT),
@@ -227,7 +244,7 @@ class Directory(wiring.Component):
                 self.address.eq(Cat(self.address[:12], result.ppn)),
                 fill.cause.eq(result.cause),
                 fill.guest.eq(~refused & ~corrupt & (result.cause != 0)),
-                fill.gpa.eq(result.gpa),
+                fill.gpa.eq(self.address),
                 fill.implicit_write.eq(result.implicit_write),
             ]
             with m.If(refused):
@@ -240,27 +257,12 @@ class Directory(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Read, unless the address cannot be."""
-        ar, context = self.memory.ar, self.fill.payload.context
-        beats = self.judge.context_bits // 64
         beyond = self.address[self.config.pas :].any()
-        last = Mux(self.level != 0, 0, Mux(self.process, 1, beats - 1))
-        m.d.comb += [
-            ar.valid.eq(~beyond),
-            ar.payload.addr.eq(self.address),
-            ar.payload.len.eq(last),
-            ar.payload.size.eq(3),
-            ar.payload.burst.eq(Burst.INCR),
-        ]
-        if self.config.qosid:
-            qos, user = self.directory.qos, ar.payload.user
-            m.d.comb += [
-                user.rcid.eq(Mux(self.process, context.rcid, qos.rcid)),
-                user.mcid.eq(Mux(self.process, context.mcid, qos.mcid)),
-            ]
+        m.d.comb += self.memory.ar.valid.eq(~beyond)
         with m.If(beyond):
             m.d.sync += self.access_fault.eq(1)
             m.next = "CHECK"
-        with m.Elif(ar.ready):
+        with m.Elif(self.memory.ar.ready):
             m.next = "DATA"
 
     def _take(self, m: Module) -> None:
@@ -268,8 +270,9 @@ class Directory(wiring.Component):
         r = self.memory.r
         word = r.payload.data
         if self.config.end:
-            big = Mux(self.process, self.fill.payload.context.sbe, self.directory.be)
-            word = Mux(big, Cat(word[56 - n : 64 - n] for n in range(0, 64, 8)), word)
+            word = in_order(
+                word, Mux(self.process, self.fill.payload.context.sbe, self.directory.be)
+            )
         m.d.comb += r.ready.eq(1)
         with m.If(r.valid):
             m.d.sync += [

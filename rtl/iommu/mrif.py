@@ -1,6 +1,6 @@
 """Storing of MSIs into memory-resident interrupt files (AIA, "MSI PTE, MRIF mode")."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -173,7 +173,10 @@ class MrifStore(wiring.Component):
         m.d.comb += [
             *set_address(memory.ar, addr=address, size=3),
             *set_address(memory.aw, addr=Mux(noticing, notice, address), size=Mux(noticing, 2, 3)),
-            memory.w.payload.data.eq(Mux(noticing, target.nid, doubleword)),
+            # The upper lanes of a notice are not written.
+            memory.w.payload.data.eq(
+                Cat(Mux(noticing, target.nid, doubleword[:WORD_BITS]), doubleword[WORD_BITS:])
+            ),
             memory.w.payload.strb.eq(Mux(noticing, 0x0F, 0xFF)),
             memory.w.payload.last.eq(1),
             memory.ar.payload.lock.eq(self._atomic),

@@ -42,7 +42,8 @@ class Translator(wiring.Component):
     A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
     hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 8 + 15 (L + 3)*.
+    answered in cycle *n + 8 + 15 (L + 3)*; with walk caches in cycle *n + 9 + r (L + 4)*, where
+    *r* is at most 15.
 
     Members
     -------

@@ -5,168 +5,196 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from models.spec.config import IommuConfig
 from rtl.iommu.seams import Invalidate, InvalidateKind
+from rtl.iommu.walk_records import GPA_BITS, IOVA_BITS, TableOfStage, gpa_page_bits
 
-__all__ = ["TableKey", "TableOfStage", "WalkCache"]
+__all__ = ["CACHED_LEVELS", "TableKey", "WalkCache"]
 
-_WAYS = 2
+#: Levels of tables that are held: those of 4 KiB pages, and those above.
+CACHED_LEVELS = (0, 1)
+#: First bit of an address above the reach of a table of level 0, and of further ones per level.
+_REACH, _LEVEL_BITS = 21, 9
+#: From so many entries on tables are in block RAM.
+_BLOCK_ENTRIES = 16
 
 
 class TableKey(data.Struct):
-    """Which table: address space, and the bits of the address above the table's reach.
+    """Which table: address space, and the bits of the address above the reach of level 0.
 
     First stage: by IOVA, of ``gscid`` (0 without ``gv``) and ``pscid``.  Second stage: by GPA, of
-    ``gscid``; ``gv`` is set and ``pscid`` 0.
+    ``gscid``; ``gv`` is set and ``pscid`` of no use.
     """
 
+    second: 1
     gv: 1
     gscid: 16
     pscid: 20
     prefix: 38
 
 
-class TableOfStage(data.Struct):
-    """Where a table is.  ``gpa_ppn`` and ``glob`` are of use to the first stage alone."""
-
-    ppn: 44  # system physical page
-    gpa_ppn: 44
-    glob: 1  # G was set on the way
-
-
-class _Entry(data.Struct):
-    valid: 1
-    key: TableKey
-    table: TableOfStage
+def _address_bits(config: IommuConfig) -> int:
+    """Bits of the addresses of both stages."""
+    modes = {**IOVA_BITS, **{-levels: bits for levels, bits in GPA_BITS.items()}}
+    there = {
+        2: config.sv32, 3: config.sv39, 4: config.sv48, 5: config.sv57,
+        -2: config.sv32x4, -3: config.sv39x4, -4: config.sv48x4, -5: config.sv57x4,
+    }  # fmt: skip
+    return max(bits for mode, bits in modes.items() if there[mode])
 
 
 class WalkCache(wiring.Component):
-    """Tables of one level of one stage, in sets of two ways.
+    """Tables of the lowest levels of both stages, direct-mapped, a RAM for each level.
+
+    A row is read or written in a cycle, not both: so RAM needs no logic for collisions.  A look
+    that meets a fill or an invalidation misses.  In a table of Sv32 an entry tells where half of
+    it is, as the halves are told apart.
 
     A non-leaf entry is forgotten when the specification says so: IOTINVAL without AV, or with AV
     and NL (all of the address space then, whatever ADDR is).  Since a first-stage table was reached
     through the second stage, every IOTINVAL.GVMA of its VM makes it forgotten as well.
 
-    An invalidation takes effect when it is accepted; sets are then cleared one a cycle, and what it
-    covers is not found meanwhile.
+    An invalidation takes effect when it is accepted; rows are then cleared, and nothing is found
+    and nothing kept meanwhile.  One that names no address space clears all rows of its stages.
 
     Latency
     -------
-    ``hit`` and ``found`` follow ``key`` in the same cycle.
-
-    Parameters
-    ----------
-    entries : int
-        A power of two from 2.
-    second : bool
-        Of the second stage.
+    ``hits`` and ``found`` follow one cycle after ``look`` and stay until the next.  An invalidation
+    keeps the cache busy for two cycles per row of its stages, or one if it names no address space.
 
     Members
     -------
-    key : ``In(TableKey)``; hit : ``Out(1)``; found : ``Out(TableOfStage)``
-        Probe.
-    fill_en : ``In(1)``; fill_key : ``In(TableKey)``; fill_table : ``In(TableOfStage)``
-        Keep a table; takes effect in the next cycle.
+    look_en : ``In(1)``; look : ``In(TableKey)``
+        Probe both levels of a stage.
+    key : ``In(TableKey)``
+        What was looked for last, and what is filled.
+    hits : ``Out(2)``; found0, found1 : ``Out(TableOfStage)``
+        By level.
+    fill_en : ``In(2)``; fill : ``In(TableOfStage)``
+        Keep a table of a level under ``key``.
     invalidate_en : ``In(1)``; invalidate : ``In(Invalidate)``
         Only while ``busy`` is 0.
     busy : ``Out(1)``
     """
 
-    def __init__(self, *, entries: int, second: bool):
-        self.sets, self.second = entries // _WAYS, second
-        exact_log2(entries)
-        super().__init__(
-            {
-                "key": In(TableKey),
-                "hit": Out(1),
-                "found": Out(TableOfStage),
-                "fill_en": In(1),
-                "fill_key": In(TableKey),
-                "fill_table": In(TableOfStage),
-                "invalidate_en": In(1),
-                "invalidate": In(Invalidate),
-                "busy": Out(1),
-            }
-        )
+    look_en: In(1)
+    look: In(TableKey)
+    key: In(TableKey)
+    hits: Out(2)
+    found0: Out(TableOfStage)
+    found1: Out(TableOfStage)
+    fill_en: In(2)
+    fill: In(TableOfStage)
+    invalidate_en: In(1)
+    invalidate: In(Invalidate)
+    busy: Out(1)
 
-    def _set(self, key):
-        """By both IDs; neither one alone nor the same number in both falls into a few sets."""
-        bits = exact_log2(self.sets)
-        if not bits:
-            return 0
+    def __init__(self, config: IommuConfig):
+        self.entries = config.walk_cache
+        self._set_bits = exact_log2(self.entries)
+        self._prefix_bits = _address_bits(config) - _REACH
+        self._ppn_bits, self._gpa_bits = config.pas - 12, gpa_page_bits(config)
+        super().__init__()
+
+    def _row(self, key, level: int):
+        """By both IDs; neither one alone nor the same number in both falls into a few rows."""
+        prefix, bits = key.prefix[_LEVEL_BITS * level :], self._set_bits
         process = key.pscid[:bits]
         if bits > 1:
             # Times x, modulo x^bits + x + 1.
             process = Cat(process[-1], process[0] ^ process[-1], process[1:-1])
-        return (key.prefix ^ key.gscid ^ process)[:bits]
-
-    def _covers(self, op, key):
-        """Whether an invalidation is about a table."""
-        same_vm = op.gscid == key.gscid
-        gvma = op.kind == InvalidateKind.GVMA
-        if self.second:
-            return gvma & (~op.gv | same_vm)
-        vma = Mux(op.gv, key.gv & same_vm, ~key.gv) & (~op.pscv | (op.pscid == key.pscid))
-        return Mux(gvma, key.gv & (~op.gv | same_vm), vma)
+        chosen = prefix[:bits] ^ key.gscid[:bits] ^ Mux(key.second, 0, process)
+        return Cat(chosen[:bits], key.second)
 
     def elaborate(self, platform):
         m = Module()
-        op, sweeping, at = Signal(Invalidate), Signal(), Signal(range(max(2, self.sets)))
-        clearing, last = Signal(init=1), Signal()
-        new = self.invalidate
-        non_leaf = ~new.av | new.nl
-        concerns = (new.kind == InvalidateKind.GVMA) & (non_leaf | (not self.second))
-        if not self.second:
-            concerns |= (new.kind == InvalidateKind.VMA) & non_leaf
-        m.d.comb += [
-            self.busy.eq(sweeping | clearing),
-            last.eq(at == self.sets - 1),
-        ]
-        with m.If(sweeping | clearing):
-            m.d.sync += at.eq(Mux(last, 0, at + 1))
-            with m.If(last):
-                m.d.sync += [sweeping.eq(0), clearing.eq(0)]
-        with m.If(self.invalidate_en & concerns):
-            m.d.sync += [op.eq(new), sweeping.eq(1), at.eq(0)]
-
-        turn = memory.Memory(shape=1, depth=max(2, self.sets), init=[])
-        m.submodules.turn = turn  # which way is replaced next
-        turn_read, turn_write = turn.read_port(domain="comb"), turn.write_port()
-        target = self._set(self.fill_key)
-        m.d.comb += [
-            turn_read.addr.eq(target),
-            turn_write.addr.eq(target),
-            turn_write.data.eq(~turn_read.data),
-        ]
-        hits, tables, same, empty = [], [], [], []
-        ways = []
-        for number in range(_WAYS):
-            ram = memory.Memory(shape=_Entry, depth=max(2, self.sets), init=[])
-            m.submodules[f"way{number}"] = ram
-            probe, upkeep, there = (ram.read_port(domain="comb") for _ in range(3))
-            write = ram.write_port()
-            m.d.comb += [probe.addr.eq(self._set(self.key)), upkeep.addr.eq(at)]
-            m.d.comb += there.addr.eq(target)
-            entry, old = probe.data, there.data
-            gone = sweeping & self._covers(op, entry.key)
-            hits.append(entry.valid & (entry.key == self.key) & ~gone & ~clearing)
-            tables.append(entry.table)
-            same.append(old.valid & (old.key == self.fill_key))
-            empty.append(~old.valid)
-            ways.append((write, clearing | (sweeping & self._covers(op, upkeep.data.key))))
-        chosen = Mux(same[0] | (empty[0] & ~same[1]), 0, Mux(same[1] | empty[1], 1, turn_read.data))
-        m.d.comb += turn_write.en.eq(self.fill_en & ~self.busy & ~Cat(same, empty).any())
-        for number, (write, clears) in enumerate(ways):
-            # A table that comes while sets are cleared is not kept.
-            fills = self.fill_en & ~self.busy & (chosen == number)
-            m.d.comb += [
-                write.addr.eq(Mux(self.busy, at, target)),
-                write.en.eq(clears | fills),
-                write.data.valid.eq(~self.busy),
-                write.data.key.eq(self.fill_key),
-                write.data.table.eq(self.fill_table),
-            ]
-        m.d.comb += [
-            self.hit.eq(hits[0] | hits[1]),
-            self.found.eq(Mux(hits[0], tables[0].as_value(), tables[1].as_value())),
-        ]
+        self.swept, self.clears = Signal(self._set_bits + 1), Signal()
+        self.op, self.whole = Signal(Invalidate), Signal(init=1)
+        self._sweep(m)
+        # Whether the rows read are still what they were.
+        fresh, reads = Signal(), Signal()
+        m.d.comb += reads.eq(self.look_en & ~self.busy & ~self.fill_en.any())
+        with m.If(self.invalidate_en):
+            m.d.sync += fresh.eq(0)
+        with m.Elif(self.look_en):
+            m.d.sync += fresh.eq(reads)
+        for level in CACHED_LEVELS:
+            self._level(m, level, fresh, reads)
         return m
+
+    def _sweep(self, m: Module) -> None:
+        """Go through the rows: one cycle to read, if what is there counts, and one to clear."""
+        new, sweeping, both, read = self.invalidate, Signal(init=1), Signal(init=1), Signal()
+        gvma, vma = (new.kind == kind for kind in (InvalidateKind.GVMA, InvalidateKind.VMA))
+        non_leaf = ~new.av | new.nl
+        # First-stage rows are the lower ones.
+        last = self.swept[:-1].all() & (self.swept[-1] | ~both)
+        m.d.comb += [self.busy.eq(sweeping), self.clears.eq(sweeping & (self.whole | read))]
+        with m.If(sweeping):
+            m.d.sync += read.eq(~read)
+        with m.If(self.clears):
+            m.d.sync += [self.swept.eq(self.swept + 1), read.eq(0)]
+            with m.If(last):
+                m.d.sync += [sweeping.eq(0), self.swept.eq(0)]
+        with m.If(self.invalidate_en):
+            m.d.sync += [
+                self.op.eq(new),
+                sweeping.eq(gvma | (vma & non_leaf)),
+                both.eq(gvma & non_leaf),
+                self.whole.eq(~new.gv & (gvma | ~new.pscv)),
+            ]
+
+    def _covers(self, entry):
+        """Whether the invalidation is about the table in the row that is swept."""
+        op = self.op
+        space = Mux(op.gv, entry.gv & (op.gscid == entry.gscid), ~entry.gv)
+        gvma = op.kind == InvalidateKind.GVMA
+        return self.whole | (space & (gvma | ~op.pscv | (op.pscid == entry.pscid)))
+
+    def _level(self, m: Module, level: int, fresh, reads) -> None:
+        """RAM of a level."""
+        prefix_bits = self._prefix_bits - _LEVEL_BITS * level
+        layout = data.StructLayout(
+            {
+                "valid": 1,
+                "gv": 1,
+                "gscid": 16,
+                "pscid": 20,
+                "prefix": prefix_bits,
+                "ppn": self._ppn_bits,
+                "gpa_page": self._gpa_bits,
+                "glob": 1,
+            }
+        )
+        attributes = {"ram_style": "block"} if self.entries >= _BLOCK_ENTRIES else {}
+        ram = memory.Memory(shape=layout, depth=2 * self.entries, init=[], attrs=attributes)
+        m.submodules[f"level{level}"] = ram
+        read, write = ram.read_port(), ram.write_port()
+        entry, new, key, fill = read.data, write.data, self.key, self.fill
+        found = (self.found0, self.found1)[level]
+        prefix = key.prefix[_LEVEL_BITS * level : self._prefix_bits]
+        m.d.comb += [
+            read.addr.eq(Mux(self.busy, self.swept, self._row(self.look, level))),
+            read.en.eq(reads | (self.busy & ~self.clears)),
+            write.addr.eq(Mux(self.busy, self.swept, self._row(key, level))),
+            write.en.eq(Mux(self.busy, self.clears & self._covers(entry), self.fill_en[level])),
+            new.valid.eq(~self.busy),
+            new.gv.eq(key.gv),
+            new.gscid.eq(key.gscid),
+            new.pscid.eq(key.pscid),
+            new.prefix.eq(prefix),
+            new.ppn.eq(fill.ppn),
+            new.gpa_page.eq(fill.gpa_page),
+            new.glob.eq(fill.glob),
+            self.hits[level].eq(
+                fresh
+                & entry.valid
+                & (entry.gv == key.gv)
+                & (entry.gscid == key.gscid)
+                & (key.second | (entry.pscid == key.pscid))
+                & (entry.prefix == prefix)
+            ),
+            found.ppn.eq(entry.ppn),
+            found.gpa_page.eq(entry.gpa_page),
+            found.glob.eq(entry.glob),
+        ]

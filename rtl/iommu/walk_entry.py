@@ -1,57 +1,51 @@
-"""From the goal of a walk's step to the entry that is accessed next, by the walk caches."""
+"""From the goal of a walk's step, and what is known of it, to the entry that is accessed next."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from rtl.iommu.msi import is_interrupt_file, range_without_files
-from rtl.iommu.requests import QosId, WalkResult
-from rtl.iommu.seams import Invalidate
-from rtl.iommu.walk_cache import TableKey, TableOfStage, WalkCache
-from rtl.iommu.walk_step import GPA_BITS, Goal, Outcome, WalkState
+from models.spec.iommu import PAGE_SHIFT, Cause
+from rtl.iommu.msi import MsiResult
+from rtl.iommu.requests import WalkResult
+from rtl.iommu.walk_pte import largest_levels
+from rtl.iommu.walk_records import (
+    GPA_BITS,
+    AccessKind,
+    Goal,
+    WalkFault,
+    WalkFound,
+    WalkGoal,
+    WalkState,
+    gpa_page_bits,
+)
 
-__all__ = ["CACHED_LEVELS", "WalkAccess", "WalkEntry", "WalkGoal", "walk_cache_entries"]
+__all__ = ["WalkAccess", "WalkEntry"]
 
-#: Levels of tables that the walk caches hold: those of 4 KiB pages, and those above.
-CACHED_LEVELS = (0, 1)
-
-
-def walk_cache_entries(config: IommuConfig, level: int) -> int:
-    """Entries that each stage's cache of a level has."""
-    return max(2, config.walk_cache >> 2 * level) if config.walk_cache else 0
-
-
-class WalkGoal(data.Struct):
-    """A step's outcome with what of its context the access needs."""
-
-    index: 8
-    outcome: Outcome
-    iova: 64
-    s_levels: 3
-    g_levels: 3
-    sxl: 1
-    g_ppn: 44
-    gscid: 16
-    pscid: 20
-    user: QosId
-    msi: 1
-    msi_ppn: 44
-    msi_mask: 52
-    msi_pattern: 52
-    executes: 1
-    resumed: 1
-    keeps: 1  # its walk may fill caches
-    cacheable: 1
-    access: 12  # causes by kind of access
-    guest: 12
+#: Causes by the kind of access: read, write, execute.
+_CAUSES = {
+    WalkFault.ACCESS: (
+        Cause.READ_ACCESS_FAULT,
+        Cause.WRITE_ACCESS_FAULT,
+        Cause.INSTRUCTION_ACCESS_FAULT,
+    ),
+    WalkFault.PAGE: (
+        Cause.READ_PAGE_FAULT,
+        Cause.WRITE_PAGE_FAULT,
+        Cause.INSTRUCTION_PAGE_FAULT,
+    ),
+    WalkFault.GUEST: (
+        Cause.READ_GUEST_PAGE_FAULT,
+        Cause.WRITE_GUEST_PAGE_FAULT,
+        Cause.INSTRUCTION_GUEST_PAGE_FAULT,
+    ),
+}
 
 
 class WalkAccess(data.Struct):
     """What is read or stored next."""
 
     state: WalkState
-    table: 44
     offset: 12
     narrow: 1
 
@@ -59,243 +53,171 @@ class WalkAccess(data.Struct):
 class WalkEntry(wiring.Component):
     """Chooses the entry that a walk accesses next, or finds that the walk is at its end.
 
-    Where a stage begins, the walk caches are asked for the deepest table that is known.  What was
-    found on the way is kept there, unless the walk is older than an invalidation.
-
-    Latency
-    -------
-    Everything follows ``ready`` in the same cycle.
+    Combinational.
 
     Members
     -------
-    ready_valid : ``In(1)``; ready : ``In(WalkGoal)``
-        A step's outcome.
-    leaves : ``In(1)``
-        It is acted upon in this cycle.
+    goal : ``In(WalkGoal)``; found : ``In(WalkFound)``; msi : ``In(MsiResult)``
+        A step's outcome, and what the MSI unit holds.
     access : ``Out(WalkAccess)``
-        Entry to access, and the walk's state from then on.
+        Entry to access, in table ``state.table``; the walk's state from then on.
     waits : ``Out(1)``
         The final address is an interrupt file's.
     ends : ``Out(1)``; end : ``Out(WalkResult)``
         The walk is over.
-    stale_all : ``In(1)``
-        An invalidation takes effect.
-    invalidate : ``In(stream.Signature(Invalidate))``
-        For the walk caches; ``ready`` does not depend on ``valid``.
     """
 
     def __init__(self, config: IommuConfig):
         self.config = config
         super().__init__(
             {
-                "ready_valid": In(1),
-                "ready": In(WalkGoal),
-                "leaves": In(1),
+                "goal": In(WalkGoal),
+                "found": In(WalkFound),
+                "msi": In(MsiResult),
                 "access": Out(WalkAccess),
                 "waits": Out(1),
                 "ends": Out(1),
                 "end": Out(WalkResult),
-                "stale_all": In(1),
-                "invalidate": In(stream.Signature(Invalidate)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        ready, access, out = self.ready, self.access, self.ready.outcome
-        goal, state = out.goal, out.state
-        narrow_s = ready.s_levels == 2 if self.config.sv32 else Const(0, 1)
-        narrow_g = ready.g_levels == 2 if self.config.sv32x4 else Const(0, 1)
-        two = ready.g_levels != 0
-        first, second = self._caches(m)
-        begins, enters = goal == Goal.FIRST, Signal()
-        gpa, width_ok = Signal(64), Signal()
-        table_gpa = Cat(self._offset(ready.iova, state.s_level, narrow_s), state.table)
-        final = goal == Goal.FINAL
+        goal, found = self.goal, self.found
+        kind = goal.goal
+        self.first_hit, self.enters = Signal(), Signal()
         m.d.comb += [
-            gpa.eq(Mux(final, state.gpa, table_gpa)),
-            enters.eq(final | (goal == Goal.TABLE) | (begins & two & ~first.hit)),
-            second.key.gv.eq(1),
-            second.key.gscid.eq(ready.gscid),
-            second.address.eq(gpa),
-            access.state.eq(state),
+            self.first_hit.eq((kind == Goal.FIRST) & found.hits.any()),
+            self.enters.eq(
+                (kind == Goal.TABLE)
+                | (kind == Goal.FINAL)
+                | ((kind == Goal.FIRST) & (goal.g_levels != 0) & ~found.hits.any())
+            ),
+            self.waits.eq(found.file),
         ]
-        for levels, bits in GPA_BITS.items():
-            with m.If(ready.g_levels == levels):
-                m.d.comb += width_ok.eq(~gpa[bits:].any())
-        if self.config.sv32 or self.config.sv32x4:
-            with m.If(ready.sxl & gpa[GPA_BITS[2] :].any()):
-                m.d.comb += width_ok.eq(0)
-        file = Signal()
-        if self.config.msi_flat:
-            page = state.gpa[12:]
-            m.d.comb += file.eq(
-                final
-                & ready.msi
-                & ~state.directory
-                & is_interrupt_file(page, ready.msi_mask, ready.msi_pattern)
-            )
-            limit = range_without_files(m, page, ready.msi_mask, ready.msi_pattern)
-            with m.If(final & ready.msi & ~file & (limit < state.size)):
-                m.d.comb += [access.state.size.eq(limit), access.state.cut.eq(1)]
-        with m.If(enters):
-            m.d.comb += [
-                access.state.second.eq(1),
-                access.state.gpa.eq(gpa),
-                access.narrow.eq(narrow_g),
-                access.state.g_level.eq(ready.g_levels - 1),
-                access.table.eq(self._root(gpa)),
-                access.offset.eq(self._offset(gpa, ready.g_levels - 1, narrow_g)),
-            ]
-            with m.If(second.hit):
-                m.d.comb += [
-                    access.state.g_level.eq(second.level),
-                    access.table.eq(second.found.ppn),
-                    access.offset.eq(self._offset(gpa, second.level, narrow_g)),
-                ]
-        with m.Elif(begins & first.hit):
-            offset = self._offset(ready.iova, first.level, narrow_s)
-            m.d.comb += [
-                access.state.second.eq(0),
-                access.state.s_level.eq(first.level),
-                access.state.glob.eq(first.found.glob),
-                access.state.gpa.eq(Cat(offset, first.found.gpa_ppn)),
-                access.narrow.eq(narrow_s),
-                access.table.eq(first.found.ppn),
-                access.offset.eq(offset),
-            ]
-        with m.Else():
-            source = Mux(state.second, state.gpa, ready.iova)
-            level = Mux(state.second, state.g_level, state.s_level)
-            m.d.comb += [
-                access.narrow.eq(Mux(state.second, narrow_g, narrow_s)),
-                access.table.eq(state.table),
-                access.offset.eq(self._offset(source, level, access.narrow)),
-            ]
-        m.d.comb += access.state.table.eq(access.table)
-        beyond = (access.table >> self.config.pas - 12).any()
-        self._ended(m, enters & ~width_ok & ~file, beyond & (goal != Goal.DONE) & ~file, gpa, file)
+        beyond = self._table(m)
+        self._state(m)
+        self._offset(m)
+        self._ended(m, beyond)
         return m
 
-    def _offset(self, address, level, narrow):
-        """Offset of an entry in its table's page, and the bits above that an x4 root adds."""
-        wide = Cat(Const(0, 3), address.bit_select(12, 9))
-        for number in range(1, 5):
-            chosen = Cat(Const(0, 3), address[12 + 9 * number : 21 + 9 * number])
-            wide = Mux(level == number, chosen, wide)
-        if not (self.config.sv32 or self.config.sv32x4):
-            return wide
-        short = Mux(level == 0, address[12:22], address[22:32])
-        return Mux(narrow, Cat(Const(0, 2), short), wide)
-
-    def _root(self, gpa):
-        """Page of a second stage's root table that holds the entry of an address."""
+    def _table(self, m: Module):
+        """Page of the entry's table; returns whether there is none in physical memory."""
+        goal, found, config = self.goal, self.found, self.config
+        bits = config.pas - PAGE_SHIFT
+        page, root = goal.state.table, goal.g_ppn
+        # The root of a second stage is of four pages, aligned.
         extra = 0
-        for levels, bits in GPA_BITS.items():
-            extra = Mux(self.ready.g_levels == levels, gpa[bits - 2 : bits], extra)
-        return self.ready.g_ppn | extra
+        for levels, width in GPA_BITS.items():
+            top = goal.gpa_page[width - 2 - PAGE_SHIFT : width - PAGE_SHIFT]
+            extra = extra | Mux(goal.g_levels == levels, top, 0)
+        m.d.comb += self.access.state.table.eq(
+            Mux(
+                found.hits[0],
+                found.table0.ppn,
+                Mux(found.hits[1], found.table1.ppn, Mux(self.enters, root | extra, page)),
+            )[:bits]
+        )
+        return ~found.hits.any() & Mux(self.enters, root[bits:].any(), page[bits:].any())
 
-    def _ended(self, m: Module, too_wide, beyond, gpa, file) -> None:
-        """Whether the walk is at its end, and with what."""
-        ready, out, end = self.ready, self.ready.outcome, self.end
-        state, second = out.state, out.second
-        first = state.first
+    def _state(self, m: Module) -> None:
+        """The walk's state from the access on."""
+        goal, found, state = self.goal, self.found, self.access.state
+        first = self.first_hit
+        level = Mux(found.hits[0], 0, 1)
+        m.d.comb += state.second.eq((goal.state.second | self.enters) & ~first)
+        for name in ("directory", "final", "implicit_write", "locked", "first"):
+            m.d.comb += state[name].eq(goal.state[name])
         m.d.comb += [
-            self.waits.eq(file),
-            self.ends.eq((out.goal == Goal.DONE) | too_wide | beyond),
-            end.index.eq(ready.index),
+            state.s_level.eq(Mux(first, level, goal.state.s_level)),
+            state.g_level.eq(
+                Mux(
+                    self.enters,
+                    Mux(found.hits.any(), level, goal.g_levels - 1),
+                    goal.state.g_level,
+                )
+            ),
+            state.glob.eq(
+                Mux(
+                    first,
+                    Mux(found.hits[0], found.table0.glob, found.table1.glob),
+                    goal.state.glob,
+                )
+            ),
+            state.gpa_page.eq(
+                Mux(
+                    first,
+                    Mux(found.hits[0], found.table0.gpa_page, found.table1.gpa_page),
+                    goal.gpa_page,
+                )[: gpa_page_bits(self.config)]
+            ),
+            state.size.eq(goal.state.size),
+            state.cut.eq(goal.state.cut),
+        ]
+        if self.config.msi_flat:
+            with m.If(~found.file & (found.limit < goal.state.size)):
+                m.d.comb += [state.size.eq(found.limit), state.cut.eq(1)]
+
+    def _offset(self, m: Module) -> None:
+        """Offset of an entry in its table's page: of the next, or of the first stage's."""
+        config, goal, access = self.config, self.goal, self.access
+        self.met = (goal.goal == Goal.DONE) | self.found.too_wide
+        second = access.state.second & ~self.met
+        level = Mux(second, access.state.g_level, access.state.s_level)
+        page = Signal(47)
+        m.d.comb += page.eq(Mux(second, goal.gpa_page, goal.iova[PAGE_SHIFT:]))
+        with m.Switch(level):
+            for number in range(largest_levels(config)):
+                with m.Case(number):
+                    index = page[9 * number : 9 * number + 9]
+                    m.d.comb += access.offset.eq(Cat(Const(0, 3), index))
+        if config.sv32 or config.sv32x4:
+            levels = Mux(second, goal.g_levels, goal.s_levels)
+            m.d.comb += access.narrow.eq(levels == 2)
+            with m.If(access.narrow):
+                index = Mux(level == 0, page[:10], page[10:20])
+                m.d.comb += access.offset.eq(Cat(Const(0, 2), index))
+
+    def _ended(self, m: Module, beyond) -> None:
+        """Whether the walk is at its end, and with what."""
+        goal, end, found, msi = self.goal, self.end, self.found, self.msi
+        state, second, first = goal.state, goal.second, goal.state.first
+        done, too_wide = goal.goal == Goal.DONE, Signal()
+        fault = Signal(WalkFault)
+        m.d.comb += [
+            too_wide.eq(self.enters & found.too_wide),
+            self.ends.eq(done | ((too_wide | beyond) & ~found.file)),
+            fault.eq(Mux(done, goal.fault, Mux(too_wide, WalkFault.GUEST, WalkFault.ACCESS))),
+            end.index.eq(goal.index),
             end.directory.eq(state.directory),
-            end.cause.eq(out.cause),
-            end.implicit.eq(out.implicit),
-            end.implicit_write.eq(out.implicit_write),
-            end.gpa.eq(state.gpa),
+            end.implicit.eq(Mux(done, goal.implicit, ~state.final)),
+            end.implicit_write.eq(
+                Mux(done, goal.implicit_write, ~state.final & state.implicit_write)
+            ),
+            end.gpa.eq(
+                Cat(Mux(state.final, goal.iova[:PAGE_SHIFT], self.access.offset), goal.gpa_page)
+            ),
             end.r.eq(first.r & second.r),
             end.w.eq(first.w & second.w),
             end.x.eq(first.x & second.x),
             end.u.eq(first.u),
-            end.glob.eq(state.glob),
+            end.glob.eq(state.glob & ~goal.judged),
             end.dirty.eq(first.dirty & second.dirty),
             end.pbmt.eq(Mux(first.pbmt.any(), first.pbmt, second.pbmt)),
-            end.ppn.eq(out.ppn),
-            end.size.eq(out.size),
-            end.piece.eq((ready.s_levels != 0) & (state.cut | (out.size < state.size))),
-            end.cacheable.eq(ready.cacheable & (out.cause == 0) & (out.goal == Goal.DONE)),
+            end.ppn.eq(Mux(goal.judged, msi.ppn, state.table)),
+            end.size.eq(goal.size),
+            end.piece.eq((goal.s_levels != 0) & (state.cut | goal.piece)),
+            end.cacheable.eq(goal.cacheable & (fault == WalkFault.NONE)),
         ]
-        with m.If(too_wide):
-            m.d.comb += [
-                end.cause.eq(ready.guest),
-                end.gpa.eq(gpa),
-                end.implicit.eq(~state.final),
-                end.implicit_write.eq(~state.final & state.implicit_write),
-            ]
-        with m.Elif(beyond):
-            m.d.comb += end.cause.eq(ready.access)
-
-    def _caches(self, m: Module):
-        """Walk caches of both stages; returns what the two probes find."""
-        first, second = _Probe("first"), _Probe("second")
-        self.invalidate_busy = Const(0, 1)
-        ready, out = self.ready, self.ready.outcome
-        gv = ready.g_levels != 0
-        m.d.comb += [
-            first.address.eq(ready.iova),
-            first.key.gv.eq(gv),
-            first.key.gscid.eq(Mux(gv, ready.gscid, 0)),
-            first.key.pscid.eq(ready.pscid),
-        ]
-        self.probes = (first, second)
-        for probe, is_second in ((first, False), (second, True)):
-            narrow = (ready.g_levels if is_second else ready.s_levels) == 2
-            for level in reversed(CACHED_LEVELS):
-                entries = walk_cache_entries(self.config, level)
-                if entries:
-                    cache = WalkCache(entries=entries, second=is_second)
-                    m.submodules[f"{probe.name}_level{level}"] = cache
-                    self._cache(m, probe, cache, level, narrow, is_second)
-        fills = ready.keeps & ~self.stale_all
-        m.d.comb += [
-            first.fills.eq(out.table_first & fills),
-            second.fills.eq(out.table_second & fills),
-        ]
-        m.d.comb += self.invalidate.ready.eq(~self.invalidate_busy)
-        return first, second
-
-    def _cache(self, m: Module, probe, cache, level: int, narrow, is_second: bool) -> None:
-        """Probe and fill the cache of a level; deeper levels, made later, win."""
-        ready, out = self.ready, self.ready.outcome
-        state = out.state
-
-        def prefix(address):
-            return Mux(narrow, address[22 + 10 * level :], address[21 + 9 * level :])
-
-        # What is found belongs to the address of the step that fills.
-        at = state.g_level if is_second else state.s_level
-        filled = state.gpa if is_second else ready.iova
-        m.d.comb += [
-            cache.key.eq(probe.key),
-            cache.key.prefix.eq(prefix(probe.address)),
-            cache.fill_en.eq(self.ready_valid & self.leaves & probe.fills & (at == level)),
-            cache.fill_key.eq(probe.key),
-            cache.fill_key.prefix.eq(prefix(filled)),
-            cache.fill_table.ppn.eq(out.found),
-            cache.fill_table.gpa_ppn.eq(state.gpa[12:56]),
-            cache.fill_table.glob.eq(state.glob),
-            cache.invalidate_en.eq(self.invalidate.valid & self.invalidate.ready),
-            cache.invalidate.eq(self.invalidate.payload),
-        ]
-        with m.If(cache.hit):
-            m.d.comb += [probe.hit.eq(1), probe.level.eq(level), probe.found.eq(cache.found)]
-        self.invalidate_busy = self.invalidate_busy | cache.busy
-
-
-class _Probe:
-    """What a stage looks for in its walk caches, and what they find."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.key = Signal(TableKey, name=f"{name}_key")
-        self.hit = Signal(name=f"{name}_hit")
-        self.level = Signal(3, name=f"{name}_level")
-        self.found = Signal(TableOfStage, name=f"{name}_found")
-        self.fills = Signal(name=f"{name}_fills")
-        self.address = Signal(64, name=f"{name}_address")
+        with m.Switch(fault):
+            for why, causes in _CAUSES.items():
+                with m.Case(why):
+                    for access, cause in zip(AccessKind, causes, strict=True):
+                        with m.If(goal.access == access):
+                            m.d.comb += end.cause.eq(cause)
+            with m.Case(WalkFault.CORRUPT):
+                m.d.comb += end.cause.eq(Cause.PT_CORRUPTION)
+        # What else the unit says is of use with ``mrif``.
+        m.d.comb += [end[name].eq(msi[name]) for name in ("mrif_address", "nid", "notice_ppn")]
+        with m.If(goal.judged):
+            m.d.comb += [end.cause.eq(msi.cause), end.mrif.eq(msi.mrif)]

@@ -1,112 +1,37 @@
 """One step of a walk: what a page-table entry means for whoever walks."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import Cause, Pte
+from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import AddressType
 from rtl.bus.axi import Resp
 from rtl.iommu.requests import Guest, Held
+from rtl.iommu.walk_pte import Entry
+from rtl.iommu.walk_records import (
+    GPA_BITS,
+    IOVA_BITS,
+    UNLIMITED,
+    AccessKind,
+    Goal,
+    StepKind,
+    WalkFault,
+    WalkGoal,
+    WalkState,
+    gpa_page_bits,
+)
 
-__all__ = [
-    "GPA_BITS",
-    "Goal",
-    "Outcome",
-    "Rights",
-    "StepKind",
-    "WalkState",
-    "WalkStep",
-    "reversed_bytes",
-]
-
-#: Bits of a guest physical address by the levels of the second stage; no more than those of two
-#: levels with SXL.
-GPA_BITS = {2: 34, 3: 41, 4: 50, 5: 59}
-#: Bits of an IOVA by the levels of the first stage.
-IOVA_BITS = {2: 32, 3: 39, 4: 48, 5: 57}
-_PBMT_RESERVED = 3
-_NAPOT_64K = 0b1000
-#: Range of a stage that is off.
-UNLIMITED = 63
-
-
-class StepKind(enum.IntEnum, shape=2):
-    """Why a walk moves on."""
-
-    START = 0
-    READ = 1  # the entry that it had asked for is there
-    STORED = 2  # its update of A and D is answered
-    RESUME = 3  # the MSI unit is free
-
-
-class Goal(enum.IntEnum, shape=3):
-    """What a walk does next."""
-
-    DONE = 0
-    READ = 1  # the entry of ``state``'s table
-    FIRST = 2  # begin the first stage at table ``state.table``
-    TABLE = 3  # translate the address of the first-stage entry in table ``state.table``
-    FINAL = 4  # translate ``state.gpa``
-    STORE = 5  # ``data`` over the entry of ``state``'s table, if nobody else did
-
-
-class Rights(data.Struct):
-    """Rights of a leaf."""
-
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    dirty: 1  # W needs no update of D
-    pbmt: 2
-
-
-class WalkState(data.Struct):
-    """A walk between two accesses to memory."""
-
-    directory: 1
-    second: 1  # in the second stage; else at an entry of the first
-    final: 1  # the second stage translates the final address, not a table's
-    implicit_write: 1  # the second stage must allow to write a first-stage entry
-    locked: 1  # the entry was asked for exclusively
-    s_level: 3
-    g_level: 3
-    table: 44  # page that holds the entry asked for
-    gpa: 64  # translated by the second stage; later the entry's that was reached so
-    first: Rights
-    glob: 1
-    size: 6  # of the first stage
-    cut: 1  # the first stage's page is larger than that, but for interrupt files in it
-
-
-class Outcome(data.Struct):
-    """What a step decides.  ``cause`` and what follows are of use with DONE."""
-
-    goal: Goal
-    state: WalkState
-    lock: 1
-    data: 64
-    cause: 12
-    implicit: 1
-    implicit_write: 1
-    second: Rights
-    ppn: 44
-    size: 6
-    table_first: 1  # a first-stage table of the state's s_level was found at page ``found``
-    table_second: 1  # likewise a second-stage table of the state's g_level
-    found: 44
-
-
-def reversed_bytes(value):
-    """Bytes in the opposite order."""
-    count = len(value) // 8
-    return Cat(value[8 * (count - 1 - n) : 8 * (count - n)] for n in range(count))
+__all__ = ["WalkStep"]
 
 
 class WalkStep(wiring.Component):
     """Decides from a walk's state and what memory answered.  Combinational.
+
+    Both stages judge an entry alike: the first is strict on who may use user pages, the second
+    takes every access for a user's; a table of the first is read (or written, to update A and D),
+    whatever the request wants.
 
     Privileged Architecture, "Virtual Address Translation Process" and "Two-Stage Address
     Translation"; specification, "Process to translate an IOVA" steps 17 to 19 and "IOMMU updating
@@ -121,21 +46,14 @@ class WalkStep(wiring.Component):
         The request with its context.
     guest : ``In(Guest)``
         In place of the context's second stage for the directory's walks.
-    start_directory : ``In(1)``; start_gpa : ``In(64)``
-        For START.
+    start_directory : ``In(1)``; start_page : ``In(44)``
+        For START: it is the directory's, for an address in this page.
     answer : ``In(64)``; resp : ``In(Resp)``
         What memory answered.
     be : ``In(1)``
         fctl.BE.
-    outcome : ``Out(Outcome)``
-    s_levels, g_levels : ``Out(3)``
-        Stages of this walk.
-    directory : ``Out(1)``
-        It is the directory's.
-    executes : ``Out(1)``
-        It is for a read for execute.
-    access_fault, guest_fault : ``Out(12)``
-        Causes by the kind of access.
+    goal : ``Out(WalkGoal)``
+        All but ``index``, ``resumed``, ``judged`` and ``keeps``.
     """
 
     def __init__(self, config: IommuConfig):
@@ -147,329 +65,281 @@ class WalkStep(wiring.Component):
                 "held": In(Held),
                 "guest": In(Guest),
                 "start_directory": In(1),
-                "start_gpa": In(64),
+                "start_page": In(44),
                 "answer": In(64),
                 "resp": In(Resp),
                 "be": In(1),
-                "outcome": Out(Outcome),
-                "s_levels": Out(3),
-                "g_levels": Out(3),
-                "directory": Out(1),
-                "executes": Out(1),
-                "access_fault": Out(12),
-                "guest_fault": Out(12),
+                "goal": Out(WalkGoal),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        held, state = self.held, self.state
-        request, context = held.request, held.context
-        m.d.comb += self.directory.eq(
-            Mux(self.kind == StepKind.START, self.start_directory, state.directory)
-        )
-        # Stages
-        self.gade = Signal()
-        by_gpa = self.directory | (request.at == AddressType.TRANSLATED)
-        m.d.comb += [
-            self.g_levels.eq(Mux(self.directory, self.guest.g_levels, context.g_levels)),
-            self.s_levels.eq(Mux(by_gpa, 0, context.s_levels)),
-            self.gade.eq(Mux(self.directory, self.guest.gade, context.gade)),
-        ]
-        # What the request wants, and the causes that it is refused with
+        state, out, request = self.state, self.goal, self.held.request
+        starts = self.kind == StepKind.START
+        self.directory = Mux(starts, self.start_directory, state.directory)
+        if not self.config.pd8:
+            self.directory = Const(0, 1)
         self.strict = request.at != AddressType.ATS_REQUEST
-        self.supervisor = request.pv & request.priv
-        self.read = ~self.strict | request.also_read | ~(request.write | request.exec)
-        self.causes = {}
-        for name, codes in (
-            ("access", (Cause.INSTRUCTION_ACCESS_FAULT, Cause.WRITE_ACCESS_FAULT, 5)),
-            ("page", (Cause.INSTRUCTION_PAGE_FAULT, Cause.WRITE_PAGE_FAULT, 13)),
-            ("guest", (Cause.INSTRUCTION_GUEST_PAGE_FAULT, Cause.WRITE_GUEST_PAGE_FAULT, 21)),
-        ):
-            execute, write, read = codes
-            self.causes[name] = Mux(
-                request.exec & self.strict, execute, Mux(request.write, write, read)
-            )
-        out = self.outcome
+        self.implicit = state.second & ~state.final
+        self._context(m)
+        self.entry = entry = self._entry(m)
+        self._judge(m)
         m.d.comb += [
             out.state.eq(state),
-            self.executes.eq(request.exec & self.strict),
-            self.access_fault.eq(self.causes["access"]),
-            self.guest_fault.eq(self.causes["guest"]),
+            out.state.directory.eq(self.directory),
+            out.implicit.eq(self.implicit),
+            out.implicit_write.eq(self.implicit & state.implicit_write),
+            out.data.eq(entry.updated(self.need[0], self.need[1])),
         ]
-        pte = self._entry(m)
+        self._pages(m, starts)
         with m.Switch(self.kind):
             with m.Case(StepKind.START):
                 self._start(m)
             with m.Case(StepKind.RESUME):
                 m.d.comb += out.goal.eq(Goal.FINAL)
+            with m.Case(StepKind.MSI):
+                m.d.comb += [
+                    out.goal.eq(Goal.DONE),
+                    out.size.eq(PAGE_SHIFT),
+                    out.cacheable.eq(0),
+                    *(out.second[name].eq(1) for name in ("r", "w", "dirty")),
+                ]
             with m.Case(StepKind.STORED):
                 # Whoever was faster, the entry is looked at again.
                 m.d.comb += [out.goal.eq(Goal.READ), out.state.locked.eq(0)]
-                self._errors(m, Resp.OKAY)
+                self._errors(m, Const(0, 1))
             with m.Case(StepKind.READ):
-                with m.If(state.second):
-                    self._second_stage(m, pte)
+                with m.If(self.fault):
+                    m.d.comb += [
+                        out.goal.eq(Goal.DONE),
+                        out.fault.eq(Mux(state.second, WalkFault.GUEST, WalkFault.PAGE)),
+                    ]
+                with m.Elif(~entry.leaf):
+                    self._table(m)
+                with m.Elif(self.updates):
+                    self._update(m)
                 with m.Else():
-                    self._first_stage(m, pte)
+                    self._leaf(m)
                 # Memory without exclusive accesses cannot hold entries that are to be updated.
-                self._errors(m, Mux(state.locked, Resp.EXOKAY, Resp.OKAY))
+                self._errors(m, state.locked)
         return m
 
-    def _errors(self, m: Module, good) -> None:
+    def _context(self, m: Module) -> None:
+        """Stages of this walk, and what else of the context goes on with it."""
+        config, out, guest = self.config, self.goal, self.guest
+        request, context = self.held.request, self.held.context
+        by_gpa = self.directory | (request.at == AddressType.TRANSLATED)
+        executes = request.exec & self.strict
+        to_gpa = (request.at == AddressType.ATS_REQUEST) & context.t2gpa
+        self.gade = Mux(self.directory, guest.gade, context.gade)
+        self.two = out.g_levels != 0
+        m.d.comb += [
+            out.iova.eq(request.iova),
+            out.s_levels.eq(Mux(by_gpa, 0, context.s_levels)),
+            *(
+                out[name].eq(Mux(self.directory, guest[name], context[name]))
+                for name in ("g_levels", "g_ppn", "gscid")
+            ),
+            out.pscid.eq(context.pscid),
+            out.access.eq(
+                Mux(
+                    executes,
+                    AccessKind.EXECUTE,
+                    Mux(request.write, AccessKind.WRITE, AccessKind.READ),
+                )
+            ),
+            out.cacheable.eq(~self.directory & ~(to_gpa if config.t2gpa else Const(0, 1))),
+        ]
+        if config.sv32 or config.sv32x4:
+            m.d.comb += out.sxl.eq(context.sxl & ~self.directory)
+        if config.qosid:
+            m.d.comb += [
+                out.user[name].eq(Mux(self.directory, guest[name], context[name]))
+                for name in ("rcid", "mcid")
+            ]
+        if config.msi_flat:
+            m.d.comb += [
+                out.msi.eq(context.msi & ~self.directory),
+                out.msi_ppn.eq(context.msi_ppn),
+                out.msi_mask.eq(context.msi_mask),
+                out.msi_pattern.eq(context.msi_pattern),
+            ]
+
+    def _entry(self, m: Module) -> Entry:
+        """The entry that was read."""
+        config, state, out = self.config, self.state, self.goal
+        second = state.second
+        big = narrow = Const(0, 1)
+        if config.end:
+            big = Mux(second, self.be, self.held.context.sbe)
+        if config.sv32 or config.sv32x4:
+            narrow = Mux(second, out.g_levels, out.s_levels) == 2
+        return Entry(
+            m,
+            config,
+            word=self.answer,
+            big=big,
+            narrow=narrow,
+            level=Mux(second, state.g_level, state.s_level),
+            page=Mux(second, state.gpa_page[:44], self.held.request.iova[12:56]),
+        )
+
+    def _judge(self, m: Module) -> None:
+        """Whether the entry refuses the access, and which of A and D are to be set."""
+        config, state, entry, pte = self.config, self.state, self.entry, self.entry.pte
+        request, context, implicit = self.held.request, self.held.context, self.implicit
+        strict = implicit | self.strict
+        read = implicit | ~self.strict | request.also_read | ~(request.write | request.exec)
+        write = Mux(implicit, state.implicit_write, request.write)
+        execute = ~implicit & request.exec
+        # Supervisors reach user pages with SUM only, and never execute from them.
+        supervisor = request.pv & request.priv & ~state.second
+        refused = Mux(pte.u, supervisor & ~context.sum, ~supervisor)
+        executable = pte.x & ~(supervisor & pte.u)
+        missing = strict & ((read & ~pte.r) | (write & ~pte.w) | (execute & ~executable))
+        self.need, self.fault, self.updates = Signal(2), Signal(), Signal()
+        update = Mux(state.second, self.gade, context.sade) if config.amo_hwad else Const(0, 1)
+        unfit = ~update & (self.need[0] | (self.need.any() & strict))
+        m.d.comb += [
+            self.need.eq(Cat(~pte.a, write & pte.w & ~pte.d)),
+            self.updates.eq(entry.leaf & update & self.need.any()),
+            self.fault.eq(
+                entry.reserved | (entry.leaf & (entry.misplaced | refused | missing | unfit))
+            ),
+        ]
+
+    def _pages(self, m: Module, starts) -> None:
+        """Page of the table or of the translation, that of the next GPA, and sizes."""
+        out, state, iova = self.goal, self.state, self.held.request.iova
+        entry, smaller = self.entry, Signal()
+        by_gpa = starts & (out.s_levels == 0)
+        reads = (self.kind == StepKind.READ) & ~self.updates
+        finds = reads & ~state.second
+        table, start = out.state.table, self.held.context.s_ppn
+        m.d.comb += [
+            table.eq(
+                _chosen((starts, start), (reads, entry.page), (~starts & ~reads, state.table))
+            ),
+            out.gpa_page.eq(
+                _chosen(
+                    (by_gpa & self.directory, self.start_page),
+                    (by_gpa & ~self.directory, iova[PAGE_SHIFT:]),
+                    ((starts & ~by_gpa) | finds, table),
+                    (~starts & ~finds, state.gpa_page),
+                )
+            ),
+            out.state.gpa_page.eq(out.gpa_page[: gpa_page_bits(self.config)]),
+            smaller.eq(entry.size < state.size),
+            out.size.eq(Mux(smaller, entry.size, state.size)),
+            out.piece.eq(state.second & smaller),
+        ]
+
+    def _errors(self, m: Module, exclusive) -> None:
         """End a walk whose access failed."""
-        out = self.outcome
+        out = self.goal
         fails = (self.resp == Resp.DECERR) | (self.resp == Resp.SLVERR)
-        with m.If(fails | ((good == Resp.EXOKAY) & (self.resp != Resp.EXOKAY))):
+        with m.If(fails | (exclusive & (self.resp != Resp.EXOKAY))):
             m.d.comb += [
                 out.goal.eq(Goal.DONE),
-                out.cause.eq(
-                    Mux(self.resp == Resp.SLVERR, Cause.PT_CORRUPTION, self.causes["access"])
-                ),
-                out.implicit.eq(0),
-                out.implicit_write.eq(0),
+                out.fault.eq(Mux(self.resp == Resp.SLVERR, WalkFault.CORRUPT, WalkFault.ACCESS)),
                 out.table_first.eq(0),
                 out.table_second.eq(0),
             ]
 
-    def _entry(self, m: Module):
-        """The entry in the byte order and the width of its stage."""
-        config, state = self.config, self.state
-        word = Signal(64)
-        m.d.comb += word.eq(self.answer)
-        self.big = Signal()
-        self.narrow = Signal()
-        if config.end:
-            m.d.comb += self.big.eq(Mux(state.second, self.be, self.held.context.sbe))
-        if config.sv32 or config.sv32x4:
-            m.d.comb += self.narrow.eq(Mux(state.second, self.g_levels, self.s_levels) == 2)
-        swapped = Signal(64)
-        m.d.comb += swapped.eq(Mux(self.big, reversed_bytes(word), word))
-        pte = Signal(Pte)
-        m.d.comb += pte.eq(swapped)
-        if config.sv32 or config.sv32x4:
-            address = Mux(state.second, state.gpa, self.held.request.iova)
-            level = Mux(state.second, state.g_level, state.s_level)
-            self.upper = Mux(level == 0, address[12], address[22])
-            half = Mux(self.upper ^ self.big, swapped[32:], swapped[:32])
-            with m.If(self.narrow):
-                m.d.comb += pte.eq(half)
-        return pte
-
-    def _stored(self, m: Module, pte, bits) -> None:
-        """Bytes of an entry with more bits set, where its access had them."""
-        config = self.config
-        value = Signal(64)
-        m.d.comb += value.eq(pte.as_value() | bits)
-        if config.sv32 or config.sv32x4:
-            with m.If(self.narrow):
-                m.d.comb += value.eq((pte.as_value()[:32] | bits).replicate(2))
-        m.d.comb += self.outcome.data.eq(Mux(self.big, reversed_bytes(value), value))
-
     def _start(self, m: Module) -> None:
         """First goal of a walk, or its end before any."""
-        out, context, request = self.outcome, self.held.context, self.held.request
-        state, iova = out.state, request.iova
-        by_gpa = self.s_levels == 0
+        out, iova = self.goal, self.held.request.iova
+        state, first = out.state, out.state.first
+        by_gpa = out.s_levels == 0
         m.d.comb += [
-            state.eq(0),
-            state.directory.eq(self.directory),
-            state.first.r.eq(1),
-            state.first.w.eq(1),
-            state.first.x.eq(1),
-            state.first.u.eq(1),
-            state.first.dirty.eq(1),
+            *(first[name].eq(1) for name in ("r", "w", "x", "u", "dirty")),
+            first.pbmt.eq(0),
             state.size.eq(self._unlimited()),
-            state.gpa.eq(Mux(self.directory, self.start_gpa, iova)),
+            state.cut.eq(0),
+            state.glob.eq(0),
             state.final.eq(by_gpa & ~self.directory),
             state.second.eq(by_gpa),
-            state.s_level.eq(self.s_levels - 1),
-            state.table.eq(context.s_ppn),
+            state.implicit_write.eq(0),
+            state.locked.eq(0),
+            state.s_level.eq(out.s_levels - 1),
             out.goal.eq(Mux(by_gpa, Goal.FINAL, Goal.FIRST)),
         ]
         wrong = Signal()
-        with m.Switch(self.s_levels):
+        with m.Switch(out.s_levels):
             for levels, bits in IOVA_BITS.items():
                 with m.Case(levels):
                     tail = iova[bits:] if levels == 2 else iova[bits - 1 :]
                     m.d.comb += wrong.eq(tail.any() if levels == 2 else tail.any() & ~tail.all())
         with m.If(wrong):
-            m.d.comb += [out.goal.eq(Goal.DONE), out.cause.eq(self.causes["page"])]
+            m.d.comb += [out.goal.eq(Goal.DONE), out.fault.eq(WalkFault.PAGE)]
 
     def _unlimited(self):
         """Range of a first stage that is off."""
         if not (self.config.sv32 or self.config.sv32x4):
             return UNLIMITED
-        return Mux(self.held.context.sxl & (self.g_levels != 0), GPA_BITS[2], UNLIMITED)
+        return Mux(self.goal.sxl & self.two, GPA_BITS[2], UNLIMITED)
 
-    def _geometry(self, m: Module, pte, level, name: str):
-        """Whether a leaf is well placed, its size, and the mask of its offset in pages."""
-        size, low = Signal(6, name=f"{name}_size"), Signal(44, name=f"{name}_low")
-        bad = Signal(name=f"{name}_bad")
-        with m.Switch(level):
-            for number in range(5):
-                with m.Case(number):
-                    m.d.comb += [size.eq(12 + 9 * number), low.eq((1 << 9 * number) - 1)]
-        if self.config.sv32 or self.config.sv32x4:
-            with m.If(self.narrow & (level == 1)):
-                m.d.comb += [size.eq(22), low.eq((1 << 10) - 1)]
-        with m.If(pte.n):
-            m.d.comb += [size.eq(16), low.eq(0xF)]
-        m.d.comb += bad.eq(
-            Mux(pte.n, (level != 0) | (pte.ppn[:4] != _NAPOT_64K), (pte.ppn & low).any())
-        )
-        return bad, size, low
-
-    def _reserved(self, pte, leaf, level):
-        """Encodings that no entry may have."""
-        config = self.config
-        pbmt = pte.pbmt == _PBMT_RESERVED if config.svpbmt else pte.pbmt.any()
-        software = Const(0, 1) if config.svrsw60t59b else pte.rsw2.any()
-        pointer = ~leaf & (Cat(pte.a, pte.d, pte.u, pte.n, pte.pbmt).any() | (level == 0))
-        return ~pte.v | pte.reserved.any() | (pte.w & ~pte.r) | pbmt | software | pointer
-
-    def _accessed(self, m: Module, pte, wants_write, strict, update, name: str):
-        """A and D: whether they refuse, or are to be updated; and the bits to set."""
-        need = Signal(2, name=f"{name}_need")
-        m.d.comb += need.eq(Cat(~pte.a, wants_write & pte.w & ~pte.d))
-        if not self.config.amo_hwad:
-            update = Const(0, 1)
-        refused = ~update & (need[0] | (need.any() & strict))
-        return refused, update & need.any(), need << 6
-
-    def _rights(self, m: Module, rights, pte) -> None:
-        m.d.comb += [
-            rights.r.eq(pte.r),
-            rights.w.eq(pte.w),
-            rights.x.eq(pte.x),
-            rights.u.eq(pte.u),
-            rights.dirty.eq(pte.d),
-            rights.pbmt.eq(pte.pbmt),
-        ]
-
-    def _first_stage(self, m: Module, pte) -> None:
-        out, state = self.outcome, self.state
-        request, context = self.held.request, self.held.context
-        leaf = pte.r | pte.x
-        bad, size, low = self._geometry(m, pte, state.s_level, "first")
-        # Supervisors reach user pages with SUM only, and never execute from them.
-        refused = Mux(pte.u, self.supervisor & ~context.sum, ~self.supervisor)
-        execute = pte.x & ~(self.supervisor & pte.u)
-        missing = self.strict & (
-            (self.read & ~pte.r) | (request.write & ~pte.w) | (request.exec & ~execute)
-        )
-        unfit, updates, bits = self._accessed(
-            m, pte, request.write, self.strict, context.sade, "first"
-        )
-        fault = self._reserved(pte, leaf, state.s_level) | (
-            leaf & (bad | refused | missing | unfit)
-        )
-        target = Signal(56, name="first_target")
-        iova = request.iova
-        m.d.comb += [
-            target.eq(Cat(iova[:12], (pte.ppn & ~low) | (iova[12:56] & low))),
-            out.state.glob.eq(state.glob | pte.g),
-        ]
-        two = self.g_levels != 0
-        with m.If(fault):
-            m.d.comb += [out.goal.eq(Goal.DONE), out.cause.eq(self.causes["page"])]
-        with m.Elif(~leaf):
-            m.d.comb += [
-                out.goal.eq(Mux(two, Goal.TABLE, Goal.READ)),
-                out.state.s_level.eq(state.s_level - 1),
-                out.state.table.eq(pte.ppn),
-                out.state.final.eq(0),
-                out.state.second.eq(two),
-                out.state.implicit_write.eq(0),
-                out.state.locked.eq(0),
-                out.table_first.eq(~two),
-                out.found.eq(pte.ppn),
-            ]
-        with m.Elif(updates):
-            # The second stage must allow the store, before the entry is asked for exclusively.
-            ask = two & ~state.implicit_write
-            m.d.comb += [
-                out.goal.eq(Mux(ask, Goal.TABLE, Mux(state.locked, Goal.STORE, Goal.READ))),
-                out.lock.eq(1),
-                out.state.locked.eq(1),
-                out.state.implicit_write.eq(two),
-                out.state.glob.eq(state.glob),
-            ]
-            with m.If(ask):
-                m.d.comb += [
-                    out.state.table.eq(state.gpa[12:56]),
-                    out.state.locked.eq(0),
-                    out.state.second.eq(1),
-                ]
-            self._stored(m, pte, bits)
-        with m.Else():
-            self._rights(m, out.state.first, pte)
-            m.d.comb += [
-                out.goal.eq(Mux(two, Goal.FINAL, Goal.DONE)),
-                out.state.size.eq(size),
-                out.state.gpa.eq(target),
-                out.state.final.eq(1),
-                out.state.second.eq(two),
-                out.state.implicit_write.eq(0),
-                out.state.locked.eq(0),
-                out.ppn.eq(target[12:]),
-                out.size.eq(size),
-                out.second.r.eq(1),
-                out.second.w.eq(1),
-                out.second.x.eq(1),
-                out.second.dirty.eq(1),
-            ]
-
-    def _second_stage(self, m: Module, pte) -> None:
-        out, state, request = self.outcome, self.state, self.held.request
-        leaf = pte.r | pte.x
-        bad, size, low = self._geometry(m, pte, state.g_level, "second")
-        # A table is read, and written where A or D change there, whatever the request wants.
-        strict = ~state.final | self.strict
-        read = ~state.final | self.read
-        write = Mux(state.final, request.write, state.implicit_write)
-        execute = state.final & request.exec
-        missing = strict & ((read & ~pte.r) | (write & ~pte.w) | (execute & ~pte.x))
-        unfit, updates, bits = self._accessed(m, pte, write, strict, self.gade, "second")
-        fault = self._reserved(pte, leaf, state.g_level) | (leaf & (bad | ~pte.u | missing | unfit))
-        target = Signal(44, name="second_target")
-        m.d.comb += target.eq((pte.ppn & ~low) | (state.gpa[12:56] & low))
-        m.d.comb += [
-            out.ppn.eq(target),
-            out.size.eq(Mux(size < state.size, size, state.size)),
-        ]
-        self._rights(m, out.second, pte)
-        with m.If(fault):
-            m.d.comb += [
-                out.goal.eq(Goal.DONE),
-                out.cause.eq(self.causes["guest"]),
-                out.implicit.eq(~state.final),
-                out.implicit_write.eq(~state.final & state.implicit_write),
-            ]
-        with m.Elif(~leaf):
+    def _table(self, m: Module) -> None:
+        """Go on to the table that the entry points to."""
+        out, state = self.goal, self.state
+        m.d.comb += out.state.locked.eq(0)
+        with m.If(state.second):
             m.d.comb += [
                 out.goal.eq(Goal.READ),
                 out.state.g_level.eq(state.g_level - 1),
-                out.state.table.eq(pte.ppn),
-                out.state.locked.eq(0),
-                out.table_second.eq(~state.directory),
-                out.found.eq(pte.ppn),
+                out.table_second.eq(1),
             ]
-        with m.Elif(updates):
-            m.d.comb += [
-                out.goal.eq(Mux(state.locked, Goal.STORE, Goal.READ)),
-                out.lock.eq(1),
-                out.state.locked.eq(1),
-            ]
-            self._stored(m, pte, bits)
-        with m.Elif(state.final | state.directory):
-            m.d.comb += out.goal.eq(Goal.DONE)
         with m.Else():
             m.d.comb += [
-                out.goal.eq(Goal.READ),
-                out.state.second.eq(0),
-                out.state.locked.eq(0),
-                out.state.table.eq(target),
-                out.table_first.eq(~state.implicit_write),
-                out.found.eq(target),
+                out.goal.eq(Mux(self.two, Goal.TABLE, Goal.READ)),
+                out.state.s_level.eq(state.s_level - 1),
+                out.state.final.eq(0),
+                out.state.second.eq(self.two),
+                out.state.implicit_write.eq(0),
+                out.state.glob.eq(state.glob | self.entry.pte.g),
+                out.table_first.eq(~self.two),
             ]
+
+    def _update(self, m: Module) -> None:
+        """Set A or D, which the second stage must allow before the entry is asked for."""
+        out, state = self.goal, self.state
+        ask = ~state.second & self.two & ~state.implicit_write
+        m.d.comb += [
+            out.goal.eq(Mux(ask, Goal.TABLE, Mux(state.locked, Goal.STORE, Goal.READ))),
+            out.lock.eq(1),
+            out.state.locked.eq(~ask),
+        ]
+        with m.If(~state.second):
+            m.d.comb += [out.state.implicit_write.eq(self.two), out.state.second.eq(ask)]
+
+    def _leaf(self, m: Module) -> None:
+        """The end of a stage."""
+        out, state, entry = self.goal, self.state, self.entry
+        m.d.comb += out.state.locked.eq(0)
+        with m.If(~state.second):
+            m.d.comb += [
+                out.goal.eq(Mux(self.two, Goal.FINAL, Goal.DONE)),
+                out.state.size.eq(entry.size),
+                out.state.final.eq(1),
+                out.state.second.eq(self.two),
+                out.state.implicit_write.eq(0),
+                out.state.glob.eq(state.glob | entry.pte.g),
+                out.state.first.eq(entry.rights),
+                *(out.second[name].eq(1) for name in ("r", "w", "x", "dirty")),
+            ]
+        with m.Else():
+            m.d.comb += [
+                out.goal.eq(Mux(state.final | state.directory, Goal.DONE, Goal.READ)),
+                out.state.second.eq(0),
+                out.table_first.eq(~state.final & ~state.implicit_write),
+                out.second.eq(entry.rights),
+            ]
+
+
+def _chosen(*choices):
+    """The value whose condition holds, of exactly one."""
+    found = Const(0, 1)
+    for chosen, value in choices:
+        found = found | (value & chosen.replicate(len(value)))
+    return found

@@ -5,13 +5,15 @@ from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
-from models.spec.translation import AddressType
+from models.spec.iommu import PAGE_SHIFT
 from rtl.bus.axi import Axi4, Burst
 from rtl.iommu.msi import MsiUnit
 from rtl.iommu.requests import Guest, Held, QosId, WalkResult, WalkStart
 from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl, Invalidate
-from rtl.iommu.walk_entry import WalkEntry, WalkGoal
-from rtl.iommu.walk_step import Goal, StepKind, WalkState, WalkStep
+from rtl.iommu.walk_entry import WalkEntry
+from rtl.iommu.walk_lookup import WalkLookup
+from rtl.iommu.walk_records import AccessKind, Goal, StepKind, WalkFound, WalkGoal, WalkState
+from rtl.iommu.walk_step import WalkStep
 
 __all__ = ["Walker"]
 
@@ -26,14 +28,16 @@ class _Stored(data.Struct):
 class Walker(wiring.Component):
     """Advances as many walks as the miss table has entries, their states in RAM, one step a cycle.
 
-    A memory answer is registered with its walk's state, judged (:class:`WalkStep`), and becomes the
-    next address, shortened by the walk caches where a stage begins.  Final addresses that are
-    virtual interrupt files go through the :class:`~rtl.iommu.msi.MsiUnit`, one after another.
+    A memory answer is registered with its walk's state, judged (:class:`WalkStep`), looked up in
+    the walk caches where a stage begins (:class:`WalkLookup`), and becomes the next address
+    (:class:`WalkEntry`).  Final addresses that are virtual interrupt files go through the
+    :class:`~rtl.iommu.msi.MsiUnit`, one after another.
 
     Latency
     -------
     From an accepted read address to the next one of the same walk: the memory's latency + 3.  From
-    ``start`` to the first address 3; from the last answer to ``result`` 2.
+    ``start`` to the first address 3; from the last answer to ``result`` 2.  With walk caches each
+    takes one cycle more.
 
     Members
     -------
@@ -85,32 +89,29 @@ class Walker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.step = self.step = WalkStep(self.config)
-        m.submodules.entry = entry = WalkEntry(self.config)
-        self.ready, self.ready_valid = Signal(WalkGoal), Signal()
-        self.access = entry.access
+        m.submodules.lookup = self.lookup = WalkLookup(self.config)
+        m.submodules.entry = walk_entry = self.walk_entry = WalkEntry(self.config)
+        self.ready, self.found, self.ready_valid = Signal(WalkGoal), Signal(WalkFound), Signal()
+        self.access, self.ends, self.waits = walk_entry.access, walk_entry.ends, walk_entry.waits
         self.ready_leaves = Signal()
         self.own_address = Signal()  # the address register takes the walk's
-        self.waits = entry.waits  # for the MSI unit
-        self.msi_ends = Signal()  # the MSI unit's result is offered
-        self.end, self.ends = entry.end, entry.ends
+        # A walk that moves on by itself.
         self.resume_valid, self.resume_index, self.resume_taken = Signal(), Signal(8), Signal()
+        self.resume_kind = Signal(StepKind)
         states = memory.Memory(shape=WalkState, depth=self.entries + 1, init=[])
         m.submodules.states = states
         self._answers(m, states)
-        self._judged(m)
+        self._looked_up(m)
         m.d.comb += [
-            entry.ready_valid.eq(self.ready_valid),
-            entry.ready.eq(self.ready),
-            entry.leaves.eq(self.ready_leaves),
-            entry.stale_all.eq(self.stale_all),
+            walk_entry.goal.eq(self.ready),
+            walk_entry.found.eq(self.found),
+            self.result.valid.eq(self.ready_valid & self.ends),
+            self.result.payload.eq(walk_entry.end),
         ]
-        connect(m, flipped(self.invalidate), entry.invalidate)
         self._addresses(m)
-        self._results(m)
         write = states.write_port()
-        ready = self.ready
         m.d.comb += [
-            write.addr.eq(self._row(ready.outcome.state.directory, ready.index)),
+            write.addr.eq(self._row(self.ready.state.directory, self.ready.index)),
             write.data.eq(self.access.state),
             write.en.eq(self.ready_valid & self.ready_leaves & ~self.ends),
         ]
@@ -146,11 +147,11 @@ class Walker(wiring.Component):
         read = states.read_port()
         step = self.step
         valid, index, kind = Signal(), Signal(8), Signal(StepKind)
-        moves, load = Signal(), Signal()
+        load, goal = Signal(), self.lookup.goal
         directory_entry = Signal(8)
         for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
         m.d.comb += [
-            load.eq(~valid | moves),
+            load.eq(~valid | goal.ready),
             r.ready.eq(load | for_msi),
             take_stored.eq(load & ~(r.valid & ~for_msi)),
             self.resume_taken.eq(self.resume_valid & take_stored & ~b_valid),
@@ -163,7 +164,7 @@ class Walker(wiring.Component):
         with m.Elif(b_valid):
             m.d.comb += [row.eq(b.id), new_kind.eq(StepKind.STORED)]
         with m.Elif(self.resume_valid):
-            m.d.comb += [row.eq(self.resume_index), new_kind.eq(StepKind.RESUME)]
+            m.d.comb += [row.eq(self.resume_index), new_kind.eq(self.resume_kind)]
         with m.Else():
             m.d.comb += [
                 row.eq(self._row(start.payload.directory, start.payload.index)),
@@ -184,7 +185,7 @@ class Walker(wiring.Component):
                 index.eq(entry),
                 kind.eq(new_kind),
                 step.start_directory.eq(start.payload.directory),
-                step.start_gpa.eq(start.payload.gpa),
+                step.start_page.eq(start.payload.gpa[PAGE_SHIFT:]),
                 step.answer.eq(r.payload.data),
                 step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
             ]
@@ -200,63 +201,49 @@ class Walker(wiring.Component):
             step.guest.eq(self.guest),
             step.be.eq(self.directory.be),
         ]
-        m.d.comb += moves.eq(~self.ready_valid | self.ready_leaves)
-        self.judged_valid, self.judged_index, self.judged_moves = valid, index, moves
-        self.judged_kind = kind
-
-    def _judged(self, m: Module) -> None:
-        """Register the step's outcome with what the access needs of the context."""
-        step, ready = self.step, self.ready
-        held, context = step.held, step.held.context
-        directory = step.directory
         stale = Signal()
-        with m.Switch(self.judged_index):
+        with m.Switch(index):
             for number in range(self.entries):
                 with m.Case(number):
                     m.d.comb += stale.eq(self.stale[number])
-        with m.If(self.judged_moves):
+        m.d.comb += [
+            goal.valid.eq(valid),
+            goal.payload.eq(step.goal),
+            goal.payload.index.eq(index),
+            goal.payload.resumed.eq(kind == StepKind.RESUME),
+            goal.payload.judged.eq(kind == StepKind.MSI),
+            goal.payload.keeps.eq(~stale & ~self.stale_all & ~step.goal.state.directory),
+            self.lookup.begins_first.eq((kind == StepKind.START) & (step.goal.s_levels != 0)),
+        ]
+
+    def _looked_up(self, m: Module) -> None:
+        """Register the goal with what is known of it."""
+        lookup = self.lookup
+        connect(m, flipped(self.invalidate), lookup.invalidate)
+        m.d.comb += [
+            lookup.stale_all.eq(self.stale_all),
+            lookup.o.ready.eq(~self.ready_valid | self.ready_leaves),
+        ]
+        with m.If(lookup.o.ready):
             m.d.sync += [
-                self.ready_valid.eq(self.judged_valid),
-                ready.index.eq(self.judged_index),
-                ready.outcome.eq(step.outcome),
-                ready.iova.eq(held.request.iova),
-                ready.s_levels.eq(step.s_levels),
-                ready.g_levels.eq(step.g_levels),
-                ready.sxl.eq(context.sxl & ~directory),
-                ready.g_ppn.eq(Mux(directory, self.guest.g_ppn, context.g_ppn)),
-                ready.gscid.eq(Mux(directory, self.guest.gscid, context.gscid)),
-                ready.pscid.eq(context.pscid),
-                ready.user.rcid.eq(Mux(directory, self.guest.rcid, context.rcid)),
-                ready.user.mcid.eq(Mux(directory, self.guest.mcid, context.mcid)),
-                ready.msi.eq(context.msi & ~directory),
-                ready.msi_ppn.eq(context.msi_ppn),
-                ready.msi_mask.eq(context.msi_mask),
-                ready.msi_pattern.eq(context.msi_pattern),
-                ready.executes.eq(step.executes),
-                ready.resumed.eq(self.judged_kind == StepKind.RESUME),
-                ready.keeps.eq(~stale & ~self.stale_all & ~directory),
-                ready.cacheable.eq(
-                    ~directory & ~((held.request.at == AddressType.ATS_REQUEST) & context.t2gpa)
-                ),
-                ready.access.eq(step.access_fault),
-                ready.guest.eq(step.guest_fault),
+                self.ready_valid.eq(lookup.o.valid),
+                self.ready.eq(lookup.o.payload),
+                self.found.eq(lookup.found),
             ]
-        with m.Elif(self.stale_all):
-            m.d.sync += ready.keeps.eq(0)
 
     def _addresses(self, m: Module) -> None:
         """Address registers; the MSI unit's reads come first."""
-        ready, access, out = self.ready, self.access, self.ready.outcome
+        ready, access = self.ready, self.access
         ar, aw, w = self.memory.ar, self.memory.aw, self.memory.w
         msi = self._msi(m)
         ar_free, store_free = ~ar.valid | ar.ready, ~aw.valid & ~w.valid
-        stores = out.goal == Goal.STORE
+        stores = ready.goal == Goal.STORE
         unit_free = self.msi_walk_ready
         m.d.comb += [
             self.ready_leaves.eq(
                 Mux(
                     self.ends,
-                    self.result.ready & ~self.msi_ends,
+                    self.result.ready,
                     Mux(
                         self.waits,
                         ~ready.resumed | unit_free,
@@ -269,8 +256,8 @@ class Walker(wiring.Component):
             ),
             msi.ready.eq(ar_free),
         ]
-        address = Cat(access.offset, access.table)
-        row = self._row(out.state.directory, ready.index)
+        address = Cat(access.offset, access.state.table)
+        row = self._row(ready.state.directory, ready.index)
         with m.If(ar.ready):
             m.d.sync += ar.valid.eq(0)
         with m.If(msi.valid & ar_free):
@@ -289,7 +276,7 @@ class Walker(wiring.Component):
                 ar.payload.id.eq(row),
                 ar.payload.len.eq(0),
                 ar.payload.size.eq(Mux(access.narrow, 2, 3)),
-                ar.payload.lock.eq(out.lock & (out.goal == Goal.READ)),
+                ar.payload.lock.eq(ready.lock & (ready.goal == Goal.READ)),
             ]
         with m.If(aw.ready):
             m.d.sync += aw.valid.eq(0)
@@ -304,7 +291,7 @@ class Walker(wiring.Component):
                 aw.payload.size.eq(Mux(access.narrow, 2, 3)),
                 aw.payload.lock.eq(1),
                 w.valid.eq(1),
-                w.payload.data.eq(out.data),
+                w.payload.data.eq(ready.data),
                 w.payload.strb.eq(Mux(access.narrow, lanes, 0xFF)),
                 w.payload.last.eq(1),
             ]
@@ -319,61 +306,41 @@ class Walker(wiring.Component):
 
     def _msi(self, m: Module):
         """The MSI unit and who waits for it; returns its stream of addresses."""
-        ready, state = self.ready, self.ready.outcome.state
+        ready = self.ready
         if not self.config.msi_flat:
-            self.msi_walk_ready, self.unit = Const(1, 1), None
+            self.msi_walk_ready = Const(1, 1)
             return _NoAddress()
-        m.submodules.msi = unit = self.unit = MsiUnit(self.config)
+        m.submodules.msi = unit = MsiUnit(self.config)
         m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
         busy = Signal()  # someone is on the way to the unit, or in it
-        handed = self.ready_valid & self.waits & ~self.ends & ready.resumed
-        r, walk = self.memory.r, unit.walk
+        here = self.ready_valid & self.waits & ~self.ends
+        r, walk, result = self.memory.r, unit.walk, unit.result
         m.d.comb += [
             waiting.w_data.eq(ready.index),
-            waiting.w_en.eq(
-                self.ready_valid & self.ready_leaves & self.waits & ~self.ends & ~ready.resumed
-            ),
-            self.resume_valid.eq(waiting.r_rdy & ~busy),
-            self.resume_index.eq(waiting.r_data),
-            waiting.r_en.eq(self.resume_taken),
-            walk.valid.eq(handed),
+            waiting.w_en.eq(here & self.ready_leaves & ~ready.resumed),
+            self.resume_valid.eq(result.valid | (waiting.r_rdy & ~busy)),
+            self.resume_index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
+            self.resume_kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
+            waiting.r_en.eq(self.resume_taken & ~result.valid),
+            result.ready.eq(self.resume_taken),
+            walk.valid.eq(here & ready.resumed),
             walk.payload.index.eq(ready.index),
-            walk.payload.gpa.eq(state.gpa),
+            walk.payload.page.eq(ready.gpa_page),
             walk.payload.mask.eq(ready.msi_mask),
             walk.payload.ppn.eq(ready.msi_ppn),
-            walk.payload.first.eq(state.first),
-            walk.payload.executes.eq(ready.executes),
+            walk.payload.executes.eq(ready.access == AccessKind.EXECUTE),
             walk.payload.user.eq(ready.user),
             unit.be.eq(self.directory.be),
             unit.answer_valid.eq(r.valid & (r.payload.id == self.msi_id)),
             unit.answer.eq(r.payload.data),
             unit.resp.eq(r.payload.resp),
             unit.last.eq(r.payload.last),
+            self.walk_entry.msi.eq(result.payload),
         ]
         with m.If(self.resume_taken):
-            m.d.sync += busy.eq(1)
-        with m.Elif(unit.result.valid & unit.result.ready):
-            m.d.sync += busy.eq(0)
+            m.d.sync += busy.eq(~result.valid)
         self.msi_walk_ready = walk.ready
         return unit.address
-
-    def _results(self, m: Module) -> None:
-        """Ends of walks, those of the MSI unit first."""
-        own = self.ready_valid & self.ends
-        if self.unit is None:
-            m.d.comb += [self.result.valid.eq(own), self.result.payload.eq(self.end)]
-            return
-        # An end that is being offered stays.
-        unit, offering = self.unit.result, Signal()
-        m.d.sync += offering.eq(own & ~self.msi_ends & ~self.result.ready)
-        m.d.comb += [
-            self.msi_ends.eq(unit.valid & ~offering),
-            self.result.valid.eq(own | unit.valid),
-            self.result.payload.eq(
-                Mux(self.msi_ends, unit.payload.as_value(), self.end.as_value())
-            ),
-            unit.ready.eq(self.result.ready & self.msi_ends),
-        ]
 
 
 class _NoAddress:

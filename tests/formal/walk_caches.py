@@ -1,8 +1,9 @@
-"""Harness of a walk cache: answers only from fills that no later invalidation covers."""
+"""Harness of the walk caches: they answer only from fills that no later invalidation covers."""
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
+from models.spec.config import IommuConfig
 from rtl.iommu.seams import InvalidateKind
 
 from .prover import Plant, Proof, constant
@@ -10,8 +11,10 @@ from .prover import Plant, Proof, constant
 __all__ = ["PROOFS"]
 
 #: Bits of long fields that are free; the others are 0.
-FREE = {"gscid": 1, "pscid": 1, "prefix": 1, "ppn": 1, "gpa_ppn": 0, "addr": 0, "did": 0}
-ENTRIES = 4
+FREE = {"gscid": 1, "pscid": 1, "prefix": 1, "ppn": 1, "gpa_page": 0, "addr": 0, "did": 0}
+ENTRIES = 2
+#: Cycles in which all rows are read and cleared.
+LONGEST = 4 * ENTRIES
 
 
 def _narrow(layout, raw):
@@ -24,31 +27,34 @@ def _narrow(layout, raw):
 
 
 def _harness(module, *, second: bool):
-    """Follow one arbitrary key and table."""
+    """Follow one arbitrary key of a stage and one table of level 0."""
     m, ports = Module(), []
-    m.submodules.dut = dut = module.WalkCache(entries=ENTRIES, second=second)
+    m.submodules.dut = dut = module.WalkCache(IommuConfig(walk_cache=ENTRIES))
 
     def free(name, width=1):
         signal = Signal(width, name=name)
         ports.append(signal)
         return signal
 
-    key_bits, table_bits = len(dut.key.as_value()), len(dut.found.as_value())
+    key_bits, table_bits = len(dut.key.as_value()), len(dut.fill.as_value())
     key = _narrow(module.TableKey, constant(m, ports, key_bits, "the_key"))
     table = _narrow(module.TableOfStage, constant(m, ports, table_bits, "the_table"))
-    op = dut.invalidate
+    op, fills = dut.invalidate, dut.fill_en[0]
     m.d.comb += [
+        dut.look_en.eq(free("look_en")),
+        dut.look.eq(_narrow(module.TableKey, free("look", key_bits))),
         dut.key.eq(_narrow(module.TableKey, free("key", key_bits))),
-        dut.fill_key.eq(_narrow(module.TableKey, free("fill_key", key_bits))),
-        dut.fill_table.eq(_narrow(module.TableOfStage, free("fill_table", table_bits))),
-        dut.fill_en.eq(free("fill_en")),
+        dut.fill.eq(_narrow(module.TableOfStage, free("fill", table_bits))),
+        fills.eq(free("fill_en")),
         dut.invalidate_en.eq(free("invalidate_en")),
         op.eq(_narrow(module.Invalidate, free("invalidate", len(op.as_value())))),
         Assume(~dut.invalidate_en | ~dut.busy),
+        Assume(key.second == second),
     ]
-    for record in (dut.key, dut.fill_key, key):
-        ids = record.gv & (record.pscid == 0) if second else record.gv | (record.gscid == 0)
-        m.d.comb += Assume(ids)
+    for record in (dut.key, dut.look, key):
+        of_second = record.gv & (record.pscid == 0)
+        of_first = record.gv | (record.gscid == 0)
+        m.d.comb += Assume(Mux(record.second, of_second, of_first))
 
     # What the specification has an invalidation forget of tables that are not leaves.
     vma, gvma = op.kind == InvalidateKind.VMA, op.kind == InvalidateKind.GVMA
@@ -58,28 +64,35 @@ def _harness(module, *, second: bool):
     # The first stage's were reached through the second.
     through = gvma & key.gv & (~op.gv | (key.gscid == op.gscid))
     covers = dut.invalidate_en & (of_second if second else of_first | through)
-    same = dut.fill_en & (dut.fill_key.as_value() == key.as_value())
-    maps = same & (dut.fill_table.as_value() == table.as_value())
-    alive, kept, gone, both = Signal(), Signal(), Signal(), Signal()
+    # One that names no address space may forget more.
+    whole = dut.invalidate_en & ~op.gv & (gvma | (vma & ~op.pscv))
+    same = fills & (dut.key.as_value() == key.as_value())
+    maps = same & (dut.fill.as_value() == table.as_value())
+    looks = dut.look_en & (dut.look.as_value() == key.as_value())
+    undisturbed = ~dut.busy & ~fills & ~dut.invalidate_en
+    alive, kept, gone, both, asked, known = (Signal() for _ in range(6))
     m.d.sync += [
         alive.eq((alive | maps) & ~covers),
-        kept.eq(((maps & ~dut.busy) | (kept & ~dut.fill_en)) & ~covers),
+        kept.eq(((maps & ~dut.busy) | (kept & ~fills)) & ~covers & ~whole),
         gone.eq((gone | (covers & alive)) & ~same),
-        both.eq((maps & ~dut.busy & dut.invalidate_en & ~covers) | (both & ~dut.fill_en)),
+        both.eq((maps & ~dut.busy & dut.invalidate_en & ~covers) | (both & ~fills)),
+        known.eq(Mux(dut.look_en, looks & kept & undisturbed, known & ~dut.invalidate_en)),
     ]
-    asks = dut.key.as_value() == key.as_value()
-    found = dut.hit & (dut.found.as_value() == table.as_value())
+    with m.If(dut.look_en):
+        m.d.sync += asked.eq(looks)
+    asks = asked & (dut.key.as_value() == key.as_value())
+    found = dut.hits[0] & (dut.found0.as_value() == table.as_value())
     m.d.comb += [
         Assert(~(asks & found) | alive),
-        Assert(~(asks & kept) | found),
+        Assert(~(asks & known) | found),
         Cover(asks & found & ~kept),
-        Cover(asks & kept & both & ~dut.busy),
-        Cover(asks & gone & ~dut.hit & dut.busy),
+        Cover(asks & known & both),
+        Cover(asks & gone & ~dut.hits[0] & dut.busy),
     ]
     # Clearing ends, so that no invalidation waits for ever.
-    busy = Signal(range(8))
+    busy = Signal(range(LONGEST + 2))
     m.d.sync += busy.eq(Mux(dut.busy, busy + 1, 0))
-    m.d.comb += Assert(busy <= ENTRIES // 2)
+    m.d.comb += Assert(busy <= LONGEST)
     return m, ports
 
 
@@ -95,8 +108,8 @@ def second_stage(module):
 
 _SHARED = {
     "module": "rtl.iommu.walk_cache",
-    "depth": 10,
-    "quick": 7,
+    "depth": 16,
+    "quick": 10,
     "assumptions": (
         "an invalidation comes only while no other is being carried out",
         "IDs, addresses and physical pages have 1 bit that may be set",
@@ -115,14 +128,14 @@ PROOFS = (
         harness=first_stage,
         plants=(
             Plant(
-                name="what is being swept is found",
-                old="gone = sweeping & self._covers(op, entry.key)",
-                new="gone = Signal()",
+                name="what was read before an invalidation is found after it",
+                old="m.d.sync += fresh.eq(0)",
+                new="m.d.sync += fresh.eq(fresh)",
             ),
             Plant(
                 name="an invalidation of a VM's second stage leaves the first stage's tables",
-                old="return Mux(gvma, key.gv & (~op.gv | same_vm), vma)",
-                new="return Mux(gvma, 0, vma)",
+                old="sweeping.eq(gvma | (vma & non_leaf))",
+                new="sweeping.eq((gvma | vma) & non_leaf)",
             ),
         ),
         **_SHARED,
@@ -134,8 +147,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="IOTINVAL.GVMA leaves the second stage's tables",
-                old="concerns = (new.kind == InvalidateKind.GVMA)",
-                new="concerns = (new.kind == InvalidateKind.DDT)",
+                old="both.eq(gvma & non_leaf)",
+                new="both.eq(0)",
             ),
         ),
         **_SHARED,

@@ -53,8 +53,8 @@ PLANTS = [
     Plant(
         "the second stage's page size is taken for the translation's",
         "rtl/iommu/walk_step.py",
-        "out.size.eq(Mux(size < state.size, size, state.size))",
-        "out.size.eq(size)",
+        "out.size.eq(Mux(smaller, entry.size, state.size))",
+        "out.size.eq(entry.size)",
         "tests/rtl/iommu/test_translator.py",
         "mixed_page_sizes",
     ),
