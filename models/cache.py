@@ -39,6 +39,7 @@ class Lookup(NamedTuple):
     privileged: bool = False
     sum: bool = False
     also_read: bool = False
+    again: bool = False
 
     @classmethod
     def from_bits(cls, bits: int) -> "Lookup":
@@ -105,7 +106,7 @@ _GV, _GSCID, _PV, _PSCID, _VPN, _MSI = (
     _KEY[name].offset for name in ("gv", "gscid", "pv", "pscid", "vpn", "msi")
 )
 _DEVICE_ID = _LOOKUP["device_id"].offset
-_RIGHTS = [_LOOKUP[n].offset for n in ("write", "exec", "ats", "priv", "sum", "also_read")]
+_RIGHTS = [_LOOKUP[n].offset for n in ("write", "exec", "ats", "priv", "sum", "also_read", "again")]
 _VPN_MASK = (1 << _KEY["vpn"].width) - 1
 
 
@@ -235,8 +236,10 @@ class IotlbModel:
             yield from (entry for entry in array.entries if entry is not None)
 
     def lookup(self, lookup: Lookup) -> bool:
-        """Return whether a lookup hits, and count it."""
+        """Return whether a lookup hits, and count it if it is its request's first."""
         hit = self._find(lookup)
+        if lookup.again:
+            return hit
         counts = self.counts.get(lookup.device_id)
         if counts is None:
             counts = self.counts.setdefault(lookup.device_id, HitCounts())
@@ -286,7 +289,8 @@ class IotlbModel:
         ]
         for _, order, record in merge(*streams, key=itemgetter(0, 1)):
             if order == 0:
-                outcomes[self.lookup(record)] += 1
+                hit = self.lookup(record)
+                outcomes[hit] += not record.again
             elif order == 1:
                 self.invalidate(record)
             else:

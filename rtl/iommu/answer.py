@@ -165,6 +165,7 @@ class Answerer(wiring.Component):
             self.release_entry.eq(held.entry),
             self.allocate_en.eq(valid & waits),
             self.allocate.held.eq(held),
+            self.allocate.held.counted.eq(held.counted | ~verdict.missing),
             self.allocate.for_context.eq(verdict.missing),
             self.answered.eq(Cat(answers & ~which, answers & which)),
         ]
@@ -180,7 +181,7 @@ class Answerer(wiring.Component):
             self.pause.eq(self.late.valid & ~self.late.ready & (age == 0)),
         ]
         self._age(m, verdict, done)
-        self._count(m, done & ~verdict.missing & ~(waits & self.keep), verdict, walks)
+        self._count(m, done & ~verdict.missing & ~held.counted, verdict, walks)
         return m
 
     def _age(self, m: Module, verdict, done) -> None:
@@ -211,7 +212,7 @@ class Answerer(wiring.Component):
             m.d.comb += own.spa.eq(Cat(request.iova[:12], result.ppn))
 
     def _count(self, m: Module, leaves, verdict, walks) -> None:
-        """Count a request when it leaves the pipeline with its contexts known."""
+        """Count a request when it first leaves the pipeline with its contexts known."""
         event, held = self.event, verdict.held
         request, context = held.request, held.context
         first, second = stages(request, context)

@@ -141,6 +141,7 @@ class Backlog(wiring.Component):
             write.addr.eq(Cat(Mux(to[1], tails[1], tails[0]), to[1])),
             write.data.request.eq(held.request),
             write.data.epoch.eq(held.epoch),
+            write.data.counted.eq(held.counted),
             write.data.lane.eq(Mux(to[1], Lane.COMMON, Lane.OWN)),
             again.payload.eq(read.data),
         ]

@@ -122,12 +122,14 @@ class Pipeline(wiring.Component):
                     first.request.eq(request.payload),
                     first.replay.eq(0),
                     first.lane.eq(Lane.NONE),
+                    first.counted.eq(0),
                     first.epoch.eq(self.epoch),
                 ]
                 with m.If(again.valid):
                     m.d.sync += [
                         first.request.eq(again.payload.request),
                         first.lane.eq(again.payload.lane),
+                        first.counted.eq(again.payload.counted),
                         first.epoch.eq(again.payload.epoch),
                     ]
         with m.If(moves):
@@ -233,6 +235,7 @@ class Pipeline(wiring.Component):
             payload.sum.eq(held.context.sum),
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),
+            payload.again.eq(self.held.counted),
             self.leaves.eq(self.verdict.ready & lookup.ready),
             lookup.valid.eq(self.valid & looks & self.verdict.ready),
             self.verdict.valid.eq(self.valid & lookup.ready),

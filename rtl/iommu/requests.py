@@ -96,6 +96,7 @@ class Again(data.Struct):
     request: TranslationRequest
     epoch: 1
     lane: Lane
+    counted: 1
 
 
 class Held(data.Struct):
@@ -104,6 +105,7 @@ class Held(data.Struct):
     request: TranslationRequest
     context: Context
     lane: Lane
+    counted: 1  # as a request, and as a hit or miss
     epoch: 1  # for drains
     replay: 1  # passes the pipeline again, with entry
     entry: 8

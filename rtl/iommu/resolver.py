@@ -176,6 +176,7 @@ class Resolver(wiring.Component):
         context = data.View(Context, context)
         first, second = stages(request, context)
         fill = self.context.payload
+        new = refused & ~held.counted
         m.d.sync += [
             event.eq(0),
             event.valid.eq(walked | fetched | refused),
@@ -183,9 +184,9 @@ class Resolver(wiring.Component):
             event.second_stage_walk.eq(walked & second),
             event.ddt_walk.eq(fetched & fill.ddt_walk),
             event.pdt_walk.eq(fetched & fill.pdt_walk),
-            event.untranslated.eq(refused & (request.at == AddressType.UNTRANSLATED)),
-            event.translated.eq(refused & (request.at == AddressType.TRANSLATED)),
-            event.ats.eq(refused & is_ats(request)),
+            event.untranslated.eq(new & (request.at == AddressType.UNTRANSLATED)),
+            event.translated.eq(new & (request.at == AddressType.TRANSLATED)),
+            event.ats.eq(new & is_ats(request)),
             event.device_id.eq(request.device_id),
             event.process_id.eq(request.process_id),
             event.pv.eq(request.pv),

@@ -39,6 +39,14 @@ def test_miss_fill_hit_by_device(iotlb):
     assert iotlb.total.rate == pytest.approx(1 / 3)
 
 
+def test_a_request_that_looks_again_is_counted_once(iotlb):
+    waits = look(7)
+    assert not iotlb.lookup(waits)
+    iotlb.fill(fill(7))
+    assert iotlb.lookup(waits._replace(again=True))
+    assert (iotlb.counts[waits.device_id].hits, iotlb.counts[waits.device_id].misses) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "other",
     [
