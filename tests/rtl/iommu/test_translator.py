@@ -9,6 +9,16 @@ from models.spec.translation import AddressType
 from rtl.iommu.seams import InvalidateKind
 from tests.rtl.iommu.walk_world import DDT, WalkWorld
 
+
+def phases(count, fast):
+    """Every phase once, in strides of seven; those beyond the first ``fast`` are exhaustive."""
+    order = [7 * n % count for n in range(count)]
+    return [
+        pytest.param(phase, marks=[pytest.mark.full] if n >= fast else [])
+        for n, phase in enumerate(order)
+    ]
+
+
 CONFIG = IommuConfig(context_entries=3, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=2, misses=3,
                      walkers=3)  # fmt: skip
 WIDE = IommuConfig(misses=8, walkers=8, iotlb_sets=16)
@@ -113,7 +123,7 @@ def test_requests_for_a_page_being_walked_join():
     world.run(test)
 
 
-@pytest.mark.parametrize("phase", range(28))
+@pytest.mark.parametrize("phase", phases(27, 12))
 def test_requests_join_at_every_phase_of_a_walk(phase):
     """Also in the cycle in which its result is taken; everybody is answered."""
     world = WalkWorld(WIDE, latency=3)
@@ -204,13 +214,8 @@ def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
     world.run(test)
 
 
-@pytest.mark.parametrize(
-    ("phase", "kind"),
-    [
-        *((phase, InvalidateKind.GVMA) for phase in range(40)),
-        *((phase, InvalidateKind.VMA) for phase in range(0, 40, 8)),
-    ],
-)
+@pytest.mark.parametrize("kind", [InvalidateKind.GVMA, InvalidateKind.VMA])
+@pytest.mark.parametrize("phase", phases(40, 10))
 @pytest.mark.parametrize("at_once", [True, False])
 def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
@@ -245,7 +250,7 @@ def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     world.run(test)
 
 
-@pytest.mark.parametrize("phase", range(0, 26))
+@pytest.mark.parametrize("phase", phases(26, 12))
 def test_no_phase_of_a_context_fetch_survives_an_invalidation(phase):
     world = WalkWorld(CONFIG, latency=3)
     old_root, new_root = world.page(4), world.page(4)
@@ -282,7 +287,7 @@ def process(world, directory, process_id, root, pscid):
     world.words[directory + 16 * process_id + 8] = 8 << 60 | root >> 12
 
 
-@pytest.mark.parametrize("phase", range(0, 40, 2))
+@pytest.mark.parametrize("phase", phases(40, 12))
 def test_no_phase_of_a_process_context_fetch_survives_an_invalidation(phase):
     world = WalkWorld(replace(CONFIG, pd8=True, process_entries=4), latency=3)
     directory = world.page()
@@ -325,8 +330,6 @@ def test_an_invalidated_device_loses_its_processes():
         assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
         process(world, directory, 7, roots[1], 2)
         assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
-        await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=2)
-        assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
         await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=1)
         assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x90_0000
         process(world, directory, 7, roots[0], 3)
@@ -337,7 +340,12 @@ def test_an_invalidated_device_loses_its_processes():
 
 
 @pytest.mark.parametrize(
-    ("seed", "latency", "jitter", "ready"), [(9, 2, 40, 0.6), (10, 1, 0, 0.1), (11, 1, 3, 0.3)]
+    ("seed", "latency", "jitter", "ready"),
+    [
+        (9, 2, 40, 0.6),
+        pytest.param(10, 1, 0, 0.1, marks=pytest.mark.full),
+        pytest.param(11, 1, 3, 0.3, marks=pytest.mark.full),
+    ],
 )
 def test_random_requests_with_reordered_memory_and_stalled_answers(seed, latency, jitter, ready):
     print(f"seed {seed}")
