@@ -222,14 +222,6 @@ PLANTS = [
         "leaks_nothing",
     ),
     Plant(
-        "a function in its reset may still do DMA",
-        "rtl/nic/pci_state.py",
-        "self.masters.eq(bus_master & self.visible & awake.replicate(functions)),",
-        "self.masters.eq(bus_master & present & awake.replicate(functions)),",
-        "tests/rtl/nic/test_pci_config.py",
-        "random_bytes or disable",
-    ),
-    Plant(
         "a word that cannot be written shows another word's bits",
         "rtl/pci/store.py",
         "(load.data & look.data.writable)",

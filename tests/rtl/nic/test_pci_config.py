@@ -47,9 +47,13 @@ class World:
             await put(ctx, self.dut.down.response, 0 if request.write else request.addr)
 
     async def _resetting(self, ctx):
-        """Functions and tables are reset in time."""
+        """Functions and tables are reset in time; meanwhile they may do nothing."""
+        signals = self.dut.masters, self.dut.messages, self.dut.resetting
         while True:
-            *_, flr, clear = await ctx.tick().sample(self.dut.flr, self.dut.clear)
+            *_, masters, messages, resetting, flr, clear = await ctx.tick().sample(
+                *signals, self.dut.flr, self.dut.clear
+            )
+            assert not (masters | messages) & resetting
             ongoing = 0
             for f in ALL:
                 if flr >> f & 1:
