@@ -333,7 +333,8 @@ def test_frame_that_asks_for_offloads_is_dropped(header):
     world.run(test)
 
 
-@pytest.mark.parametrize("delay", range(1, 200, 22))
+# At 134 and 140 a whole frame waits in its slot, which only the queue's end gives back.
+@pytest.mark.parametrize("delay", [*range(1, 200, 24), 82, 134, 140])
 def test_disable_at_any_moment_leaks_nothing(delay):
     world = RingWorld(CONFIG, seed=28)
 
