@@ -65,7 +65,7 @@ class ProtocolError(RuntimeError):
 
 
 class Command(IntEnum):
-    """ "Commands"."""
+    """Commands of a client, and those of a server."""
 
     VERSION = 1
     DMA_MAP = 2
