@@ -1,7 +1,7 @@
 """Virtio common configuration of all functions, and the life of their queues."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -66,7 +66,8 @@ class CommonConfig(wiring.Component):
     -------
     bus : ``In(RegisterPort)``
         Accesses to the first page of a BAR, and to ``status`` and queue errors in a block.
-    macs : ``In(ArrayLayout(48))``
+    mac_of : ``Out(8)``; mac : ``In(48)``
+        MAC of a function, in the same cycle.
     links : ``In(functions)``
         Link status of each function.
     flr : ``In(functions)``
@@ -95,7 +96,8 @@ class CommonConfig(wiring.Component):
         super().__init__(
             {
                 "bus": In(RegisterPort(addr_width=24)),
-                "macs": In(data.ArrayLayout(48, config.functions)),
+                "mac_of": Out(8),
+                "mac": In(48),
                 "links": In(config.functions),
                 "flr": In(config.functions),
                 "resets": Out(config.functions),
@@ -404,7 +406,8 @@ class CommonConfig(wiring.Component):
         m.d.comb += [
             functions.word.eq(word),
             functions.row.eq(row),
-            functions.mac.eq(self.macs[self.function]),
+            self.mac_of.eq(self.function),
+            functions.mac.eq(self.mac),
             functions.physical.eq(self.function == 0),
             functions.link.eq(self.links.bit_select(self.function, 1)),
             queues.word.eq(word),

@@ -1,46 +1,44 @@
 """Who is to have a frame: the switch's first half."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
-from models.spec.nic import PORT_SOURCE, FunctionControl, Stat
-from rtl.bus.priority import lowest
+from models.spec.nic import PORT_SOURCE, FunctionControl
 from rtl.bus.stream import StreamArbiter, StreamRegister
+from rtl.nic.filters import Filters, Found
 from rtl.nic.frames import BEAT_BYTES, FrameRead
-from rtl.nic.port import PortFrame
-from rtl.nic.seams import FrameRef, LocalMemory, StatEvent, TxFrame
+from rtl.nic.port import VLAN_BYTES, FrameHead, PortFrame, head_of
+from rtl.nic.seams import FilterChange, FrameRef, LocalMemory, StatEvent, TxFrame
+from rtl.nic.sent import SentCounter
+from rtl.nic.verdict import Verdict
 
 __all__ = ["Lookup", "delivery"]
 
+_HEADER_BYTES = 14
+
 
 def delivery(functions: int) -> data.StructLayout:
-    """Layout of a frame with its receivers: ``frame``, a bit per function, ``port``."""
-    return data.StructLayout({"frame": FrameRef, "functions": functions, "port": 1})
+    """Layout of a frame with its receivers.
+
+    ``frame``, a bit per function, ``port``; ``long``: it is longer than functions receive.
+    """
+    return data.StructLayout({"frame": FrameRef, "functions": functions, "port": 1, "long": 1})
 
 
 class Lookup(wiring.Component):
-    """Finds the receivers of frames from guests and from the port.
+    """Finds the receivers of frames from guests and from the port, as :class:`Verdict` says.
 
-    ============ ==================================== ===========================
-    destination  from a guest                         from the port
-    ============ ==================================== ===========================
-    a MAC here   the enabled functions that have it   the same
-    a group      all enabled functions, and the port  all enabled functions
-    another      the port                             none
-    ============ ==================================== ===========================
-
-    Promiscuous functions have every frame as well, whoever sends it and whoever it is for (virtio
-    1.3, 5.1.6.5.1); only management can make a function promiscuous.  Never the source, and only
-    functions that receive.  A frame that nobody is to have is passed on without receivers, and
-    counted: TX_DROPPED of the source if that is disabled or has sent to its own MAC, else
-    RX_DROPPED_FILTER of the function that has the MAC; of the PF if none has.
+    The destination and the VLAN of a frame are compared with those of all functions at once
+    (:class:`Filters`), then, of a guest's frame, its source.  What guests send is counted here
+    (:class:`SentCounter`).  A frame that nobody is to have is passed on without receivers.
 
     Latency
     -------
-    Five cycles; one frame every five cycles, and while the DMA takes the TX memory later.
+    Five cycles for a guest's frame, two for one from the port; one frame at a time, and while the
+    DMA takes the TX memory later.
 
     Parameters
     ----------
@@ -52,7 +50,7 @@ class Lookup(wiring.Component):
     port_frame : ``In(stream)`` of PortFrame
     header : ``Out(FrameRead)``
     controls : ``In(ArrayLayout(FunctionControl))``
-    macs : ``In(ArrayLayout(48))``
+    filter : ``In(stream)`` of FilterChange
     receiving : ``In(functions)``
         Functions with a driver, among those enabled.
     result : ``Out(stream)`` of ``delivery(functions)``
@@ -67,7 +65,7 @@ class Lookup(wiring.Component):
                 "port_frame": In(stream.Signature(PortFrame)),
                 "header": Out(FrameRead()),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
-                "macs": In(data.ArrayLayout(48, config.functions)),
+                "filter": In(stream.Signature(FilterChange)),
                 "receiving": In(config.functions),
                 "result": Out(stream.Signature(delivery(config.functions))),
                 "stat": Out(stream.Signature(StatEvent)),
@@ -77,12 +75,15 @@ class Lookup(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         functions, beats = self.config.functions, self.config.frame_bytes // BEAT_BYTES
-        job = data.StructLayout({"frame": FrameRef, "source": 8, "destination": 48})
+        job = data.StructLayout({"frame": FrameRef, "source": 8, "head": FrameHead})
         m.submodules.jobs = jobs = StreamArbiter(job, 2)
-        m.submodules.results = results = StreamRegister(delivery(functions))
-        m.submodules.events = events = StreamRegister(StatEvent)
-        connect(m, results.o, flipped(self.result))
-        connect(m, events.o, flipped(self.stat))
+        m.submodules.results = self.results = StreamRegister(delivery(functions))
+        m.submodules.counter = self.counter = SentCounter()
+        m.submodules.filters = filters = Filters(self.config)
+        m.submodules.verdict = verdict = Verdict(self.config)
+        connect(m, self.results.o, flipped(self.result))
+        connect(m, self.counter.stat, flipped(self.stat))
+        connect(m, flipped(self.filter), filters.change)
         for source, target in ((self.tx_frame, jobs.i0), (self.port_frame, jobs.i1)):
             m.d.comb += [
                 target.valid.eq(source.valid),
@@ -92,72 +93,85 @@ class Lookup(wiring.Component):
         m.d.comb += [
             jobs.i0.payload.source.eq(self.tx_frame.payload.function),
             jobs.i1.payload.source.eq(PORT_SOURCE),
-            jobs.i1.payload.destination.eq(self.port_frame.payload.destination),
+            jobs.i1.payload.head.eq(self.port_frame.payload.head),
         ]
-
         frame, source = jobs.o.payload.frame, jobs.o.payload.source
-        destination, match = Signal(48), Signal(functions)
-        m.d.comb += self.header.addr.eq(frame.slot << exact_log2(beats))
+        head, read = Signal(FrameHead), Signal(FrameHead)
+        found = Signal(Found(functions))
+        guest = frame.memory == LocalMemory.TX
+        whole = frame.length >= _HEADER_BYTES + 2
+        m.d.comb += [
+            self.header.addr.eq(frame.slot << exact_log2(beats)),
+            read.eq(head_of(self.header.data, whole)),
+            filters.function.eq(source),
+        ]
+        own = filters.vlan
+        self._judge(m, verdict, filters, jobs.o.payload, head, found)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += destination.eq(jobs.o.payload.destination)
-                with m.If(jobs.o.valid):
-                    m.next = "MATCH"
-                    with m.If(frame.memory == LocalMemory.TX):
-                        m.next = "HEADER"
+                ahead = jobs.o.payload.head
+                m.d.comb += [filters.mac.eq(ahead.destination), filters.vid.eq(ahead.tci)]
+                m.d.sync += head.eq(ahead)
+                with m.If(jobs.o.valid & filters.ready):
+                    m.next = "HEADER"
+                    with m.If(~guest):
+                        m.d.comb += filters.en.eq(1)
+                        m.next = "RESOLVE"
             with m.State("HEADER"):
                 m.d.comb += self.header.en.eq(1)
                 with m.If(self.header.ready):
                     m.next = "DATA"
             with m.State("DATA"):
-                m.d.sync += destination.eq(self.header.data[:48])
-                m.next = "MATCH"
-            with m.State("MATCH"):
-                m.d.sync += match.eq(Cat(self.macs[n] == destination for n in range(functions)))
+                m.d.sync += head.eq(read)
+                m.d.comb += [
+                    filters.en.eq(1),
+                    filters.mac.eq(read.destination),
+                    filters.vid.eq(Mux(own.enable, own.vid, read.tci)),
+                ]
+                m.next = "SOURCE"
+            with m.State("SOURCE"):
+                m.d.sync += found.eq(filters.found)
+                m.d.comb += [filters.en.eq(1), filters.mac.eq(head.source)]
                 m.next = "RESOLVE"
             with m.State("RESOLVE"):
-                self._resolve(m, frame, source, destination[0], match, results.i, events.i)
-                with m.If(results.i.ready & events.i.ready):
-                    m.d.comb += [results.i.valid.eq(1), jobs.o.ready.eq(1)]
+                with m.If(self.results.i.ready & self.counter.sent.ready):
+                    m.d.comb += [
+                        self.results.i.valid.eq(1),
+                        self.counter.sent.valid.eq(1),
+                        jobs.o.ready.eq(1),
+                    ]
                     m.next = "IDLE"
         return m
 
-    def _resolve(self, m: Module, frame, source, group, match, result, event) -> None:
-        """Set of receivers, and whom to blame if it is empty."""
-        functions = range(self.config.functions)
-        enabled = Cat(self.controls[n].enable for n in functions)
-        promiscuous = Cat(self.controls[n].promiscuous for n in functions)
-        guest, own, others = Signal(), Signal(len(functions)), Signal(len(functions))
-        wanted, port, sender_enabled = Signal(len(functions)), Signal(), Signal()
-        blamed = Signal(8)
+    def _judge(self, m: Module, verdict, filters, job, head, found) -> None:
+        """What is known of the frame, and what is told of it."""
+        guest = job.source != PORT_SOURCE
+        own, result, sent = filters.vlan, self.results.i.payload, self.counter.sent.payload
+        adds = guest & own.enable
         m.d.comb += [
-            guest.eq(source != PORT_SOURCE),
-            own.eq(Cat(source == n for n in functions)),
-            others.eq(match & ~own),
-            sender_enabled.eq(~guest | (enabled & own).any()),
-        ]
-        with m.If(group):
-            m.d.comb += [wanted.eq(enabled), port.eq(guest)]
-        with m.Elif((match & enabled).any()):
-            m.d.comb += wanted.eq(match & enabled)
-        with m.Else():
-            m.d.comb += port.eq(guest)
-        lowest(m, others, blamed)
-        receivers = result.payload
-        m.d.comb += [
-            receivers.frame.eq(frame),
-            receivers.functions.eq(
-                Mux(
-                    sender_enabled,
-                    (wanted | promiscuous) & ~own & self.receiving & enabled,
-                    0,
-                )
+            verdict.source.eq(job.source),
+            verdict.destination.eq(head.destination),
+            verdict.tagged.eq(head.tagged | adds),
+            verdict.vid.eq(Mux(adds, own.vid, head.tci)),
+            verdict.retagged.eq(adds & head.tagged),
+            verdict.target.eq(Mux(guest, found, filters.found)),
+            verdict.is_own.eq(filters.found.mac),
+            verdict.controls.eq(self.controls),
+            verdict.receiving.eq(self.receiving),
+            verdict.in_vlan.eq(filters.in_vlan),
+            result.frame.eq(job.frame),
+            result.functions.eq(verdict.functions),
+            result.port.eq(verdict.port),
+            result.long.eq(
+                job.frame.length > self.config.mtu + _HEADER_BYTES + Mux(head.tagged, VLAN_BYTES, 0)
             ),
-            receivers.port.eq(port & sender_enabled),
-            event.payload.amount.eq(1),
-            event.payload.function.eq(blamed),
-            event.payload.stat.eq(Stat.RX_DROPPED_FILTER),
-            event.valid.eq(result.valid & ~receivers.port & ~receivers.functions.any()),
+            sent.guest.eq(guest),
+            sent.source.eq(job.source),
+            sent.length.eq(job.frame.length),
+            sent.group.eq(head.destination[0]),
+            sent.broadcast.eq(head.destination.all()),
+            sent.refusal.eq(verdict.refusal),
+            sent.nobody.eq(verdict.nobody),
+            sent.owned.eq(verdict.owned),
+            sent.owner.eq(verdict.owner),
         ]
-        with m.If(~sender_enabled | (guest & ~others.any())):
-            m.d.comb += [event.payload.function.eq(source), event.payload.stat.eq(Stat.TX_DROPPED)]

@@ -116,9 +116,10 @@ class Nic(wiring.Component):
             msix.clear.eq(registers.clear),
             registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
-            switch.macs.eq(registers.macs),
             switch.live.eq(registers.live),
         ]
+
+        connect(m, registers.filter, switch.filter)
 
         # Engine and DMA
         connect(m, engine.request, dma.request)

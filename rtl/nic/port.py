@@ -1,6 +1,6 @@
 """The Ethernet port: frames from the wire into RX slots, frames from TX slots to the wire."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -12,21 +12,48 @@ from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.frames import BEAT_BYTES, FrameRead, FrameWrite
 from rtl.nic.seams import FrameRef, LocalMemory, StatEvent
 
-__all__ = ["FRAME_BYTES_MIN", "PORT_OWNER", "PortEgress", "PortFrame", "PortIngress"]
+__all__ = [
+    "FRAME_BYTES_MIN",
+    "PORT_OWNER",
+    "VLAN_BYTES",
+    "FrameHead",
+    "PortEgress",
+    "PortFrame",
+    "PortIngress",
+    "head_of",
+]
 
 #: Bytes of the shortest frame that is passed on: an Ethernet header.
 FRAME_BYTES_MIN = 14
+#: Bytes of a VLAN tag, and the type at its beginning, first byte lowest.
+VLAN_BYTES = 4
+_VLAN_TYPE = 0x0081
 #: Function whose counters have what the port drops: the PF.
 PORT_OWNER = 0
 #: Beats between memory and wire, so that a read that comes back always has a place.
 _EGRESS_PLACES = 4
 
 
+class FrameHead(data.Struct):
+    """The beginning of a frame; MACs with their first byte lowest."""
+
+    destination: 48
+    source: 48
+    tagged: 1  # it has a VLAN tag (IEEE 802.1Q)
+    tci: 16  # priority and VLAN of the tag
+
+
 class PortFrame(data.Struct):
     """A whole frame from the wire (port to switch)."""
 
     frame: FrameRef
-    destination: 48  # MAC, first byte lowest
+    head: FrameHead
+
+
+def head_of(beat, whole):
+    """Head of the frame that begins with a beat, if it fills the beat."""
+    kind = beat[96:112]
+    return Cat(beat[:96], whole & (kind == _VLAN_TYPE), beat[120:128], beat[112:120])
 
 
 class PortIngress(wiring.Component):
@@ -72,7 +99,7 @@ class PortIngress(wiring.Component):
         beat, wire = Signal(range(beats + 1)), self.wire.payload
         arrived, started, first, room = Signal(), Signal(), Signal(), Signal()
         slotless = Signal()  # the frame under way began without a slot
-        destination = Signal(48)
+        head, ahead = Signal(FrameHead), Signal(FrameHead)
         m.d.comb += [
             self.wire.ready.eq(1),
             arrived.eq(self.wire.valid),
@@ -93,12 +120,14 @@ class PortIngress(wiring.Component):
             frame.frame.memory.eq(LocalMemory.RX),
             frame.frame.slot.eq(self.alloc.payload),
             frame.frame.length.eq(length),
-            frame.destination.eq(Mux(first, wire.data[:48], destination)),
+            ahead.eq(head_of(wire.data, wire.keep.all())),
+            frame.head.eq(Mux(first, ahead, head)),
+            frame.head.source.eq(0),  # nobody asks for it
         ]
         with m.If(arrived):
             m.d.sync += [started.eq(~wire.last), slotless.eq(~room & ~wire.last)]
             with m.If(first):
-                m.d.sync += destination.eq(wire.data[:48])
+                m.d.sync += head.eq(ahead)
             with m.If(wire.last):
                 m.d.sync += beat.eq(0)
             with m.Elif(beat != beats):

@@ -22,7 +22,14 @@ from rtl.nic.register_map import (
     is_management,
     page_of,
 )
-from rtl.nic.seams import Doorbell, ErrorReport, Interrupt, QueueCommand
+from rtl.nic.seams import (
+    Doorbell,
+    ErrorReport,
+    FilterChange,
+    Interrupt,
+    PolicyWrite,
+    QueueCommand,
+)
 from rtl.nic.stats import StatRead
 
 __all__ = ["Registers"]
@@ -66,7 +73,11 @@ class Registers(wiring.Component):
     clear : ``Out(functions)``, cleared : ``In(functions)``
         MSI-X tables to reset, and those that have been.
     pri : ``Out(PriPort)``
-    macs : ``Out(ArrayLayout(48))``
+    filter : ``Out(stream)`` of FilterChange
+    stored : ``Out(PolicyWrite)``
+        Writes of what the switch and receive steering go by.
+    steering : ``Out(functions)``
+        Functions that spread what they receive over their queue pairs.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK.
     page_timeout : ``Out(32)``
@@ -89,7 +100,9 @@ class Registers(wiring.Component):
                 "clear": Out(config.functions),
                 "cleared": In(config.functions),
                 "pri": Out(PriPort()),
-                "macs": Out(data.ArrayLayout(48, config.functions)),
+                "filter": Out(stream.Signature(FilterChange)),
+                "stored": Out(PolicyWrite()),
+                "steering": Out(config.functions),
                 "live": Out(config.functions),
                 "page_timeout": Out(32),
             }
@@ -106,15 +119,24 @@ class Registers(wiring.Component):
         connect(m, flipped(self.bus), lite.bus)
         connect(m, lite.port, pci.bus)
         connect(m, pci.pri, flipped(self.pri))
-        connect(m, management.stat, flipped(self.stat))
+        for name in ("stat", "filter", "stored"):
+            connect(m, getattr(management, name), flipped(getattr(self, name)))
         connect(m, doorbells.doorbell, flipped(self.doorbell))
         for name in ("command", "interrupt"):
             connect(m, getattr(common, name), flipped(getattr(self, name)))
         for name in ("stopped", "error"):
             connect(m, flipped(getattr(self, name)), getattr(common, name))
         m.d.comb += [
-            common.macs.eq(management.macs),
-            common.links.eq(Cat(management.controls[n].enable for n in range(functions))),
+            management.mac_of.eq(common.mac_of),
+            common.mac.eq(management.mac),
+            management.unsteer.eq(common.resets),
+            self.steering.eq(management.steering),
+            common.links.eq(
+                Cat(
+                    management.controls[n].enable & ~management.controls[n].link_down
+                    for n in range(functions)
+                )
+            ),
             common.changed.eq(management.changed),
             doorbells.able.eq(common.able),
             doorbells.forget.eq(common.forget),
@@ -122,7 +144,6 @@ class Registers(wiring.Component):
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),
             self.clear.eq(pci.clear),
-            self.macs.eq(management.macs),
             self.live.eq(common.live),
             self.page_timeout.eq(management.page_timeout),
         ]

@@ -18,6 +18,7 @@ several         Interrupt                        Msix
 Msix            MsiWrite                         Dma
 several         StatEvent                        Stats
 Registers       StatRead (``rtl.nic.stats``)     Stats
+Registers       FilterChange, PolicyWrite        Switch
 Registers       RegisterPort (``rtl.bus.lite``)  Msix
 =============== ================================ ===================
 
@@ -36,11 +37,13 @@ __all__ = [
     "DmaStatus",
     "Doorbell",
     "ErrorReport",
+    "FilterChange",
     "FrameRef",
     "Interrupt",
     "LoadPort",
     "LocalMemory",
     "MsiWrite",
+    "PolicyWrite",
     "QueueCommand",
     "QueueOp",
     "RxPop",
@@ -241,3 +244,21 @@ class StatEvent(data.Struct):
     function: 8
     stat: Stat
     amount: 32
+
+
+class FilterChange(data.Struct):
+    """A function receives something else, or ceases to (registers to switch)."""
+
+    vlan: 1  # of the VLANs, else of the MACs
+    function: 8
+    entry: 4  # 0 its own MAC or VLAN, from 1 on its filters
+    old: 48  # a VLAN is in the lowest bits
+    new: 48
+    valid: 1  # there is a new one
+
+
+class PolicyWrite(wiring.Signature):
+    """A word of a management block is written (registers to whom it concerns)."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "function": Out(8), "word": Out(8), "data": Out(32)})

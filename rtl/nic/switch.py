@@ -1,6 +1,6 @@
 """Switch between the functions and the Ethernet port."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -13,7 +13,7 @@ from rtl.nic.frame_slots import COUNT_BITS
 from rtl.nic.frames import FrameRead, FrameShare
 from rtl.nic.port import PortFrame
 from rtl.nic.receive_fifos import ReceiveFifos
-from rtl.nic.seams import Arrival, FrameRef, RxPop, StatEvent, TxFrame
+from rtl.nic.seams import Arrival, FilterChange, FrameRef, RxPop, StatEvent, TxFrame
 
 __all__ = ["Switch"]
 
@@ -23,7 +23,8 @@ class Switch(wiring.Component):
 
     A frame is never copied: it gets as many references as it has receivers before the first of
     them is told.  A function whose receive FIFO has its quota of frames does not get it
-    (RX_DROPPED_FULL); others do.  A frame that nobody gets is given back.
+    (RX_DROPPED_FULL); others do.  One that is longer than the MTU no function gets
+    (RX_DROPPED_FILTER).  A frame that nobody gets is given back.
 
     Latency
     -------
@@ -49,7 +50,7 @@ class Switch(wiring.Component):
     egress : ``Out(stream)`` of FrameRef
         To the wire.
     controls : ``In(ArrayLayout(FunctionControl))``
-    macs : ``In(ArrayLayout(48))``
+    filter : ``In(stream)`` of FilterChange
     live : ``In(functions)``
         Functions that have a driver.
     stat : ``Out(stream)`` of StatEvent
@@ -68,7 +69,7 @@ class Switch(wiring.Component):
                 "rx_pop": In(RxPop()),
                 "egress": Out(stream.Signature(FrameRef)),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
-                "macs": In(data.ArrayLayout(48, config.functions)),
+                "filter": In(stream.Signature(FilterChange)),
                 "live": In(config.functions),
                 "stat": Out(stream.Signature(StatEvent)),
             }
@@ -85,6 +86,7 @@ class Switch(wiring.Component):
         m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots)
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
         connect(m, flipped(self.port_frame), lookup.port_frame)
+        connect(m, flipped(self.filter), lookup.filter)
         connect(m, lookup.header, flipped(self.header))
         connect(m, flipped(self.rx_pop), fifos.pop)
         connect(m, fifos.release, flipped(self.release))
@@ -98,7 +100,6 @@ class Switch(wiring.Component):
         )
         m.d.comb += [
             lookup.controls.eq(self.controls),
-            lookup.macs.eq(self.macs),
             lookup.receiving.eq(receiving),
             fifos.receiving.eq(receiving),
         ]
@@ -120,7 +121,7 @@ class Switch(wiring.Component):
             sending.payload.eq(current.frame),
             arrival.payload.function.eq(function),
             full.payload.function.eq(function),
-            full.payload.stat.eq(Stat.RX_DROPPED_FULL),
+            full.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)),
             full.payload.amount.eq(1),
         ]
         others = remaining & (remaining - 1)[: len(remaining)]  # without the lowest
@@ -137,7 +138,7 @@ class Switch(wiring.Component):
                     m.next = "ROOM"
             with m.State("ROOM"):
                 with m.If(remaining.any()):
-                    with m.If(fifos.room):
+                    with m.If(fifos.room & ~current.long):
                         m.d.sync += [
                             getting.eq(getting | (1 << function)),
                             count.eq(count + 1),

@@ -278,7 +278,8 @@ class Commit(wiring.Component):
             good, bad = Stat.RX_PACKETS, Stat.RX_DROPPED_FULL
         m.d.sync += self.dropped.eq(drop)
         m.d.comb += [
-            stat.valid.eq(1),
+            # What is sent the switch counts.
+            stat.valid.eq(drop if self.transmits else 1),
             stat.payload.function.eq(self.function),
             stat.payload.stat.eq(Mux(drop, bad, good)),
             stat.payload.amount.eq(1),
@@ -311,9 +312,9 @@ class Commit(wiring.Component):
                 m.d.comb += self.urgent.eq(self.mine)
             with m.If(self.returns & ~self.dropped):
                 m.d.comb += [
-                    stat.valid.eq(1),
+                    stat.valid.eq(not self.transmits),
                     stat.payload.function.eq(self.function),
-                    stat.payload.stat.eq(Stat.TX_BYTES if self.transmits else Stat.RX_BYTES),
+                    stat.payload.stat.eq(Stat.RX_BYTES),
                     stat.payload.amount.eq(size),
                 ]
             m.next = "CHECK"

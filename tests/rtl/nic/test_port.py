@@ -87,7 +87,7 @@ def test_frames_of_all_lengths_land_in_slots(stall):
     for got, frame, slot in zip(bench.frames.got, frames, [4, 2, 7, 0, 1, 3, 5], strict=True):
         assert (got.frame.memory, got.frame.slot) == (LocalMemory.RX, slot)
         assert got.frame.length == len(frame)
-        assert got.destination == int.from_bytes(frame[:6], "little")
+        assert got.head.destination == int.from_bytes(frame[:6], "little")
         assert bench.content(slot, len(frame)) == frame
     assert bench.counted == {}
 

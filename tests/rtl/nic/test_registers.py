@@ -67,6 +67,7 @@ class Machine:
 
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
+            ctx.set(self.dut.filter.ready, 1)
             await configure(ctx, self.bus.write32, TINY)
             await bench(ctx)
 
@@ -620,8 +621,8 @@ def test_management():
         assert [ctx.get(machine.dut.controls[f].as_value()) for f in range(4)] == [0] * 4
         await machine.start(ctx, 2)
         await machine.write(ctx, 2, "config_msix_vector", 3)
-        await machine.manage(ctx, 2, "control", 0xFFFF_FFFF)
-        assert await machine.managed(ctx, 2, "control") == 7
+        await machine.manage(ctx, 2, "control", 0xFFFF_FF7F)
+        assert await machine.managed(ctx, 2, "control") == 0x7F
         assert ctx.get(machine.dut.controls[2].enable) == 1
         assert ctx.get(machine.dut.controls[1].enable) == 0
         await machine.manage(ctx, 0, "page_timeout", 123456)
@@ -637,7 +638,6 @@ def test_management():
         await machine.manage(ctx, 2, "mac_low", 0x4433_2211)
         await machine.manage(ctx, 2, "mac_high", 0xFFFF_6655)
         assert await machine.managed(ctx, 2, "mac_high") == 0x6655
-        assert ctx.get(machine.dut.macs[2]) == 0x6655_4433_2211
         assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET) == 0x4433_2211
         assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET + 4) == 0x0001_6655
         assert await machine.read(ctx, 2, "config_generation") == 3

@@ -5,16 +5,20 @@ from collections import deque
 import pytest
 
 from models.spec.config import config
-from models.spec.nic import PORT_SOURCE, FunctionControl, Stat
+from models.spec.nic import PORT_SOURCE, FunctionControl, Stat, initial_mac
 from rtl.nic.seams import LocalMemory
 from rtl.nic.switch import Switch
-from tests.rtl.agents import Sink, Source, run, seeded, wait_for
+from tests.rtl.agents import Sink, Source, put, run, seeded, wait_for
 
 TINY = config("tiny").nic
 ALL = range(TINY.functions)
 MACS = [0x0200_0000_0002 | f << 40 for f in ALL]
 PROMISCUOUS = 3
 FRAMES = 250
+
+
+def initial(function):
+    return int.from_bytes(initial_mac(function), "little")
 
 
 def receivers(source, target):
@@ -89,13 +93,15 @@ def test_random_traffic(patience):
             target_of[slot] = target
             sources[memory].queue.append({"frame": frame, "function": source})
         else:
-            sources[memory].queue.append({"frame": frame, "destination": target})
+            head = {"destination": target}
+            sources[memory].queue.append({"frame": frame, "head": head})
         return True
 
     async def bench(ctx):
         for f in ALL:
             ctx.set(dut.controls[f], FunctionControl.const({"enable": 1, "promiscuous": f == 3}))
-            ctx.set(dut.macs[f], MACS[f])
+            change = {"function": f, "old": initial(f), "new": MACS[f], "valid": 1}
+            await put(ctx, dut.filter, change)
         ctx.set(dut.live, (1 << TINY.functions) - 1)
         await wait_for(ctx, lambda: True, then=20)
         number, idle = 0, 0

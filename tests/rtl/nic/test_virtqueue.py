@@ -45,8 +45,6 @@ def test_transmit_on_all_queues_at_once(size):
         await ctx.tick().repeat(400)
         for function, frames in expected.items():
             assert [content for source, content in world.sent if source == function] == frames
-            assert world.stats[function, Stat.TX_PACKETS] == 24
-            assert world.stats[function, Stat.TX_BYTES] == sum(map(len, frames))
         assert len(world.slots) == world.slot_count
         assert not world.errors
         assert len(world.interrupts) == 96

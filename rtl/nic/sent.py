@@ -1,0 +1,93 @@
+"""Counts what guests send, and what nobody has."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.nic import Stat
+from rtl.bus.stream import StreamRegister
+from rtl.nic.seams import StatEvent
+from rtl.nic.verdict import Refusal
+
+__all__ = ["Sent", "SentCounter"]
+
+
+class Sent(data.Struct):
+    """A frame that the switch has judged."""
+
+    guest: 1
+    source: 8
+    length: 16
+    group: 1
+    broadcast: 1
+    refusal: Refusal
+    nobody: 1
+    owned: 1
+    owner: 8
+
+
+class SentCounter(wiring.Component):
+    """Makes events of a frame, one after another.
+
+    A guest's frame that may be sent is one of TX_PACKETS, and of TX_MULTICAST or TX_BROADCAST; one
+    that may not of TX_DROPPED, and of the reason.  A frame that nobody has is RX_DROPPED_FILTER of
+    the function whose MAC it is for; if there is none TX_DROPPED of its sender, or from the port
+    RX_DROPPED_FILTER of the PF.
+
+    Latency
+    -------
+    One event per cycle; frames without events none.
+
+    Members
+    -------
+    sent : ``In(stream)`` of Sent
+    stat : ``Out(stream)`` of StatEvent
+    """
+
+    sent: In(stream.Signature(Sent))
+    stat: Out(stream.Signature(StatEvent))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.events = events = StreamRegister(StatEvent)
+        connect(m, events.o, flipped(self.stat))
+        now, frame = self.sent.payload, Signal(Sent)
+        ok = now.guest & (now.refusal == Refusal.NONE)
+        sender_blamed = now.guest & ~now.owned
+        # Events that are left, in the order of ``kinds``
+        left = Signal(6)
+        kinds = (
+            (ok, Stat.TX_PACKETS),
+            (ok, Stat.TX_BYTES),
+            (ok & now.group, Mux(frame.broadcast, Stat.TX_BROADCAST, Stat.TX_MULTICAST)),
+            (
+                (now.guest & ~ok) | (now.nobody & sender_blamed),
+                Stat.TX_DROPPED,
+            ),
+            (
+                now.guest & ((now.refusal == Refusal.MAC) | (now.refusal == Refusal.VLAN)),
+                Mux(frame.refusal == Refusal.MAC, Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN),
+            ),
+            (now.nobody & ~sender_blamed, Stat.RX_DROPPED_FILTER),
+        )
+        event = events.i.payload
+        m.d.comb += [
+            self.sent.ready.eq(~left.any()),
+            events.i.valid.eq(left.any()),
+            event.function.eq(frame.source),
+            event.amount.eq(1),
+        ]
+        for number, (_, stat) in reversed(list(enumerate(kinds))):
+            with m.If(left[number]):
+                m.d.comb += event.stat.eq(stat)
+        with m.If(left[:2] == 0b10):
+            m.d.comb += event.amount.eq(frame.length)
+        with m.If(left == 1 << len(kinds) - 1):
+            m.d.comb += event.function.eq(frame.owner)
+        with m.If(self.sent.ready):
+            m.d.sync += frame.eq(now)
+            with m.If(self.sent.valid):
+                m.d.sync += left.eq(Cat(due for due, _ in kinds))
+        with m.Elif(events.i.ready):
+            m.d.sync += left.eq(left & (left - 1)[: len(left)])
+        return m
