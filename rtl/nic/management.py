@@ -12,7 +12,6 @@ from models.spec.nic import (
     MANAGEMENT,
     VLAN_FILTERS,
     FunctionControl,
-    FunctionVlan,
     MacFilterHigh,
     RssControl,
     Stat,
@@ -44,12 +43,11 @@ def _mask(layout) -> int:
     return layout.const(ones).as_bits()
 
 
-#: Words that are kept, with their bits.
+#: Words that are kept, with their bits.  ``vlan`` is not: frames are not tagged on their way yet.
 _KEPT = {
     "control": _mask(FunctionControl),
     "mac_low": 0xFFFF_FFFF,
     "mac_high": 0xFFFF,
-    "vlan": _mask(FunctionVlan),
     "rss": _mask(RssControl),
     "rss_types": 0xFFFF_FFFF,
     **{f"rss_key{n}": 0xFFFF_FFFF for n in range(RSS_KEY_BYTES // 4)},
@@ -244,13 +242,12 @@ class Management(wiring.Component):
         word = self.word
         first_mac, first_vlan = _word("mac_filter_low0"), _word("vlan_filter0")
         last_mac, last_vlan = first_mac + 2 * MAC_FILTERS, first_vlan + VLAN_FILTERS
-        self.own_mac, self.own_vlan, self.is_mac = Signal(), Signal(), Signal()
+        self.own_mac, self.is_mac = Signal(), Signal()
         self.filters, self.entry = Signal(), Signal(4)
         m.d.comb += [
             self.own_mac.eq((word == _word("mac_low")) | (word == _word("mac_high"))),
-            self.own_vlan.eq(word == _word("vlan")),
             self.is_mac.eq(self.own_mac),
-            self.filters.eq(self.own_mac | self.own_vlan),
+            self.filters.eq(self.own_mac),
         ]
         with m.If((word >= first_mac) & (word < last_mac)):
             m.d.comb += [
@@ -294,8 +291,6 @@ class Management(wiring.Component):
                 change.new.eq(Mux(self.is_mac, after, self.after[:16])),
                 change.valid.eq(Mux(self.is_mac, self.own_mac | after[63], self.after[31])),
             ]
-            with m.If(self.own_vlan):  # with the priority
-                m.d.sync += change.new.eq(self.after)
             m.next = "CHANGE"
         with m.State("CHANGE"):
             m.d.comb += self.filter.valid.eq(1)
