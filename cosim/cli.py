@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from cosim.bench.build import SIMULATORS, ToolError
 from cosim.bench.run import SimulationError
 from cosim.benchmarks.hyper import bench_hyper
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
-from cosim.benchmarks.report import print_hyper, print_iommu
+from cosim.benchmarks.nic import QUICK as QUICK_POINTS
+from cosim.benchmarks.nic import Points, bench_nic
+from cosim.benchmarks.report import print_hyper, print_iommu, print_nic
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
@@ -38,6 +41,17 @@ __all__ = ["main"]
 #: Scenarios of ``iovirt run``, with what each shows.
 SCENARIOS = {
     "demo": "three guests on three VFs and a host on the wire exchange a capture, with page faults",
+}
+
+
+#: Options of ``iovirt bench nic`` that choose points, and the member of ``Points`` each sets.
+_POINTS = {
+    "frame": "frames",
+    "ring": "rings",
+    "functions": "functions",
+    "direction": "directions",
+    "iommu": "iommu",
+    "latency": "latencies",
 }
 
 
@@ -122,12 +136,21 @@ def _bench_parser(commands: Any) -> None:
     iommu.add_argument("--walkers", type=int, nargs="+", metavar="N", help="points of the curve")
     hyper = kinds.add_parser("hyper", help="share of a 200 Gb/s link against tenants")
     hyper.add_argument("--rtl", type=int, nargs="*", metavar="N", help="tenants to run on RTL")
-    for one in (iommu, hyper):
+    nic = kinds.add_parser("nic", help="cycles per packet of the NIC behind the IOMMU")
+    nic.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    every = Points()
+    for name, what in _POINTS.items():
+        known = getattr(every, what)
+        nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
+                         choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
+    nic.add_argument("--packets", type=int, default=800, metavar="N", help="frames of a point")
+    for one in (iommu, hyper, nic):
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
         one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
     iommu.set_defaults(function=_bench_iommu)
     hyper.set_defaults(function=_bench_hyper)
+    nic.set_defaults(function=_bench_nic)
 
 
 def _say(text: str) -> None:
@@ -180,6 +203,23 @@ def _bench_hyper(asked: argparse.Namespace) -> int:
         say=_say,
     )
     _give(found, asked.json, print_hyper)
+    return 0
+
+
+def _bench_nic(asked: argparse.Namespace) -> int:
+    _checked(asked)
+    if asked.config not in CONFIGS:
+        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    chosen = {name: tuple(value) for name in _POINTS.values() if (value := getattr(asked, name))}
+    points = replace(QUICK_POINTS if asked.quick else Points(), **chosen)
+    if asked.packets < 32:
+        raise _Wrong("a point needs 32 frames at least")
+    if CONFIGS[asked.config].nic.vfs < max(points.functions):
+        raise _Wrong(f"{asked.config} has {CONFIGS[asked.config].nic.vfs} VFs; choose --functions")
+    found = bench_nic(
+        name=asked.config, points=points, packets=asked.packets, seed=asked.seed, say=_say
+    )
+    _give(found, asked.json, print_nic)
     return 0
 
 

@@ -1,127 +1,209 @@
 """Measures the NIC behind the IOMMU; runs inside of the simulator.
 
-Every VF has a guest of its own, resident, behind a two-stage translation cached in the IOTLB.  A
-frame and its header are in one descriptor.  Cycles per packet are over all functions, from the
-second quarter of what arrives to the last.
+Cycles per packet are over all functions, from the second quarter of what arrives to the last.
 """
 
-from random import Random
+from collections.abc import Iterable
 
 import cocotb
+import numpy as np
 
 from cosim.bench.machine import Bench, Machine, options, report
-from cosim.guest.memory import Allocator
-from cosim.guest.virtio_net import VirtioNet
-from cosim.guest.virtqueue import Piece
+from cosim.bench.ports import TOP
+from cosim.benchmarks.nic_guest import WIRE_MAC, BenchGuest
 from cosim.hypervisor.hypervisor import Hypervisor
-from cosim.hypervisor.vm import RAM_GPA, Vm
-from cosim.scenarios.traffic import guest_mac
-from models.spec.config import config
+from models.spec.config import SystemConfig
 from models.spec.nic import Stat
-from models.spec.virtio import NetHeader
 
-__all__ = ["measure"]
+__all__ = ["round_trip", "throughput"]
 
 _BASE, _BYTES = 0x8000_0000, 1 << 28
-_HEADER = NetHeader.as_shape().size // 8
-_WIRE_MAC = b"\x02\xff\xff\xff\xff\xff"
-_STEP = 200
+_READS, _WRITES = f"{TOP}.memory__ar", f"{TOP}.memory__aw"
+#: Cycles between two looks; looks without anything new after which a run has ended.
+_STEP, _PATIENCE = 50, 80
+_BUS_BYTES = 16
 
 
-class _Guest:
-    """A guest with frames to send, made before the clock counts."""
+class _Run:
+    """A system with guests on its first VFs."""
 
-    def __init__(self, port, hypervisor: Hypervisor, function: int, asked: dict):
-        self.port, self.hypervisor, self.function, self.asked = port, hypervisor, function, asked
-        self.vm: Vm
-        self.driver: VirtioNet
+    def __init__(self, dut, asked: dict) -> None:
+        self.asked = asked
+        self.bench = bench = Bench(dut)
+        self.system: SystemConfig = bench.built.design.arguments[0]
+        bench.memory.map(_BASE, _BYTES)
+        for manager in ("memory", "tables"):
+            bench.timing(manager, latency=asked["latency"] - 1, jitter=0, seed=asked["seed"])
+        self.machine = Machine(bench)
+        self.sent: list[int] = []
+        self.received: list[int] = []
+        self.machine.on_frame(lambda frame, cycle: self.sent.append(cycle))
 
     async def boot(self) -> None:
-        asked, memory = self.asked, 1 << 20
-        self.vm = vm = self.hypervisor.new_vm(f"guest{self.function}", memory)
-        self.hypervisor.pin(vm)
-        bar = await self.hypervisor.assign(vm, self.function, guest_mac(self.function), count=False)
-        self.allocator = Allocator(RAM_GPA, memory)
-        self.driver = VirtioNet(
-            self.port,
-            bar,
-            vm.memory,
-            self.allocator,
-            Random(1),
-            queue_size=256,
-            fragments=1,
-            buffers=128,
-            frame_bytes=1514,
-        )
-        await self.driver.start()
-        size = asked["size"]
-        frame = _WIRE_MAC + guest_mac(self.function) + bytes([8, 0]) + bytes(size - 14)
-        self.gpa = self.allocator.allocate(_HEADER + size, align=64)
-        vm.memory.write(self.gpa, bytes(_HEADER) + frame)
+        """Bring everything up."""
+        asked = self.asked
+        await self.bench.start()
+        self.hypervisor = Hypervisor(self.machine, self.system, base=_BASE, size=_BYTES)
+        await self.hypervisor.start()
+        functions = asked.get("functions", 1)
+        self.guests = [
+            BenchGuest(
+                self.machine,
+                self.hypervisor,
+                function,
+                functions=functions,
+                frame=asked.get("frame", 64),
+                packed=asked.get("ring") == "packed",
+                iommu=asked.get("iommu", "on") == "on",
+            )
+            for function in range(1, 1 + functions)
+        ]
+        if asked.get("iommu") == "off":
+            await self.hypervisor.iommu.bypass()
+        for guest in self.guests:
+            await guest.boot()
+            guest.driver.on_receive = lambda frame: self.received.append(self.machine.now())
+        await self.machine.sleep(2000)  # rings are read, contexts and rings' pages cached
+        for name in (_READS, _WRITES):
+            self.bench.stream(name).log()
 
-    def send(self) -> None:
-        """Put all frames into the ring at once."""
-        queue = self.driver.queue(1)
-        for _ in range(self.asked["packets"]):
-            queue.add([Piece(self.gpa, _HEADER + self.asked["size"])], (), 0)
-        self.driver.kick()
+    def offer(self, count: int) -> None:
+        """Put frames on the wire, to the functions in turn."""
+        for number in range(count):
+            mac = self.guests[number % len(self.guests)].mac
+            frame = mac + WIRE_MAC + bytes([8, 0]) + bytes(self.asked["frame"] - 14)
+            self.bench.send_frame(frame)
+
+    async def drain(self) -> None:
+        """Run until nothing more arrives."""
+        still, before = 0, -1
+        while still < _PATIENCE:
+            await self.machine.sleep(_STEP)
+            for guest in self.guests:
+                guest.refill()
+            now = len(self.sent) + len(self.received)
+            still = still + 1 if now == before else 0
+            before = now
+
+    def ring_accesses(self, begin: int, end: int) -> int:
+        """Bursts to rings between two cycles."""
+        areas = sorted(area for guest in self.guests for area in guest.areas())
+        starts = np.array([start for start, _ in areas], np.uint64)
+        ends = np.array([start + size for start, size in areas], np.uint64)
+        count = 0
+        for name in (_READS, _WRITES):
+            fields = self.bench.take_fields(name)
+            within = (fields["cycle"] >= begin) & (fields["cycle"] < end)
+            addresses = fields["addr"][within]
+            # A burst begins at a whole beat.
+            place = np.searchsorted(starts, addresses | np.uint64(_BUS_BYTES - 1), "right") - 1
+            count += int((addresses < ends[place])[place >= 0].sum())
+        return count
+
+    async def faults(self) -> dict[str, str]:
+        """Queues that have stopped, and why."""
+        found = {}
+        for guest in self.guests:
+            for queue in (0, 1):
+                if error := await self.hypervisor.queue_error(guest.function, queue):
+                    found[f"{guest.function}/{queue}"] = error.name
+        return found
+
+    async def count(self, stat: Stat) -> int:
+        """A counter, over all functions."""
+        counts = [await self.hypervisor.stat(guest.function, stat) for guest in self.guests]
+        return sum(counts)
+
+
+def _pace(cycles: list[int]) -> tuple[float, int, int]:
+    """Cycles per packet, and the first and last cycle that they are taken from."""
+    quarter = len(cycles) // 4
+    begin, end = cycles[quarter], cycles[-1]
+    return (end - begin) / (len(cycles) - 1 - quarter), begin, end
 
 
 @cocotb.test()
-async def measure(dut) -> None:
+async def throughput(dut) -> None:
     """Send, receive or both, as the options ask."""
     asked = options()
-    system = config(asked["config"])
-    bench = Bench(dut)
-    bench.memory.map(_BASE, _BYTES)
-    for manager in ("memory", "tables"):
-        bench.timing(manager, latency=asked["latency"], jitter=0, seed=1)
-    machine = Machine(bench)
-    await bench.start()
-    hypervisor = Hypervisor(machine, system, base=_BASE, size=_BYTES)
-    await hypervisor.start()
-    guests = [
-        _Guest(machine, hypervisor, function, asked)
-        for function in range(1, 1 + asked["functions"])
-    ]
-    for guest in guests:
-        await guest.boot()
-    sent, received = [], []
-    machine.on_frame(lambda frame, cycle: sent.append(cycle))
-    for guest in guests:
-        guest.driver.on_receive = lambda frame: received.append(machine.now())
-    count = asked["packets"] * len(guests)
-    begin = machine.now()
-    if "tx" in asked["way"]:
-        for guest in guests:
-            guest.send()
-    if "rx" in asked["way"]:
-        for number in range(count):
-            mac = guest_mac(1 + number % len(guests))
-            frame = mac + _WIRE_MAC + bytes([8, 0]) + bytes(asked["size"] - 14)
-            machine.bench.send_frame(frame)
-    still, before = 0, -1
-    while still < 20:
-        await machine.sleep(_STEP)
-        now = len(sent) + len(received)
-        still = still + 1 if now == before else 0
-        before = now
-    found: dict = {"begin": begin}
-    for name, cycles in (("tx", sent), ("rx", received)):
-        found[name] = len(cycles)
-        if len(cycles) > 8:
-            quarter = len(cycles) // 4
-            span = cycles[-1] - cycles[quarter]
-            found[f"{name}_cycles_per_packet"] = span / (len(cycles) - 1 - quarter)
-    faults = {}
-    for guest in guests:
-        for queue in (0, 1):
-            error = await hypervisor.queue_error(guest.function, queue)
-            if error:
-                faults[f"{guest.function}/{queue}"] = error.name
-        dropped = await hypervisor.stat(guest.function, Stat.RX_DROPPED_FULL)
-        found["rx_dropped"] = found.get("rx_dropped", 0) + dropped
-        translations = await hypervisor.stat(guest.function, Stat.TRANSLATIONS)
-        found["translations"] = found.get("translations", 0) + translations
-    found["errors"] = faults
+    run = _Run(dut, asked)
+    await run.boot()
+    directions = ("tx", "rx") if asked["direction"] == "both" else (asked["direction"],)
+    each = -(-asked["packets"] // len(run.guests))
+    count = each * len(run.guests)
+    if "tx" in directions:
+        for guest in run.guests:
+            guest.send(each)
+    if "rx" in directions:
+        run.offer(count)
+    await run.drain()
+    arrived = {"tx": run.sent, "rx": run.received}
+    assert not await run.faults(), await run.faults()
+    dropped = await run.count(Stat.RX_DROPPED_FULL)
+    assert len(run.sent) == (count if "tx" in directions else 0)
+    assert len(run.received) + dropped == (count if "rx" in directions else 0)
+    paces = {way: _pace(arrived[way]) for way in directions}
+    slowest = max(pace for pace, _, _ in paces.values())
+    begin = max(begin for _, begin, _ in paces.values())
+    end = min(end for _, _, end in paces.values())
+    within = sum(begin <= cycle < end for way in directions for cycle in arrived[way])
+    found = {
+        "cycles_per_packet": slowest,
+        "bus_share": asked["frame"] / _BUS_BYTES / min(pace for pace, _, _ in paces.values()),
+        "ring_accesses_per_packet": run.ring_accesses(begin, end) / within,
+        "dropped": dropped,
+    }
     report(found)
+
+
+@cocotb.test()
+async def round_trip(dut) -> None:
+    """Send one frame of 64 bytes, get its like back at once, and see when what is done."""
+    asked = options()
+    run = _Run(dut, {**asked, "frame": 64})
+    await run.boot()
+    machine, [guest] = run.machine, run.guests
+    messages: list[int] = []
+    machine.on_message(guest.vm.message_page, 4096, lambda at, data, cycle: messages.append(cycle))
+    for _ in range(3):  # every cache has met everything, and all is quiet again
+        for name in (_READS, _WRITES):
+            run.bench.take_log(name)
+        run.sent.clear()
+        messages.clear()
+        begin = machine.now()
+        guest.send(1)
+        while not run.sent:
+            await machine.sleep(1)
+        run.offer(1)
+        offered = machine.now()
+        await run.drain()
+    reads = run.bench.take_fields(_READS)
+    writes = run.bench.take_fields(_WRITES)
+    rings = guest.areas()
+
+    def first(log: dict[str, np.ndarray], since: int, *, ring: bool) -> int:
+        return next(
+            int(cycle)
+            for cycle, address in zip(log["cycle"], log["addr"], strict=True)
+            if cycle >= since and _within(int(address), rings) == ring
+        )
+
+    marks = {
+        "begin": begin,
+        "doorbell_to_ring_read": first(reads, begin, ring=True),
+        "ring_read_to_data_read": first(reads, begin, ring=False),
+        "data_read_to_frame_out": run.sent[0],
+        "frame_in_to_data_write": first(writes, offered, ring=False),
+        "data_write_to_used_write": first(writes, offered, ring=True),
+        "used_write_to_message": min(cycle for cycle in messages if cycle > offered),
+    }
+    names, cycles = list(marks), list(marks.values())
+    parts = {
+        name: after - before
+        for name, before, after in zip(names[1:], cycles, cycles[1:], strict=False)
+    }
+    report({**parts, "total": cycles[-1] - begin})
+
+
+def _within(address: int, areas: Iterable[tuple[int, int]]) -> bool:
+    return any(start - _BUS_BYTES < address < start + size for start, size in areas)

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_hyper", "print_iommu"]
+__all__ = ["print_hyper", "print_iommu", "print_nic"]
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -56,3 +56,23 @@ def print_hyper(found: dict[str, Any], file: TextIO | None = None) -> None:
             cells.append(f"{point['share']:.2%}{mark}{error}")
         table.add_row(str(count), *cells)
     Console(file=file or sys.stdout, width=110).print(table)
+
+
+def print_nic(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per point, then the parts of the round trip."""
+    table = Table(box=None, title="NIC, over all functions", title_justify="left")
+    names = dict.fromkeys(name for point in found["points"] for name in point)
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for point in found["points"]:
+        table.add_row(*(_shown(point.get(name, "")) for name in names))
+    console = Console(file=file or sys.stdout, width=140)
+    console.print(table)
+    parts = Table(box=None, title="round trip of 64 bytes, cycles", title_justify="left")
+    parts.add_column("part")
+    trips = found["round_trip_cycles"]
+    for name in trips:
+        parts.add_column(f"L = {name.removeprefix('latency_')}", justify="right")
+    for key in dict.fromkeys(key for trip in trips.values() for key in trip):
+        parts.add_row(key, *(_shown(trip.get(key, "")) for trip in trips.values()))
+    console.print(parts)

@@ -96,6 +96,11 @@ class Virtqueue:
         self._ready.clear()
 
     @property
+    def areas(self) -> tuple[tuple[int, int], ...]:
+        """GPA and bytes of descriptor area, driver area and device area."""
+        return self._areas
+
+    @property
     def addresses(self) -> tuple[int, ...]:
         """Descriptor area, driver area and device area, as the device addresses them."""
         return tuple(self._space.address(gpa, size) for gpa, size in self._areas)

@@ -11,6 +11,7 @@ from models.spec.iommu import (
     AtsCommand,
     CommandFunc,
     CommandOpcode,
+    DdtpMode,
     FaultRecord,
     GroupResponsePayload,
     HpmEvent,
@@ -142,6 +143,11 @@ class IommuDriver:
         if ddtp != self.directory.ddtp:
             levels = self.directory.levels
             raise IommuError(f"No directory of {levels} levels: ddtp is {ddtp:#x}")
+
+    async def bypass(self) -> None:
+        """Let all devices pass untranslated (``ddtp.mode`` Bare)."""
+        await self._store(spec.DDTP, spec.DDTP["mode"].insert(DdtpMode.BARE))
+        await self._settled(spec.DDTP, "busy", 0)
 
     def _load(self, register: Register):
         return self._port.mmio_read("iommu", register.offset, register.bytes)

@@ -84,9 +84,10 @@ class Vm:
         self.interrupts: Counter[int] = Counter()
         self._owed = 0
         self._handlers: dict[int, Callable[[], None]] = {}
-        self._message_page = pages.allocate(1)
-        self.pages.map_device(MESSAGE_GPA, self._message_page)
-        port.on_message(self._message_page, KIB_4, self._message)
+        #: Host address of the interrupt file.
+        self.message_page = pages.allocate(1)
+        self.pages.map_device(MESSAGE_GPA, self.message_page)
+        port.on_message(self.message_page, KIB_4, self._message)
 
     def exit(self, cause: str, *, work: int = 0) -> None:
         """Count an exit; its cycles, and those of the work done there, are owed."""

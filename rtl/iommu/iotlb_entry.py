@@ -1,12 +1,13 @@
 """What an entry of the IOTLB is, when it matches, and what removes it."""
 
-from amaranth.hdl import Cat, Mux
+from amaranth.hdl import Cat, Const, Mux
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 
 __all__ = [
     "SMALL",
+    "cached_size",
     "covers_range",
     "covers_space",
     "packed",
@@ -54,6 +55,14 @@ def size_groups(config: IommuConfig) -> list[int]:
     if config.sv57 or config.sv57x4:
         groups.add(36)
     return sorted(groups)
+
+
+def cached_size(config: IommuConfig, size):
+    """The largest size of a page table's page that fits into a range; both log2 bytes, 6 bits."""
+    fitting = Const(SMALL, 6)
+    for group in size_groups(config)[1:]:
+        fitting = Mux(size >= SMALL + group, SMALL + group, fitting)
+    return fitting
 
 
 def tag_layout(page_bits: int) -> data.StructLayout:

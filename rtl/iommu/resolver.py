@@ -9,6 +9,7 @@ from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbFill
 from models.spec.translation import AddressType, TranslationResponse
 from rtl.iommu.directory import ContextFill
+from rtl.iommu.iotlb_entry import cached_size
 from rtl.iommu.permissions import Judge, by_access, is_ats, lookup_key, stages
 from rtl.iommu.requests import Context, Held, WalkResult
 from rtl.iommu.seams import PIPELINE_DEPTH, Event
@@ -50,7 +51,7 @@ class Resolver(wiring.Component):
     """
 
     def __init__(self, config: IommuConfig):
-        self.entries = config.misses + PIPELINE_DEPTH
+        self.config, self.entries = config, config.misses + PIPELINE_DEPTH
         self.bits = (self.entries - 1).bit_length()
         self.page_bits = config.pas - 12
         super().__init__(
@@ -165,7 +166,9 @@ class Resolver(wiring.Component):
             m.d.sync += self.fill.valid.eq(keep)
             with m.If(keep):
                 m.d.sync += fill.key.eq(lookup_key(self.read_held))
-                for name in ("ppn", "size", "r", "w", "x", "u", "glob", "dirty", "pbmt", "piece"):
+                # A range that ends beside interrupt files may be of any size.
+                m.d.sync += fill.size.eq(cached_size(self.config, found.size))
+                for name in ("ppn", "r", "w", "x", "u", "glob", "dirty", "pbmt", "piece"):
                     m.d.sync += fill[name].eq(found[name])
 
     def _count(self, m: Module, walked, fetched, refused, device) -> None:

@@ -187,6 +187,32 @@ def test_mixed_page_sizes(first, second):
     world.run(test)
 
 
+@pytest.mark.parametrize("beside", [1, 3, 0x13, 0x80])
+def test_what_is_cached_beside_an_interrupt_file_does_not_hold_it(beside):
+    """A range without files, of any size, is cut down to that of a page table."""
+    world = WalkWorld(replace(CONFIG, msi_flat=True))
+    second, first, msi_table = world.page(4), world.page(), world.page()
+    world.map(second, 0, 0, 2, wide=True)  # the first stage's tables lie where they seem to
+    world.map(second, 0x4000_0000, 0x80_0000, 1, wide=True)
+    world.map(first, 0x2000_0000, 0x4000_0000, 1)
+    base, file, iova = DDT + 64, 0x4010_0000, 0x2010_0000
+    stages = (8 << 60 | second >> 12, 0, 8 << 60 | first >> 12)
+    for number, word in enumerate((3, *stages, 1 << 60 | msi_table >> 12, 0, file >> 12)):
+        world.words[base + 8 * number] = word
+    world.words[msi_table] = 0x1234 << 10 | 0b111
+
+    async def test(ctx):
+        other, _ = await world.translate(ctx, 0, iova + (beside << 12), write=1)
+        assert other.spa == 0x90_0000 + (beside << 12)
+        for tag in (1, 2):
+            found, _ = await world.translate(ctx, tag, iova + 4, write=1)
+            assert found.spa == 0x123_4004
+        again, latency = await world.translate(ctx, 3, iova + (beside << 12) + 8)
+        assert (again.spa, latency) == (0x90_0008 + (beside << 12), HIT)
+
+    world.run(test)
+
+
 @pytest.mark.parametrize("level", [0, 1])
 def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
     """Software names any address of a page that it has changed; the second stage had cut it up."""
