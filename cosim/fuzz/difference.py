@@ -10,10 +10,11 @@ from models.spec.translation import AddressType, TranslationStatus
 from .failure import Failure
 from .oracle import Judged
 
-__all__ = ["difference", "same_word"]
+__all__ = ["difference", "same_but_dirty", "same_word"]
 
 _NAPOT_LEAF, _LEAF = bits_of(Pte, "n", "v"), bits_of(Pte, "r", "x")
 _UPDATED = bits_of(Pte, "a", "d")
+_DIRTY = bits_of(Pte, "d")
 _PPN, _NAPOT_64K, _NAPOT_MASK = extractor(Pte, "ppn"), 0b1000, 0xF
 _NAPOT_LOG2 = 16
 
@@ -74,6 +75,12 @@ def same_word(want: int, got: int) -> bool:
         if first == second or (_is_napot(first) and not (first ^ second) & ~_UPDATED):
             return True
     return False
+
+
+def same_but_dirty(want: int, got: int) -> bool:
+    """Whether 64 bits of memory, read as little-endian, differ in no more than an entry's D."""
+    changed = want ^ got
+    return changed in (_DIRTY, int.from_bytes(_DIRTY.to_bytes(8, "little"), "big"), _DIRTY << 32)
 
 
 def _is_napot(pte: int) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cosim.conformance.golden_target import GoldenTarget
 from models.iommu import Parameters, Request, Response
 from models.iommu.walk import Leaf
+from models.spec.translation import AddressType
 
 from .scenario import parse_row
 
@@ -39,6 +40,9 @@ class Oracle(GoldenTarget):
         self._facts = Facts()
         #: Set by stores of the IOMMU itself, to tables or queues.
         self.stored = False
+        self._stores: list[int] = []
+        #: Words whose D is open: a cached entry without W may answer an ATS request for writing.
+        self.open_dirty: set[int] = set()
         self._listen()
 
     def _listen(self) -> None:
@@ -55,6 +59,7 @@ class Oracle(GoldenTarget):
 
         def noted_store(address: int, raw: bytes, **how) -> None:
             self.stored = True
+            self._stores.append(address & -8)
             store(address, raw, **how)
 
         def noted_first(context, mode, root, iova, access) -> Leaf:
@@ -79,7 +84,10 @@ class Oracle(GoldenTarget):
         for row in rows:
             request = parse_row(row)
             self._facts, before = Facts(), len(self._records)
+            self._stores.clear()
             response = self.iommu.translate(request)
+            if request.at is AddressType.ATS_REQUEST and request.write and not response.w:
+                self.open_dirty.update(self._stores)
             new = self._records[before:]
             found.append(Judged(request, response, new[0] if new else None, self._facts))
         return found

@@ -6,10 +6,11 @@ Contents
 --------
 Two arrays: 4 KiB translations in ``sets`` sets of ``ways`` ways, set = ``vpn mod sets``; everything
 larger in ``superpages`` fully associative entries.  A translation's size is the smaller of its two
-stages' sizes; a Bare stage does not count; beside interrupt files it is the largest size of a page
-table's page that has none.  A fill takes the entry with equal tag if there is one,
-else the lowest free way (or entry), else the victim: a FIFO pointer per set, one for the
-superpages, which advances by one (modulo) with every fill that had to evict, and starts at 0.
+stages' sizes; a Bare stage does not count.  Beside interrupt files it is the largest size of a page
+table's page that has none, and it is never that of a page larger than physical memory.  A fill
+takes the entry with equal tag if there is one, else the lowest free way (or entry), else the
+victim: a FIFO pointer per set, one for the superpages, which advances by one (modulo) with every
+fill that had to evict, and starts at 0.
 Invalidations clear entries and leave the pointers alone.  A lookup changes nothing.
 
 Order

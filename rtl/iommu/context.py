@@ -33,10 +33,10 @@ class _Cache(wiring.Component):
     -------
     place, key : ``In``; hit : ``Out(1)``; content : ``Out``
         Search.
-    fill_en : ``In(1)``; fill_content : ``In``; wanted_place, wanted : ``In``
-        Store under the key ``wanted``, in place of what there is of that key.
-    forget, forget_all : ``In(1)``
-        Forget ``wanted``, or everything; the latter comes before a fill in the same cycle.
+    fill_en : ``In(1)``; fill_content : ``In``; fill_place, fill_key : ``In``
+        Store in place of what there is of that key; not in the cycle after a ``forget``.
+    forget, forget_all : ``In(1)``; forget_place, forget_key : ``In``
+        Forget a key, or everything, with what is stored in the same cycle.
     """
 
     def __init__(self, entries: int, key_bits: int, content):
@@ -49,12 +49,14 @@ class _Cache(wiring.Component):
                 "key": In(key_bits),
                 "hit": Out(1),
                 "content": Out(content),
-                "wanted_place": In(place),
-                "wanted": In(key_bits),
                 "fill_en": In(1),
                 "fill_content": In(content),
+                "fill_place": In(place),
+                "fill_key": In(key_bits),
                 "forget": In(1),
                 "forget_all": In(1),
+                "forget_place": In(place),
+                "forget_key": In(key_bits),
             }
         )
 
@@ -62,7 +64,22 @@ class _Cache(wiring.Component):
         m = Module()
         ways, sets = self.ways, self.sets
         mask = sets - 1
-        place, wanted_place = self.place & mask, self.wanted_place & mask
+        # What is to be forgotten is looked for a cycle later, and not found until then.
+        forgets, all_, gone = Signal(), Signal(), Signal(self.key_bits)
+        gone_place, wanted = Signal.like(self.place), Signal(self.key_bits)
+        wanted_place = Signal.like(self.place)
+        stores = self.fill_en & ~forgets
+        m.d.sync += [
+            forgets.eq(self.forget),
+            all_.eq(self.forget & self.forget_all),
+            gone.eq(self.forget_key),
+            gone_place.eq(self.forget_place & mask),
+        ]
+        m.d.comb += [
+            wanted.eq(Mux(forgets, gone, self.fill_key)),
+            wanted_place.eq(Mux(forgets, gone_place, self.fill_place & mask)),
+        ]
+        place = self.place & mask
         match, same, chosen = Signal(ways), Signal(ways), Signal(ways)
         victim = Signal(range(max(2, ways)))
         for way in range(ways):
@@ -71,28 +88,27 @@ class _Cache(wiring.Component):
             look, upkeep = ram.read_port(domain="comb"), ram.read_port(domain="comb")
             write = ram.write_port()
             valid = Signal(sets, name=f"valid{way}")
-            own = valid.bit_select(wanted_place, 1) & ~self.forget_all
+            own = valid.bit_select(wanted_place, 1)
             m.d.comb += [
                 look.addr.eq(place),
                 upkeep.addr.eq(wanted_place),
                 write.addr.eq(wanted_place),
-                write.data.eq(self.wanted),
-                write.en.eq(self.fill_en & chosen[way]),
+                write.data.eq(wanted),
+                write.en.eq(stores & chosen[way]),
                 match[way].eq(valid.bit_select(place, 1) & (look.data == self.key)),
-                same[way].eq(own & (upkeep.data == self.wanted)),
+                same[way].eq(own & (upkeep.data == wanted)),
                 chosen[way].eq(Mux(same.any(), same[way], victim == way)),
             ]
-            stores, removes = self.fill_en & chosen[way], self.forget & same[way]
+            stored, removed = stores & chosen[way], forgets & same[way]
             for number in range(sets):
-                here = wanted_place == number
-                with m.If(self.forget_all | (here & (stores | removes))):
-                    m.d.sync += valid[number].eq(here & stores)
-        self._victims(m, wanted_place, same, victim)
-        m.d.comb += self.hit.eq(match.any())
-        self._contents(m, place, match, wanted_place, chosen)
+                with m.If(all_ | ((wanted_place == number) & (stored | removed))):
+                    m.d.sync += valid[number].eq(~forgets)
+        self._victims(m, stores, wanted_place, same, victim)
+        m.d.comb += self.hit.eq(match.any() & ~(forgets & (all_ | (gone == self.key))))
+        self._contents(m, stores, place, match, wanted_place, chosen)
         return m
 
-    def _victims(self, m: Module, place, same, victim) -> None:
+    def _victims(self, m: Module, stores, place, same, victim) -> None:
         """Whose turn it is in each set."""
         m.submodules.turns = ram = memory.Memory(
             shape=victim.shape(), depth=max(2, self.sets), init=[]
@@ -103,10 +119,10 @@ class _Cache(wiring.Component):
             victim.eq(read.data),
             write.addr.eq(place),
             write.data.eq(Mux(victim == self.ways - 1, 0, victim + 1)),
-            write.en.eq(self.fill_en & ~same.any()),
+            write.en.eq(stores & ~same.any()),
         ]
 
-    def _contents(self, m: Module, place, match, wanted_place, chosen) -> None:
+    def _contents(self, m: Module, stores, place, match, wanted_place, chosen) -> None:
         """Contents of all ways in one RAM."""
         m.submodules.contents = ram = memory.Memory(
             shape=self.fill_content.shape(), depth=max(2, self.ways * self.sets), init=[]
@@ -120,7 +136,7 @@ class _Cache(wiring.Component):
         m.d.comb += [
             self.content.eq(read.data),
             write.data.eq(self.fill_content),
-            write.en.eq(self.fill_en),
+            write.en.eq(stores),
         ]
 
 
@@ -150,8 +166,8 @@ class ContextCache(wiring.Component):
         Store in place of what there is of that device.  Members that the configuration does not
         need are not kept and read 0.
     clear_en : ``In(1)``; clear_all : ``In(1)``; clear_id : ``In(24)``
-        Forget one device, or all.  Comes before a fill in the same cycle; since both then want the
-        same comparators, everything is forgotten but what is filled.
+        Forget one device, or all, with what is stored in the same cycle.  In the next cycle nothing
+        can be stored.
     """
 
     def __init__(self, config: IommuConfig):
@@ -178,11 +194,13 @@ class ContextCache(wiring.Component):
             cache.place.eq(self.device_id),
             cache.key.eq(self.device_id),
             self.hit.eq(cache.hit),
-            cache.wanted.eq(Mux(self.fill_en, self.fill_id, self.clear_id)),
-            cache.wanted_place.eq(cache.wanted),
             cache.fill_en.eq(self.fill_en),
+            cache.fill_key.eq(self.fill_id),
+            cache.fill_place.eq(self.fill_id),
             cache.forget.eq(self.clear_en),
-            cache.forget_all.eq(self.clear_en & (self.clear_all | self.fill_en)),
+            cache.forget_all.eq(self.clear_all),
+            cache.forget_key.eq(self.clear_id),
+            cache.forget_place.eq(self.clear_id),
         ]
         for name in kept.members:
             m.d.comb += [
@@ -243,21 +261,23 @@ class ProcessCache(wiring.Component):
         process_bits = 20 if config.pd20 else 17 if config.pd17 else 8
         key = data.StructLayout({"process": process_bits, "device": device_bits})
         m.submodules.cache = cache = _Cache(config.process_entries, key.size, ProcessState)
-        wanted = key(cache.wanted)
-        # One comparison serves fills and clears.  What a device has is in all sets.
-        whole = self.clear_all | ~self.clear_process_en | self.fill_en
+        filled, gone = key(cache.fill_key), key(cache.forget_key)
         m.d.comb += [
             key(cache.key).process.eq(self.process_id),
             key(cache.key).device.eq(self.device_id),
             cache.place.eq(self.process_id ^ self.device_id),
             self.hit.eq(cache.hit & ~self.process_id[process_bits:].any()),
             self.process.eq(cache.content),
-            wanted.process.eq(Mux(self.fill_en, self.fill_process, self.clear_process)),
-            wanted.device.eq(Mux(self.fill_en, self.fill_device, self.clear_device)),
-            cache.wanted_place.eq(wanted.process ^ wanted.device),
+            filled.process.eq(self.fill_process),
+            filled.device.eq(self.fill_device),
+            cache.fill_place.eq(filled.process ^ filled.device),
             cache.fill_en.eq(self.fill_en),
             cache.fill_content.eq(self.fill_state),
+            gone.process.eq(self.clear_process),
+            gone.device.eq(self.clear_device),
+            cache.forget_place.eq(gone.process ^ gone.device),
             cache.forget.eq(self.clear_en),
-            cache.forget_all.eq(self.clear_en & whole),
+            # What a device has is in all sets.
+            cache.forget_all.eq(self.clear_all | ~self.clear_process_en),
         ]
         return m

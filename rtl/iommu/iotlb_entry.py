@@ -10,6 +10,7 @@ __all__ = [
     "cached_size",
     "covers_range",
     "covers_space",
+    "is_cut",
     "packed",
     "payload_layout",
     "same_space",
@@ -58,11 +59,20 @@ def size_groups(config: IommuConfig) -> list[int]:
 
 
 def cached_size(config: IommuConfig, size):
-    """The largest size of a page table's page that fits into a range; both log2 bytes, 6 bits."""
+    """The largest size of a page table's page that fits into a range and into physical memory.
+
+    Both are log2 bytes, 6 bits.
+    """
     fitting = Const(SMALL, 6)
     for group in size_groups(config)[1:]:
-        fitting = Mux(size >= SMALL + group, SMALL + group, fitting)
+        if SMALL + group <= config.pas:
+            fitting = Mux(size >= SMALL + group, SMALL + group, fitting)
     return fitting
+
+
+def is_cut(config: IommuConfig, size):
+    """Whether a page of a page table is cached in part, since it is larger than physical memory."""
+    return size > config.pas
 
 
 def tag_layout(page_bits: int) -> data.StructLayout:

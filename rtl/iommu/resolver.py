@@ -9,7 +9,7 @@ from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbFill
 from models.spec.translation import AddressType, TranslationResponse
 from rtl.iommu.directory import ContextFill
-from rtl.iommu.iotlb_entry import cached_size
+from rtl.iommu.iotlb_entry import cached_size, is_cut
 from rtl.iommu.permissions import Judge, by_access, is_ats, lookup_key, stages
 from rtl.iommu.requests import Context, Held, WalkResult
 from rtl.iommu.seams import PIPELINE_DEPTH, Event
@@ -167,8 +167,11 @@ class Resolver(wiring.Component):
             with m.If(keep):
                 m.d.sync += fill.key.eq(lookup_key(self.read_held))
                 # A range that ends beside interrupt files may be of any size.
-                m.d.sync += fill.size.eq(cached_size(self.config, found.size))
-                for name in ("ppn", "r", "w", "x", "u", "glob", "dirty", "pbmt", "piece"):
+                m.d.sync += [
+                    fill.size.eq(cached_size(self.config, found.size)),
+                    fill.piece.eq(found.piece | is_cut(self.config, found.size)),
+                ]
+                for name in ("ppn", "r", "w", "x", "u", "glob", "dirty", "pbmt"):
                     m.d.sync += fill[name].eq(found[name])
 
     def _count(self, m: Module, walked, fetched, refused, device) -> None:

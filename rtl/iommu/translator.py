@@ -259,7 +259,8 @@ class Translator(wiring.Component):
             m.d.sync += busy.eq(0)
         with m.Elif(self.transfer):
             m.d.sync += stale.eq(1)
-        keep = took & ~stale & ~self.transfer
+        # An invalidation in the same cycle takes what it covers out again.
+        keep = took & ~stale
         m.d.comb += [
             self.cache.fill_en.eq(keep & fill.context_valid),
             self.cache.fill_id.eq(fill.device_id),

@@ -75,7 +75,7 @@ def test_context_cache(entries, ways, sets):
     ids = [rng.getrandbits(20) for _ in range(entries + 2)]
 
     async def bench(ctx):
-        hits = 0
+        hits = forgotten = 0
         for _ in range(CYCLES):
             fill, clear, everything = (
                 rng.choice((0, 1)),
@@ -97,11 +97,11 @@ def test_context_cache(entries, ways, sets):
                 if expected is not None:
                     hits += 1
                     assert ctx.get(dut.context.as_value()) == expected
-            if clear:
-                all = everything or fill
-                model.clear(lambda held, one=cleared, all=all: all or held == one)
-            if fill:
+            if fill and not forgotten:
                 model.fill(key, content)
+            if clear:
+                model.clear(lambda held, one=cleared, all=everything: all or held == one)
+            forgotten = clear
             await ctx.tick()
         assert hits > CYCLES // 4
 
@@ -118,7 +118,7 @@ def test_process_cache(entries, ways, sets):
     keys = [(device, process) for device in devices for process in processes]
 
     async def bench(ctx):
-        hits = 0
+        hits = forgotten = 0
         for _ in range(CYCLES):
             fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 0, 1))
             everything, one = not rng.getrandbits(4), rng.getrandbits(2) != 0
@@ -143,12 +143,13 @@ def test_process_cache(entries, ways, sets):
                     assert ctx.get(dut.process.as_value()) == expected
             ctx.set(dut.process_id, key[1] | 1 << 17)  # no such process
             assert not ctx.get(dut.hit)
+            if fill and not forgotten:
+                model.fill(key, content)
             if clear:
                 # What a device has is not found apart: everything is forgotten.
-                covered = set(keys) if everything or fill or not one else {cleared}
+                covered = set(keys) if everything or not one else {cleared}
                 model.clear(covered.__contains__)
-            if fill:
-                model.fill(key, content)
+            forgotten = clear
             await ctx.tick()
         assert hits > CYCLES // 4
 

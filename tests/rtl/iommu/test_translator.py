@@ -7,7 +7,7 @@ import pytest
 from models.spec.config import IommuConfig
 from models.spec.translation import AddressType
 from rtl.iommu.seams import InvalidateKind
-from tests.rtl.iommu.walk_world import DDT, WalkWorld
+from tests.rtl.iommu.walk_world import DDT, LEAF, WalkWorld
 
 
 def phases(count, fast):
@@ -209,6 +209,26 @@ def test_what_is_cached_beside_an_interrupt_file_does_not_hold_it(beside):
             assert found.spa == 0x123_4004
         again, latency = await world.translate(ctx, 3, iova + (beside << 12) + 8)
         assert (again.spa, latency) == (0x90_0008 + (beside << 12), HIT)
+
+    world.run(test)
+
+
+def test_a_page_larger_than_physical_memory_is_cached_in_parts():
+    """Else an address beyond it would lose its upper bits, and reach what is not the device's."""
+    world = WalkWorld(replace(CONFIG, sv48=True, pas=34))
+    root = world.page()
+    world.device(1, first=root)
+    world.words[DDT + 32 + 24] = 9 << 60 | root >> 12
+    world.words[root] = LEAF
+
+    async def test(ctx):
+        for tag, iova in enumerate((0x20_0000, 0x7F_FFFF_F000, 0x20_0008, 0x7F_FFFF_F000)):
+            answer, _ = await world.translate(ctx, tag, iova)
+            assert (answer.status, answer.spa) == (0, iova)
+        assert world.events["tlb_miss"] == 3
+        await world.invalidate(ctx, kind=InvalidateKind.VMA, av=1, addr=0x1234)
+        await world.translate(ctx, 4, 0x20_0000)
+        assert world.events["tlb_miss"] == 4
 
     world.run(test)
 
