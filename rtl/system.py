@@ -57,6 +57,7 @@ class System(wiring.Component):
         self._iommu = Iommu(config.iommu, clients=2)
         self._bridge = Bridge(
             **bridge_options(config.iommu),
+            slots=config.bridge_slots,
             data_width=config.nic.data_width,
             id_width=self._nic.id_width,
             beats=config.nic.max_burst_beats,

@@ -300,12 +300,15 @@ class SystemConfig:
         Its blocks.
     address_bits : int
         Bits of addresses on the DMA bus.
+    bridge_slots : int
+        Bursts of each direction that the I/O bridge has under way.
     """
 
     name: str
     iommu: IommuConfig = field(default_factory=IommuConfig)
     nic: NicConfig = field(default_factory=NicConfig)
     address_bits: int = 64
+    bridge_slots: int = 16
 
 
 _DEFAULT = SystemConfig(

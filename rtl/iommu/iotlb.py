@@ -58,8 +58,8 @@ class Iotlb(wiring.Component):
         accepted.  Physical pages are within ``config.pas``, sizes those of the page tables that
         there are.
     invalidate : ``In(stream.Signature(IotlbInvalidate))``
-        Accepted in the cycle in which it takes effect; comes before a fill that has not begun.
-        ``ready`` does not depend on ``valid``.
+        Accepted in the cycle in which it takes effect, at the earliest that after the first in
+        which it is offered; comes before a fill that has not begun.
     """
 
     next_page: In(52)
@@ -98,7 +98,7 @@ class Iotlb(wiring.Component):
         small = fill.payload.size == SMALL
         # A small fill visits its set, a large one goes through all; then they are accepted.
         seeking, searching = Signal(), Signal()
-        idle, begins = Signal(), Signal()
+        idle, begins, granted = Signal(), Signal(), Signal()
         busy = self.sweeping | seeking | searching | supers.scanning
         m.d.comb += [
             idle.eq(~busy & ~ways.clearing & ~ways.writing),
@@ -106,11 +106,13 @@ class Iotlb(wiring.Component):
             self.accept_small.eq(fill.valid & seeking),
             self.accept_large.eq(fill.valid & searching & ~supers.scanning),
             fill.ready.eq(self.accept_small | self.accept_large),
-            self.invalidate.ready.eq(idle),
-            supers.scan.eq((begins & ~small) | (self.invalidate.valid & idle)),
+            # Known a cycle before, since it goes far: no fill begins while one is offered.
+            self.invalidate.ready.eq(granted),
+            supers.scan.eq((begins & ~small) | (self.invalidate.valid & granted)),
             self.visit.eq((begins & small) | self.reading),
         ]
         m.d.sync += [
+            granted.eq(idle & self.invalidate.valid & ~granted),
             seeking.eq(begins & small),
             searching.eq((begins & ~small) | (searching & fill.valid & supers.scanning)),
         ]
@@ -122,7 +124,7 @@ class Iotlb(wiring.Component):
                 m.d.sync += self.wanted[name].eq(value)
             if self.config.s:
                 m.d.sync += self.span.eq(0)
-        with m.If(self.invalidate.valid & idle):
+        with m.If(self.invalidate.valid & granted):
             ranges = op.s if self.config.s else Const(0, 1)
             single = op.av & ~op.gvma & ~ranges & ~self.pieces
             m.d.sync += [

@@ -28,6 +28,7 @@ class Plant:
     tests: str
     select: str = ""
     slow: bool = False  # builds a simulation
+    often: bool = False  # one of the fast tests
 
 
 _FUZZED = "tests/cosim/fuzz/test_rtl.py"
@@ -41,6 +42,7 @@ PLANTS = [
         "& ~found.mrif",
         "tests/rtl/iommu/test_translator.py",
         "walk_survives_an_invalidation",
+        often=True,
     ),
     Plant(
         "a walk that ends in the cycle of an invalidation is dropped, and nobody answered",
@@ -49,6 +51,7 @@ PLANTS = [
         "with m.If((take_walk & ~self.stale_all) | (take_context & failed)):",
         "tests/rtl/iommu/test_translator.py",
         "walk_survives_an_invalidation",
+        often=True,
     ),
     Plant(
         "the second stage's page size is taken for the translation's",
@@ -57,6 +60,7 @@ PLANTS = [
         "out.size.eq(entry.size)",
         "tests/rtl/iommu/test_translator.py",
         "mixed_page_sizes",
+        often=True,
     ),
     Plant(
         "a replayed request stays joined to its leader's entry",
@@ -81,6 +85,7 @@ PLANTS = [
         "(new.for_context | (hows[i][9:] == how[9:]))",
         "tests/rtl/iommu/test_translator.py",
         "being_walked_join",
+        often=True,
     ),
     Plant(
         "what is being swept out of the IOTLB is still answered",
@@ -132,6 +137,7 @@ PLANTS = [
         "with m.If(self.write.w.valid):\n                    m.next",
         "tests/rtl/iommu/test_command_queue.py",
         "fence_data",
+        often=True,
     ),
     Plant(
         "a store between reading and writing an interrupt file is lost",
@@ -148,6 +154,7 @@ PLANTS = [
         "refused & self.ready & table.live",
         "tests/rtl/iommu/test_bridge_mrif.py",
         "waits_for_earlier",
+        often=True,
     ),
     Plant(
         "a device takes all entries of the miss table",
@@ -156,6 +163,7 @@ PLANTS = [
         "own.eq(0)",
         "tests/rtl/iommu/test_backlog.py",
         "lanes",
+        often=True,
     ),
     Plant(
         "fctl changes under a queue that is on",
@@ -180,6 +188,7 @@ PLANTS = [
         "",
         "tests/rtl/nic/test_dma.py",
         "time_out",
+        often=True,
     ),
     Plant(
         "an invalidation is answered before older uses have ended",
@@ -188,6 +197,7 @@ PLANTS = [
         "1",
         "tests/rtl/nic/test_dma_edges.py",
         "invalidations",
+        often=True,
     ),
     Plant(
         "a retry begins one byte too far",
@@ -196,6 +206,7 @@ PLANTS = [
         "place.data.base.eq(first.offset - low[:3])",
         "tests/rtl/nic/test_dma.py",
         "right_bytes",
+        often=True,
     ),
     Plant(
         "the next request of a slot has the last one's error",
@@ -220,6 +231,7 @@ PLANTS = [
         "m.d.comb += self.releases.i.valid.eq(record.has_slot & record.drop)",
         "tests/rtl/nic/test_virtqueue.py",
         "leaks_nothing and 140",
+        often=True,
     ),
     Plant(
         "a word that cannot be written shows another word's bits",
@@ -244,6 +256,7 @@ PLANTS = [
         "stopped.eq(stopping & ~self.flr),",
         "tests/rtl/nic/test_function_reset.py",
         "stop_before",
+        often=True,
     ),
     Plant(
         "IOTINVAL.GVMA does not reach the IOTLB",
@@ -276,7 +289,7 @@ PLANTS = [
 
 
 def _parameter(plant: Plant):
-    marks = [pytest.mark.full] if plant.slow else []
+    marks = [] if plant.often else [pytest.mark.full]
     return pytest.param(plant, id=plant.name.replace(" ", "-"), marks=marks)
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from amaranth.sim import Simulator
 
 from rtl.bus.axi import Resp
@@ -15,6 +16,7 @@ __all__ = [
     "Sink",
     "Source",
     "get",
+    "mostly_full",
     "put",
     "run",
     "seeded",
@@ -30,6 +32,14 @@ def seeded(seed: int) -> random.Random:
     """Random numbers whose seed a failing test prints."""
     print(f"seed {seed}")
     return random.Random(seed)
+
+
+def mostly_full(values, fast: int) -> list:
+    """Parameters of which the first ``fast`` are for every run, the others for `make test-full`."""
+    return [
+        pytest.param(value, marks=[pytest.mark.full] if number >= fast else [])
+        for number, value in enumerate(values)
+    ]
 
 
 def run(dut, *testbenches, background=()) -> None:

@@ -10,7 +10,7 @@ from rtl.iommu.backlog import Backlog, device_entries
 from rtl.iommu.client_mux import ClientMux
 from rtl.iommu.requests import Lane
 from rtl.iommu.seams import PIPELINE_DEPTH
-from tests.rtl.agents import Sink, Source, run, seeded, wait_for
+from tests.rtl.agents import Sink, Source, mostly_full, run, seeded, wait_for
 from tests.rtl.iommu.walk_world import WalkWorld
 
 CONFIG = IommuConfig(context_entries=4, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=1, misses=3,
@@ -81,7 +81,7 @@ def test_a_flood_of_misses_delays_no_hit():
     world.run(test)
 
 
-@pytest.mark.parametrize("walkers", [1, 2, 3])
+@pytest.mark.parametrize("walkers", mostly_full([3, 1, 2], 1))
 def test_a_miss_waits_for_the_share_of_one_device_alone(walkers):
     config = replace(CONFIG, walkers=walkers)
     world = world_with(config)

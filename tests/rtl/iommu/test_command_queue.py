@@ -5,6 +5,7 @@ import pytest
 from models.spec import iommu_registers as regs
 from models.spec.iommu import CommandFunc, DdtpMode
 from rtl.iommu.seams import InvalidateKind
+from tests.rtl.agents import mostly_full
 from tests.rtl.iommu.commands import ats_inval, inval_ddt, inval_pdt, iofence, iotinval, prgr
 from tests.rtl.iommu.control_bench import CQ, ControlBench
 
@@ -93,12 +94,13 @@ ILLEGAL = [
 ]
 
 
-def test_illegal_commands_stop_the_queue_at_them():
-    bench = ControlBench(seed=3)
+@pytest.mark.parametrize("every", mostly_full([5, 1], 1))
+def test_illegal_commands_stop_the_queue_at_them(every):
+    bench, illegal = ControlBench(seed=3), ILLEGAL[::every]
 
     async def testbench(ctx):
         await bench.enable_commands(ctx)
-        for n, command in enumerate(ILLEGAL):
+        for n, command in enumerate(illegal):
             bad = (bench.tail + 1) % 64
             await bench.post(ctx, iotinval(gscid=n), command, iotinval(gscid=n, gv=1))
             await bench.finish(ctx, head=bad)
@@ -114,7 +116,7 @@ def test_illegal_commands_stop_the_queue_at_them():
             assert await bench.read(ctx, regs.IPSR) == 0
 
     bench.run(testbench)
-    expected = [(n, gv) for n in range(len(ILLEGAL)) for gv in (0, 1)]
+    expected = [(n, gv) for n in range(len(illegal)) for gv in (0, 1)]
     assert [(item.gscid, item.gv) for item in bench.invalidations.got] == expected
     assert not bench.to_devices.got
     assert not bench.responses.got

@@ -245,10 +245,10 @@ async def _cycles(ctx, dut, op):
 @pytest.mark.parametrize(
     ("op", "cycles"),
     [
-        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5}, 5),
-        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5, "s": 1}, 19),
-        ({"gv": 1, "pscv": 1}, 19),
-        ({"gvma": 1, "gv": 1, "av": 1, "addr": 5}, 19),
+        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5}, 6),
+        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5, "s": 1}, 20),
+        ({"gv": 1, "pscv": 1}, 20),
+        ({"gvma": 1, "gv": 1, "av": 1, "addr": 5}, 20),
     ],
 )
 def test_time_of_an_invalidation(op, cycles):

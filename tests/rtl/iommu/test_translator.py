@@ -7,16 +7,13 @@ import pytest
 from models.spec.config import IommuConfig
 from models.spec.translation import AddressType
 from rtl.iommu.seams import InvalidateKind
+from tests.rtl.agents import mostly_full
 from tests.rtl.iommu.walk_world import DDT, LEAF, WalkWorld
 
 
 def phases(count, fast):
     """Every phase once, in strides of seven; those beyond the first ``fast`` are exhaustive."""
-    order = [7 * n % count for n in range(count)]
-    return [
-        pytest.param(phase, marks=[pytest.mark.full] if n >= fast else [])
-        for n, phase in enumerate(order)
-    ]
+    return mostly_full([7 * n % count for n in range(count)], fast)
 
 
 CONFIG = IommuConfig(context_entries=3, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=2, misses=3,
@@ -123,7 +120,7 @@ def test_requests_for_a_page_being_walked_join():
     world.run(test)
 
 
-@pytest.mark.parametrize("phase", phases(27, 12))
+@pytest.mark.parametrize("phase", phases(27, 6))
 def test_requests_join_at_every_phase_of_a_walk(phase):
     """Also in the cycle in which its result is taken; everybody is answered."""
     world = WalkWorld(WIDE, latency=3)
@@ -261,7 +258,7 @@ def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
 
 
 @pytest.mark.parametrize("kind", [InvalidateKind.GVMA, InvalidateKind.VMA])
-@pytest.mark.parametrize("phase", phases(40, 10))
+@pytest.mark.parametrize("phase", phases(40, 5))
 @pytest.mark.parametrize("at_once", [True, False])
 def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
@@ -296,7 +293,7 @@ def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     world.run(test)
 
 
-@pytest.mark.parametrize("phase", phases(26, 12))
+@pytest.mark.parametrize("phase", phases(26, 6))
 def test_no_phase_of_a_context_fetch_survives_an_invalidation(phase):
     world = WalkWorld(CONFIG, latency=3)
     old_root, new_root = world.page(4), world.page(4)
@@ -333,7 +330,7 @@ def process(world, directory, process_id, root, pscid):
     world.words[directory + 16 * process_id + 8] = 8 << 60 | root >> 12
 
 
-@pytest.mark.parametrize("phase", phases(40, 12))
+@pytest.mark.parametrize("phase", phases(40, 6))
 def test_no_phase_of_a_process_context_fetch_survives_an_invalidation(phase):
     world = WalkWorld(replace(CONFIG, pd8=True, process_entries=4), latency=3)
     directory = world.page()
