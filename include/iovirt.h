@@ -391,6 +391,9 @@
 
 #define IOVIRT_NIC_FUNCTION_CONTROL_DEVICE_HIGH 0xfcu /* Its device area. */
 
+/* 0 to 15: QueueCoalescing of a queue. */
+#define IOVIRT_NIC_FUNCTION_COALESCING(n) (0x300u + 0x4u * (n))
+
 /* 0 to 31: Four queue pairs, the first lowest. */
 #define IOVIRT_NIC_FUNCTION_RSS_TABLE(n) (0x380u + 0x4u * (n))
 
@@ -2267,6 +2270,8 @@ enum iovirt_virtio_feature {
     IOVIRT_VIRTIO_FEATURE_SR_IOV = 37,
     IOVIRT_VIRTIO_FEATURE_NOTIFICATION_DATA = 38,
     IOVIRT_VIRTIO_FEATURE_RING_RESET = 40,
+    IOVIRT_VIRTIO_FEATURE_NET_VQ_NOTF_COAL = 52,
+    IOVIRT_VIRTIO_FEATURE_NET_NOTF_COAL = 53,
     IOVIRT_VIRTIO_FEATURE_NET_HASH_REPORT = 57,
     IOVIRT_VIRTIO_FEATURE_NET_RSS = 60,
     IOVIRT_VIRTIO_FEATURE_NET_SPEED_DUPLEX = 63,
@@ -2315,6 +2320,7 @@ enum iovirt_virtio_control_class {
     IOVIRT_VIRTIO_CONTROL_CLASS_VLAN = 2,
     IOVIRT_VIRTIO_CONTROL_CLASS_ANNOUNCE = 3,
     IOVIRT_VIRTIO_CONTROL_CLASS_MQ = 4,
+    IOVIRT_VIRTIO_CONTROL_CLASS_NOTF_COAL = 6,
 };
 
 /* Receive filters, with CTRL_RX; data is a byte, 0 or 1 (5.1.6.5.1). */

@@ -11,8 +11,10 @@ from models.memory import ByteMemory
 from models.spec.virtio_net import (
     RSS_KEY_BYTES,
     RSS_TABLE_LENGTH,
+    Coalescing,
     ControlAck,
     ControlClass,
+    ControlCoalescing,
     ControlHeader,
     ControlMac,
     ControlMq,
@@ -67,20 +69,26 @@ class ControlClient:
 
     async def command(self, kind: ControlClass, command: int, data: bytes) -> ControlAck:
         """Send a command and return the answer."""
+        return (await self.ask(kind, command, data, 0))[1]
+
+    async def ask(
+        self, kind: ControlClass, command: int, data: bytes, told: int
+    ) -> tuple[bytes, ControlAck]:
+        """Send a command that is answered with so many bytes; return them and the answer."""
         header = ControlHeader.const({"kind": kind, "command": command}).as_bits()
         content = header.to_bytes(_HEADER_BYTES, "little") + data
-        ack = self._place + len(content)
-        self._memory.write(self._place, content + b"\xee")
+        answer = self._place + len(content)
+        self._memory.write(self._place, content + b"\xee" * (told + 1))
         readable = [Piece(self._place, _HEADER_BYTES)]
         if data:
             readable.append(Piece(self._place + _HEADER_BYTES, len(data)))
-        self._queue.add(readable, [Piece(ack, 1)], None)
+        self._queue.add(readable, [Piece(answer, told + 1)], None)
         self._transport.notify(self._queue)
         while self._queue.take() is None:
             if not self._queue.enable_events():
                 await self._event.wait()
             self._event.clear()
-        return ControlAck(self._memory.read(ack, 1)[0])
+        return self._memory.read(answer, told), ControlAck(self._memory.read(answer + told, 1)[0])
 
     async def _demand(self, kind: ControlClass, command: int, data: bytes) -> None:
         if await self.command(kind, command, data) != ControlAck.OK:
@@ -120,6 +128,26 @@ class ControlClient:
     async def set_mac(self, mac: bytes) -> None:
         """Change the device's own MAC (5.1.6.5.2)."""
         await self._demand(ControlClass.MAC, ControlMac.ADDR_SET, mac)
+
+    async def set_coalescing(
+        self, *, packets: int, usecs: int, transmit: bool = False, queue: int | None = None
+    ) -> None:
+        """Notify after so many packets or so long, in a direction or a queue (5.1.6.5.8)."""
+        fields = {"max_packets": packets, "max_usecs": usecs}
+        data = Coalescing.const(fields).as_bits().to_bytes(8, "little")
+        command = ControlCoalescing.TX_SET if transmit else ControlCoalescing.RX_SET
+        if queue is not None:
+            data, command = queue.to_bytes(4, "little") + data, ControlCoalescing.VQ_SET
+        await self._demand(ControlClass.NOTF_COAL, command, data)
+
+    async def coalescing(self, queue: int) -> tuple[int, int]:
+        """Packets and microseconds of a queue (5.1.6.5.8)."""
+        data = queue.to_bytes(4, "little")
+        told, ack = await self.ask(ControlClass.NOTF_COAL, ControlCoalescing.VQ_GET, data, 8)
+        if ack != ControlAck.OK:
+            raise CommandFailed("NOTF_COAL VQ_GET was refused")
+        found = Coalescing.from_bits(int.from_bytes(told, "little"))
+        return found.max_packets, found.max_usecs
 
     async def add_vlan(self, vlan: int) -> None:
         """Receive a VLAN (5.1.6.5.3)."""

@@ -16,7 +16,7 @@ KNOWN_FEATURES = NEEDED_FEATURES | sum(
         *(Feature.NET_CSUM, Feature.NET_GUEST_CSUM, Feature.NET_HOST_TSO4),
         *(Feature.NET_HOST_TSO6, Feature.NET_HOST_ECN, Feature.NET_CTRL_VQ, Feature.NET_MQ),
         *(Feature.NET_CTRL_RX, Feature.NET_CTRL_VLAN, Feature.NET_CTRL_MAC_ADDR),
-        Feature.NET_RSS,
+        *(Feature.NET_RSS, Feature.NET_NOTF_COAL, Feature.NET_VQ_NOTF_COAL),
     )
 )
 #: Without the second, the first must not be accepted (5.1.3.1).
@@ -29,6 +29,8 @@ _DEPENDS = (
     (Feature.NET_CTRL_MAC_ADDR, Feature.NET_CTRL_VQ),
     (Feature.NET_MQ, Feature.NET_CTRL_VQ),
     (Feature.NET_RSS, Feature.NET_CTRL_VQ),
+    (Feature.NET_NOTF_COAL, Feature.NET_CTRL_VQ),
+    (Feature.NET_VQ_NOTF_COAL, Feature.NET_CTRL_VQ),
 )
 
 

@@ -95,8 +95,10 @@ class ControlQueue:
         #: Why it has stopped.
         self.error = QueueError.NONE
 
-    async def serve(self, answer: Callable[[int, int, bytes], Awaitable[ControlAck]]) -> bool:
-        """Answer what there is; ``answer`` is given class, command and data.
+    async def serve(
+        self, answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]]
+    ) -> bool:
+        """Answer what there is; ``answer`` is given class, command and data, and says what to tell.
 
         Returns whether the driver wants an interrupt.
         """
@@ -107,18 +109,17 @@ class ControlQueue:
                 if chain is None:
                     break
                 content = _result(self._ring.gather(chain))
-                ack = ControlAck.ERR
+                told, ack = b"", ControlAck.ERR
                 if len(content) >= _HEADER_BYTES and chain.write_bytes:
-                    ack = await answer(content[0], content[1], content[_HEADER_BYTES:])
-                wanted = self._give_back(chain, ack) or wanted
+                    told, ack = await answer(content[0], content[1], content[_HEADER_BYTES:])
+                wanted = self._give_back(chain, told + bytes((ack,))) or wanted
             except Stopped as stopped:
                 self.error = stopped.error
         return wanted
 
-    def _give_back(self, chain: Chain, ack: ControlAck) -> bool:
-        """Return a chain with its answer, if it has room for one."""
-        written = 0
-        if chain.write_bytes:
-            _result(self._ring.scatter(chain, bytes((ack,))))
-            written = 1
+    def _give_back(self, chain: Chain, answer: bytes) -> bool:
+        """Return a chain with its answer, as far as it has room for one."""
+        written = min(chain.write_bytes, len(answer))
+        if written:
+            _result(self._ring.scatter(chain, answer[:written]))
         return _result(self._ring.give_back([Used(chain, written)]))

@@ -124,6 +124,7 @@ class Mailbox:
                 self._hypervisor.config.nic.queue_pairs,
                 set_mac,
                 assignment.vlans,
+                clock_mhz=self._hypervisor.costs.clock_mhz,
             )
         )
 

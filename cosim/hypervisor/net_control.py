@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from cosim.hypervisor.coalescing import CoalescingControl
 from models.spec.nic import (
     MAC_FILTERS,
     VLAN_FILTERS,
@@ -52,6 +53,8 @@ class NetControl:
         ``await set_mac(mac)`` is asked to change the function's MAC; returns whether it has.
     vlans : frozenset of int or None
         VLANs that the driver may have, ``None`` for all.
+    clock_mhz : int
+        Clock of the hardware.
     """
 
     def __init__(
@@ -61,9 +64,12 @@ class NetControl:
         pairs: int,
         set_mac: Callable[[bytes], Awaitable[bool]],
         vlans: frozenset[int] | None = None,
+        *,
+        clock_mhz: int = 100,
     ) -> None:
         self._write, self._base, self._pairs, self._set_mac = write, control, pairs, set_mac
         self._allowed = vlans
+        self._coalescing = CoalescingControl(write, pairs, clock_mhz)
         self._forget(0)
 
     def _forget(self, features: int) -> None:
@@ -83,9 +89,15 @@ class NetControl:
         self._forget(features)
         await self._write("rss", 0)
         await self._filter()
+        await self._coalescing.reset(features)
 
-    async def answer(self, kind: int, command: int, data: bytes) -> ControlAck:
-        """Carry out a command."""
+    async def answer(self, kind: int, command: int, data: bytes) -> tuple[bytes, ControlAck]:
+        """Carry out a command; returns what the driver is told before the answer."""
+        if kind == ControlClass.NOTF_COAL:
+            return await self._coalescing.answer(command, data)
+        return b"", await self._carry_out(kind, command, data)
+
+    async def _carry_out(self, kind: int, command: int, data: bytes) -> ControlAck:
         if kind == ControlClass.RX and self.accepted(Feature.NET_CTRL_RX):
             return await self._receive(command, data)
         if kind == ControlClass.MAC:

@@ -63,7 +63,7 @@ class Function(ManagedFunction):
     changed : callable
         Told of what a write has set off: ``changed("notify", queue)``, ``("reset", 0)``,
         ``("queue_reset", queue)``, ``("enable", queue)``, ``("driver_ok", 0)``, ``("control", 0)``,
-        ``("events", 0)``.
+        ``("events", 0)``, ``("coalescing", queue)``.
     message : callable
         ``message(address, data)`` sends an MSI-X message.
     allowed : callable

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from models.nic.steering import Steering
 from models.spec.config import NicConfig
 from models.spec.nic import (
+    COALESCED_QUEUES,
     MAC_FILTERS,
     MANAGEMENT,
     VLAN_FILTERS,
@@ -69,6 +70,8 @@ class ManagedFunction:
         self.mailbox: Callable[[], int] = lambda: 0
         self._macs = [[0, 0] for _ in range(MAC_FILTERS)]
         self._vlans = [0] * VLAN_FILTERS
+        #: QueueCoalescing of each queue.
+        self.coalescing = [0] * COALESCED_QUEUES
 
     @property
     def may(self) -> bool:
@@ -183,6 +186,8 @@ class ManagedFunction:
             return int.from_bytes(held[4 * number : 4 * number + 4], "little")
         if family == "vlan_filter":
             return self._vlans[number]
+        if family == "coalescing":
+            return self.coalescing[number]
         return self._macs[number][family == "mac_filter_high"]
 
     def write_management(self, offset: int, value: int) -> None:
@@ -230,6 +235,9 @@ class ManagedFunction:
             held[4 * number : 4 * number + 4] = value.to_bytes(4, "little")
         elif family == "vlan_filter":
             self._vlans[number] = _keep(VlanFilter, value)
+        elif family == "coalescing":
+            self.coalescing[number] = value
+            self._changed("coalescing", number)
         elif family == "mac_filter_low":
             self._macs[number][0] = value
         elif family == "mac_filter_high":

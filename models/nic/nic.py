@@ -2,6 +2,7 @@
 
 from models.nic.dma import Dma, Parked, Stopped, Surroundings
 from models.nic.function import Function
+from models.nic.moderation import Moderation
 from models.nic.packed_ring import PackedRing
 from models.nic.pci import NicPci
 from models.nic.rings import Direction, RingSetup
@@ -11,7 +12,7 @@ from models.nic.switch import Switch
 from models.pci import all_ones
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageResponse
-from models.spec.nic import BAR_BYTES, CONFIG_BASE, FUNCTION_BYTES, MANAGEMENT_BASE
+from models.spec.nic import BAR_BYTES, CONFIG_BASE, FUNCTION_BYTES, MANAGEMENT_BASE, Isr
 from models.spec.virtio import Feature
 
 __all__ = ["GoldenNic"]
@@ -44,10 +45,22 @@ class GoldenNic:
         for number in range(config.functions):
             self._add(number)
         self.switch = Switch(self.functions, config, surroundings.transmit)
-        self._servants = [Servant(function, self.switch, batch) for function in self.functions]
+        self._moderations = [self._moderation(function) for function in self.functions]
+        self._servants = [
+            Servant(function, self.switch, batch, moderation)
+            for function, moderation in zip(self.functions, self._moderations, strict=True)
+        ]
         self.functions[0].mailbox = self._mailbox
         self._queues: dict[int, RunningQueue] = {}
         self._turn = 0
+
+    def _moderation(self, function: Function) -> Moderation:
+        def notify(queue: int) -> None:
+            function.interrupt(function.queues[queue].queue_msix_vector, Isr.QUEUE)
+
+        return Moderation(
+            lambda queue: function.coalescing[queue], notify, lambda: self._outside.now()
+        )
 
     def _add(self, number: int) -> None:
         function = Function(
@@ -132,11 +145,15 @@ class GoldenNic:
                 self._queues[base + queue].doorbell = True
         elif what == "queue_reset":
             self._queues.pop(base + queue, None)
+            self._moderations[number].forget(queue)
+        elif what == "coalescing":
+            self._moderations[number].serve()
         elif what == "events":
             self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":
             for index in range(self.config.queues_per_function):
                 self._queues.pop(base + index, None)
+                self._moderations[number].forget(index)
             self.switch.flush(number)
         else:  # a queue may be able to run now
             for index in range(self.config.queues_per_function):
@@ -185,13 +202,18 @@ class GoldenNic:
     @property
     def deadline(self) -> int | None:
         """Cycle at which :meth:`step` has a time-out to act on, if any."""
+        of_queues = [queue.deadline for queue in self._queues.values()]
+        of_functions = [moderation.deadline for moderation in self._moderations]
         return min(
-            (queue.deadline for queue in self._queues.values() if queue.deadline is not None),
+            (deadline for deadline in of_queues + of_functions if deadline is not None),
             default=None,
         )
 
     def step(self) -> bool:
         """Let one queue go on until it parks or has done one thing; ``False`` if none can."""
+        served = [moderation.serve() for moderation in self._moderations]
+        if any(served):
+            return True
         keys = sorted(self._queues)
         for position in range(len(keys)):
             key = keys[(self._turn + position) % len(keys)]

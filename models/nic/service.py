@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from models.nic.dma import Parked, Refused, Stopped
 from models.nic.function import Function
+from models.nic.moderation import Moderation
 from models.nic.offload import HEADER_BYTES, BadOffload, offload
 from models.nic.packets import Packet
 from models.nic.rings import Chain, Ring, Used
 from models.nic.switch import Switch
 from models.spec.iommu import PageResponse
-from models.spec.nic import Isr, QueueError, Stat
+from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature, NetHeader, NetHeaderFlag
 
 __all__ = ["RunningQueue", "Servant", "Service"]
@@ -48,14 +49,18 @@ class Servant:
     switch : Switch
     batch : int
         Transmit chains that are given back together.
+    moderation : Moderation
     """
 
-    def __init__(self, function: Function, switch: Switch, batch: int) -> None:
+    def __init__(
+        self, function: Function, switch: Switch, batch: int, moderation: Moderation
+    ) -> None:
         self._function, self._switch, self._batch = function, switch, batch
+        self._moderation = moderation
 
     def _finish(self, index: int, ring: Ring, used: Sequence[Used]) -> Service:
-        if (yield from ring.give_back(used)):
-            self._function.interrupt(self._function.queues[index].queue_msix_vector, Isr.QUEUE)
+        wanted = yield from ring.give_back(used)
+        self._moderation.used(index, len(used), wanted=wanted)
 
     # Sending (5.1.6.2) -------------------------------------------------------------------------
 

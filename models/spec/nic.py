@@ -17,6 +17,7 @@ __all__ = [
     "ADDRESS_BITS",
     "BAR_BYTES",
     "BASE_FEATURES",
+    "COALESCED_QUEUES",
     "COMMON_OFFSET",
     "CONFIG_BASE",
     "CONFIG_BYTES",
@@ -40,6 +41,7 @@ __all__ = [
     "MacFilterHigh",
     "MailboxEvent",
     "MsixEntry",
+    "QueueCoalescing",
     "QueueError",
     "RssControl",
     "Stat",
@@ -75,6 +77,8 @@ CONFIG_BASE = 0xC0_0000
 CONFIG_BYTES = 0x1000
 #: MAC and VLAN filters of a function, beside its MAC.
 MAC_FILTERS = VLAN_FILTERS = 8
+#: Queues of a function that have a register ``coalescing``: as many as a function can have.
+COALESCED_QUEUES = 16
 #: Feature bits that every function of every NIC offers, one bit per Feature.
 BASE_FEATURES = sum(
     1 << feature
@@ -102,6 +106,8 @@ FEATURE_FLAGS: dict[str, tuple[Feature, ...]] = {
         Feature.NET_CTRL_RX,
         Feature.NET_CTRL_VLAN,
         Feature.NET_CTRL_MAC_ADDR,
+        Feature.NET_NOTF_COAL,
+        Feature.NET_VQ_NOTF_COAL,
     ),
     "multiqueue": (Feature.NET_MQ,),
     "rss": (Feature.NET_RSS,),
@@ -174,6 +180,16 @@ class RssControl(data.Struct):
     unclassified: 8  # queue pair of frames that have no hash
     reserved1: 7
     enable: 1  # else every frame goes to queue pair 0; cleared by a reset of the device
+
+
+class QueueCoalescing(data.Struct):
+    """``coalescing`` of a queue: when its used buffers are notified (virtio 1.3, 5.1.6.5.8).
+
+    As soon as so many wait, or when the first of them has waited so long.
+    """
+
+    packets: 10  # used buffers; 0: no matter how many
+    cycles: 22  # 0: at once
 
 
 class MailboxEvent(enum.IntFlag, shape=32):
@@ -279,6 +295,10 @@ _ALL = (
         _register(f"control_{area}_{half}", 0xE8 + 8 * n + 4 * high, _RO, f"Its {area} area.")
         for n, area in enumerate(("desc", "driver", "device"))
         for high, half in enumerate(("low", "high"))
+    ),
+    *(
+        _register(f"coalescing{n}", 0x300 + 4 * n, _RW, "QueueCoalescing of a queue.")
+        for n in range(COALESCED_QUEUES)
     ),
     *(
         _register(f"rss_table{n}", 0x380 + 4 * n, _RW, "Four queue pairs, the first lowest.")

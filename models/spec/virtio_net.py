@@ -9,8 +9,11 @@ from amaranth.lib import data, enum
 __all__ = [
     "RSS_KEY_BYTES",
     "RSS_TABLE_LENGTH",
+    "Coalescing",
+    "CoalescingQueue",
     "ControlAck",
     "ControlClass",
+    "ControlCoalescing",
     "ControlHeader",
     "ControlMac",
     "ControlMq",
@@ -49,6 +52,7 @@ class ControlClass(enum.IntEnum, shape=8):
     VLAN = 2
     ANNOUNCE = 3
     MQ = 4
+    NOTF_COAL = 6
 
 
 class ControlRx(enum.IntEnum, shape=8):
@@ -86,6 +90,34 @@ class ControlMq(enum.IntEnum, shape=8):
 
     PAIRS_SET = 0
     RSS_CONFIG = 1
+
+
+class ControlCoalescing(enum.IntEnum, shape=8):
+    """When used buffers are notified (5.1.6.5.8).
+
+    Data of ``TX_SET`` and ``RX_SET``, for all queues of a direction, is a Coalescing; that of
+    ``VQ_SET`` a CoalescingQueue and a Coalescing; that of ``VQ_GET`` a CoalescingQueue, and a
+    Coalescing stands before the answer.
+    """
+
+    TX_SET = 0
+    RX_SET = 1
+    VQ_SET = 2
+    VQ_GET = 3
+
+
+class Coalescing(data.Struct):
+    """``virtio_net_ctrl_coal`` (5.1.6.5.8)."""
+
+    max_packets: 32
+    max_usecs: 32
+
+
+class CoalescingQueue(data.Struct):
+    """``virtio_net_ctrl_coal_vq`` up to its parameters (5.1.6.5.8)."""
+
+    vq_index: 16
+    reserved: 16
 
 
 class HashType(enum.IntFlag, shape=32):

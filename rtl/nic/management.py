@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import (
+    COALESCED_QUEUES,
     MAC_FILTERS,
     MANAGEMENT,
     VLAN_FILTERS,
@@ -54,6 +55,7 @@ _KEPT = {
     **{f"mac_filter_low{n}": 0xFFFF_FFFF for n in range(MAC_FILTERS)},
     **{f"mac_filter_high{n}": _mask(MacFilterHigh) for n in range(MAC_FILTERS)},
     **{f"vlan_filter{n}": _mask(VlanFilter) for n in range(VLAN_FILTERS)},
+    **{f"coalescing{n}": 0xFFFF_FFFF for n in range(COALESCED_QUEUES)},
     **{f"rss_table{n}": 0xFFFF_FFFF for n in range(RSS_TABLE_LENGTH // 4)},
 }
 _STEERING = RssControl.const({"enable": 1}).as_bits()

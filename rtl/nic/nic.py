@@ -21,6 +21,7 @@ from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
 from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.frames import BEAT_BYTES, FrameStore
+from rtl.nic.moderation import Moderation
 from rtl.nic.msix import Msix
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
@@ -128,7 +129,11 @@ class Nic(wiring.Component):
 
         # Interrupts
         m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
-        connect(m, engine.interrupt, interrupts.i0)
+        m.submodules.moderation = moderation = Moderation(config)
+        connect(m, engine.interrupt, moderation.notice)
+        connect(m, registers.stored, moderation.stored)
+        m.d.comb += moderation.forget.eq(registers.forget)
+        connect(m, moderation.interrupt, interrupts.i0)
         connect(m, registers.interrupt, interrupts.i1)
         connect(m, interrupts.o, msix.interrupt)
         connect(m, msix.message, dma.message)

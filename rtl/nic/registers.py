@@ -73,6 +73,8 @@ class Registers(wiring.Component):
     clear : ``Out(functions)``, cleared : ``In(functions)``
         MSI-X tables to reset, and those that have been.
     pri : ``Out(PriPort)``
+    forget : ``Out(queues)``
+        Queues that are reset in this cycle; ``function * 2 * queue_pairs + queue`` numbers them.
     filter : ``Out(stream)`` of FilterChange
     stored : ``Out(PolicyWrite)``
         Writes of what the switch and receive steering go by.
@@ -100,6 +102,7 @@ class Registers(wiring.Component):
                 "clear": Out(config.functions),
                 "cleared": In(config.functions),
                 "pri": Out(PriPort()),
+                "forget": Out(config.functions * 2 * config.queue_pairs),
                 "filter": Out(stream.Signature(FilterChange)),
                 "stored": Out(PolicyWrite()),
                 "steering": Out(config.functions),
@@ -110,7 +113,7 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        functions = self.config.functions
+        functions, pairs = self.config.functions, self.config.queue_pairs
         m.submodules.lite = lite = LiteSubordinate(addr_width=ADDRESS_BITS)
         m.submodules.pci = pci = PciConfig(self.config)
         m.submodules.common = common = CommonConfig(self.config)
@@ -140,6 +143,12 @@ class Registers(wiring.Component):
             common.changed.eq(management.changed),
             doorbells.able.eq(common.able),
             doorbells.forget.eq(common.forget),
+            self.forget.eq(
+                Cat(
+                    common.forget.word_select(n, self.config.queues_per_function)[: 2 * pairs]
+                    for n in range(functions)
+                )
+            ),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),

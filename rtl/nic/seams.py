@@ -4,6 +4,8 @@
 from            what                             to
 =============== ================================ ===================
 Registers       Doorbell, QueueCommand           VirtqueueEngine
+VirtqueueEngine Interrupt                        Moderation
+Moderation      Interrupt                        Msix
 VirtqueueEngine ErrorReport, queues that stopped Registers
 VirtqueueEngine DmaRequest                       Dma
 Dma             DmaDone                          VirtqueueEngine
@@ -14,7 +16,7 @@ PortIngress     PortFrame (``rtl.nic.port``)     Switch
 Switch          FrameRef, to send                PortEgress
 several         FrameRef, to give back           FrameStore
 Switch          FrameShare (``rtl.nic.frames``)  FrameStore
-several         Interrupt                        Msix
+Registers       Interrupt                        Msix
 Msix            MsiWrite                         Dma
 several         StatEvent                        Stats
 Registers       StatRead (``rtl.nic.stats``)     Stats
@@ -94,10 +96,13 @@ class ErrorReport(data.Struct):
 
 
 class Interrupt(data.Struct):
-    """A used buffer notification (virtqueue engine to MSI-X): raise the queue's vector."""
+    """Raise a vector of a function: a used buffer notification, or a configuration change."""
 
     function: 8
     vector: 16  # MSI_NO_VECTOR is sent nowhere
+    queue: 16  # of used buffers, for moderation: function * 2 * queue_pairs + queue
+    amount: 16  # used buffers, at least 1
+    wanted: 1  # the driver has asked to be told of them
 
 
 class LocalMemory(enum.IntEnum, shape=2):

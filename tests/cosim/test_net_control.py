@@ -341,3 +341,52 @@ def test_commands_that_make_no_sense_are_refused():
         assert platform.hypervisor.mailbox.commands > len(bad)
 
     scenario(steps, pairs=2)
+
+
+# Interrupt moderation ----------------------------------------------------------------------------
+
+
+def test_notifications_are_coalesced_by_count_and_by_time():
+    frames = [raw(mac(1), mark=n) for n in range(8)]
+
+    async def steps(platform, guests, wire):
+        control, cycles = guests[1].driver.control, platform.hypervisor.costs.clock_mhz
+
+        async def interrupts():
+            before = platform.stat(1, Stat.INTERRUPTS)
+            guests[1].received.clear()
+            for content in frames:
+                await platform.machine.send_frame(content)
+                await platform.machine.sleep(1500)
+            await settle(platform)
+            assert guests[1].received == frames
+            return platform.stat(1, Stat.INTERRUPTS) - before
+
+        alone = await interrupts()
+        assert alone > 2
+        await control.set_coalescing(packets=8, usecs=200)
+        assert await interrupts() == 1
+        assert await control.coalescing(0) == (8, 200)
+        assert await control.coalescing(1) == (0, 0)
+        await control.set_coalescing(packets=0, usecs=100, queue=0)
+        since = platform.machine.now()
+        guests[1].received.clear()
+        await platform.machine.send_frame(frames[0])
+        await platform.until(lambda: guests[1].received)
+        assert 100 * cycles <= platform.machine.now() - since <= 100 * cycles + 2000
+        await control.set_coalescing(packets=0, usecs=0)
+        assert await interrupts() == alone
+        await control.set_coalescing(packets=5, usecs=1000, transmit=True)
+        assert await control.coalescing(1) == (5, 1000)
+        with pytest.raises(CommandFailed):
+            await control.set_coalescing(packets=1, usecs=1, queue=9)
+        with pytest.raises(CommandFailed):
+            await control.coalescing(9)
+        # A new driver begins without.
+        await guests[1].driver.stop()
+        await guests[1].driver.start()
+        await settle(platform)
+        assert await guests[1].driver.control.coalescing(1) == (0, 0)
+        assert platform.machine.nic.functions[1].coalescing[1] == 0
+
+    scenario(steps)

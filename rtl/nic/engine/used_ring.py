@@ -287,6 +287,9 @@ class UsedRing(wiring.Component):
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
             self.interrupts.i.payload.vector.eq(self.setup.vector),
+            self.interrupts.i.payload.queue.eq(self.queue),
+            self.interrupts.i.payload.amount.eq(s.amount),
+            self.interrupts.i.payload.wanted.eq(raises),
         ]
         with m.State("ENDED"):
             m.next = "SAVE"
@@ -314,10 +317,10 @@ class UsedRing(wiring.Component):
                 m.next = "ISSUE"
             with m.Else():
                 m.d.sync += s.phase.eq(_Phase.REST)
-                m.d.comb += [self.interrupts.i.valid.eq(raises), self.moved.eq(self.mine)]
+                m.d.comb += [self.interrupts.i.valid.eq(1), self.moved.eq(self.mine)]
                 with m.If(s.flushed != self.chains):
                     m.d.comb += self.again.eq(1)
-                with m.If(raises & ~self.interrupts.i.ready):
+                with m.If(~self.interrupts.i.ready):
                     m.d.sync += s.phase.eq(s.phase)
                     m.d.comb += [self.moved.eq(0), self.again.eq(0)]
                     m.next = "ENDED"

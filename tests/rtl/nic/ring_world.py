@@ -352,7 +352,7 @@ class RingWorld:
                     self.slots.append(ref.slot)
             if error:
                 self.errors.append((report.queue, int(report.error)))
-            if raised:
+            if raised and interrupt.wanted:
                 self.interrupts.append((interrupt.function, interrupt.vector))
             if ended:
                 self.stopped.append(queue)

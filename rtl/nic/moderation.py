@@ -1,0 +1,158 @@
+"""Interrupt moderation: used buffers are notified together (virtio 1.3, 5.1.6.5.8)."""
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from models.spec.config import NicConfig
+from models.spec.nic import MANAGEMENT, QueueCoalescing
+from rtl.bus.stream import StreamRegister
+from rtl.nic.seams import Interrupt, PolicyWrite
+
+__all__ = ["Moderation"]
+
+_PACKET_BITS = QueueCoalescing.as_shape()["packets"].width
+#: Bits of a time: twice the longest that anything waits.
+_TIME_BITS = QueueCoalescing.as_shape()["cycles"].width + 1
+_FIRST_WORD = MANAGEMENT["coalescing0"].offset // 4
+
+
+class _Waiting(data.Struct):
+    """Used buffers of a queue that its driver has not been told of."""
+
+    packets: _PACKET_BITS
+    since: _TIME_BITS
+    vector: 16
+
+
+class Moderation(wiring.Component):
+    """Holds a queue's interrupt back until enough of its buffers, or the first of them long enough,
+    have waited.
+
+    The first buffers that a driver wants to be told of begin to wait; then all count that are used.
+    Settings are ``coalescing`` of the queues; one that is changed counts for what waits already.
+    Settings and what waits are in RAM, one queue looked at at a time: that of a notice, else one
+    after another.  What waits always goes: a timer of 0 cycles holds nothing back.
+
+    Latency
+    -------
+    Three cycles for what is not held back.  What is goes at the latest three cycles per queue
+    behind its time, and while nothing else wants to be sent.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    notice : ``In(stream)`` of Interrupt
+        Of used buffers, wanted or not.
+    interrupt : ``Out(stream)`` of Interrupt
+    stored : ``In(PolicyWrite)``
+    forget : ``In(queues)``
+        Queues that are reset; ``function * 2 * queue_pairs + queue`` numbers them.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        self.per = 2 * config.queue_pairs
+        self.queues = config.functions * self.per
+        super().__init__(
+            {
+                "notice": In(stream.Signature(Interrupt)),
+                "interrupt": Out(stream.Signature(Interrupt)),
+                "stored": In(PolicyWrite()),
+                "forget": In(self.queues),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        queues, notice = self.queues, self.notice.payload
+        m.submodules.settings = settings = Memory(shape=QueueCoalescing, depth=queues, init=[])
+        m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[])
+        m.submodules.sending = sending = StreamRegister(Interrupt)
+        connect(m, sending.o, flipped(self.interrupt))
+        setting, set_ = settings.read_port(), settings.write_port()
+        state, put = states.read_port(), states.write_port()
+        # A setting that was never written is 0.
+        known, waits = Signal(queues), Signal(queues)
+        self._settings(m, set_, known)
+
+        queue, scan, now = Signal(range(queues)), Signal(range(queues)), Signal(_TIME_BITS)
+        fresh = Signal()  # the queue has a notice
+        waiting, limits = Signal(_Waiting), Signal(QueueCoalescing)
+        mine = Signal(queues)
+        functions = Array(Const(number // self.per, 8) for number in range(queues))
+        m.d.sync += now.eq(now + 1)
+        m.d.comb += [
+            mine.eq(1 << queue),
+            setting.addr.eq(queue),
+            state.addr.eq(queue),
+            put.addr.eq(queue),
+            put.data.eq(waiting),
+            sending.i.payload.function.eq(functions[queue]),
+            sending.i.payload.vector.eq(waiting.vector),
+        ]
+        most = (1 << _PACKET_BITS) - 1
+        total = Signal(17)
+        held, before = (waits & mine).any(), state.data
+        m.d.comb += [
+            total.eq(Mux(held, before.packets, 0) + Mux(fresh, notice.amount, 0)),
+            waiting.packets.eq(Mux(total > most, most, total)),
+            waiting.since.eq(Mux(held, before.since, now)),
+            waiting.vector.eq(Mux(fresh, notice.vector, before.vector)),
+        ]
+        with m.If((known & mine).any()):
+            m.d.comb += limits.eq(setting.data)
+        age, due = Signal(_TIME_BITS), Signal()
+        m.d.comb += [
+            age.eq(now - waiting.since),
+            due.eq(
+                (age >= limits.cycles)
+                | ((limits.packets != 0) & (waiting.packets >= limits.packets))
+            ),
+        ]
+        setting_waits, clearing = Signal(queues), Signal(queues)
+        m.d.sync += waits.eq(((waits & ~clearing) | setting_waits) & ~self.forget)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [fresh.eq(self.notice.valid), queue.eq(scan)]
+                with m.If(self.notice.valid):
+                    m.d.sync += queue.eq(notice.queue)
+                    m.next = "LOOK"
+                with m.Else():
+                    m.d.sync += scan.eq(Mux(scan == queues - 1, 0, scan + 1))
+                    with m.If((waits >> scan)[0]):
+                        m.next = "LOOK"
+            with m.State("LOOK"):
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                m.next = "IDLE"
+                with m.If(~held & ~(fresh & notice.wanted)):
+                    m.d.comb += self.notice.ready.eq(fresh)
+                with m.Else():
+                    m.d.comb += sending.i.valid.eq(due)
+                    with m.If(~due):
+                        m.d.comb += [put.en.eq(1), setting_waits.eq(mine)]
+                    with m.Elif(sending.i.ready):
+                        m.d.comb += clearing.eq(mine)
+                    with m.Else():
+                        m.next = "DECIDE"
+                    m.d.comb += self.notice.ready.eq(fresh & (~due | sending.i.ready))
+        return m
+
+    def _settings(self, m: Module, port, known) -> None:
+        """Follow the registers."""
+        stored, within = self.stored, Signal(8)
+        mine = Signal()
+        m.d.comb += [
+            within.eq(stored.word - _FIRST_WORD),
+            mine.eq(stored.en & (stored.word >= _FIRST_WORD) & (within < self.per)),
+            port.en.eq(mine),
+            port.addr.eq(stored.function * self.per + within),
+            port.data.eq(stored.data),
+        ]
+        with m.If(mine):
+            m.d.sync += known.bit_select(port.addr, 1).eq(1)

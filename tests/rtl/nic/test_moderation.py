@@ -1,0 +1,169 @@
+"""Interrupt moderation: enough or long enough, never more, never less."""
+
+import pytest
+
+from models.spec.config import config
+from models.spec.nic import MANAGEMENT, QueueCoalescing
+from rtl.nic.moderation import Moderation
+from tests.rtl.agents import Sink, put, run, seeded, wait_for
+
+TINY = config("tiny").nic
+PER = 2 * TINY.queue_pairs
+QUEUES = TINY.functions * PER
+#: Cycles that an interrupt may be late: a look at every queue.
+LATE = 3 * QUEUES + 6
+
+
+class World:
+    """The block, its registers, and the cycle of each interrupt."""
+
+    def __init__(self, seed):
+        self.dut, self.rng = Moderation(TINY), seeded(seed)
+        self.now, self.told = 0, []
+
+    async def clock(self, ctx):
+        port = self.dut.interrupt
+        ctx.set(port.ready, 1)
+        while True:
+            *_, valid, payload = await ctx.tick().sample(port.valid, port.payload)
+            self.now += 1
+            if valid:
+                self.told.append((payload.function, payload.vector, self.now))
+
+    async def set(self, ctx, queue, packets, cycles):
+        stored = self.dut.stored
+        setting = QueueCoalescing.const({"packets": packets, "cycles": cycles})
+        ctx.set(stored.function, queue // PER)
+        ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % PER)
+        ctx.set(stored.data, setting.as_bits())
+        ctx.set(stored.en, 1)
+        await ctx.tick()
+        ctx.set(stored.en, 0)
+
+    async def use(self, ctx, queue, amount, *, vector=None, wanted=True):
+        notice = {"queue": queue, "amount": amount, "wanted": wanted}
+        notice["vector"] = queue % PER if vector is None else vector
+        await put(ctx, self.dut.notice, notice)
+        return self.now
+
+    def run(self, bench):
+        run(self.dut, bench, background=[self.clock])
+
+
+def test_without_settings_every_notice_goes_at_once():
+    world = World(61)
+
+    async def bench(ctx):
+        for queue in range(QUEUES):
+            since = await world.use(ctx, queue, 1, vector=7 * queue)
+            await wait_for(ctx, lambda n=queue: len(world.told) == n + 1)
+            function, vector, cycle = world.told[-1]
+            assert (function, vector) == (queue // PER, 7 * queue)
+            assert cycle - since <= 3
+
+    world.run(bench)
+
+
+@pytest.mark.parametrize(("packets", "cycles"), [(0, 300), (4, 700), (1, 500), (7, 0)])
+def test_count_and_timer(packets, cycles):
+    """Everything is told of in time, and nothing before enough wait or have waited long enough."""
+    world, uses = World(62), []
+
+    async def bench(ctx):
+        await world.set(ctx, 3, packets, cycles)
+        for _ in range(24):
+            await ctx.tick().repeat(world.rng.choice((5, 40, 200)))
+            amount = world.rng.choice((1, 1, 2))
+            uses.append((await world.use(ctx, 3, amount), amount))
+        await ctx.tick().repeat(cycles + LATE)
+
+    world.run(bench)
+    told = [cycle for *_, cycle in world.told]
+    for use, _ in uses:
+        assert any(use < cycle <= use + cycles + LATE for cycle in told), "not told in time"
+    before = 0
+    for cycle in told:
+        # A use just before the last notification may have been part of it.
+        mine = [(use, amount) for use, amount in uses if before - 4 < use < cycle]
+        enough = packets and sum(amount for _, amount in mine) >= packets
+        assert enough or cycle - mine[0][0] >= cycles, "told too early"
+        before = cycle
+    assert len(told) == len(uses) if packets == 1 or not cycles else len(told) < len(uses)
+
+
+def test_a_setting_that_changes_counts_for_what_waits():
+    world = World(63)
+
+    async def bench(ctx):
+        for queue in (1, 2):
+            await world.set(ctx, queue, 100, 50_000)
+            await world.use(ctx, queue, 3)
+        await ctx.tick().repeat(300)
+        assert not world.told
+        await world.set(ctx, 1, 0, 0)
+        await wait_for(ctx, lambda: len(world.told) == 1, then=LATE)
+        await world.set(ctx, 2, 3, 50_000)
+        await wait_for(ctx, lambda: len(world.told) == 2, then=LATE)
+        assert [function for function, *_ in world.told] == [1 // PER, 2 // PER]
+
+    world.run(bench)
+
+
+def test_what_nobody_wants_counts_once_something_waits():
+    world = World(66)
+
+    async def bench(ctx):
+        await world.set(ctx, 2, 4, 50_000)
+        for _ in range(5):
+            await world.use(ctx, 2, 3, wanted=False)
+        await world.use(ctx, 2, 1)
+        await world.use(ctx, 2, 2, wanted=False)
+        await ctx.tick().repeat(20)
+        assert not world.told
+        await world.use(ctx, 2, 1, wanted=False)
+        await wait_for(ctx, lambda: len(world.told) == 1, then=LATE)
+        assert len(world.told) == 1
+
+    world.run(bench)
+
+
+def test_a_queue_that_is_reset_is_forgotten():
+    world = World(64)
+
+    async def bench(ctx):
+        for queue in (0, 5):
+            await world.set(ctx, queue, 2, 200)
+            await world.use(ctx, queue, 1)
+        ctx.set(world.dut.forget, 1)
+        await ctx.tick()
+        ctx.set(world.dut.forget, 0)
+        await world.use(ctx, 0, 1)  # one again, not two
+        await ctx.tick().repeat(20)
+        assert not world.told
+        await wait_for(ctx, lambda: len(world.told) == 2, then=200 + LATE)
+        assert {function for function, *_ in world.told} == {0, 5 // PER}
+
+    world.run(bench)
+
+
+def test_nothing_is_lost_behind_a_sink_that_stalls():
+    dut, rng = Moderation(TINY), seeded(65)
+    told = Sink(dut.interrupt, rng, 0.8)
+
+    async def bench(ctx):
+        stored = dut.stored
+        ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4)
+        ctx.set(stored.data, QueueCoalescing.const({"packets": 3, "cycles": 90}).as_bits())
+        ctx.set(stored.en, 1)
+        await ctx.tick()
+        ctx.set(stored.en, 0)
+        for number in range(120):
+            queue = rng.choice((0, 0, 1, QUEUES - 1))
+            await put(ctx, dut.notice, {"queue": queue, "vector": number, "amount": 1, "wanted": 1})
+        await ctx.tick().repeat(90 + LATE)
+        last = [event.vector for event in told.got]
+        assert 119 in last
+        others = [event for event in told.got if event.function]
+        assert len(others) > 20
+
+    run(dut, bench, background=[told.process])
