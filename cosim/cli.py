@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--service-cycles", type=int, metavar="N", help="cycles to serve a page request"
     )
     run.add_argument("--resident", action="store_true", help="no page faults: all memory is there")
+    run.add_argument("--offload", action="store_true", help="guests leave checksums to their NIC")
     run.add_argument("--hostile", default="", metavar="KIND", help=f"guest 3: {', '.join(HOSTILE)}")
     run.add_argument("--waves", type=Path, metavar="FILE", help="keep the waves (VCD)")
     run.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
@@ -236,6 +237,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
             jitter=asked.jitter,
             service_cycles=asked.service_cycles,
             resident=asked.resident,
+            offload=asked.offload,
             hostile=asked.hostile,
         )
     except ValueError as error:

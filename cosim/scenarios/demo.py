@@ -11,6 +11,7 @@ from random import Random
 
 from cosim.guest.memory import Allocator, FirstStage
 from cosim.guest.split_queue import SplitQueue
+from cosim.guest.stack import partial, plain
 from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Assignment, Hypervisor
@@ -19,9 +20,10 @@ from cosim.port import Port
 from cosim.scenarios.exchange import Exchange
 from cosim.scenarios.result import FunctionResult, HitRates, Hostile, Result
 from cosim.scenarios.traffic import OUTSIDE, Plan, guest_mac
+from models.nic.packets import Packet
 from models.spec.config import SystemConfig
 from models.spec.nic import QueueError, Stat
-from models.spec.virtio import DescriptorFlag
+from models.spec.virtio import DescriptorFlag, Feature
 
 __all__ = ["HOSTILE", "HOST_BASE", "HOST_BYTES", "Demo", "DemoOptions"]
 
@@ -56,6 +58,8 @@ class DemoOptions:
         Cycles of a page request's service, ``None``: by :class:`~cosim.hypervisor.costs.Costs`.
     resident : bool
         Make all memory resident beforehand.
+    offload : bool
+        Guests leave checksums to their function.
     hostile : str
         Harm that guest 3 does after half of its frames, one of ``HOSTILE``, or nothing.
     """
@@ -68,6 +72,7 @@ class DemoOptions:
     outside_window: int = 8
     service_cycles: int | None = None
     resident: bool = False
+    offload: bool = False
     hostile: str = ""
 
 
@@ -77,6 +82,9 @@ class _Guest:
     def __init__(self, demo: "Demo", host: int):
         self.demo, self.host = demo, host
         self.frames = demo.plan.of(host)
+        leave = partial if demo.options.offload else plain
+        self.outgoing = [leave(frame.content) for frame in self.frames]
+        self.checksums = dict.fromkeys((True, False, None), 0)  # of received frames: good, bad
         self.sent = self.sent_bytes = self.received = self.received_bytes = 0
         self.withheld = 0
         self.vm: Vm
@@ -92,9 +100,9 @@ class _Guest:
         rng = Random(f"{options.seed}/{self.host}")
         allocator = Allocator(RAM_GPA, size)
         self.places = []
-        for frame in self.frames:
-            gpa = allocator.scattered(len(frame.content), rng)
-            vm.pages.store_image(gpa, frame.content)
+        for outgoing in self.outgoing:
+            gpa = allocator.scattered(len(outgoing.content), rng)
+            vm.pages.store_image(gpa, outgoing.content)
             self.places.append(gpa)
         allocator.allocate(0, align=_PAGE)
         pinned = options.hostile == "address" and self.host == _HOSTILE
@@ -133,15 +141,17 @@ class _Guest:
     def _received(self, content: bytes) -> None:
         self.received += 1
         self.received_bytes += len(content)
+        packet = Packet.of(content)
+        self.checksums[packet.checksum_good() if packet else None] += 1
         self.demo.exchange.arrive(self.host, content)
 
     async def send(self) -> None:
         """Send all frames, or half of them and then do harm."""
         hostile = self.demo.options.hostile if self.host == _HOSTILE else ""
         frames = self.frames[: len(self.frames) // 2] if hostile else self.frames
-        for frame, gpa in zip(frames, self.places, strict=False):
+        for frame, outgoing, gpa in zip(frames, self.outgoing, self.places, strict=False):
             await self.demo.exchange.depart(frame)
-            await self.driver.send_from(gpa, len(frame.content))
+            await self.driver.send_from(gpa, len(frame.content), header=outgoing.header)
             self.sent += 1
             self.sent_bytes += len(frame.content)
         if hostile:
@@ -252,12 +262,30 @@ class Demo:
                 count = await self.hypervisor.stat(guest.host, stat)
                 if count:
                     result.problems.append(f"guest{guest.host}: {stat.name} {count}")
+            await self._check_checksums(guest, result)
         for pair, count in self.exchange.missing().items():
             result.problems.append(f"{count} frames from host {pair[0]} to {pair[1]} are missing")
         allowed = {hostile.assignment.device_id} if hostile else set()
         for fault in self.hypervisor.iommu.faults:
             if fault.device_id not in allowed:
                 result.problems.append(f"unexpected fault record: {fault}")
+
+    async def _check_checksums(self, guest: _Guest, result: Result) -> None:
+        """Compare what was said and counted of checksums with what frames hold."""
+        told = guest.driver.accepted(Feature.NET_GUEST_CSUM)
+        left = [outgoing.header[0] for outgoing in guest.outgoing[: guest.sent]]
+        good, bad = (told * guest.checksums[found] for found in (True, False))
+        for name, count, expected in (
+            ("frames said to be valid", guest.driver.validated, good),
+            ("RX_CHECKSUM_GOOD", await self._stat(guest, Stat.RX_CHECKSUM_GOOD), good),
+            ("RX_CHECKSUM_BAD", await self._stat(guest, Stat.RX_CHECKSUM_BAD), bad),
+            ("TX_CHECKSUMS", await self._stat(guest, Stat.TX_CHECKSUMS), sum(left)),
+        ):
+            if count != expected:
+                result.problems.append(f"guest{guest.host}: {name} {count}, not {expected}")
+
+    async def _stat(self, guest: _Guest, stat: Stat) -> int:
+        return await self.hypervisor.stat(guest.host, stat)
 
     async def _judge(self, guest: _Guest) -> Hostile:
         """Wait for the queue to stop, and say what is known of it."""

@@ -71,6 +71,7 @@ async def demo(dut) -> None:
         outside_window=settings.outside_window,
         service_cycles=settings.service_cycles,
         resident=settings.resident,
+        offload=settings.offload,
         hostile=settings.hostile,
     )
     progress = Progress(sys.stderr) if asked["progress"] else None

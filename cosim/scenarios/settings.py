@@ -29,6 +29,8 @@ class Settings:
         Cycles of a page request's service; ``None`` leaves it to the cost table.
     resident : bool
         Make all memory resident beforehand: no page faults.
+    offload : bool
+        Guests leave checksums to their function.
     hostile : str
         Harm that the third guest does, one of ``HOSTILE``, or none.
     """
@@ -41,6 +43,7 @@ class Settings:
     jitter: int = 20
     service_cycles: int | None = None
     resident: bool = False
+    offload: bool = False
     hostile: str = ""
 
     def __post_init__(self) -> None:

@@ -314,6 +314,7 @@ class SystemConfig:
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
+    nic=NicConfig(checksum=True),
 )
 
 #: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
@@ -340,6 +341,7 @@ CONFIGS = {
                 tx_slots=16,
                 rx_slots=16,
                 dma_slots=4,
+                checksum=True,
             ),
         ),
         _DEFAULT,

@@ -391,6 +391,11 @@ class CommonConfig(wiring.Component):
                 command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
                 command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
                 command.packed.eq(features[Feature.RING_PACKED]),
+                command.offloads.csum.eq(features[Feature.NET_CSUM]),
+                command.offloads.guest_csum.eq(features[Feature.NET_GUEST_CSUM]),
+                command.offloads.tso4.eq(features[Feature.NET_HOST_TSO4]),
+                command.offloads.tso6.eq(features[Feature.NET_HOST_TSO6]),
+                command.offloads.ecn.eq(features[Feature.NET_HOST_ECN]),
             ]
             m.next = "IDLE"
 

@@ -1,8 +1,9 @@
 """Frames at rest: two memories of slots, and who may read and write them when."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
@@ -10,7 +11,11 @@ from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.frame_slots import COUNT_BITS, SlotPool
 from rtl.nic.seams import FrameRef, LoadPort, LocalMemory, StorePort
 
-__all__ = ["BEAT_BYTES", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
+__all__ = ["BEAT_BYTES", "FramePatch", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
+
+
+#: Readers of the TX memory beside the DMA, the first goes first.
+_READERS = ("header", "checksum", "verify", "egress")
 
 
 def _byte(beat):
@@ -35,6 +40,28 @@ class FrameWrite(wiring.Signature):
         super().__init__({"en": Out(1), "addr": Out(20), "data": Out(128)})
 
 
+class FramePatch(wiring.Signature):
+    """Writes of the TX memory that wait for the DMA, in lanes like :class:`StorePort`'s."""
+
+    def __init__(self):
+        super().__init__(
+            {
+                "en": Out(1),
+                "addr": Out(24),
+                "data": Out(128),
+                "mask": Out(BEAT_BYTES),
+                "ready": In(1),
+            }
+        )
+
+
+class FrameWritten(wiring.Signature):
+    """What goes into the TX memory: bytes of one slot, in lanes like :class:`StorePort`'s."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "slot": Out(8), "data": Out(128), "mask": Out(BEAT_BYTES)})
+
+
 class FrameShare(data.Struct):
     """How many receivers a frame has; its sender's reference is among them no more."""
 
@@ -45,9 +72,9 @@ class FrameShare(data.Struct):
 class FrameStore(wiring.Component):
     """TX memory (frames from guests) and RX memory (frames from the port) with their slots.
 
-    The DMA has both memories whenever it wants them; other readers of the TX memory wait, the
-    header's first.  A slot begins at byte ``slot * frame_bytes``; those who read and write whole
-    beats count in these.
+    The DMA has both memories whenever it wants them; others wait, of the readers of the TX memory
+    each for those before it.  A slot begins at byte ``slot * frame_bytes``; those who read and
+    write whole beats count in these.
 
     Parameters
     ----------
@@ -59,8 +86,10 @@ class FrameStore(wiring.Component):
         DMA into the TX memory; other memories are not looked at.
     load : ``In(LoadPort)``
         DMA from both memories.
-    header, egress : ``In(FrameRead)``
+    header, checksum, verify, egress : ``In(FrameRead)``
         Readers of the TX memory.
+    patch : ``In(FramePatch)``; written : ``Out(FrameWritten)``
+        Another writer of the TX memory; what is written into it.
     ingress : ``In(FrameWrite)``
         Writer of the RX memory.
     tx_alloc, rx_alloc : ``Out(stream)`` of 8
@@ -80,8 +109,9 @@ class FrameStore(wiring.Component):
             {
                 "store": In(StorePort()),
                 "load": In(LoadPort()),
-                "header": In(FrameRead()),
-                "egress": In(FrameRead()),
+                **{name: In(FrameRead()) for name in _READERS},
+                "patch": In(FramePatch()),
+                "written": Out(FrameWritten()),
                 "ingress": In(FrameWrite()),
                 "tx_alloc": Out(stream.Signature(8)),
                 "rx_alloc": Out(stream.Signature(8)),
@@ -104,28 +134,41 @@ class FrameStore(wiring.Component):
         return ByteMemory(slots * self.config.frame_bytes // BEAT_BYTES)
 
     def _tx_memory(self, m: Module) -> None:
-        """DMA in; DMA, headers and egress out.  Loads of both memories meet here."""
+        """DMA and patches in; DMA and readers out.  Loads of both memories meet here."""
         m.submodules.tx = tx = self._memory(self.config.tx_slots)
-        store, load, header, egress = self.store, self.load, self.header, self.egress
+        store, load, patch, written = self.store, self.load, self.patch, self.written
+        storing, addr = Signal(), Signal(24)
         m.d.comb += [
-            tx.write_addr.eq(store.addr),
-            tx.write_data.eq(store.data),
-            header.data.eq(tx.read_data),
-            egress.data.eq(tx.read_data),
+            storing.eq(store.en & (store.memory == LocalMemory.TX)),
+            patch.ready.eq(~storing),
+            addr.eq(Mux(storing, store.addr, patch.addr)),
+            written.en.eq(storing | patch.en),
+            written.data.eq(Mux(storing, store.data, patch.data)),
+            written.mask.eq(Mux(storing, store.mask, patch.mask)),
+            written.slot.eq(self._slot(addr, written.mask)),
+            tx.write_addr.eq(addr),
+            tx.write_data.eq(written.data),
+            tx.write_mask.eq(Mux(written.en, written.mask, 0)),
         ]
-        with m.If(store.en & (store.memory == LocalMemory.TX)):
-            m.d.comb += tx.write_mask.eq(store.mask)
-        with m.If(load.en & (load.memory == LocalMemory.TX)):
-            m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(load.addr)]
-        with m.Elif(header.en):
-            m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(_byte(header.addr)), header.ready.eq(1)]
-        with m.Else():
+        free = Signal()
+        m.d.comb += free.eq(~load.en | (load.memory != LocalMemory.TX))
+        m.d.comb += [tx.read_en.eq(~free), tx.read_addr.eq(load.addr)]
+        for name in _READERS:
+            reader, later = getattr(self, name), Signal(name=f"after_{name}")
             m.d.comb += [
-                tx.read_en.eq(egress.en),
-                tx.read_addr.eq(_byte(egress.addr)),
-                egress.ready.eq(1),
+                reader.data.eq(tx.read_data),
+                reader.ready.eq(free),
+                later.eq(free & ~reader.en),
             ]
+            with m.If(free & reader.en):
+                m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(_byte(reader.addr))]
+            free = later
         self._tx_data = tx.read_data
+
+    def _slot(self, addr, mask):
+        """Slot of the chosen bytes: ``addr`` may be that of a byte before it."""
+        beat = addr[4:] + Cat(mask[lane] & (addr[:4] > lane) for lane in range(BEAT_BYTES)).any()
+        return beat[exact_log2(self.config.frame_bytes // BEAT_BYTES) : len(addr) - 4]
 
     def _rx_memory(self, m: Module) -> None:
         """Ingress in, DMA out."""

@@ -1,6 +1,6 @@
 """Top of the NIC."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -14,7 +14,7 @@ from models.spec.translation import (
     InvalidationRequest,
     PageRequest,
 )
-from models.spec.virtio import NetHeader
+from models.spec.virtio import NetHeader, NetHeaderFlag
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
 from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
@@ -23,14 +23,22 @@ from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.moderation import Moderation
 from rtl.nic.msix import Msix
+from rtl.nic.offload.checker import Checker, Finding
+from rtl.nic.offload.findings import Findings
+from rtl.nic.offload.negotiated import Negotiated
+from rtl.nic.offload.offload import Offload
+from rtl.nic.offload.verifier import Verifier
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
-from rtl.nic.seams import FrameRef, Interrupt, LocalMemory
+from rtl.nic.seams import CHECKED_BIT, FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
 
 __all__ = ["Nic"]
+
+#: Lane of ``flags``: a slot begins with 4 bytes that are not there.
+_FLAGS_LANE = 4
 
 
 class Nic(wiring.Component):
@@ -139,9 +147,12 @@ class Nic(wiring.Component):
         connect(m, msix.message, dma.message)
         connect(m, registers.msix, msix.bus)
 
-        self._frames(m, engine, switch, frames, ingress, egress)
+        m.submodules.offload = offload = Offload(config)
+        self._frames(m, engine, switch, frames, ingress, egress, offload)
+        if config.checksum:
+            self._checksums(m, registers, engine, switch, frames, ingress, offload)
 
-        counting = (engine, dma, msix, switch, ingress)
+        counting = (engine, dma, msix, switch, ingress, offload)
         m.submodules.stats = stats = Stats(config, sources=len(counting))
         for block, source in zip(counting, stats.inputs, strict=True):
             connect(m, block.stat, source)
@@ -155,10 +166,12 @@ class Nic(wiring.Component):
         notes the headers of what is sent; what is received has one for all.
         """
         store, load = dma.store, dma.load
+        self._store, self._load = store, load
         bits = exact_log2(2 * self.config.frame_bytes)
         stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
         from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
-        header = Const(NetHeader.const({"num_buffers": 1}).as_bits() << 32, 8 * BEAT_BYTES)
+        self._header = header = Signal(8 * BEAT_BYTES)
+        m.d.comb += header.eq(NetHeader.const({"num_buffers": 1}).as_bits() << 32)
         with m.If(load.en):
             m.d.sync += [
                 from_scratch.eq(load.memory == LocalMemory.SCRATCH),
@@ -196,11 +209,63 @@ class Nic(wiring.Component):
         beat = addr[4:bits]
         return Cat(Mux(addr[:4] > lane, ~beat.all(), beat.any()) for lane in range(BEAT_BYTES))
 
-    @staticmethod
-    def _frames(m: Module, engine, switch, frames, ingress, egress) -> None:
+    def _checksums(self, m: Module, registers, engine, switch, frames, ingress, offload) -> None:
+        """Who has negotiated what; received frames are checked; their headers say so."""
+        m.submodules.negotiated = negotiated = Negotiated(self.config)
+        m.submodules.findings = findings = Findings(self.config)
+        m.submodules.verifier = verifier = Verifier(self.config)
+        m.submodules.checker = checker = Checker()
+        command = registers.command
+        connect(m, switch.found, verifier.i)
+        connect(m, verifier.o, switch.checked)
+        connect(m, verifier.read, frames.verify)
+        connect(m, verifier.note, findings.tx)
+        connect(m, engine.finding, findings.count)
+        m.d.comb += [
+            negotiated.en.eq(command.valid & command.ready),
+            negotiated.command.eq(command.payload),
+            negotiated.function.eq(offload.function),
+            offload.offloads.eq(negotiated.offloads),
+            engine.checking.eq(negotiated.checking),
+            verifier.checking.eq(negotiated.checking),
+            offload.look.eq(verifier.look),
+            verifier.sum.eq(offload.sum),
+            checker.en.eq(ingress.seen_en),
+            checker.beat.eq(ingress.seen),
+            findings.rx.en.eq(checker.done),
+            findings.rx.slot.eq(checker.tag),
+            findings.rx.finding.eq(checker.finding),
+        ]
+        # flags are in the first lane of the header, which may begin a beat behind the address
+        load, lane, beat = self._load, _FLAGS_LANE, Signal(20)
+        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        asked = Signal()
+        m.d.sync += asked.eq(beat[CHECKED_BIT - 4])
+        m.d.comb += [
+            beat.eq(load.addr[4:] + (load.addr[:4] > lane)),
+            findings.header.memory.eq(load.memory),
+            findings.header.slot.eq(beat[bits : CHECKED_BIT - 4]),
+        ]
+        with m.If(asked & (findings.header.finding == Finding.GOOD)):
+            m.d.comb += self._header.word_select(lane, 8).eq(NetHeaderFlag.DATA_VALID)
+
+    def _frames(self, m: Module, engine, switch, frames, ingress, egress, offload) -> None:
         """From guests and wire through the switch to guests and wire."""
         connect(m, frames.tx_alloc, engine.tx_alloc)
-        connect(m, engine.tx_frame, switch.tx_frame)
+        connect(m, engine.tx_frame, offload.i)
+        connect(m, offload.o, switch.tx_frame)
+        connect(m, offload.read, frames.checksum)
+        connect(m, offload.patch, frames.patch)
+        connect(m, frames.written, offload.written)
+        m.d.comb += [
+            offload.store.en.eq(self._store.en),
+            offload.store.memory.eq(self._store.memory),
+            offload.store.addr.eq(self._store.addr),
+            offload.store.data.eq(self._store.data),
+            offload.store.mask.eq(self._store.mask),
+            offload.taken_en.eq(frames.tx_alloc.valid & frames.tx_alloc.ready),
+            offload.taken.eq(frames.tx_alloc.payload),
+        ]
         connect(m, switch.arrival, engine.arrival)
         connect(m, engine.rx_pop, switch.rx_pop)
         connect(m, switch.header, frames.header)
@@ -212,8 +277,9 @@ class Nic(wiring.Component):
         connect(m, switch.egress, egress.frame)
         connect(m, egress.read, frames.egress)
 
-        m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
+        m.submodules.releases = releases = StreamArbiter(FrameRef, 3)
         connect(m, engine.release, releases.i0)
         connect(m, switch.release, releases.i1)
+        connect(m, offload.release, releases.i2)
         connect(m, releases.o, frames.release0)
         connect(m, egress.release, frames.release1)

@@ -10,6 +10,7 @@ from models.spec.nic import Stat
 from rtl.bus.axi import AxiStream, FrameBeat
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.frames import BEAT_BYTES, FrameRead, FrameWrite
+from rtl.nic.offload.checker import CheckedBeat
 from rtl.nic.seams import FrameRef, LocalMemory, StatEvent
 
 __all__ = [
@@ -75,6 +76,8 @@ class PortIngress(wiring.Component):
     write : ``Out(FrameWrite)``
     frame : ``Out(stream)`` of PortFrame
         Frames that are complete, in order.
+    seen_en, seen : ``Out``
+        Beats of frames that have a slot, whose tag it is.
     stat : ``Out(stream)`` of StatEvent
     """
 
@@ -86,6 +89,8 @@ class PortIngress(wiring.Component):
                 "alloc": In(stream.Signature(8)),
                 "write": Out(FrameWrite()),
                 "frame": Out(stream.Signature(PortFrame)),
+                "seen_en": Out(1),
+                "seen": Out(CheckedBeat),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -117,6 +122,12 @@ class PortIngress(wiring.Component):
         ]
         frame = queue.i.payload
         m.d.comb += [
+            self.seen_en.eq(arrived & room),
+            self.seen.data.eq(wire.data),
+            self.seen.index.eq(beat),
+            self.seen.last.eq(wire.last),
+            self.seen.length.eq(length),
+            self.seen.tag.eq(self.alloc.payload),
             frame.frame.memory.eq(LocalMemory.RX),
             frame.frame.slot.eq(self.alloc.payload),
             frame.frame.length.eq(length),

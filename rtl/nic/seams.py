@@ -10,7 +10,9 @@ VirtqueueEngine ErrorReport, queues that stopped Registers
 VirtqueueEngine DmaRequest                       Dma
 Dma             DmaDone                          VirtqueueEngine
 Dma             StorePort, LoadPort              Scratch, FrameStore
-VirtqueueEngine TxFrame, RxPop                   Switch
+VirtqueueEngine SentFrame                        Offload
+Offload         TxFrame                          Switch
+VirtqueueEngine RxPop                            Switch
 Switch          Arrival                          VirtqueueEngine
 PortIngress     PortFrame (``rtl.nic.port``)     Switch
 Switch          FrameRef, to send                PortEgress
@@ -33,6 +35,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.nic import QueueError, Stat
 
 __all__ = [
+    "CHECKED_BIT",
     "Arrival",
     "DmaDone",
     "DmaRequest",
@@ -45,14 +48,20 @@ __all__ = [
     "LoadPort",
     "LocalMemory",
     "MsiWrite",
+    "Offloads",
     "PolicyWrite",
     "QueueCommand",
     "QueueOp",
     "RxPop",
+    "SentFrame",
     "StatEvent",
     "StorePort",
     "TxFrame",
 ]
+
+
+#: Bit of an offset in TX or RX memory: see :class:`DmaRequest`.
+CHECKED_BIT = 23
 
 
 class Doorbell(data.Struct):
@@ -66,6 +75,16 @@ class QueueOp(enum.IntEnum, shape=1):
 
     DISABLE = 0
     ENABLE = 1
+
+
+class Offloads(data.Struct):
+    """Offloads that a driver has accepted (``Feature``, virtio 1.3, 5.1.3)."""
+
+    csum: 1
+    guest_csum: 1
+    tso4: 1
+    tso6: 1
+    ecn: 1
 
 
 class QueueCommand(data.Struct):
@@ -86,6 +105,7 @@ class QueueCommand(data.Struct):
     event_idx: 1  # accepted features
     indirect: 1
     packed: 1
+    offloads: Offloads
 
 
 class ErrorReport(data.Struct):
@@ -122,7 +142,8 @@ class DmaRequest(data.Struct):
     younger than it.
 
     In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
-    the virtio_net_hdr, the frame.  So header and frame are one transfer.
+    the virtio_net_hdr, the frame.  So header and frame are one transfer.  ``CHECKED_BIT`` of the
+    offset has the header of a received frame say what is known of its checksum.
     """
 
     tag: 16
@@ -205,10 +226,19 @@ class FrameRef(data.Struct):
 
 
 class TxFrame(data.Struct):
-    """A whole frame from a guest (virtqueue engine to switch)."""
+    """A whole frame from a guest (offloads to switch)."""
 
     frame: FrameRef
     function: 8
+
+
+class SentFrame(data.Struct):
+    """A whole frame from a guest, and what its virtio_net_hdr asks for (engine to offloads)."""
+
+    frame: FrameRef
+    function: 8
+    needs_csum: 1
+    gso_type: 8
 
 
 class Arrival(data.Struct):

@@ -54,12 +54,17 @@ class Switch(wiring.Component):
     live : ``In(functions)``
         Functions that have a driver.
     stat : ``Out(stream)`` of StatEvent
+    found : ``Out(stream)`` of ``delivery(functions)``; checked : ``In(stream)``
+        With ``config.checksum``, frames of which it is known who is to have them; they come back
+        when their checksums have been looked at.
     """
 
     def __init__(self, config: NicConfig):
         self.config = config
+        found = stream.Signature(delivery(config.functions))
         super().__init__(
-            {
+            ({"found": Out(found), "checked": In(found)} if config.checksum else {})
+            | {
                 "tx_frame": In(stream.Signature(TxFrame)),
                 "port_frame": In(stream.Signature(PortFrame)),
                 "header": Out(FrameRead()),
@@ -103,7 +108,11 @@ class Switch(wiring.Component):
             lookup.receiving.eq(receiving),
             fifos.receiving.eq(receiving),
         ]
-        self._deliver(m, lookup.result, fifos, arrivals.i, sending.i, events.i1)
+        result = lookup.result
+        if config.checksum:
+            connect(m, lookup.result, flipped(self.found))
+            result = self.checked
+        self._deliver(m, result, fifos, arrivals.i, sending.i, events.i1)
         return m
 
     def _deliver(self, m: Module, result, fifos, arrival, sending, full) -> None:

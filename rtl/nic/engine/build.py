@@ -9,7 +9,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from rtl.nic.engine.records import BUFFER, HEADER_BYTES, PACKETS, Shapes, Unit
 from rtl.nic.engine.turns import Turns
-from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
+from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]
 
@@ -51,8 +51,8 @@ class Build(wiring.Component):
         Queues that touch, and what ``queue`` does; when they may.
     available : ``In(queues)``
         Descriptors have been published.
-    frames : ``In(functions)``
-        Frames have come for these functions.
+    frames, checking : ``In(functions)``
+        Frames have come for these functions; checksums are told to these.
     open, holding, visiting, left : ``Out(queues)``
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
     unstall : ``Out(queues)``
@@ -84,6 +84,7 @@ class Build(wiring.Component):
                 "touch_piece": In(shapes.piece),
                 "available": In(queues),
                 "frames": In(config.functions),
+                "checking": In(config.functions),
                 "open": Out(queues),
                 "holding": Out(queues),
                 "visiting": Out(queues),
@@ -391,6 +392,7 @@ class Build(wiring.Component):
         position, pieces = Signal(16), Signal(self.shapes.piece)
         mark = (entry.error != QueueError.NONE) | entry.absent
         meets = ~mark & ~drop & (piece != 0)
+        told = 0 if self.transmits else self.checking.bit_select(self.function, 1) << CHECKED_BIT
         m.d.comb += [
             self.record_at.eq(s.built),
             self.built.eq(s.built + 1),
@@ -414,7 +416,7 @@ class Build(wiring.Component):
                 if self.transmits
                 else s.frame.memory
             ),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + s.position),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + s.position + told),
         ]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):

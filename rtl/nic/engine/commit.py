@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
-from models.spec.virtio import DescriptorFlag, UsedElement
+from models.spec.virtio import DescriptorFlag, NetHeaderFlag, UsedElement
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, RingKind, Shapes
 from rtl.nic.engine.turns import Turns
-from rtl.nic.seams import DmaStatus, ErrorReport, StatEvent, TxFrame
+from rtl.nic.offload.checker import Finding
+from rtl.nic.seams import DmaStatus, ErrorReport, LocalMemory, SentFrame, StatEvent, TxFrame
 
 __all__ = ["Commit"]
 
@@ -55,8 +56,11 @@ class Commit(wiring.Component):
         Whose turn it is; up to where its packets are complete, its used elements are written.
     packet : ``Out``; record, outcome : ``In``; clear, clear_packet : ``Out``; cleared : ``In``
         Reads a packet; a cycle later.  Forgets the outcome of a packet.
-    header_at : ``Out``; header : ``In``
-        ``flags`` and ``gso_type`` of the header in a TX slot; a cycle later.
+    header_memory, header_at : ``Out``; header : ``In``
+        ``flags`` and ``gso_type`` of the header in a TX slot; of a frame to receive what has been
+        found of its checksum.  A cycle later.
+    checking : ``In(functions)``
+        Functions to which checksums are told.
     place : ``In``; move_en, move_queue, moved : ``Out``
         Packets and chains of ``queue`` that are committed, a cycle later; new ones.
     used_en, used_at, used, used_span, used_flags : ``Out``
@@ -92,7 +96,9 @@ class Commit(wiring.Component):
                 "clear": Out(1),
                 "clear_packet": Out(shapes.packet),
                 "cleared": In(1),
+                "header_memory": Out(LocalMemory),
                 "header_at": Out(8),
+                "checking": In(config.functions),
                 "header": In(16),
                 "place": In(shapes.place),
                 "move_en": Out(1),
@@ -106,7 +112,7 @@ class Commit(wiring.Component):
                 "ring": In(RingKind),
                 "error": Out(stream.Signature(ErrorReport)),
                 "release": Out(stream.Signature(TxFrame)),
-                "tx_frame": Out(stream.Signature(TxFrame)),
+                "tx_frame": Out(stream.Signature(SentFrame)),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -115,7 +121,7 @@ class Commit(wiring.Component):
         m = Module()
         queues = self.queues
         m.submodules.stats = self.stats = StreamFifo(StatEvent, 4)
-        m.submodules.frames = self.frames = StreamRegister(TxFrame)
+        m.submodules.frames = self.frames = StreamRegister(SentFrame)
         m.submodules.releases = self.releases = StreamRegister(TxFrame)
         m.submodules.errors = self.errors = StreamRegister(ErrorReport)
         for queue, port in ((self.stats, self.stat), (self.frames, self.tx_frame),
@@ -127,6 +133,7 @@ class Commit(wiring.Component):
         self.function = functions[self.queue]
         self.returns = Signal()  # the packet's chain goes back
         self.dropped = Signal()
+        self.found = Signal(Finding)
         calm = Signal()
         self.size = Signal(16)  # of the frame
         given, sent = self.releases.i.payload, self.frames.i.payload
@@ -137,13 +144,17 @@ class Commit(wiring.Component):
             self.moved.index.eq(self.s.index + Mux(self.returns, self.record.span, 0)),
             self.moved.chains.eq(self.s.chains + self.returns),
             self.packet.eq(self.s.done),
+            self.header_memory.eq(self.record.memory),
             self.header_at.eq(self.record.slot),
             self.size.eq(self.record.length - (HEADER_BYTES if self.transmits else 0)),
             sent.function.eq(self.function),
             sent.frame.memory.eq(self.record.memory),
             sent.frame.slot.eq(self.record.slot),
             sent.frame.length.eq(self.size),
-            given.eq(sent),
+            sent.needs_csum.eq((self.header & NetHeaderFlag.NEEDS_CSUM).any()),
+            sent.gso_type.eq(self.header[8:]),
+            given.function.eq(sent.function),
+            given.frame.eq(sent.frame),
             self.used_at.eq(self.s.chains),
             calm.eq(
                 (self.stats.level <= 2)
@@ -182,6 +193,9 @@ class Commit(wiring.Component):
                 self._act(m)
             with m.State("MOVE"):
                 self._move(m)
+            if not self.transmits:
+                with m.State("FOUND"):
+                    self._count_found(m)
         return m
 
     def _check(self, m: Module, calm) -> None:
@@ -263,11 +277,10 @@ class Commit(wiring.Component):
     def _hand_on(self, m: Module, refused) -> None:
         """To the switch, or back to where the frame came from; count packets."""
         record, stat = self.record, self.stats.i
-        asks = self.header.any()
         short = record.length < HEADER_BYTES + SHORTEST
         drop = refused
         if self.transmits:
-            drop = record.drop | short | asks | refused
+            drop = record.drop | short | refused
             m.d.comb += [
                 self.frames.i.valid.eq(~drop),
                 self.releases.i.valid.eq(drop & record.has_slot),
@@ -276,9 +289,11 @@ class Commit(wiring.Component):
         else:
             m.d.comb += self.releases.i.valid.eq(1)
             good, bad = Stat.RX_PACKETS, Stat.RX_DROPPED_FULL
+            told = self.checking.bit_select(self.function, 1)
+            m.d.sync += self.found.eq(Mux(told, self.header[:2], Finding.NONE))
         m.d.sync += self.dropped.eq(drop)
         m.d.comb += [
-            # What is sent the switch counts.
+            # What is sent offloads and switch count.
             stat.valid.eq(drop if self.transmits else 1),
             stat.payload.function.eq(self.function),
             stat.payload.stat.eq(Mux(drop, bad, good)),
@@ -317,4 +332,19 @@ class Commit(wiring.Component):
                     stat.payload.stat.eq(Stat.RX_BYTES),
                     stat.payload.amount.eq(size),
                 ]
+            m.next = "CHECK"
+            if not self.transmits:
+                with m.If(self.returns & (self.found != Finding.NONE)):
+                    m.next = "FOUND"
+
+    def _count_found(self, m: Module) -> None:
+        """Count what has been found of a received frame's checksum."""
+        stat, good = self.stats.i, self.found == Finding.GOOD
+        m.d.comb += [
+            stat.valid.eq(1),
+            stat.payload.function.eq(self.function),
+            stat.payload.stat.eq(Mux(good, Stat.RX_CHECKSUM_GOOD, Stat.RX_CHECKSUM_BAD)),
+            stat.payload.amount.eq(1),
+        ]
+        with m.If(stat.ready):
             m.next = "CHECK"

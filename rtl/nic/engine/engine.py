@@ -25,6 +25,7 @@ from rtl.nic.engine.records import (
 from rtl.nic.engine.requests import Requests
 from rtl.nic.engine.ring_fetch import RingFetch
 from rtl.nic.engine.used_ring import UsedRing
+from rtl.nic.offload.findings import FindingRead
 from rtl.nic.seams import (
     Arrival,
     DmaDone,
@@ -37,9 +38,9 @@ from rtl.nic.seams import (
     LocalMemory,
     QueueCommand,
     RxPop,
+    SentFrame,
     StatEvent,
     StorePort,
-    TxFrame,
 )
 
 __all__ = ["VirtqueueEngine"]
@@ -55,8 +56,8 @@ class VirtqueueEngine(wiring.Component):
     Errors
     ------
     A malformed ring stops its queue with a ``QueueError``, and nobody else's.  A frame that cannot
-    be sent (too short, too long, with a header that asks for what was not offered) is dropped,
-    counted, and its chain returned; so is a chain one of whose pages is refused for good.
+    be sent (too short, too long) is dropped, counted, and its chain returned; so is a chain one of
+    whose pages is refused for good.
 
     Fairness
     --------
@@ -77,12 +78,14 @@ class VirtqueueEngine(wiring.Component):
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
     store : ``In(StorePort)``; load : ``In(LoadPort)``
         The DMA engine's way to scratch memory; of what is stored to TX memory, headers are noted.
-    tx_alloc : ``In(stream)`` of 8; tx_frame : ``Out(stream)`` of TxFrame
+    tx_alloc : ``In(stream)`` of 8; tx_frame : ``Out(stream)`` of SentFrame
         Free TX slots, held only while data come; what has been gathered in them.
     arrival : ``In(stream)`` of Arrival; rx_pop : ``Out(RxPop)``
         Frames to receive, taken when a buffer is known.
     release : ``Out(stream)`` of FrameRef
         Slots and frames given back.
+    checking : ``In(functions)``; finding : ``Out(FindingRead)``
+        Functions to which checksums are told; what has been found of a frame that is received.
     stat : ``Out(stream)`` of StatEvent
     controls : ``In(ArrayLayout(FunctionControl))``
     """
@@ -101,7 +104,9 @@ class VirtqueueEngine(wiring.Component):
                 "store": In(StorePort()),
                 "load": In(LoadPort()),
                 "tx_alloc": In(stream.Signature(8)),
-                "tx_frame": Out(stream.Signature(TxFrame)),
+                "tx_frame": Out(stream.Signature(SentFrame)),
+                "checking": In(config.functions),
+                "finding": Out(FindingRead()),
                 "release": Out(stream.Signature(FrameRef)),
                 "arrival": In(stream.Signature(Arrival)),
                 "rx_pop": Out(RxPop()),
@@ -359,6 +364,13 @@ class VirtqueueEngine(wiring.Component):
             used.urgent.eq(self._both("urgent")),
             receive.frames.eq(self.arrival.valid << self.arrival.payload.function),
         ]
+
+        m.d.comb += [
+            self.finding.memory.eq(receive.header_memory),
+            self.finding.slot.eq(receive.header_at),
+            receive.header.eq(self.finding.finding),
+        ]
+        m.d.comb += [lane.checking.eq(self.checking) for lane in self.lanes]
 
         # flags and gso_type: bytes 4 and 5 of a slot
         bits = exact_log2(2 * config.frame_bytes // BEAT_BYTES)

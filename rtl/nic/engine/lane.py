@@ -21,7 +21,7 @@ from rtl.nic.engine.records import (
     RingKind,
     Shapes,
 )
-from rtl.nic.seams import ErrorReport, RxPop, StatEvent, TxFrame
+from rtl.nic.seams import ErrorReport, LocalMemory, RxPop, SentFrame, StatEvent, TxFrame
 
 __all__ = ["Lane"]
 
@@ -68,9 +68,10 @@ class Lane(wiring.Component):
     flushed_en, flushed_queue, flushed : ``In``
     load_at : ``In``; load_data : ``Out(128)``
         Used elements as they are in scratch memory, from any byte, in lanes; a cycle later.
-    header_at : ``Out(8)``; header : ``In(16)``
+    header_memory, header_at : ``Out``; header : ``In(16)``
+        See :class:`Commit`.
     ended : ``In(stream)``; job : ``Out(stream)``
-    frames : ``In(functions)``
+    frames, checking : ``In(functions)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
     error, tx_frame, stat : ``Out(stream)``; release : ``Out(stream)`` of TxFrame
     """
@@ -108,16 +109,18 @@ class Lane(wiring.Component):
                 "flushed": In(16),
                 "load_at": In(range(queues * ELEMENTS_BYTES)),
                 "load_data": Out(128),
+                "header_memory": Out(LocalMemory),
                 "header_at": Out(8),
                 "header": In(16),
                 "ended": In(stream.Signature(shapes.ended)),
                 "job": Out(stream.Signature(shapes.job)),
                 "frames": In(config.functions),
+                "checking": In(config.functions),
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
                 "error": Out(stream.Signature(ErrorReport)),
                 "release": Out(stream.Signature(TxFrame)),
-                "tx_frame": Out(stream.Signature(TxFrame)),
+                "tx_frame": Out(stream.Signature(SentFrame)),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -146,6 +149,7 @@ class Lane(wiring.Component):
         self._states(m, completions)
         m.d.comb += [build.frames.eq(self.frames), build.able.eq(self.able)]
         m.d.comb += build.patient_room.eq(self.patient_room)
+        m.d.comb += [build.checking.eq(self.checking), commit.checking.eq(self.checking)]
         delayed = Signal(queues)
         moves = commit.move_en << commit.move_queue
         m.d.sync += delayed.eq(moves)
@@ -245,6 +249,7 @@ class Lane(wiring.Component):
             touch.data.eq(commit.touch_piece),
             touched.addr.eq(build.queue),
             build.touch_piece.eq(touched.data),
+            self.header_memory.eq(commit.header_memory),
             self.header_at.eq(commit.header_at),
             commit.header.eq(self.header),
         ]

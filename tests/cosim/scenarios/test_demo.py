@@ -43,6 +43,16 @@ def test_everything_arrives_and_the_three_rates_are_equal(verilator):
     assert 0 < verilator.python_share < 1
 
 
+def test_checksums_left_to_the_nic_arrive_right(verilator):
+    """The demonstration compares frames, what headers say of them, and counters."""
+    assert run_demo(replace(SETTINGS, offload=True, packets=40), shipped_capture()).good
+
+
+@pytest.mark.full
+def test_the_whole_capture_with_checksums_left_to_the_nic():
+    assert run_demo(replace(SETTINGS, offload=True, packets=0), shipped_capture()).good
+
+
 def test_icarus_agrees_to_the_cycle(verilator):
     icarus = run_demo(replace(SETTINGS, sim="icarus"), shipped_capture())
     assert figures(icarus) == figures(verilator)
@@ -68,6 +78,8 @@ def test_the_same_software_runs_on_the_golden_machine():
     assert result.good, result.problems
     assert result.packets >= 40
     assert all(function.page_faults for function in result.functions)
+    offload = on_golden_machine(offload=True)
+    assert offload.good, offload.problems
     resident = on_golden_machine(resident=True)
     assert resident.good, resident.problems
     assert not any(function.page_faults for function in resident.functions)

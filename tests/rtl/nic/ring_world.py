@@ -133,6 +133,8 @@ class RingWorld:
         self.absent: set[int] = set()
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
+        #: What the headers of frames that were sent ask for.
+        self.asked: list[tuple[int, int]] = []
         self.waiting = [deque() for _ in range(config.functions)]
         self.arrivals: deque = deque()
         self.commands: deque = deque()
@@ -345,6 +347,7 @@ class RingWorld:
                 base = frame.frame.slot * self.config.frame_bytes
                 content = self.frames[LocalMemory.TX][base : base + frame.frame.length]
                 self.sent.append((frame.function, bytes(content)))
+                self.asked.append((frame.needs_csum, frame.gso_type))
                 self.slots.append(frame.frame.slot)
             if released:
                 self.released.append((int(ref.memory), ref.slot))
