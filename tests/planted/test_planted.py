@@ -259,6 +259,22 @@ PLANTS = [
         often=True,
     ),
     Plant(
+        "the sum of a slot's earlier frame counts",
+        "rtl/nic/offload/slot_sums.py",
+        "Mux(before.data.turn == now.data, before.data.sum, 0)",
+        "before.data.sum",
+        "tests/rtl/nic/test_checksums.py",
+        "put_in",
+    ),
+    Plant(
+        "fragments are said to have a good checksum",
+        "rtl/nic/offload/checker.py",
+        "packet.v4 & ~packet.fragment & (packet.header >= 5)",
+        "packet.v4 & (packet.header >= 5)",
+        "tests/rtl/nic/test_checksums.py",
+        "back_to_back",
+    ),
+    Plant(
         "IOTINVAL.GVMA does not reach the IOTLB",
         "rtl/iommu/translator.py",
         "pages = (op.kind == InvalidateKind.VMA) | (op.kind == InvalidateKind.GVMA)",
