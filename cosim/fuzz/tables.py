@@ -266,9 +266,10 @@ class Tree:
                 lambda: value | 1 << PTE.RESERVED + rng.randrange(5),
                 lambda: value | 3 << PTE.PBMT,
                 lambda: value | 1 << PTE.PBMT,
-                lambda: _napot_flipped(entry),
                 lambda: value | 1 << PTE.RSW2 + rng.randrange(2),
             ]
+            if not entry.napot:  # 16 pages with one number would each have to be invalidated
+                kinds.append(lambda: _with_n(value))
         if entry.leaf and (entry.level or entry.napot):
             kinds += [lambda: value | 1 << 10 + rng.randrange(4)]
         if not entry.leaf:
@@ -279,9 +280,6 @@ class Tree:
         return rng.choice(kinds)()
 
 
-def _napot_flipped(entry: Entry) -> int:
-    """An entry's value with N the other way; one alone must not look like a sound NAPOT entry."""
-    value = entry.value ^ 1 << PTE.N
-    if not entry.napot and value >> 10 & 0xF == 8:
-        value ^= 1 << 10
-    return value
+def _with_n(value: int) -> int:
+    """Return an entry's value with N; one alone must not look like a sound NAPOT entry."""
+    return (value ^ 1 << 10 if value >> 10 & 0xF == 8 else value) | 1 << PTE.N
