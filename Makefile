@@ -9,7 +9,7 @@ PCAP_ARG = $(if $(PCAP),--pcap '$(PCAP)')
 export PYTHONWARNINGS ?= default
 
 .PHONY: help setup run test test-full lint format sim waves synth synth-full bench formal \
-	formal-quick conformance coverage docs clean
+	formal-quick conformance coverage docs linux test-linux clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -68,6 +68,14 @@ conformance: setup ## Replay the shipped vectors on golden model and RTL
 
 docs: setup ## Write what is generated from models/spec: docs/*.md, include/iovirt.h
 	@$(PY) -m models.manual
+
+linux: setup ## An unmodified Linux in QEMU drives the RTL (docs/linux.md; ARGS="amd64-vf")
+	@mkdir -p build
+	@$(IOVIRT) linux --json build/linux.json $(ARGS)
+
+test-linux: setup ## The same on the smallest hardware, with what must fail
+	@$(IOVIRT) linux --config tiny $(ARGS)
+	@! $(IOVIRT) linux --config tiny --plant no-invalidation amd64-paged
 
 coverage: setup ## What conformance and fuzzing have hit on the RTL, and the holes
 	@$(IOVIRT) conformance tests/conformance --target rtl

@@ -29,6 +29,8 @@ from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
 from cosim.fuzz.coverage import main as coverage
 from cosim.fuzz.main import FuzzError
 from cosim.fuzz.main import main as fuzz
+from cosim.linux.cases import CASES
+from cosim.linux.main import LinuxOptions, print_cases, run_cases
 from cosim.report.table import print_result
 from cosim.report.waves import WaveError, check
 from cosim.scenarios.demo import HOSTILE
@@ -122,10 +124,66 @@ def _parser() -> argparse.ArgumentParser:
     fuzzing.add_argument("--shrink", type=float, default=600, metavar="SECONDS", help="at most")
     fuzzing.set_defaults(function=_fuzz)
 
+    _linux_parser(commands)
+
     covering = commands.add_parser("coverage", help="what was hit on the RTL, and the holes")
     covering.add_argument("--file", type=Path, default=COVERAGE_FILE, metavar="FILE")
     covering.set_defaults(function=lambda asked: coverage(asked.file))
     return parser
+
+
+def _linux_parser(commands: Any) -> None:
+    linux = commands.add_parser("linux", help="an unmodified Linux in QEMU drives the RTL")
+    linux.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; else all")
+    linux.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    linux.add_argument("--latency", type=int, default=20, help="of memory, in cycles")
+    linux.add_argument("--jitter", type=int, default=20, help="more cycles at most, at random")
+    linux.add_argument("--seed", type=int, default=1)
+    linux.add_argument("--limit", type=float, default=1200, metavar="S", help="seconds of a case")
+    linux.add_argument("--qemu", type=Path, metavar="FILE", help="QEMU with vfio-user-pci")
+    linux.add_argument("--kernel", type=Path, metavar="FILE", help="instead of Debian's")
+    linux.add_argument("--modules", type=Path, metavar="DIR", help="of that kernel")
+    linux.add_argument("--busybox", type=Path, metavar="FILE", help="static, for the guest")
+    linux.add_argument(
+        "--logs", type=Path, metavar="DIR", help="keep what guests say, and captures"
+    )
+    linux.add_argument(
+        "--plant",
+        default="",
+        choices=["no-invalidation"],
+        help="a mistake that the case must find: amd64-paged without invalidations",
+    )
+    linux.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    linux.add_argument("--quiet", action="store_true", help="no progress")
+    linux.set_defaults(function=_linux)
+
+
+def _linux(asked: argparse.Namespace) -> int:
+    _checked(asked)
+    for name in asked.cases:
+        if name not in CASES:
+            raise _Wrong(f"no case {name!r}; there are {', '.join(CASES)}")
+    if asked.config not in CONFIGS:
+        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    if asked.logs is not None and not asked.logs.is_dir():
+        raise _Wrong(f"{str(asked.logs)!r} is no folder")
+    options = LinuxOptions(
+        config=asked.config,
+        latency=asked.latency,
+        jitter=asked.jitter,
+        seed=asked.seed,
+        limit_s=asked.limit,
+        qemu=asked.qemu,
+        kernel=asked.kernel,
+        modules=asked.modules,
+        busybox=asked.busybox,
+        logs=asked.logs,
+        plant=asked.plant,
+        progress=not asked.quiet,
+    )
+    found = run_cases(asked.cases or list(CASES), options)
+    _give(found, asked.json, print_cases)
+    return int(not all(case["passed"] for case in found["cases"]))
 
 
 def _bench_parser(commands: Any) -> None:

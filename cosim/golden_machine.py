@@ -5,6 +5,7 @@ a register access and each thing that the NIC does take a fixed number of cycles
 caches, so its counters know no hit rate.
 """
 
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,24 +30,41 @@ __all__ = ["FlatMemory", "GoldenMachine"]
 
 
 class FlatMemory:
-    """One region of memory, with watched ranges; a :class:`cosim.port.PhysicalMemory`.
+    """One region of memory, and files beside it; a :class:`cosim.port.PhysicalMemory`.
 
     Parameters
     ----------
     base, size : int
-        Extent; other addresses are not memory.
+        Extent; other addresses are not memory, unless a file is mapped there.
     """
 
     def __init__(self, base: int, size: int) -> None:
         self.base, self.size = base, size
         self._bytes = np.zeros(size, np.uint8)
+        self._files: dict[int, np.ndarray] = {}
+
+    def map(self, base: int, size: int, *, fd: int | None = None, offset: int = 0) -> np.ndarray:
+        """Put a file's bytes at ``base``, or fresh ones; return them.  ``fd`` is not kept."""
+        if fd is None:
+            bytes_ = np.zeros(size, np.uint8)
+        else:
+            with os.fdopen(os.dup(fd), "r+b") as file:
+                bytes_ = np.memmap(file, np.uint8, mode="r+", offset=offset, shape=(size,))
+        self._files[base] = bytes_
+        return bytes_
+
+    def unmap(self, base: int) -> None:
+        """Take away what was mapped at ``base``."""
+        del self._files[base]
 
     def view(self, address: int, size: int) -> np.ndarray:
         """Return the bytes themselves; ``ValueError`` if they are not memory."""
-        start = address - self.base
-        if start < 0 or start + size > self.size:
-            raise ValueError(f"{address:#x} + {size:#x} is not memory")
-        return self._bytes[start : start + size]
+        if self.base <= address and address + size <= self.base + self.size:
+            return self._bytes[address - self.base :][:size]
+        for base, found in self._files.items():
+            if base <= address and address + size <= base + len(found):
+                return found[address - base :][:size]
+        raise ValueError(f"{address:#x} + {size:#x} is not memory")
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes."""

@@ -6,6 +6,7 @@ first stage these take guest physical addresses.  Nothing here invalidates cache
 the commands that a change asks for.
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntFlag
@@ -182,7 +183,8 @@ class PageTable:
         entry = pbmt << _PBMT_SHIFT | target >> 12 << _PPN_SHIFT | flags | PageFlags.V
         self._place(address, sizes.index(size), entry)
 
-    def _place(self, address: int, level: int, entry: int) -> None:
+    def _table(self, address: int, level: int) -> int:
+        """Return the table of a level that covers ``address``, made if need be."""
         self._check(address)
         table = self.root
         for depth in range(self.levels - 1, level, -1):
@@ -195,10 +197,42 @@ class PageTable:
             else:
                 table = self._new_table(1)
                 self._store(slot, table >> 12 << _PPN_SHIFT | PageFlags.V)
-        slot = self._slot(table, level, address)
+        return table
+
+    def _place(self, address: int, level: int, entry: int) -> None:
+        slot = self._slot(self._table(address, level), level, address)
         if self._load(slot) & PageFlags.V:
             raise ValueError(f"{address:#x} is mapped")
         self._store(slot, entry)
+
+    def map_pages(
+        self, address: int, target: int, count: int, flags: PageFlags = PageFlags.DATA
+    ) -> None:
+        """Map pages of 4 KiB that follow each other on both sides, a table at a time."""
+        if (address | target) % KIB_4:
+            raise ValueError("Ranges are made of 4 KiB pages")
+        while count:
+            part = min(count, (MIB_2 - address % MIB_2) // KIB_4)
+            slot = self._slot(self._table(address, 0), 0, address)
+            old = memoryview(self._read(slot, 8 * part)).cast("Q")
+            if any(entry & PageFlags.V for entry in old):
+                raise ValueError(f"Something from {address:#x} on is mapped")
+            first = target >> 12 << _PPN_SHIFT | flags | PageFlags.V
+            step = 1 << _PPN_SHIFT
+            self._write(slot, struct.pack(f"<{part}Q", *range(first, first + part * step, step)))
+            address, target = address + part * KIB_4, target + part * KIB_4
+            count -= part
+
+    def unmap_pages(self, address: int, count: int) -> None:
+        """Clear the leaves of pages of 4 KiB that follow each other, a table at a time."""
+        while count:
+            part = min(count, (MIB_2 - address % MIB_2) // KIB_4)
+            level, slot, _ = self._find(address)
+            old = () if level else memoryview(self._read(slot, 8 * part)).cast("Q")
+            if not old or not all(entry & PageFlags.V for entry in old):
+                raise ValueError(f"Not every page from {address:#x} on is mapped")
+            self._write(slot, bytes(8 * part))
+            address, count = address + part * KIB_4, count - part
 
     def map_range(
         self, address: int, target: int, length: int, flags: PageFlags = PageFlags.DATA

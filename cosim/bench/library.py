@@ -17,6 +17,7 @@ _U32, _U64, _INT, _PTR = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int, ctypes.
 _SIGNATURES = {
     "fm_reset": ([], None),
     "fm_map": ([_U64, _U64, _INT, _U64], _INT),
+    "fm_unmap": ([_U64], _INT),
     "fm_sparse": ([_U32], _INT),
     "fm_sparse_read": ([_U64, _PTR, _U64], _INT),
     "fm_sparse_write": ([_U64, _PTR, _U64], _INT),
@@ -200,6 +201,12 @@ class SharedMemory:
             array = np.memmap(file, np.uint8, mode="r+", offset=offset, shape=(size,))
         self._regions.append((base, size, array))
         return array
+
+    def unmap(self, base: int) -> None:
+        """Take the region at ``base`` from the bus; its array keeps its bytes."""
+        if self._library._lib.fm_unmap(base):
+            raise ValueError(f"Nothing is mapped at {base:#x}")
+        self._regions = [region for region in self._regions if region[0] != base]
 
     def sparse(self, bits: int) -> None:
         """Put memory at every address below ``2**bits`` that is not in a region; 56 at most.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cosim.hypervisor.virtual_config import VirtualConfig
-from cosim.hypervisor.vm import MESSAGE_GPA, Vm
+from cosim.hypervisor.vm import Vm
 from models.spec.nic import MSIX_TABLE_OFFSET, NOTIFY_OFFSET, bar_base
 
 __all__ = ["FunctionPort"]
@@ -35,7 +35,7 @@ class FunctionPort:
     window = _WINDOW
 
     def __init__(self, vm: Vm, function: int, config: VirtualConfig) -> None:
-        self._vm, self.function, self._config = vm, function, config
+        self._vm, self.function, self.config = vm, function, config
         self._base = bar_base(function)
 
     async def config_read(self, function: int, offset: int, size: int) -> int:
@@ -44,20 +44,20 @@ class FunctionPort:
         await self._vm.pay()
         if function != _SLOT:
             return (1 << 8 * size) - 1
-        return await self._config.read(offset, size)
+        return await self.config.read(offset, size)
 
     async def config_write(self, function: int, offset: int, size: int, value: int) -> None:
         """Store to a configuration space."""
         self._vm.exit("pci_config")
         await self._vm.pay()
         if function == _SLOT:
-            await self._config.write(offset, size, value)
+            await self.config.write(offset, size, value)
 
     def _decode(self, address: int, size: int) -> int | None:
         """Offset in BAR 0 of an address."""
         if size not in (1, 2, 4, 8) or address % size:
             raise ValueError(f"Accesses of {size} bytes at {address:#x} are not possible")
-        found = self._config.bar_offset(address, size)
+        found = self.config.bar_offset(address, size)
         return None if found is None else found[1]
 
     async def _trap(self, offset: int) -> None:
@@ -95,4 +95,4 @@ class FunctionPort:
         """
         identity = self.function << 8 | vector
         self._vm.on_interrupt(identity, handler)
-        return MESSAGE_GPA, identity
+        return self._vm.message_gpa, identity

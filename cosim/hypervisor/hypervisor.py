@@ -1,5 +1,6 @@
 """The hypervisor: VMs, functions assigned to them, demand paging for their DMA."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cosim.guest.pci import PciDevice
@@ -8,9 +9,9 @@ from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.host_bus import HostBus
 from cosim.hypervisor.iommu_driver import IommuDriver, PageRequestEntry
 from cosim.hypervisor.mailbox import Mailbox
-from cosim.hypervisor.memory import HostPages, NotGuestMemory
+from cosim.hypervisor.memory import HostPages, NotGuestMemory, VmMemory
 from cosim.hypervisor.virtual_config import VirtualConfig
-from cosim.hypervisor.vm import Vm
+from cosim.hypervisor.vm import MESSAGE_GPA, Vm
 from cosim.port import Port
 from models.directory import Context
 from models.pagetable import KIB_4, PageFlags, PageTable
@@ -108,8 +109,15 @@ class Hypervisor:
             self.mailbox = Mailbox(self)
             await self.mailbox.start()
 
-    def new_vm(self, name: str, memory_bytes: int) -> Vm:
-        """Make a VM with nothing resident."""
+    def new_vm(
+        self,
+        name: str,
+        memory_bytes: int,
+        *,
+        memory: VmMemory | None = None,
+        message_gpa: int = MESSAGE_GPA,
+    ) -> Vm:
+        """Make a VM with nothing resident, or with the ``memory`` that is given."""
         vm = Vm(
             self.port,
             self.pages,
@@ -117,6 +125,8 @@ class Hypervisor:
             name=name,
             number=len(self.vms) + 1,
             memory_bytes=memory_bytes,
+            memory=memory,
+            message_gpa=message_gpa,
         )
         self.vms.append(vm)
         return vm
@@ -152,11 +162,8 @@ class Hypervisor:
             await self.bus.reset(device)
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
         counter = None
-        if count and self._counters + 2 <= self.config.iommu.hpm_counters:
-            counter = self._counters + 1
-            self._counters += 2
-            await self.iommu.count(counter, HpmEvent.LOOKUP, device_id)
-            await self.iommu.count(counter + 1, HpmEvent.TLB_MISS, device_id)
+        if count:
+            counter = await self.count((HpmEvent.LOOKUP, HpmEvent.TLB_MISS), device_id)
         assignment = Assignment(vm, function, device_id, mac, ats, counter, device)
         assignment.vlans = vlans
         self.assignments[device_id] = assignment
@@ -237,6 +244,16 @@ class Hypervisor:
     async def stat(self, function: int, stat: Stat) -> int:
         """A counter of a function."""
         return await self.port.mmio_read("nic", function_block(function) + stat_offset(stat), 4)
+
+    async def count(self, events: Sequence[HpmEvent], device_id: int) -> int | None:
+        """Let counters that are free count events of a device; return the first, if there are."""
+        first = self._counters + 1
+        if self._counters + len(events) > self.config.iommu.hpm_counters:
+            return None
+        self._counters += len(events)
+        for number, event in enumerate(events, first):
+            await self.iommu.count(number, event, device_id)
+        return first
 
     async def lookups(self, assignment: Assignment) -> tuple[int, int] | None:
         """IOTLB lookups and misses of a function by hardware counter, if it has counters."""

@@ -93,6 +93,8 @@ class IommuDriver:
         self._queue_log2, self._last_device = queue_log2, last_device
         self.faults: list[Fault] = []
         self.messages = 0
+        #: Invalidations commanded, of its own caches and of devices'.
+        self.invalidations = 0
         self._tail = self._fence = 0
         self._used = 0  # commands since cqh was last read
         self._fences: deque[tuple[int, Event]] = deque()
@@ -221,6 +223,7 @@ class IommuDriver:
 
     async def invalidate_second_stage(self, gscid: int, gpa: int | None = None) -> None:
         """IOTINVAL.GVMA for a VM, or for one page of it."""
+        self.invalidations += 1
         fields = {"opcode": CommandOpcode.IOTINVAL, "func3": CommandFunc.GVMA}
         fields |= {"gv": 1, "gscid": gscid}
         if gpa is not None:
@@ -229,6 +232,7 @@ class IommuDriver:
 
     async def invalidate_first_stage(self, gscid: int, pscid: int, iova: int | None = None) -> None:
         """IOTINVAL.VMA for a guest's address space, or for one page of it."""
+        self.invalidations += 1
         fields = {"opcode": CommandOpcode.IOTINVAL, "func3": CommandFunc.VMA}
         fields |= {"gv": 1, "gscid": gscid, "pscv": 1, "pscid": pscid}
         if iova is not None:
@@ -237,6 +241,7 @@ class IommuDriver:
 
     async def invalidate_device(self, device_id: int, iova: int | None = None) -> None:
         """ATS.INVAL: a device's own cache, of one page or of everything."""
+        self.invalidations += 1
         payload = {"address": iova >> 12} if iova is not None else {"s": 1, "address": _ALL_PAGES}
         await self._ats(CommandFunc.INVAL, device_id, InvalidationPayload.const(payload).as_bits())
 

@@ -63,6 +63,10 @@ class Vm:
         GSCID.
     memory_bytes : int
         RAM.
+    memory : VmMemory or None
+        That RAM, if another has made it.
+    message_gpa : int
+        Where its interrupt file is.
     """
 
     def __init__(
@@ -74,9 +78,12 @@ class Vm:
         name: str,
         number: int,
         memory_bytes: int,
+        memory: VmMemory | None = None,
+        message_gpa: int = MESSAGE_GPA,
     ) -> None:
         self.port, self.costs, self.name, self.gscid = port, costs, name, number
-        self.pages = VmMemory(port.memory, pages, RAM_GPA, memory_bytes)
+        self.message_gpa = message_gpa
+        self.pages = memory or VmMemory(port.memory, pages, RAM_GPA, memory_bytes)
         self.memory = GuestMemory(self, self.pages)
         #: Exits by cause, counted where they happen.
         self.exits: Counter[str] = Counter()
@@ -86,7 +93,7 @@ class Vm:
         self._handlers: dict[int, Callable[[], None]] = {}
         #: Host address of the interrupt file.
         self.message_page = pages.allocate(1)
-        self.pages.map_device(MESSAGE_GPA, self.message_page)
+        self.pages.map_device(message_gpa, self.message_page)
         port.on_message(self.message_page, KIB_4, self._message)
 
     def exit(self, cause: str, *, work: int = 0) -> None:

@@ -212,3 +212,22 @@ def test_injected_errors_hit_overlapping_accesses_only():
     assert memory.read(0x1008, 2) == b"ok"
     memory.inject([])
     assert memory.read(0x2007, 1) == b"\0"
+
+
+def test_runs_of_pages_are_those_mapped_one_by_one():
+    """Across tables, and refused as a whole table part if something is in the way."""
+    one, many = (PageTable(*Pages().callables) for _ in range(2))
+    start, target, count = MIB_2 - 3 * KIB_4, 0x40_0000_0000, 5 + MIB_2 // KIB_4
+    for n in range(count):
+        one.map(start + n * KIB_4, target + n * KIB_4)
+    many.map_pages(start, target, count)
+    assert list(one) == list(many)
+    with pytest.raises(ValueError, match="is mapped"):
+        many.map_pages(start + (count - 1) * KIB_4, target, 3)
+    many.unmap_pages(start + KIB_4, count - 2)
+    left = [leaf.address for leaf in many]
+    assert left == [start, start + (count - 1) * KIB_4]
+    with pytest.raises(ValueError, match="Not every page"):
+        many.unmap_pages(start, 2)
+    with pytest.raises(ValueError, match="4 KiB pages"):
+        many.map_pages(start + 1, target, 1)

@@ -41,6 +41,7 @@ void fm_write_response(uint64_t cycle, uint32_t m, uint32_t *info); /* valid, re
 /* From Python, between clock edges. */
 void fm_reset(void);
 int fm_map(uint64_t base, uint64_t size, int fd, uint64_t offset);
+int fm_unmap(uint64_t base); /* accesses under way are answered as if there had been no memory */
 /* Memory of 2^bits bytes from 0 wherever nothing is mapped: pages come with the first write. */
 int fm_sparse(uint32_t bits);
 int fm_sparse_read(uint64_t addr, uint8_t *into, uint64_t size);

@@ -319,6 +319,18 @@ int fm_map(uint64_t base, uint64_t size, int fd, uint64_t offset)
     return 0;
 }
 
+int fm_unmap(uint64_t base)
+{
+    for (uint32_t i = 0; i < region_count; i++)
+        if (regions[i].base == base) {
+            munmap(regions[i].bytes, regions[i].size);
+            regions[i] = regions[--region_count];
+            region_hint = 0;
+            return 0;
+        }
+    return -1;
+}
+
 int fm_fault(uint64_t base, uint64_t size, uint32_t read_resp, uint32_t write_resp)
 {
     if (fault_count == RANGES)

@@ -1,0 +1,124 @@
+# Runs in the guest, after its modules are loaded.  Before it stand ADDRESS, PEER, MAC and TESTS.
+# Each test says "@TEST name", then "@PASS name" or "@FAIL name: why"; "@END" comes last.
+IF=eth0
+DRIVER=/sys/bus/virtio/drivers/virtio_net
+PCI=/sys/bus/pci/drivers/virtio-pci
+
+fail() { REASON="$*"; return 1; }
+
+configure() {
+    ip link set $IF up && ip addr add $ADDRESS/24 dev $IF
+}
+
+# Counts of a ping: sent, received.
+pings() {
+    ping -q "$@" "$PEER" > /tmp/ping 2>&1
+    sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) .*/\1 \2/p' /tmp/ping
+}
+
+all_of() {
+    [ "$2" = "$1 $1" ] || fail "$1 pings: $2 (sent, received)"
+}
+
+test_probe() {
+    [ -e /sys/class/net/$IF ] || { fail "no interface"; return; }
+    is=$(cat /sys/class/net/$IF/address)
+    [ "$is" = "$MAC" ] || { fail "MAC $is for $MAC"; return; }
+    driver=$(readlink /sys/class/net/$IF/device/driver)
+    [ "${driver##*/}" = virtio_net ] || { fail "driver $driver"; return; }
+    bits=$(cat /sys/class/net/$IF/device/features)
+    [ "$(echo "$bits" | cut -c33,34)" = 11 ] || { fail "VERSION_1, ACCESS_PLATFORM: $bits"; return; }
+    configure || fail "cannot be configured"
+}
+
+test_ping() { all_of 5 "$(pings -c 5 -A -w 60)"; }
+
+test_ping_large() { all_of 5 "$(pings -c 5 -s 1472 -A -w 60)"; }
+
+test_flood() { all_of $FLOOD "$(pings -c $FLOOD -A -s 200 -w 120)"; }
+
+test_udp() {
+    rm -f /tmp/got
+    tftp -g -b 1400 -l /tmp/got -r payload "$PEER" 2> /tmp/error || { fail "get: $(cat /tmp/error)"; return; }
+    cmp /payload /tmp/got || { fail "what came is not what was sent"; return; }
+    tftp -p -b 1400 -l /tmp/got -r payload "$PEER" 2> /tmp/error || fail "put: $(cat /tmp/error)"
+}
+
+test_tcp() {
+    rm -f /tmp/back
+    timeout 120 nc -w 20 "$PEER" 7 < /payload > /tmp/back || { fail "connection"; return; }
+    cmp /payload /tmp/back || fail "what came back is not what was sent"
+}
+
+test_rebind() {
+    device=$(readlink /sys/class/net/$IF/device)
+    device=${device##*/}
+    echo "$device" > $DRIVER/unbind || { fail "unbind"; return; }
+    [ -e /sys/class/net/$IF ] && { fail "the interface stays"; return; }
+    echo "$device" > $DRIVER/bind || { fail "bind"; return; }
+    configure || { fail "cannot be configured"; return; }
+    all_of 5 "$(pings -c 5 -A -w 60)"
+}
+
+test_rebind_pci() {
+    device=$(readlink -f /sys/class/net/$IF/device)
+    device=${device%/virtio*}
+    device=${device##*/}
+    echo "$device" > $PCI/unbind || { fail "unbind"; return; }
+    [ -e /sys/class/net/$IF ] && { fail "the interface stays"; return; }
+    echo "$device" > $PCI/bind || { fail "bind"; return; }
+    configure || { fail "cannot be configured"; return; }
+    all_of 5 "$(pings -c 5 -A -w 60)"
+}
+
+test_reset() {
+    device=$(readlink -f /sys/class/net/$IF/device)
+    device=${device%/virtio*}
+    echo "${device##*/}" > $PCI/unbind || { fail "unbind"; return; }
+    echo 1 > "$device/reset" || { fail "function level reset"; return; }
+    echo "${device##*/}" > $PCI/bind || { fail "bind"; return; }
+    configure || { fail "cannot be configured"; return; }
+    all_of 5 "$(pings -c 5 -A -w 60)"
+}
+
+test_updown() {
+    ping -q -A -s 300 "$PEER" > /dev/null 2>&1 &
+    traffic=$!
+    for round in 1 2 3; do
+        usleep 300000
+        ip link set $IF down || { fail "down"; return; }
+        ip link set $IF up || { fail "up"; return; }
+    done
+    kill $traffic
+    ip addr add $ADDRESS/24 dev $IF 2> /dev/null
+    all_of 5 "$(pings -c 5 -A -w 60)"
+}
+
+test_mtu() {
+    ip link set $IF mtu 600 || { fail "600"; return; }
+    all_of 3 "$(pings -c 3 -s 572 -A -w 60)" || return
+    ip link set $IF mtu 1500 || { fail "1500"; return; }
+    all_of 3 "$(pings -c 3 -s 1472 -A -w 60)"
+}
+
+test_log() {
+    dmesg | grep -i -E 'BUG|WARNING|Oops|Call Trace|tx timeout|NETDEV WATCHDOG|id .* is not a head' \
+        > /tmp/bad
+    [ -s /tmp/bad ] && fail "$(head -1 /tmp/bad)" || true
+}
+
+test_serve() {
+    echo "@READY"
+    read -r _
+}
+
+sysctl -q -w kernel.printk="3 4 1 3" 2> /dev/null
+echo "@BOOT $(uname -r) $(cut -d' ' -f1 /proc/uptime)"
+for name in $TESTS; do
+    echo "@TEST $name"
+    REASON=
+    if test_$name; then echo "@PASS $name"; else echo "@FAIL $name: $REASON"; fi
+done
+echo "@STATISTICS $(cat /sys/class/net/$IF/statistics/tx_packets) $(cat /sys/class/net/$IF/statistics/rx_packets)"
+echo "@END"
+poweroff -f

@@ -1,0 +1,208 @@
+"""``iovirt linux``: prepares guests, runs cases, shows what they did."""
+
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from cosim.bench.build import Built, Design, ToolError, build
+from cosim.bench.run import run as simulate
+from cosim.linux import packages
+from cosim.linux.cases import CASES, Case
+from cosim.linux.initramfs import initramfs, modules_with_needs
+from cosim.linux.qemu import command_line
+from cosim.linux.watcher import address_taps
+from models.spec.nic import initial_mac
+
+__all__ = ["LinuxOptions", "print_cases", "run_cases"]
+
+_BENCH = "cosim.linux.rtl_bench"
+_PEER = "10.0.0.1"
+_MODULES = ("virtio_pci", "virtio_net")
+#: Slot of the function on the guest's root bus.
+_SLOT = "5.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinuxOptions:
+    """What the user asks for.
+
+    Parameters
+    ----------
+    config : str
+        Named configuration of the hardware.
+    latency, jitter : int
+        Of memory, in cycles.
+    seed : int
+        Of the file that is moved.
+    limit_s : float
+        Seconds that a case may take.
+    qemu, kernel, modules, busybox : Path or None
+        Programs and files in place of those that are fetched.
+    logs : Path or None
+        Folder for what guests say, and for captures of what is on the wire.
+    plant : str
+        What is made wrong, so that the case must fail: ``"no-invalidation"`` of pages that are
+        taken away, or nothing.
+    progress : bool
+    """
+
+    config: str = "default"
+    latency: int = 20
+    jitter: int = 20
+    seed: int = 1
+    limit_s: float = 1200.0
+    qemu: Path | None = None
+    kernel: Path | None = None
+    modules: Path | None = None
+    busybox: Path | None = None
+    logs: Path | None = None
+    plant: str = ""
+    progress: bool = True
+
+
+class _Preparation:
+    """Everything that guests of a case need, in a folder."""
+
+    def __init__(self, case: Case, asked: LinuxOptions, folder: Path, say: Callable[..., None]):
+        self._case, self._folder = case, folder
+        self._asked, self._say = asked, say
+        self.payload = random.Random(asked.seed).randbytes(case.payload)
+        (folder / "payload").write_bytes(self.payload)
+        self._program = (
+            packages.fetch_qemu(case.architecture, say)
+            if asked.qemu is None
+            else packages.local_qemu(asked.qemu)
+        )
+        self._kernel = (
+            packages.fetch_kernel(case.architecture, say)
+            if asked.kernel is None
+            else packages.Kernel(asked.kernel, asked.modules)
+        )
+        self._busybox = asked.busybox or packages.fetch_busybox(case.architecture, say)
+        for path in (self._kernel.image, self._kernel.modules, self._busybox):
+            if path is not None and not path.exists():
+                raise ToolError(f"{path} is not there")
+
+    def guest(self, number: int) -> dict[str, Any]:
+        """Return socket, command line and log of a guest."""
+        case, folder = self._case, self._folder
+        settings = {
+            "ADDRESS": f"10.0.0.{1 + number}",
+            "PEER": _PEER,
+            "MAC": initial_mac(number).hex(":"),
+            "FLOOD": str(case.flood),
+            "TESTS": " ".join(case.tests),
+        }
+        head = "".join(f"{name}='{value}'\n" for name, value in settings.items())
+        script = Path(__file__).with_name("guest.sh").read_text(encoding="utf-8")
+        folder_of_modules = self._kernel.modules
+        modules = modules_with_needs(folder_of_modules, _MODULES) if folder_of_modules else {}
+        image = folder / f"initramfs{number}"
+        image.write_bytes(
+            initramfs(self._busybox, modules, head + script, {"payload": self.payload})
+        )
+        logs = self._asked.logs or folder
+        socket = folder / f"function{number}"
+        line = command_line(
+            self._program.command,
+            architecture=case.architecture,
+            kernel=str(self._kernel.image),
+            initramfs=str(image),
+            sockets={_SLOT: str(socket)},
+            memory_mb=case.memory_mb,
+        )
+        log = (logs / f"{case.name}-guest{number}.log").resolve()
+        return {"socket": str(socket), "line": line, "log": str(log)}
+
+
+def _built(case: Case, config: str) -> Built:
+    system = case.system(config)
+    return build(Design("rtl.system:System", (system,), address_taps(system)))
+
+
+def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="iovirt-linux-") as scratch:
+        folder = Path(scratch)
+        prepared = _Preparation(case, asked, folder, say)
+        say(f"{case.name}: building {asked.config}")
+        built = _built(case, asked.config)
+        options = {
+            "case": case.name,
+            "config": asked.config,
+            "latency": asked.latency,
+            "jitter": asked.jitter,
+            "limit": asked.limit_s,
+            "progress": asked.progress,
+            "plant": asked.plant,
+            "payload": str(folder / "payload"),
+            "capture": str((asked.logs / f"{case.name}.pcap").resolve()) if asked.logs else "",
+            "guests": [prepared.guest(1)],
+        }
+        say(f"{case.name}: {case.what}")
+        return simulate(
+            built,
+            _BENCH,
+            options=options,
+            seed=asked.seed,
+            timeout=asked.limit_s + 600,
+            cycles=10_000_000_000,
+        )
+
+
+def run_cases(names: Sequence[str], asked: LinuxOptions) -> dict[str, Any]:
+    """Run cases one after another; return their figures under ``cases``.
+
+    Raises :class:`~cosim.bench.build.ToolError` for what cannot be had.
+    """
+
+    def say(text: str) -> None:
+        if asked.progress:
+            print(text, file=sys.stderr, flush=True)
+
+    return {"cases": [_run_case(CASES[name], asked, say) for name in names]}
+
+
+def print_cases(found: dict[str, Any], stream: TextIO) -> None:
+    """Print a table of cases, then what went wrong."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    cases = found["cases"]
+    for case in cases:
+        table.add_column(case["name"], justify="right")
+    rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("kernel", lambda c: (c["guests"][0]["booted"] or "-").split()[0]),
+        ("tests passed", lambda c: str(sum(len(g["passed"]) for g in c["guests"]))),
+        ("tests failed", lambda c: str(sum(len(g["failed"]) for g in c["guests"]))),
+        ("packets", lambda c: f"{c['packets']:,}"),
+        ("interrupts", lambda c: f"{c['interrupts']:,}"),
+        ("translations", lambda c: f"{c['translations']:,}"),
+        ("IOTLB hit rate", lambda c: f"{100 * c['iotlb_hit_rate']:.2f} %"),
+        ("walks", lambda c: f"{c['walks']:,}"),
+        ("invalidations", lambda c: f"{c['invalidations']:,}"),
+        ("page faults", lambda c: f"{c['page_faults']:,}"),
+        ("pages taken away", lambda c: f"{c['evictions']:,}"),
+        ("DMA bursts watched", lambda c: f"{c['bursts']:,}"),
+        ("  to stale pages", lambda c: f"{c['stale_hits']:,}"),
+        ("register accesses", lambda c: f"{c['commands']:,}"),
+        ("cycles", lambda c: f"{c['cycles']:,}"),
+        ("wall time, s", lambda c: f"{c['wall_s']:.0f}"),
+        ("  simulation asleep, s", lambda c: f"{c['slept_s']:.0f}"),
+        ("cycles per second", lambda c: f"{c['cycles_per_s']:,.0f}"),
+    ]
+    for name, text in rows:
+        table.add_row(name, *(text(case) for case in cases))
+    console = Console(file=stream, highlight=False)
+    console.print(table)
+    for case in cases:
+        for guest in case["guests"]:
+            for reason in guest["failed"]:
+                console.print(f"{case['name']}: failed: {reason}", markup=False)
+        for problem in case["problems"]:
+            console.print(f"{case['name']}: {problem}", markup=False)

@@ -1,0 +1,116 @@
+"""What guests boot into, and how packages that cannot be had are reported."""
+
+import gzip
+import lzma
+import subprocess
+
+import pytest
+
+from cosim.bench.build import ToolError
+from cosim.linux import packages
+from cosim.linux.cases import CASES
+from cosim.linux.initramfs import archive, initramfs, modules_with_needs
+from cosim.linux.qemu import Outcome, command_line
+
+
+def module(name, needs):
+    return f"ELF\0license=GPL\0depends={needs}\0name={name}\0".encode()
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """A folder of modules, packed and not."""
+    folder = tmp_path / "modules" / "kernel"
+    (folder / "net").mkdir(parents=True)
+    (folder / "net" / "virtio_net.ko.xz").write_bytes(
+        lzma.compress(module("virtio_net", "net_failover,built_in"))
+    )
+    (folder / "net-failover.ko").write_bytes(module("net_failover", "failover"))
+    (folder / "failover.ko").write_bytes(module("failover", ""))
+    return tmp_path / "modules"
+
+
+def test_modules_come_after_what_they_need(kernel):
+    found = modules_with_needs(kernel, ("virtio_pci", "virtio-net"))
+    assert list(found) == ["failover", "net_failover", "virtio_net"]
+    assert found["virtio_net"] == module("virtio_net", "net_failover,built_in")
+
+
+def test_initramfs_is_an_archive_that_cpio_reads(kernel, tmp_path):
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(b"#!program")
+    modules = modules_with_needs(kernel, ("virtio_net",))
+    packed = initramfs(busybox, modules, "echo hello\n", {"payload": bytes(range(7))})
+    raw = gzip.decompress(packed)
+    out = tmp_path / "out"
+    out.mkdir()
+    command = ["cpio", "-idm", "--quiet", "--no-preserve-owner"]
+    try:
+        subprocess.run(command, input=raw, cwd=out, check=False, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("cpio is not installed")
+    assert (out / "payload").read_bytes() == bytes(range(7))
+    init = (out / "init").read_text()
+    order = [init.index(f"insmod /lib/modules/{name}.ko") for name in modules]
+    assert order == sorted(order)
+    assert init.endswith("echo hello\n")
+    assert (out / "init").stat().st_mode & 0o111
+    assert (out / "lib/modules/failover.ko").read_bytes() == modules["failover"]
+
+
+def test_archive_ends_and_is_aligned():
+    raw = archive({"a": b"1", "bc": b"23456"})
+    assert raw.startswith(b"070701")
+    assert not len(raw) % 4
+    assert b"TRAILER!!!" in raw[-20:]
+
+
+def test_every_case_makes_sense():
+    for name, case in CASES.items():
+        assert case.name == name
+        assert case.what
+        assert case.tests[0] == "probe"
+        assert case.system("tiny").nic.vfs
+
+
+def test_command_line_names_every_function():
+    line = command_line(
+        ("qemu",),
+        architecture="amd64",
+        kernel="k",
+        initramfs="i",
+        sockets={"5.0": "/s/1", "6.0": "/s/2"},
+        memory_mb=64,
+    )
+    devices = [line[at + 1] for at, word in enumerate(line) if word == "-device"]
+    assert ["/s/1" in devices[0], "/s/2" in devices[1]] == [True, True]
+    assert all('"driver": "vfio-user-pci"' in device for device in devices)
+
+
+def test_what_a_guest_says_is_understood():
+    outcome = Outcome()
+    for line in ("noise", "@BOOT 6.12 1.5", "@TEST ping", "@PASS ping", "@TEST tcp"):
+        outcome.take(line)
+    assert (outcome.running, outcome.ended) == ("tcp", False)
+    for line in ("@FAIL tcp: connection", "@STATISTICS 12 34", "@END"):
+        outcome.take(line)
+    assert (outcome.passed, outcome.failed) == (["ping"], ["tcp: connection"])
+    assert (outcome.sent, outcome.received, outcome.ended) == (12, 34, True)
+
+
+def test_without_apt_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("IOVIRT_BUILD", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="apt-get is not there: name QEMU and kernel by options"):
+        packages.fetch_kernel("amd64", lambda text: None)
+    assert not list((tmp_path / "linux").glob(".kernel*")), "half a folder stays"
+
+
+def test_a_qemu_that_cannot_do_it_is_refused(tmp_path):
+    program = tmp_path / "qemu"
+    program.write_text("#!/bin/sh\necho 'name \"virtio-net-pci\"'\n")
+    program.chmod(0o755)
+    with pytest.raises(ToolError, match="has no vfio-user-pci"):
+        packages.local_qemu(program)
+    program.write_text("#!/bin/sh\necho 'name \"vfio-user-pci\"'\n")
+    assert packages.local_qemu(program).command == (str(program),)
