@@ -16,8 +16,11 @@ pings() {
     sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) .*/\1 \2/p' /tmp/ping
 }
 
+# A slow simulation makes ping send more than were asked for, before the first answer has come.
 all_of() {
-    [ "$2" = "$1 $1" ] || fail "$1 pings: $2 (sent, received)"
+    number=$1 counts=$2
+    set -- $counts
+    [ "${2:-0}" -ge "$number" ] || fail "$number pings: $counts (sent, received)"
 }
 
 test_probe() {

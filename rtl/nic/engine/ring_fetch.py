@@ -177,6 +177,8 @@ class RingFetch(wiring.Component):
         self.stalled, self.patience = Signal(queues), Signal(queues)
         self.mine, self.visiting = Signal(queues), Signal()
         self.again = Signal()  # to be woken once more
+        # Woken since its index was last asked for: it is read before the queue rests.
+        self.rung, self.asks = Signal(queues), Signal(queues)
         self.mask = Signal(16)
         self.scan, self.rest, self.others = Signal(16), Signal(16 * HEADS), Signal(range(HEADS + 1))
         m.d.comb += [
@@ -230,6 +232,7 @@ class RingFetch(wiring.Component):
         m.d.sync += [
             self.pending.eq((self.pending & ~clear) | set_ | woken),
             self.stalled.eq(self.stalled & ~self.unstall),
+            self.rung.eq((self.rung & ~self.asks) | self.wake),
         ]
         with m.State("CHOOSE"):
             m.d.sync += self.status.eq(ends.payload.status)
@@ -307,8 +310,12 @@ class RingFetch(wiring.Component):
             with m.Elif(s.seen != s.next):
                 self._read_heads(m)
             with m.Else():
-                m.d.sync += s.phase.eq(_Phase.AVAIL)
-                m.next = "ISSUE"
+                self._read_index(m)
+
+    def _read_index(self, m: Module) -> None:
+        m.d.comb += self.asks.eq(self.mine)
+        m.d.sync += self.s.phase.eq(_Phase.AVAIL)
+        m.next = "ISSUE"
 
     def _read_heads(self, m: Module) -> None:
         """Read entries up to the index, the ring's end, or as many as there is room for."""
@@ -467,9 +474,8 @@ class RingFetch(wiring.Component):
                 m.next = "SAVE"
                 with m.If(s.seen != s.next):
                     self._read_heads(m)
-                with m.Elif(self.setup.event_idx):
-                    m.d.sync += s.phase.eq(_Phase.AVAIL)
-                    m.next = "ISSUE"
+                with m.Elif(self.setup.event_idx | (self.rung & self.mine).any()):
+                    self._read_index(m)
             with m.Elif(wanted >= Mux(s.inner, s.entries, size)):
                 self._fail(m, Mux(s.inner, QueueError.BAD_INDIRECT, QueueError.BAD_HEAD))
             with m.Elif(s.linked & (s.count >= size)):

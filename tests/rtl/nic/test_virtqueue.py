@@ -6,6 +6,7 @@ import pytest
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
+from rtl.nic.engine.records import BUFFER
 from rtl.nic.seams import DmaStatus, LocalMemory
 from tests.rtl.nic.ring_world import RingWorld
 
@@ -95,6 +96,27 @@ def test_frames_wait_for_buffers():
         await world.until(ctx, lambda: len(world.released) == 3)
         await ctx.tick().repeat(30)
         assert world.stats[1, Stat.RX_PACKETS] == 3
+
+    world.run(test)
+
+
+def test_a_doorbell_is_not_lost_while_the_buffer_is_full():
+    """A driver that refills a receive queue notifies once, and never again before it is empty."""
+    world = RingWorld(CONFIG, seed=47)
+    first, more, burst = BUFFER + 6, 2, 4
+
+    async def test(ctx):
+        ring = world.ring(2, size=64, apart=True)
+        for count in (first, more):
+            for _ in range(count):
+                ring.post([(ring.buffers + 64 * len(ring.chains), 1538)])
+            world.doorbells.append(2)
+            await ctx.tick().repeat(400)  # until it is full
+        for number in range(first + more):
+            world.deliver(1, bytes([number]) * 60, number % burst)
+            if not (number + 1) % burst:  # together, so that there is room behind what is known
+                end = number + 1
+                await world.until(ctx, lambda end=end: len(world.released) == end, 4000)
 
     world.run(test)
 
