@@ -18,10 +18,11 @@ from typing import Any
 from cosim.bench.build import SIMULATORS, ToolError
 from cosim.bench.run import SimulationError
 from cosim.benchmarks.hyper import bench_hyper
+from cosim.benchmarks.interrupts import bench_interrupts
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
 from cosim.benchmarks.nic import QUICK as QUICK_POINTS
 from cosim.benchmarks.nic import Points, bench_nic
-from cosim.benchmarks.report import print_hyper, print_iommu, print_nic
+from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
 from cosim.capture import CaptureError, read_capture, shipped_capture
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
@@ -203,13 +204,16 @@ def _bench_parser(commands: Any) -> None:
         nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
                          choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
     nic.add_argument("--packets", type=int, default=800, metavar="N", help="frames of a point")
-    for one in (iommu, hyper, nic):
+    interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
+    interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    for one in (iommu, hyper, nic, interrupts):
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
         one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
     iommu.set_defaults(function=_bench_iommu)
     hyper.set_defaults(function=_bench_hyper)
     nic.set_defaults(function=_bench_nic)
+    interrupts.set_defaults(function=_bench_interrupts)
 
 
 def _say(text: str) -> None:
@@ -279,6 +283,15 @@ def _bench_nic(asked: argparse.Namespace) -> int:
         name=asked.config, points=points, packets=asked.packets, seed=asked.seed, say=_say
     )
     _give(found, asked.json, print_nic)
+    return 0
+
+
+def _bench_interrupts(asked: argparse.Namespace) -> int:
+    _checked(asked)
+    if asked.config not in CONFIGS:
+        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    found = bench_interrupts(name=asked.config, seed=asked.seed, quick=asked.quick, say=_say)
+    _give(found, asked.json, print_interrupts)
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_hyper", "print_iommu", "print_nic"]
+__all__ = ["print_hyper", "print_interrupts", "print_iommu", "print_nic"]
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -76,3 +76,13 @@ def print_nic(found: dict[str, Any], file: TextIO | None = None) -> None:
     for key in dict.fromkeys(key for trip in trips.values() for key in trip):
         parts.add_row(key, *(_shown(trip.get(key, "")) for trip in trips.values()))
     console.print(parts)
+
+
+def print_interrupts(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per load and moderation."""
+    table = Table(box=None, title="interrupts of one function", title_justify="left")
+    for name in found["points"][0]:
+        table.add_column(name, justify="right")
+    for point in found["points"]:
+        table.add_row(*(_shown(value) for value in point.values()))
+    Console(file=file or sys.stdout, width=110).print(table)

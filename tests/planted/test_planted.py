@@ -200,6 +200,22 @@ PLANTS = [
         often=True,
     ),
     Plant(
+        "a source's MAC is compared with its filters too",
+        "rtl/nic/filters.py",
+        "bits[0].eq(Cat(group[0] for group in groups)),",
+        "bits[0].eq(Cat(group.any() for group in groups)),",
+        "tests/rtl/nic/test_forwarding.py",
+        "golden",
+    ),
+    Plant(
+        "a notification that finds no room is lost",
+        "rtl/nic/moderation.py",
+        "with m.Elif(sending.i.ready):",
+        "with m.Elif(sending.i.ready | ~fresh):",
+        "tests/rtl/nic/test_moderation.py",
+        "lost",
+    ),
+    Plant(
         "a retry begins one byte too far",
         "rtl/nic/dma_read.py",
         "place.data.base.eq(first.offset - low)",
