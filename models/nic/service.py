@@ -11,7 +11,7 @@ from models.nic.packets import Packet
 from models.nic.rings import Chain, Ring, Used
 from models.nic.switch import Switch
 from models.spec.iommu import PageResponse
-from models.spec.nic import QueueError, Stat
+from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
 from models.spec.virtio import Feature, NetHeader, NetHeaderFlag
 
 __all__ = ["RunningQueue", "Servant", "Service"]
@@ -173,7 +173,8 @@ class Servant:
         """Take buffers for so many bytes; return whether there are enough."""
         mergeable = self._function.accepted(Feature.NET_MRG_RXBUF)
         while sum(chain.write_bytes for chain in queue.buffers) < needed:
-            if sum(chain.slots for chain in queue.buffers) >= queue.ring.setup.size:
+            whole_ring = sum(chain.slots for chain in queue.buffers) >= queue.ring.setup.size
+            if whole_ring or len(queue.buffers) == MERGED_BUFFERS:
                 raise Stopped(QueueError.BAD_LENGTH)
             chain = yield from queue.ring.take()
             if chain is None:

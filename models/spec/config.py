@@ -287,6 +287,16 @@ class NicConfig:
         """All virtqueues; ``function * queues_per_function + queue`` numbers them."""
         return self.functions * self.queues_per_function
 
+    @property
+    def data_queues(self) -> int:
+        """Receive and transmit queues; ``function * 2 * queue_pairs + queue`` numbers them."""
+        return self.functions * 2 * self.queue_pairs
+
+    @property
+    def receivers(self) -> int:
+        """Receive queues; ``function * queue_pairs + pair`` numbers them."""
+        return self.functions * self.queue_pairs
+
 
 @dataclass(frozen=True, kw_only=True)
 class SystemConfig:

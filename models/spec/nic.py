@@ -28,6 +28,7 @@ __all__ = [
     "MAC_FILTERS",
     "MANAGEMENT",
     "MANAGEMENT_BASE",
+    "MERGED_BUFFERS",
     "MSIX_ENTRY_BYTES",
     "MSIX_PBA_OFFSET",
     "MSIX_TABLE_OFFSET",
@@ -79,6 +80,8 @@ CONFIG_BYTES = 0x1000
 MAC_FILTERS = VLAN_FILTERS = 8
 #: Queues of a function that have a register ``coalescing``: as many as a function can have.
 COALESCED_QUEUES = 16
+#: Most receive buffers of a frame (with NET_MRG_RXBUF); one that needs more stops its queue.
+MERGED_BUFFERS = 16
 #: Feature bits that every function of every NIC offers, one bit per Feature.
 BASE_FEATURES = sum(
     1 << feature

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
-from models.spec.nic import MANAGEMENT, Isr, queue_error_offset
+from models.spec.nic import MANAGEMENT, Isr, MailboxEvent, queue_error_offset
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
@@ -20,6 +20,8 @@ from rtl.nic.config_state import (
     reset_row,
     reset_words,
 )
+from rtl.nic.control_queues import ControlQueues
+from rtl.nic.mailbox import EventPost
 from rtl.nic.register_map import (
     BLOCK_BITS,
     PAGE_BITS,
@@ -29,16 +31,31 @@ from rtl.nic.register_map import (
 )
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
 
-__all__ = ["CommonConfig"]
+__all__ = ["COMMON_REGISTERS", "CommonConfig"]
 
 WORD_BITS = 32
+#: Registers of a management block that are here, beside queue errors.
+COMMON_REGISTERS = (
+    *("status", "features_low", "features_high", "control_size", "control_vector"),
+    *(
+        f"control_{area}_{half}"
+        for area in ("desc", "driver", "device")
+        for half in ("low", "high")
+    ),
+)
 #: Words of the common configuration.
 _COMMON_WORDS = 1 + word_of("queue_reset")
 _QUEUE_SHIFT = exact_log2(QUEUE_WORDS)
+#: First and last register of a block that tell how a control queue is set up: its size, its vector,
+#: and its areas, which lie as in QueueWords.
+_CONTROL_WORDS = ("control_size", "control_device_high")
 
 
 class CommonConfig(wiring.Component):
     """Common configuration, ISR status and device configuration (virtio 1.3, 4.1.4, 5.1.4).
+
+    Control queues are set up like others, but the engine never hears of them: software answers them
+    (:class:`~rtl.nic.mailbox.Mailbox`), which finds in the management block how they are set up.
 
     One thing at a time: an access of software, an answer or error of the engine, a command to it.
     A function's state is a row of one RAM, a queue's eight words of another; only what steers is
@@ -48,10 +65,10 @@ class CommonConfig(wiring.Component):
     function.  A reset is over when the engine has stopped each queue that ran; until then
     ``device_status`` or ``queue_reset`` read what they read before, writes to a function in reset
     are ignored, and other functions notice nothing.  What the driver may not write is ignored:
-    registers of an enabled queue (but ``queue_reset``), sizes that are no power of two or too
-    large, clearing status bits, features after FEATURES_OK.  FEATURES_OK stays clear unless
-    VERSION_1 and ACCESS_PLATFORM are accepted and nothing is that was not offered; DRIVER_OK needs
-    FEATURES_OK.  A vector that is not there reads back as MSI_NO_VECTOR.
+    registers of an enabled queue (but ``queue_reset``), sizes that are too large or, of split
+    rings, no power of two, clearing status bits, features after FEATURES_OK.  FEATURES_OK stays
+    clear unless VERSION_1 and ACCESS_PLATFORM are accepted and nothing is that was not offered;
+    DRIVER_OK needs FEATURES_OK.  A vector that is not there reads back as MSI_NO_VECTOR.
 
     Latency
     -------
@@ -65,7 +82,7 @@ class CommonConfig(wiring.Component):
     Members
     -------
     bus : ``In(RegisterPort)``
-        Accesses to the first page of a BAR, and to ``status`` and queue errors in a block.
+        Accesses to the first page of a BAR, to ``COMMON_REGISTERS`` and queue errors in a block.
     mac_of : ``Out(8)``; mac : ``In(48)``
         MAC of a function, in the same cycle.
     links : ``In(functions)``
@@ -85,10 +102,16 @@ class CommonConfig(wiring.Component):
         Configuration changes.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK and which are not in reset.
-    able : ``Out(queues)``
+    able : ``Out(data_queues)``
         Queues that run and may be notified.
-    forget : ``Out(queues)``
+    forget : ``Out(data_queues)``
         Queues that were reset in this cycle.
+    controlled : ``Out(functions)``
+        Functions whose control queue may be notified.
+    second : ``Out(functions)``
+        Functions whose control queue is number 2, though they have more queue pairs.
+    post : ``Out(EventPost)``
+        Resets, and drivers that are ready.
     """
 
     def __init__(self, config: NicConfig):
@@ -107,8 +130,11 @@ class CommonConfig(wiring.Component):
                 "error": In(stream.Signature(ErrorReport)),
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "live": Out(config.functions),
-                "able": Out(config.queues),
-                "forget": Out(config.queues),
+                "able": Out(config.data_queues),
+                "forget": Out(config.data_queues),
+                "controlled": Out(config.functions),
+                "second": Out(config.functions),
+                "post": Out(EventPost()),
             }
         )
 
@@ -142,6 +168,7 @@ class CommonConfig(wiring.Component):
         self.word_read, self.word_write = words.read_port(), words.write_port()
 
         self.enabled = Signal(config.queues)  # queue_enable
+        self.forgotten = Signal(config.queues)
         self.running = Signal(config.queues)  # ENABLE was sent, and no DISABLE answered
         self.stopping = Signal(config.queues)  # DISABLE was sent and not answered
         self.resetting = Signal(config.queues)  # queue_reset
@@ -166,9 +193,20 @@ class CommonConfig(wiring.Component):
             self.row_write.addr.eq(self.function),
             self.row_write.data.eq(self.row_read.data),
             self.live.eq(self.driver_ok & ~self.reset),
-            self.able.eq(
-                self.running & ~self.stopping & ~self.command.valid.replicate(len(self.able))
-            ),
+        ]
+        m.submodules.control_queues = control = ControlQueues(config)
+        self.control = control
+        busy = self.command.valid.replicate(config.queues)
+        m.d.comb += [
+            self.able.eq(control.data(self.running & ~self.stopping & ~busy)),
+            self.forget.eq(control.data(self.forgotten)),
+            control.enabled.eq(self.enabled),
+            control.live.eq(self.live),
+            control.function.eq(self.function),
+            control.queue.eq(self.queue),
+            control.features.eq(self.row_read.data.driver_features),
+            self.controlled.eq(control.controlled),
+            self.second.eq(control.second),
         ]
 
     def _wants(self, m: Module) -> None:
@@ -182,7 +220,9 @@ class CommonConfig(wiring.Component):
         self.reset_done = Signal(config.functions)
         self.queue_reset_done = Signal(config.queues)
         m.d.comb += [
-            self.want_start.eq(self.enabled & live & ~self.running & ~self.resetting),
+            self.want_start.eq(
+                self.enabled & live & ~self.running & ~self.resetting & ~self.control.queues
+            ),
             self.want_stop.eq(self.running & ~self.stopping & (self.resetting | resets)),
             self.queue_reset_done.eq(self.resetting & ~self.running & ~resets),
             self.reset_done.eq(
@@ -219,17 +259,18 @@ class CommonConfig(wiring.Component):
             m.d.comb += self.error.ready.eq(1)
             report = self.error.payload
             m.d.sync += [
-                self.queue.eq(report.queue),
-                self.function.eq(report.queue // per),
+                self.queue.eq(self.control.registers_of(report.queue)),
+                self.function.eq(self.control.function_of_data(report.queue)),
                 self.code.eq(report.error),
             ]
-            with m.If(report.queue < self.config.queues):
+            with m.If(report.queue < self.config.data_queues):
                 m.next = "ERROR"
         with m.Elif(self.stopped.valid):
             m.d.comb += self.stopped.ready.eq(1)
-            with m.If(self.stopped.payload < self.config.queues):
+            with m.If(self.stopped.payload < self.config.data_queues):
+                stopped = self.control.registers_of(self.stopped.payload)
                 for bits in (self.running, self.stopping):
-                    m.d.sync += bits.bit_select(self.stopped.payload[: len(self.queue)], 1).eq(0)
+                    m.d.sync += bits.bit_select(stopped, 1).eq(0)
         with m.Elif(self.reset_done.any()):
             first = self.first_reset * (per * QUEUE_WORDS)
             m.d.sync += [
@@ -242,6 +283,7 @@ class CommonConfig(wiring.Component):
         with m.Elif(self.queue_reset_done.any()):
             m.d.sync += [
                 self.queue.eq(self.first_queue_reset),
+                self.function.eq(self.control.function_of(self.first_queue_reset)),
                 self.sweep_word.eq(self.first_queue_reset << _QUEUE_SHIFT),
                 self.sweep_left.eq(QUEUE_WORDS - 1),
                 self.sweep_all.eq(0),
@@ -264,7 +306,7 @@ class CommonConfig(wiring.Component):
         with m.Elif((self.want_stop | self.want_start).any() & ~self.command.valid):
             m.d.sync += [
                 self.queue.eq(self.first_command),
-                self.function.eq(self.first_command // per),
+                self.function.eq(self.control.function_of(self.first_command)),
                 self.step.eq(0),
             ]
             with m.If(self.want_stop.any()):
@@ -272,7 +314,7 @@ class CommonConfig(wiring.Component):
                     self.stopping.bit_select(self.first_command, 1).eq(1),
                     self.command.valid.eq(1),
                     self.command.payload.op.eq(QueueOp.DISABLE),
-                    self.command.payload.queue.eq(self.first_command),
+                    self.command.payload.queue.eq(self.control.data_of(self.first_command)),
                 ]
             with m.Else():
                 m.next = "GATHER"
@@ -302,10 +344,17 @@ class CommonConfig(wiring.Component):
             with m.If(self.sweep_left == 0):
                 m.next = "IDLE"
                 of_function, of_queue = (1 << per) - 1 << (self.function * per), 1 << self.queue
-                m.d.comb += self.forget.eq(Mux(self.sweep_all, of_function, of_queue))
+                m.d.comb += self.forgotten.eq(Mux(self.sweep_all, of_function, of_queue))
                 m.d.sync += [
-                    self.enabled.eq(self.enabled & ~self.forget),
-                    self.resetting.eq(self.resetting & ~self.forget),
+                    self.enabled.eq(self.enabled & ~self.forgotten),
+                    self.resetting.eq(self.resetting & ~self.forgotten),
+                ]
+                m.d.comb += [
+                    self.post.en.eq(~self.fresh & (self.sweep_all | self.control.is_control)),
+                    self.post.events.eq(
+                        Mux(self.sweep_all, MailboxEvent.RESET, MailboxEvent.QUEUE_RESET)
+                    ),
+                    self.control.forget.eq(Mux(self.sweep_all, 1 << self.function, 0)),
                 ]
                 with m.If(self.sweep_all):
                     m.d.comb += [self.row_write.en.eq(1), self.row_write.data.eq(reset_row())]
@@ -382,7 +431,7 @@ class CommonConfig(wiring.Component):
                 self.running.bit_select(self.queue, 1).eq(1),
                 self.command.valid.eq(1),
                 command.op.eq(QueueOp.ENABLE),
-                command.queue.eq(self.queue),
+                command.queue.eq(self.control.data_of(self.queue)),
                 command.size.eq(self.gathered.size),
                 command.desc.eq(self.gathered.desc),
                 command.driver.eq(self.gathered.driver),
@@ -391,6 +440,7 @@ class CommonConfig(wiring.Component):
                 command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
                 command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
                 command.packed.eq(features[Feature.RING_PACKED]),
+                command.mergeable.eq(features[Feature.NET_MRG_RXBUF]),
                 command.offloads.csum.eq(features[Feature.NET_CSUM]),
                 command.offloads.guest_csum.eq(features[Feature.NET_GUEST_CSUM]),
                 command.offloads.tso4.eq(features[Feature.NET_HOST_TSO4]),
@@ -421,6 +471,8 @@ class CommonConfig(wiring.Component):
             queues.enabled.eq(self.enabled.bit_select(self.queue, 1)),
             queues.resetting.eq(self.resetting.bit_select(self.queue, 1)),
             queues.can_reset.eq(row.driver_features[Feature.RING_RESET]),
+            queues.packed.eq(row.driver_features[Feature.RING_PACKED]),
+            self.post.function.eq(self.function),
         ]
         for write in (functions.write, queues.write):
             m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
@@ -438,6 +490,10 @@ class CommonConfig(wiring.Component):
         busy = self.reset.bit_select(self.function, 1)
         error_word = queue_error_offset(0) // 4
         block_word = access.addr[2:BLOCK_BITS]
+        first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
+        of_control, ready = Signal(), Signal()
+        control_word = block_word - first
+        m.d.comb += of_control.eq((block_word >= first) & (block_word <= last))
         with m.State("ACCESS"):
             m.d.sync += self.answer.eq(0)
             m.next = "ROW"
@@ -449,6 +505,16 @@ class CommonConfig(wiring.Component):
                     m.d.sync += self.answer.eq(Mux(access.write, 0, row.device_status))
                 with m.Elif((block_word >= error_word) & (block_word < error_word + per)):
                     m.next = "WORD"
+                for half, name in enumerate(("features_low", "features_high")):
+                    with m.If((block_word == MANAGEMENT[name].offset // 4) & ~access.write):
+                        m.d.sync += self.answer.eq(row.driver_features.word_select(half, 32))
+                with m.If(of_control & ~access.write):
+                    m.d.sync += [
+                        self.queue.eq(self.function * per + self.control.index),
+                        self.answer.eq(Mux(control_word == 1, MSI_NO_VECTOR, 0)),
+                    ]
+                    with m.If(self.control.there):
+                        m.next = "WORD"
             with m.Elif((word >= word_of("queue_size")) & (word < _COMMON_WORDS)):
                 m.d.sync += self.queue.eq(self.function * per + row.queue_select)
                 with m.If(row.queue_select < per):
@@ -466,11 +532,19 @@ class CommonConfig(wiring.Component):
                         m.d.sync += self.reset.bit_select(self.function, 1).eq(1)
                     with m.Elif((status & DeviceStatus.DRIVER_OK) != 0):
                         m.d.sync += self.driver_ok.bit_select(self.function, 1).eq(1)
+                        m.d.comb += [
+                            ready.eq(~self.driver_ok.bit_select(self.function, 1)),
+                            self.control.ready.eq(ready),
+                            self.post.en.eq(ready),
+                            self.post.events.eq(MailboxEvent.READY),
+                        ]
                 with m.Else():
                     m.d.sync += self.answer.eq(functions.value)
         with m.State("WORD"):
+            index = Mux(control_word < 2, 0, control_word)
             m.d.comb += self.word_read.addr.eq(
-                self.queue << _QUEUE_SHIFT | Mux(managed, ERROR_WORD, queues.index)
+                self.queue << _QUEUE_SHIFT
+                | Mux(managed, Mux(of_control, index, ERROR_WORD)[:_QUEUE_SHIFT], queues.index)
             )
             m.next = "QUEUE"
         with m.State("QUEUE"):
@@ -486,6 +560,11 @@ class CommonConfig(wiring.Component):
                 m.d.sync += self.resetting.bit_select(self.queue, 1).eq(1)
             with m.If(~access.write):
                 m.d.sync += self.answer.eq(Mux(managed, self.word_read.data, queues.value))
+                with m.If(managed & of_control & (control_word == 0)):
+                    size = self.word_read.data[:16]
+                    m.d.sync += self.answer.eq(Mux(queues.enabled, size, 0))
+                with m.If(managed & of_control & (control_word == 1)):
+                    m.d.sync += self.answer.eq(self.word_read.data[16:])
             m.next = "RESPOND"
         with m.State("RESPOND"):
             m.d.comb += self.bus.response.valid.eq(1)

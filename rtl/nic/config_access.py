@@ -212,8 +212,8 @@ class QueueRegisters(wiring.Component):
     number : ``In(16)``
         The queue within its function.
     enabled, resetting : ``In(1)``
-    can_reset : ``In(1)``
-        RING_RESET was accepted.
+    can_reset, packed : ``In(1)``
+        RING_RESET and RING_PACKED were accepted.
     write : ``In(WordWrite)``
     value : ``Out(32)``
     index : ``Out(3)``
@@ -234,6 +234,7 @@ class QueueRegisters(wiring.Component):
                 "enabled": In(1),
                 "resetting": In(1),
                 "can_reset": In(1),
+                "packed": In(1),
                 "write": In(WordWrite()),
                 "value": Out(WORD_BITS),
                 "index": Out(3),
@@ -256,7 +257,8 @@ class QueueRegisters(wiring.Component):
         with m.Switch(self.word):
             with m.Case(word_of("queue_size")):
                 size, vector = (_part(name, word) for name in ("queue_size", "queue_msix_vector"))
-                sane = (size & (size - 1) == 0) & (size != 0) & (size <= config.queue_size_max)
+                even = self.packed | (size & (size - 1) == 0)  # 2.7, 2.8.10.1
+                sane = even & (size != 0) & (size <= config.queue_size_max)
                 known = Mux(vector < config.msix_vectors, vector, MSI_NO_VECTOR)
                 m.d.comb += [
                     self.kept.eq(write.en & ~self.enabled),

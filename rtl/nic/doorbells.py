@@ -28,10 +28,10 @@ class Doorbells(wiring.Component):
     -------
     ring : ``In(1)``
         Rings ``queue``; may happen every cycle.
-    queue : ``In(range(queues))``
-    able : ``In(queues)``
+    queue : ``In(range(data_queues))``
+    able : ``In(data_queues)``
         Queues that may run.
-    forget : ``In(queues)``
+    forget : ``In(data_queues)``
         Clears the bits of these queues.
     doorbell : ``Out(stream)`` of Doorbell
     """
@@ -41,16 +41,16 @@ class Doorbells(wiring.Component):
         super().__init__(
             {
                 "ring": In(1),
-                "queue": In(range(config.queues)),
-                "able": In(config.queues),
-                "forget": In(config.queues),
+                "queue": In(range(config.data_queues)),
+                "able": In(config.data_queues),
+                "forget": In(config.data_queues),
                 "doorbell": Out(stream.Signature(Doorbell)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        count = self.config.queues
+        count = self.config.data_queues
         rung, served = Signal(count), Signal(count)
         waiting, later = Signal(count), Signal(count)
         first, following, chosen = (Signal(range(count)) for _ in range(3))

@@ -9,7 +9,7 @@ from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.frame_slots import COUNT_BITS, SlotPool
-from rtl.nic.seams import FrameRef, LoadPort, LocalMemory, StorePort
+from rtl.nic.seams import FrameRef, HeadRead, LoadPort, LocalMemory, StorePort
 
 __all__ = ["BEAT_BYTES", "FramePatch", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
 
@@ -88,6 +88,8 @@ class FrameStore(wiring.Component):
         DMA from both memories.
     header, checksum, verify, egress : ``In(FrameRead)``
         Readers of the TX memory.
+    steer : ``In(HeadRead)``
+        Reader of both memories.
     patch : ``In(FramePatch)``; written : ``Out(FrameWritten)``
         Another writer of the TX memory; what is written into it.
     ingress : ``In(FrameWrite)``
@@ -112,6 +114,7 @@ class FrameStore(wiring.Component):
                 **{name: In(FrameRead()) for name in _READERS},
                 "patch": In(FramePatch()),
                 "written": Out(FrameWritten()),
+                "steer": In(HeadRead()),
                 "ingress": In(FrameWrite()),
                 "tx_alloc": Out(stream.Signature(8)),
                 "rx_alloc": Out(stream.Signature(8)),
@@ -163,6 +166,12 @@ class FrameStore(wiring.Component):
             with m.If(free & reader.en):
                 m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(_byte(reader.addr))]
             free = later
+        with m.If(free & self.steer.en & (self.steer.memory == LocalMemory.TX)):
+            m.d.comb += [
+                tx.read_en.eq(1),
+                tx.read_addr.eq(self.steer.addr),
+                self.steer.ready.eq(1),
+            ]
         self._tx_data = tx.read_data
 
     def _slot(self, addr, mask):
@@ -173,16 +182,20 @@ class FrameStore(wiring.Component):
     def _rx_memory(self, m: Module) -> None:
         """Ingress in, DMA out."""
         m.submodules.rx = rx = self._memory(self.config.rx_slots)
-        from_rx, wanted = Signal(), Signal()
+        from_rx, wanted, steered, steered_rx = (Signal() for _ in range(4))
         m.d.comb += [
             rx.write_mask.eq(self.ingress.en.replicate(BEAT_BYTES)),
             rx.write_addr.eq(_byte(self.ingress.addr)),
             rx.write_data.eq(self.ingress.data),
             wanted.eq(self.load.en & (self.load.memory == LocalMemory.RX)),
-            rx.read_en.eq(wanted),
-            rx.read_addr.eq(self.load.addr),
+            rx.read_en.eq(wanted | steered),
+            rx.read_addr.eq(Mux(wanted, self.load.addr, self.steer.addr)),
+            steered.eq(self.steer.en & (self.steer.memory == LocalMemory.RX) & ~wanted),
+            self.steer.data.eq(Mux(steered_rx, rx.read_data, self._tx_data)),
         ]
-        m.d.sync += from_rx.eq(wanted)
+        m.d.sync += [from_rx.eq(wanted), steered_rx.eq(steered)]
+        with m.If(steered):
+            m.d.comb += self.steer.ready.eq(1)
         with m.If(from_rx):
             m.d.comb += self.load.data.eq(rx.read_data)
         with m.Else():

@@ -39,6 +39,8 @@ __all__ = ["Nic"]
 
 #: Lane of ``flags``: a slot begins with 4 bytes that are not there.
 _FLAGS_LANE = 4
+#: Lane that a number from NOWHERE begins in.
+_NUMBER_LANE = 10
 
 
 class Nic(wiring.Component):
@@ -128,7 +130,9 @@ class Nic(wiring.Component):
             switch.live.eq(registers.live),
         ]
 
-        connect(m, registers.filter, switch.filter)
+        for name in ("filter", "stored"):
+            connect(m, getattr(registers, name), getattr(switch, name))
+        m.d.comb += switch.steering.eq(registers.steering)
 
         # Engine and DMA
         connect(m, engine.request, dma.request)
@@ -167,6 +171,7 @@ class Nic(wiring.Component):
         """
         store, load = dma.store, dma.load
         self._store, self._load = store, load
+        number, numbered = Signal(16), Signal()
         bits = exact_log2(2 * self.config.frame_bytes)
         stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
         from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
@@ -174,6 +179,8 @@ class Nic(wiring.Component):
         m.d.comb += header.eq(NetHeader.const({"num_buffers": 1}).as_bits() << 32)
         with m.If(load.en):
             m.d.sync += [
+                number.eq(load.addr[4:] + (load.addr[:4] > _NUMBER_LANE)),
+                numbered.eq(load.memory == LocalMemory.NOWHERE),
                 from_scratch.eq(load.memory == LocalMemory.SCRATCH),
                 from_frame.eq(loaded),
             ]
@@ -186,6 +193,8 @@ class Nic(wiring.Component):
                     Mux(from_frame[lane], whole, part),
                 )
             )
+        with m.If(numbered):
+            m.d.comb += load.data.eq(number << 8 * _NUMBER_LANE)
         for port, targets in ((store, (engine.store, frames.store)),
                               (load, (engine.load, frames.load))):  # fmt: skip
             for target in targets:
@@ -269,6 +278,7 @@ class Nic(wiring.Component):
         connect(m, switch.arrival, engine.arrival)
         connect(m, engine.rx_pop, switch.rx_pop)
         connect(m, switch.header, frames.header)
+        connect(m, switch.head, frames.steer)
         connect(m, switch.share, frames.share)
 
         connect(m, frames.rx_alloc, ingress.alloc)

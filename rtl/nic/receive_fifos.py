@@ -8,26 +8,29 @@ from amaranth.utils import ceil_log2
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamRegister
-from rtl.nic.seams import FrameRef, LocalMemory, RxPop
+from rtl.nic.seams import Arrival, FrameRef, HeadRead, LocalMemory, PolicyWrite, RxPop, TxFrame
+from rtl.nic.steering import Steering
+from rtl.nic.toeplitz import Steered
 
 __all__ = ["ReceiveFifos"]
 
 
 class ReceiveFifos(wiring.Component):
-    """One FIFO per function, all in one RAM, with a quota per function and memory.
+    """One FIFO per queue pair of each function, all in one RAM; a quota per function and memory.
 
-    Frames of the TX and of the RX memory wait in one order, but are counted apart until they are
-    given back, so that a function whose driver sleeps keeps at most its share of either memory; the
-    shares together leave a slot free (``NicConfig``).
+    A frame that is pushed goes through :class:`~rtl.nic.steering.Steering` into the FIFO of its
+    queue pair.  Frames of the TX and of the RX memory wait in one order, but are counted apart
+    from when they are pushed until they are given back, so that a function whose driver sleeps
+    keeps at most its share of either memory; the shares together leave a slot free (``NicConfig``).
 
-    Counts are in three small RAMs, of what was pushed, popped and given back, each written by one
-    side.
-    What waits for a function that does not receive is taken out and given back, one function
-    looked at per cycle in which the engine neither pops nor gives back.
+    Counts are in two small RAMs, of what was pushed and given back; the FIFOs' ends in two others.
+    Each is written by one side.
+    What waits for a function that does not receive is taken out and given back, one FIFO looked at
+    per cycle in which the engine neither pops nor gives back.
 
     Latency
     -------
-    A frame pushed in one cycle can be popped in the next.
+    Without steering a frame pushed in one cycle can be popped 3 cycles later.
 
     Parameters
     ----------
@@ -38,22 +41,26 @@ class ReceiveFifos(wiring.Component):
     ready : ``Out(1)``
         Cleared after reset; push nothing before.
     function : ``In(8)``
-        Whose FIFO ``room`` and ``push`` are about.
+        Whose FIFOs ``room`` and ``push`` are about.
     frame : ``In(FrameRef)``
     room : ``Out(1)``
         The quota has room for a frame of the memory of ``frame``.
-    push : ``In(1)``
-        Puts ``frame`` in; only with ``room``.
+    push, accepts : ``In(1)``, ``Out(1)``
+        Takes ``frame``; only with ``room`` and ``accepts``.
+    arrival : ``Out(stream)`` of Arrival
     pop : ``In(RxPop)``
     receiving : ``In(functions)``
     release : ``Out(stream)`` of FrameRef
         Frames of functions that do not receive.
+    head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
+        See :class:`~rtl.nic.steering.Steering`.
     """
 
     def __init__(self, config: NicConfig):
         self.config = config
         self.quotas = config.tx_quota, config.rx_quota
         self.index_bits = ceil_log2(1 + sum(self.quotas))
+        self.steers = config.queue_pairs > 1 and (config.multiqueue or config.rss)
         super().__init__(
             {
                 "ready": Out(1),
@@ -61,111 +68,168 @@ class ReceiveFifos(wiring.Component):
                 "frame": In(FrameRef),
                 "room": Out(1),
                 "push": In(1),
+                "accepts": Out(1),
+                "arrival": Out(stream.Signature(Arrival)),
                 "pop": In(RxPop()),
                 "receiving": In(config.functions),
                 "release": Out(stream.Signature(FrameRef)),
+                "head": Out(HeadRead()),
+                "stored": In(PolicyWrite()),
+                "steering": In(config.functions),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        functions, bits = self.config.functions, self.index_bits
+        functions, receivers = self.config.functions, self.config.receivers
+        bits, pairs = self.index_bits, self.config.queue_pairs
+        depth = max(2, functions)
         counts = data.StructLayout({"tx": bits, "rx": bits})  # modulo the places
-        m.submodules.pushed = pushed = Memory(shape=counts, depth=functions, init=[])
-        m.submodules.popped = popped = Memory(shape=counts, depth=functions, init=[])
-        places = functions << bits
-        m.submodules.frames = frames = Memory(shape=FrameRef, depth=places, init=[])
-        m.submodules.kinds = kinds = Memory(shape=1, depth=places, init=[])
-        m.submodules.gone = gone = Memory(shape=counts, depth=functions, init=[])
-        push_count, pop_count = pushed.write_port(), popped.write_port()
-        in_pushed, in_gone = (ram.read_port(domain="comb") for ram in (pushed, gone))
-        out_pushed, out_popped = (ram.read_port(domain="comb") for ram in (pushed, popped))
+        m.submodules.pushed = pushed = Memory(shape=counts, depth=depth, init=[])
+        m.submodules.gone = gone = Memory(shape=counts, depth=depth, init=[])
+        m.submodules.tails = tails = Memory(shape=bits, depth=max(2, receivers), init=[])
+        m.submodules.heads = heads = Memory(shape=bits, depth=max(2, receivers), init=[])
+        m.submodules.frames = frames = Memory(shape=FrameRef, depth=receivers << bits, init=[])
+        m.submodules.kinds = kinds = Memory(shape=1, depth=receivers << bits, init=[])
 
-        scan, clearing = Signal(8), Signal(init=1)
+        # Every FIFO in turn: to clear it after reset, to look whether its function receives.
+        scan, owner, pair = Signal(range(max(2, receivers))), Signal(8), Signal(3)
+        self.clearing = clearing = Signal(init=1)
         m.d.comb += self.ready.eq(~clearing)
-        m.d.sync += scan.eq(scan + 1)
-        with m.If(scan == functions - 1):
-            m.d.sync += [scan.eq(0), clearing.eq(0)]
+        m.d.sync += [scan.eq(scan + 1), pair.eq(pair + 1)]
+        with m.If(pair == pairs - 1):
+            m.d.sync += [pair.eq(0), owner.eq(owner + 1)]
+        with m.If(scan == receivers - 1):
+            m.d.sync += [scan.eq(0), owner.eq(0), pair.eq(0), clearing.eq(0)]
+        self.scan, self.owner = scan, owner
 
-        # In
-        put_frame, put_kind = frames.write_port(), kinds.write_port()
-        ours, theirs = in_pushed.data, in_gone.data
-        tail, from_rx = Signal(bits), Signal()
-        waiting_tx, waiting_rx = Signal(bits), Signal(bits)
+        self._claim(m, pushed, gone)
+        self._put(m, tails, frames, kinds)
+        self._take(m, tails, heads, frames, kinds, gone)
+        return m
+
+    def _claim(self, m: Module, pushed, gone) -> None:
+        """Count a frame that is pushed, and send it on to be steered."""
+        claim, given = pushed.write_port(), gone.read_port(domain="comb")
+        claimed = pushed.read_port(domain="comb")
+        ours, theirs, bits = claimed.data, given.data, self.index_bits
+        from_rx, waiting_tx, waiting_rx = Signal(), Signal(bits), Signal(bits)
+        m.submodules.queue = queue = StreamRegister(TxFrame)
         m.d.comb += [
-            in_pushed.addr.eq(self.function),
-            in_gone.addr.eq(self.function),
-            tail.eq(ours.tx + ours.rx),
+            claimed.addr.eq(self.function),
+            given.addr.eq(self.function),
             from_rx.eq(self.frame.memory == LocalMemory.RX),
             waiting_tx.eq(ours.tx - theirs.tx),
             waiting_rx.eq(ours.rx - theirs.rx),
             self.room.eq(Mux(from_rx, waiting_rx != self.quotas[1], waiting_tx != self.quotas[0])),
-            push_count.addr.eq(Mux(clearing, scan, self.function)),
-            push_count.en.eq(clearing | self.push),
+            claim.addr.eq(Mux(self.clearing, self.owner, self.function)),
+            claim.en.eq(self.clearing | self.push),
+            queue.i.payload.frame.eq(self.frame),
+            queue.i.payload.function.eq(self.function),
+            queue.i.valid.eq(self.push),
+            self.accepts.eq(queue.i.ready),
         ]
-        with m.If(~clearing):
+        with m.If(~self.clearing):
             m.d.comb += [
-                push_count.data.tx.eq(ours.tx + ~from_rx),
-                push_count.data.rx.eq(ours.rx + from_rx),
+                claim.data.tx.eq(ours.tx + ~from_rx),
+                claim.data.rx.eq(ours.rx + from_rx),
             ]
-        for port in (put_frame, put_kind):
-            m.d.comb += [port.en.eq(self.push), port.addr.eq(Cat(tail, self.function))]
-        m.d.comb += [put_frame.data.eq(self.frame), put_kind.data.eq(from_rx)]
+        m.submodules.steered = steered = StreamRegister(Steered)
+        if self.steers:
+            m.submodules.steering = steering = Steering(self.config)
+            connect(m, queue.o, steering.i)
+            connect(m, steering.o, steered.i)
+            connect(m, steering.head, flipped(self.head))
+            connect(m, flipped(self.stored), steering.stored)
+            m.d.comb += steering.steering.eq(self.steering)
+        else:
+            m.d.comb += [
+                steered.i.valid.eq(queue.o.valid),
+                steered.i.payload.frame.eq(queue.o.payload.frame),
+                steered.i.payload.function.eq(queue.o.payload.function),
+                queue.o.ready.eq(steered.i.ready),
+            ]
+        self.steered = steered.o
 
-        # Out, for the engine or to give back
+    def _put(self, m: Module, tails, frames, kinds) -> None:
+        """Into the FIFO of a queue pair; there is a place, as it was counted."""
+        bits, found, arrival = self.index_bits, self.steered, self.arrival
+        put_frame, put_kind = frames.write_port(), kinds.write_port()
+        move, tail = tails.write_port(), tails.read_port(domain="comb")
+        receiver, done = Signal(range(max(2, self.config.receivers))), Signal()
+        told = StreamRegister(Arrival)
+        m.submodules.told = told
+        connect(m, told.o, flipped(arrival))
+        m.d.comb += [
+            receiver.eq(found.payload.function * self.config.queue_pairs + found.payload.pair),
+            told.i.valid.eq(found.valid),
+            told.i.payload.function.eq(found.payload.function),
+            told.i.payload.pair.eq(found.payload.pair),
+            found.ready.eq(told.i.ready),
+            done.eq(found.valid & found.ready),
+            tail.addr.eq(receiver),
+            move.addr.eq(Mux(self.clearing, self.scan, receiver)),
+            move.en.eq(self.clearing | done),
+            move.data.eq(Mux(self.clearing, 0, tail.data + 1)),
+            put_frame.data.eq(found.payload.frame),
+            put_kind.data.eq(found.payload.frame.memory == LocalMemory.RX),
+        ]
+        for port in (put_frame, put_kind):
+            m.d.comb += [port.en.eq(done), port.addr.eq(Cat(tail.data[:bits], receiver))]
+
+    def _take(self, m: Module, tails, heads, frames, kinds, gone) -> None:
+        """Out of a FIFO, for the engine or to give back."""
         m.submodules.returns = returns = StreamRegister(FrameRef)
         connect(m, returns.o, flipped(self.release))
         get_frame, get_kind = frames.read_port(), kinds.read_port(domain="comb")
-        head, function, taken = Signal(bits), Signal(8), Signal()
+        tail, head = tails.read_port(domain="comb"), heads.read_port(domain="comb")
+        move, pop = heads.write_port(), self.pop
+        receiver, taken = Signal(range(max(2, self.config.receivers))), Signal()
         returned, returning = Signal(), Signal()
-        filled = out_pushed.data.as_value() != out_popped.data.as_value()
+        filled = tail.data != head.data
         m.d.comb += [
-            function.eq(Mux(self.pop.en, self.pop.function, scan)),
-            out_pushed.addr.eq(function),
-            out_popped.addr.eq(function),
-            head.eq(out_popped.data.tx + out_popped.data.rx),
+            receiver.eq(Mux(pop.en, pop.function * self.config.queue_pairs + pop.pair, self.scan)),
+            tail.addr.eq(receiver),
+            head.addr.eq(receiver),
             # Of two in a row the second would find no place.
             returned.eq(
-                ~self.pop.en
-                & ~self.pop.back
-                & ~self.receiving.bit_select(scan, 1)
+                ~pop.en
+                & ~pop.back
+                & ~self.receiving.bit_select(self.owner, 1)
                 & returns.i.ready
                 & ~returning
-                & ~clearing
+                & ~self.clearing
                 & filled
             ),
-            taken.eq((self.pop.en & filled & ~clearing) | returned),
-            get_frame.addr.eq(Cat(head, function)),
-            get_kind.addr.eq(Cat(head, function)),
-            pop_count.addr.eq(Mux(clearing, scan, function)),
-            pop_count.en.eq(clearing | taken),
+            taken.eq((pop.en & filled & ~self.clearing) | returned),
+            get_frame.addr.eq(Cat(head.data, receiver)),
+            get_kind.addr.eq(Cat(head.data, receiver)),
+            move.addr.eq(receiver),
+            move.en.eq(self.clearing | taken),
+            move.data.eq(Mux(self.clearing, 0, head.data + 1)),
         ]
-        with m.If(~clearing):
-            m.d.comb += [
-                pop_count.data.tx.eq(out_popped.data.tx + ~get_kind.data),
-                pop_count.data.rx.eq(out_popped.data.rx + get_kind.data),
-            ]
-        self._count_gone(m, gone, returned, scan, get_kind.data, clearing)
-        m.d.sync += [returning.eq(returned), self.pop.valid.eq(self.pop.en & taken)]
+        with m.If(self.clearing):
+            m.d.comb += receiver.eq(self.scan)
+        self._count_gone(m, gone, returned, get_kind.data)
+        m.d.sync += [returning.eq(returned), pop.valid.eq(pop.en & taken)]
         m.d.comb += [
-            self.pop.frame.eq(get_frame.data),
+            pop.frame.eq(get_frame.data),
             returns.i.valid.eq(returning),
             returns.i.payload.eq(get_frame.data),
         ]
-        return m
 
-    def _count_gone(self, m: Module, gone, returned, scan, kind, clearing) -> None:
+    def _count_gone(self, m: Module, gone, returned, kind) -> None:
         """Count what the engine gives back, and what was given back here."""
         write, read = gone.write_port(), gone.read_port(domain="comb")
         function, from_rx = Signal(8), Signal()
         m.d.comb += [
-            function.eq(Mux(self.pop.back, self.pop.back_function, scan)),
+            function.eq(Mux(self.pop.back, self.pop.back_function, self.owner)),
             from_rx.eq(Mux(self.pop.back, self.pop.back_memory == LocalMemory.RX, kind)),
             read.addr.eq(function),
-            write.addr.eq(Mux(clearing, scan, function)),
-            write.en.eq(clearing | self.pop.back | returned),
+            write.addr.eq(Mux(self.clearing, self.owner, function)),
+            write.en.eq(self.clearing | self.pop.back | returned),
         ]
-        with m.If(~clearing):
+        with m.If(~self.clearing):
             m.d.comb += [
                 write.data.tx.eq(read.data.tx + ~from_rx),
                 write.data.rx.eq(read.data.rx + from_rx),

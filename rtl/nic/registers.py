@@ -1,15 +1,18 @@
 """Registers of all functions behind one AXI4-Lite port."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, queue_error_offset
+from models.spec.virtio_net import control_queue
 from rtl.bus.axi import Axi4Lite
 from rtl.bus.lite import LiteSubordinate, RegisterPort
-from rtl.nic.common_config import CommonConfig
+from rtl.bus.stream import StreamArbiter
+from rtl.nic.common_config import COMMON_REGISTERS, CommonConfig
 from rtl.nic.doorbells import Doorbells
+from rtl.nic.mailbox import MAILBOX_REGISTERS, Mailbox
 from rtl.nic.management import Management
 from rtl.nic.pci_config import PciConfig
 from rtl.nic.pci_state import PriPort
@@ -65,7 +68,7 @@ class Registers(wiring.Component):
     stopped : ``In(stream)`` of 16
     error : ``In(stream)`` of ErrorReport
     interrupt : ``Out(stream)`` of Interrupt
-        Configuration changes.
+        Configuration changes, and what software raises.
     controls : ``Out(ArrayLayout(FunctionControl))``
         What a function may do.
     messages : ``Out(functions)``
@@ -102,7 +105,7 @@ class Registers(wiring.Component):
                 "clear": Out(config.functions),
                 "cleared": In(config.functions),
                 "pri": Out(PriPort()),
-                "forget": Out(config.functions * 2 * config.queue_pairs),
+                "forget": Out(config.data_queues),
                 "filter": Out(stream.Signature(FilterChange)),
                 "stored": Out(PolicyWrite()),
                 "steering": Out(config.functions),
@@ -113,20 +116,25 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        functions, pairs = self.config.functions, self.config.queue_pairs
+        functions = self.config.functions
         m.submodules.lite = lite = LiteSubordinate(addr_width=ADDRESS_BITS)
         m.submodules.pci = pci = PciConfig(self.config)
         m.submodules.common = common = CommonConfig(self.config)
         m.submodules.management = management = Management(self.config)
         m.submodules.doorbells = doorbells = Doorbells(self.config)
+        m.submodules.mailbox = mailbox = Mailbox(self.config)
+        m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
         connect(m, flipped(self.bus), lite.bus)
         connect(m, lite.port, pci.bus)
         connect(m, pci.pri, flipped(self.pri))
         for name in ("stat", "filter", "stored"):
             connect(m, getattr(management, name), flipped(getattr(self, name)))
         connect(m, doorbells.doorbell, flipped(self.doorbell))
-        for name in ("command", "interrupt"):
-            connect(m, getattr(common, name), flipped(getattr(self, name)))
+        connect(m, common.command, flipped(self.command))
+        connect(m, common.interrupt, interrupts.i0)
+        connect(m, mailbox.interrupt, interrupts.i1)
+        connect(m, interrupts.o, flipped(self.interrupt))
+        connect(m, common.post, mailbox.post)
         for name in ("stopped", "error"):
             connect(m, flipped(getattr(self, name)), getattr(common, name))
         m.d.comb += [
@@ -143,12 +151,7 @@ class Registers(wiring.Component):
             common.changed.eq(management.changed),
             doorbells.able.eq(common.able),
             doorbells.forget.eq(common.forget),
-            self.forget.eq(
-                Cat(
-                    common.forget.word_select(n, self.config.queues_per_function)[: 2 * pairs]
-                    for n in range(functions)
-                )
-            ),
+            self.forget.eq(common.forget),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),
@@ -168,25 +171,34 @@ class Registers(wiring.Component):
         # Whose access it is
         port = pci.down
         addr = port.request.payload.addr
-        to_common, to_management, to_msix = Signal(), Signal(), Signal()
+        to_common, to_management, to_msix, to_mailbox = (Signal() for _ in range(4))
         word, error_word = addr[2:BLOCK_BITS], queue_error_offset(0) // 4
         is_error = (word >= error_word) & (word < error_word + self.config.queues_per_function)
         with m.If(is_management(addr)):
             with m.If(block_function_of(addr) < functions):
-                m.d.comb += to_common.eq((word == MANAGEMENT["status"].offset // 4) | is_error)
-                m.d.comb += to_management.eq(~to_common)
+                m.d.comb += [
+                    to_common.eq(is_error | self._among(word, COMMON_REGISTERS)),
+                    to_mailbox.eq(self._among(word, MAILBOX_REGISTERS)),
+                    to_management.eq(~to_common & ~to_mailbox),
+                ]
         with m.Elif(function_of(addr) < functions):
             page = page_of(addr)
             m.d.comb += to_common.eq(page == Page.CONFIG)
             m.d.comb += to_msix.eq((page == Page.MSIX_TABLE) | (page == Page.MSIX_PBA))
         targets = {
             common.bus: to_common,
+            mailbox.bus: to_mailbox,
             management.bus: to_management,
             flipped(self.msix): to_msix,
         }
         nowhere = self._route(m, port, targets)
-        self._ring(m, port.request, doorbells, nowhere)
+        self._ring(m, port.request, common, doorbells, mailbox, nowhere)
         return m
+
+    @staticmethod
+    def _among(word, names):
+        """Whether a word is one of these registers of a management block."""
+        return Cat(word == MANAGEMENT[name].offset // 4 for name in names).any()
 
     @staticmethod
     def _route(m: Module, port, targets):
@@ -217,19 +229,26 @@ class Registers(wiring.Component):
                 ]
         return taken & port.request.ready
 
-    def _ring(self, m: Module, request, doorbells, accepted) -> None:
+    def _ring(self, m: Module, request, common, doorbells, mailbox, accepted) -> None:
         """A write to a word of a notify page rings the queue of the word."""
-        addr, per = request.payload.addr, self.config.queues_per_function
-        word = addr[2:PAGE_BITS]
+        addr, last = request.payload.addr, 2 * self.config.queue_pairs
+        function, word = function_of(addr), addr[2:PAGE_BITS]
+        rings, controls = Signal(), Signal()
+        m.d.comb += rings.eq(
+            accepted
+            & request.payload.write
+            & request.payload.strb.any()
+            & ~is_management(addr)
+            & (page_of(addr) == Page.NOTIFY)
+            & (function < self.config.functions)
+        )
+        if self.config.control_queue:
+            second = common.second.bit_select(function, 1)
+            number = Mux(second, control_queue(1), last)
+            m.d.comb += controls.eq((word == number) & common.controlled.bit_select(function, 1))
         m.d.comb += [
-            doorbells.queue.eq(function_of(addr) * per + word),
-            doorbells.ring.eq(
-                accepted
-                & request.payload.write
-                & request.payload.strb.any()
-                & ~is_management(addr)
-                & (page_of(addr) == Page.NOTIFY)
-                & (function_of(addr) < self.config.functions)
-                & (word < per)
-            ),
+            doorbells.queue.eq(function * last + word),
+            doorbells.ring.eq(rings & (word < last)),
+            mailbox.ring.eq(rings & controls),
+            mailbox.ring_function.eq(function),
         ]

@@ -26,7 +26,7 @@ Registers       FilterChange, PolicyWrite        Switch
 Registers       RegisterPort (``rtl.bus.lite``)  Msix
 =============== ================================ ===================
 
-Queues are numbered over all functions, ``function * queues_per_function + queue`` (``NicConfig``).
+Queues are numbered over all functions, without control queues: ``NicConfig.data_queues``.
 """
 
 from amaranth.lib import data, enum, wiring
@@ -44,6 +44,7 @@ __all__ = [
     "ErrorReport",
     "FilterChange",
     "FrameRef",
+    "HeadRead",
     "Interrupt",
     "LoadPort",
     "LocalMemory",
@@ -97,7 +98,7 @@ class QueueCommand(data.Struct):
 
     op: QueueOp
     queue: 16
-    size: 16  # entries, a power of two
+    size: 16  # entries; of a split ring a power of two
     desc: 64
     driver: 64
     device: 64
@@ -105,6 +106,7 @@ class QueueCommand(data.Struct):
     event_idx: 1  # accepted features
     indirect: 1
     packed: 1
+    mergeable: 1
     offloads: Offloads
 
 
@@ -131,7 +133,7 @@ class LocalMemory(enum.IntEnum, shape=2):
     SCRATCH = 0  # of the virtqueue engine
     TX = 1  # frames from guests
     RX = 2  # frames from the port
-    NOWHERE = 3  # reads alone: touches guest memory, keeps nothing
+    NOWHERE = 3  # reads touch guest memory and keep nothing; see :class:`DmaRequest` for writes
 
 
 class DmaRequest(data.Struct):
@@ -143,7 +145,9 @@ class DmaRequest(data.Struct):
 
     In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
     the virtio_net_hdr, the frame.  So header and frame are one transfer.  ``CHECKED_BIT`` of the
-    offset has the header of a received frame say what is known of its checksum.
+    offset has the header of a received frame say what is known of its checksum.  A write from
+    NOWHERE is of the number ``offset // 16``, little-endian in bytes 10 and 11 of its 16:
+    num_buffers.
     """
 
     tag: 16
@@ -225,6 +229,25 @@ class FrameRef(data.Struct):
     length: 16
 
 
+class HeadRead(wiring.Signature):
+    """Reads 16 bytes of a frame that waits in TX or RX memory; waits for the DMA.
+
+    ``addr`` is the first byte's address, of any alignment.  ``data`` follows a cycle with ``en``
+    and ``ready`` by one cycle, in lanes like :class:`LoadPort`'s, for one cycle.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "en": Out(1),
+                "memory": Out(LocalMemory),
+                "addr": Out(24),
+                "ready": In(1),
+                "data": In(128),
+            }
+        )
+
+
 class TxFrame(data.Struct):
     """A whole frame from a guest (offloads to switch)."""
 
@@ -242,21 +265,22 @@ class SentFrame(data.Struct):
 
 
 class Arrival(data.Struct):
-    """The receive FIFO of a function is no longer empty (switch to virtqueue engine).
+    """A receive FIFO is no longer empty (switch to virtqueue engine).
 
     Sent once for every frame that enters the FIFO.
     """
 
     function: 8
+    pair: 3  # queue pair of the function
 
 
 class RxPop(wiring.Signature):
-    """The virtqueue engine takes the oldest frame of a function.
+    """The virtqueue engine takes the oldest frame of a queue pair of a function.
 
-    ``en`` with ``function`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The engine then
-    owns one reference to the slot and gives it back on ``release``.  The frame counts for the
-    function's quota until the engine has said so: ``back`` with ``back_function`` and the frame's
-    ``back_memory``.
+    ``en`` with ``function`` and ``pair`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The
+    engine then owns one reference to the slot and gives it back on ``release``.  The frame counts
+    for the function's quota until the engine has said so: ``back`` with ``back_function`` and the
+    frame's ``back_memory``.
     """
 
     def __init__(self):
@@ -264,6 +288,7 @@ class RxPop(wiring.Signature):
             {
                 "en": Out(1),
                 "function": Out(8),
+                "pair": Out(3),
                 "valid": In(1),
                 "frame": In(FrameRef),
                 "back": Out(1),

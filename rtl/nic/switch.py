@@ -7,13 +7,22 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, Stat
 from rtl.bus.priority import lowest
-from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.bus.stream import StreamArbiter, StreamFifo
 from rtl.nic.forwarding import Lookup, delivery
 from rtl.nic.frame_slots import COUNT_BITS
 from rtl.nic.frames import FrameRead, FrameShare
 from rtl.nic.port import PortFrame
 from rtl.nic.receive_fifos import ReceiveFifos
-from rtl.nic.seams import Arrival, FilterChange, FrameRef, RxPop, StatEvent, TxFrame
+from rtl.nic.seams import (
+    Arrival,
+    FilterChange,
+    FrameRef,
+    HeadRead,
+    PolicyWrite,
+    RxPop,
+    StatEvent,
+    TxFrame,
+)
 
 __all__ = ["Switch"]
 
@@ -51,6 +60,9 @@ class Switch(wiring.Component):
         To the wire.
     controls : ``In(ArrayLayout(FunctionControl))``
     filter : ``In(stream)`` of FilterChange
+    head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
+        How functions spread what they receive over their queue pairs
+        (:class:`~rtl.nic.steering.Steering`).
     live : ``In(functions)``
         Functions that have a driver.
     stat : ``Out(stream)`` of StatEvent
@@ -75,6 +87,9 @@ class Switch(wiring.Component):
                 "egress": Out(stream.Signature(FrameRef)),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
                 "filter": In(stream.Signature(FilterChange)),
+                "head": Out(HeadRead()),
+                "stored": In(PolicyWrite()),
+                "steering": In(config.functions),
                 "live": In(config.functions),
                 "stat": Out(stream.Signature(StatEvent)),
             }
@@ -86,7 +101,6 @@ class Switch(wiring.Component):
         m.submodules.lookup = lookup = Lookup(config)
         m.submodules.fifos = fifos = ReceiveFifos(config)
         m.submodules.events = events = StreamArbiter(StatEvent, 2)
-        m.submodules.arrivals = arrivals = StreamRegister(Arrival)
         # Every TX slot may be on its way to the wire once.
         m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots)
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
@@ -95,7 +109,9 @@ class Switch(wiring.Component):
         connect(m, lookup.header, flipped(self.header))
         connect(m, flipped(self.rx_pop), fifos.pop)
         connect(m, fifos.release, flipped(self.release))
-        connect(m, arrivals.o, flipped(self.arrival))
+        for name in ("arrival", "head"):
+            connect(m, getattr(fifos, name), flipped(getattr(self, name)))
+        connect(m, flipped(self.stored), fifos.stored)
         connect(m, sending.o, flipped(self.egress))
         connect(m, lookup.stat, events.i0)
         connect(m, events.o, flipped(self.stat))
@@ -107,15 +123,16 @@ class Switch(wiring.Component):
             lookup.controls.eq(self.controls),
             lookup.receiving.eq(receiving),
             fifos.receiving.eq(receiving),
+            fifos.steering.eq(self.steering),
         ]
         result = lookup.result
         if config.checksum:
             connect(m, lookup.result, flipped(self.found))
             result = self.checked
-        self._deliver(m, result, fifos, arrivals.i, sending.i, events.i1)
+        self._deliver(m, result, fifos, sending.i, events.i1)
         return m
 
-    def _deliver(self, m: Module, result, fifos, arrival, sending, full) -> None:
+    def _deliver(self, m: Module, result, fifos, sending, full) -> None:
         """Find who has room, count references, then tell."""
         current = Signal(delivery(self.config.functions))
         getting = Signal(self.config.functions)  # functions that have room and are to be told
@@ -128,7 +145,6 @@ class Switch(wiring.Component):
             self.share.payload.frame.eq(current.frame),
             self.share.payload.count.eq(count),
             sending.payload.eq(current.frame),
-            arrival.payload.function.eq(function),
             full.payload.function.eq(function),
             full.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)),
             full.payload.amount.eq(1),
@@ -171,8 +187,8 @@ class Switch(wiring.Component):
                     m.next = "TELL"  # or, with a count of 0, nobody
             with m.State("TELL"):
                 with m.If(remaining.any()):
-                    with m.If(arrival.ready):
-                        m.d.comb += [fifos.push.eq(1), arrival.valid.eq(1)]
+                    with m.If(fifos.accepts):
+                        m.d.comb += fifos.push.eq(1)
                         m.d.sync += remaining.eq(others)
                 with m.Else():
                     m.d.comb += sending.valid.eq(current.port)

@@ -250,6 +250,22 @@ PLANTS = [
         often=True,
     ),
     Plant(
+        "the driver is told of a frame's first buffers before the others",
+        "rtl/nic/engine/commit.py",
+        "self.move_en.eq(self.last)",
+        "self.move_en.eq(1)",
+        "tests/rtl/nic/test_mergeable.py",
+        "as_many",
+    ),
+    Plant(
+        "a fragment's ports are hashed",
+        "rtl/nic/steering.py",
+        "(~fragment & (header >= _IPV4_BYTES)",
+        "((header >= _IPV4_BYTES)",
+        "tests/rtl/nic/test_steering.py",
+        "golden",
+    ),
+    Plant(
         "a word that cannot be written shows another word's bits",
         "rtl/pci/store.py",
         "(load.data & look.data.writable)",

@@ -1,17 +1,36 @@
 """From descriptors to DMA: packets of one direction."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import QueueError
-from rtl.nic.engine.records import BUFFER, HEADER_BYTES, PACKETS, Shapes, Unit
+from models.spec.nic import MERGED_BUFFERS, QueueError
+from models.spec.virtio import NetHeader
+from rtl.nic.engine.records import BUFFER, HEADER_BYTES, PACKETS, RingKind, Shapes, Unit
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]
+
+
+#: What is kept of a frame that is received, beside that.
+_RECEIVING = {
+    "number": 16,  # of the frame
+    "high": 16,  # of the next frame that is taken
+    "merging": 1,  # the frame goes on in the next chain
+    "chains": range(MERGED_BUFFERS + 1),  # of the frame, before this one
+    "places": 16,  # of the ring, that these take
+    "begun": 16,  # position at which the chain began
+    "least": range(HEADER_BYTES + 1),  # bytes of the chain, at least
+    "parted": 1,  # num_buffers is left out
+    "first_byte": 64,  # address of its first byte
+    "second_byte": 64,  # and of the second, unless that follows the first
+    "joined": 1,
+}
+#: Place of num_buffers in a frame with its header.
+_NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
 
 
 class Build(wiring.Component):
@@ -22,13 +41,15 @@ class Build(wiring.Component):
     and another queue's turn comes.  A queue that touches gets neither: of its one packet the piece
     that was not there is asked for, patiently.
 
-    Frames are numbered like the chains they go into, and kept until those are committed: after a
-    rewind they go into the same chains.
+    Frames are numbered, and kept until they are committed: after a rewind they go into the same
+    chains.  A frame that is longer than its chain goes on in the next one, as another packet; how
+    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).
 
     Latency
     -------
     4 cycles to take a queue up and put it back; a packet in one descriptor takes 2, a received one
-    4; each more descriptor 1.
+    4; each more descriptor 1.  With mergeable buffers, if not all of a frame fits into the first
+    descriptor, 2 more.
 
     Parameters
     ----------
@@ -51,15 +72,15 @@ class Build(wiring.Component):
         Queues that touch, and what ``queue`` does; when they may.
     available : ``In(queues)``
         Descriptors have been published.
-    frames, checking : ``In(functions)``
-        Frames have come for these functions; checksums are told to these.
+    frames : ``In(queues)``; checking : ``In(functions)``
+        Frames have come for these queues; checksums are told to these functions.
     open, holding, visiting, left : ``Out(queues)``
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
     unstall : ``Out(queues)``
         Buffers that are half empty.
-    queue : ``Out``; published, done, chains : ``In``
-        Whose turn it is; up to where its buffer is filled, its packets are committed, its chains
-        are, all a cycle later.
+    queue : ``Out``; published, done, committed, ring : ``In``
+        Whose turn it is; up to where its buffer is filled, its packets are committed, its frames
+        are; what its ring is like; all a cycle later.
     head_en, head : ``Out``
         Up to where the buffer has been used.
     fetch_at : ``Out``; entry : ``In``
@@ -72,7 +93,7 @@ class Build(wiring.Component):
 
     def __init__(self, config: NicConfig, *, transmits: bool):
         self.config, self.shapes, self.transmits = config, Shapes(config), transmits
-        self.queues = queues = config.queues // 2
+        self.queues = queues = config.data_queues // 2
         shapes = self.shapes
         bits = {name: In(queues) for name in ("able", "draining", "cleaning", "rewound", "unblock")}
         super().__init__(
@@ -83,7 +104,7 @@ class Build(wiring.Component):
                 "patient_room": In(1),
                 "touch_piece": In(shapes.piece),
                 "available": In(queues),
-                "frames": In(config.functions),
+                "frames": In(queues),
                 "checking": In(config.functions),
                 "open": Out(queues),
                 "holding": Out(queues),
@@ -93,7 +114,8 @@ class Build(wiring.Component):
                 "queue": Out(shapes.lane),
                 "published": In(shapes.buffer + 1),
                 "done": In(shapes.packet + 1),
-                "chains": In(16),
+                "committed": In(16),
+                "ring": In(RingKind),
                 "head_en": Out(1),
                 "head": Out(shapes.buffer + 1),
                 "fetch_at": Out(shapes.buffer),
@@ -119,9 +141,8 @@ class Build(wiring.Component):
                 "position": 16,
                 "seen": shapes.piece,  # pieces that were met
                 "pieces": shapes.piece,  # pieces that were asked for
-                "chain": 16,  # receive: number of the next chain
-                "high": 16,  # receive: number of the next frame
             }
+            | ({} if transmits else _RECEIVING)
         )
 
     def elaborate(self, platform):
@@ -135,6 +156,7 @@ class Build(wiring.Component):
         self.again, self.replaying = Signal(queues), Signal(queues)
         self.block, self.clear = Signal(queues), Signal(queues)
         self.rearm, self.restarted, self.replayed = (Signal(queues) for _ in range(3))
+        self.merges = Signal(queues)  # its frame goes on in the next chain
         self.more = Signal()  # descriptors are left
         self.cleanup = Signal()
         visits = Signal()
@@ -150,6 +172,7 @@ class Build(wiring.Component):
         pairs = self.config.queue_pairs
         functions = Array(Const(number // pairs, 8) for number in range(queues))
         self.function = functions[self.queue]
+        self.second = Signal()  # the second DMA of a descriptor, or of num_buffers
         if not self.transmits:
             self._hands(m)
         self._wants(m)
@@ -159,8 +182,11 @@ class Build(wiring.Component):
                 m.next = "TAKE"
             self._take(m)
             self._open(m)
-            self._descriptor(m)
-            if not self.transmits:
+            if self.transmits:
+                self._descriptor(m)
+            else:
+                self._receive_descriptor(m)
+                self._number(m)
                 self._pop(m)
                 self._clean(m)
             with m.State("SAVE"):
@@ -180,7 +206,7 @@ class Build(wiring.Component):
         at = self.queue << self.hand_bits
         mask = (1 << self.hand_bits) - 1
         m.d.comb += [
-            self.hand_read.addr.eq(at | self.s.chain & mask),
+            self.hand_read.addr.eq(at | self.s.number & mask),
             self.hand_write.addr.eq(at | self.s.high & mask),
             self.hand_write.data.eq(self.rx_pop.frame),
         ]
@@ -194,16 +220,11 @@ class Build(wiring.Component):
         if self.transmits:
             source = self.touching | self.open | self.tx_alloc.valid.replicate(queues)
         else:
-            # Frames for a function; cleared when none was there.
-            self.hungry = Signal(self.config.functions)
-            self.fed = Signal(self.config.functions)
-            self.starved = Signal(self.config.functions)
-            m.d.sync += self.hungry.eq((self.hungry & ~self.starved) | self.frames | self.fed)
-            pairs = self.config.queue_pairs
-            source = Signal(queues)
-            for number in range(queues):  # a function receives on its first queue
-                more = self.hungry[number // pairs] if number % pairs == 0 else 0
-                m.d.comb += source[number].eq(self.open[number] | self.replaying[number] | more)
+            # Frames for a queue; cleared when none was there.
+            hungry = Signal(queues)
+            self.fed, self.starved = Signal(queues), Signal(queues)
+            m.d.sync += hungry.eq((hungry & ~self.starved) | self.frames | self.fed)
+            source = self.open | self.replaying | hungry
         m.d.comb += [
             normal.eq(
                 self.able
@@ -228,7 +249,9 @@ class Build(wiring.Component):
             ),
             self.again.eq((self.again & ~self.restarted & ~self.fresh) | self.rewound),
             self.replaying.eq(
-                (self.replaying & ~self.replayed & ~self.fresh) | (self.rewound & self.holding)
+                (self.replaying & ~self.replayed & ~self.fresh)
+                | (self.rewound & self.holding)
+                | self.merges
             ),
         ]
 
@@ -244,9 +267,7 @@ class Build(wiring.Component):
                 ]
                 m.d.comb += self.fresh.eq(1 << init.payload)
                 if not self.transmits:
-                    pairs = self.config.queue_pairs
-                    for function in range(self.config.functions):
-                        m.d.comb += self.fed[function].eq(self.fresh[function * pairs])
+                    m.d.comb += self.fed.eq(self.fresh)
             with m.Elif(self.turns.any):
                 m.d.comb += [self.turns.take.eq(1), self.chosen.eq(1 << self.turns.chosen)]
                 m.d.sync += self.queue.eq(self.turns.chosen)
@@ -266,11 +287,11 @@ class Build(wiring.Component):
                 m.next = "SAVE"
             if not self.transmits:
                 with m.If((self.cleaning & self.mine).any() & ~row.open):
-                    m.d.sync += s.chain.eq(self.chains)
+                    m.d.sync += s.number.eq(self.committed)
                     m.next = "CLEAN"
                 with m.If((self.again & self.mine).any() & ~draining):
                     m.d.comb += self.restarted.eq(self.mine)
-                    m.d.sync += s.chain.eq(self.chains)
+                    m.d.sync += [s.number.eq(self.committed), s.merging.eq(0)]
         with m.State("ABORT"):  # it is given back when its pieces have ended
             self._close(m, s.pieces)
             m.d.comb += self.clear.eq(self.mine)
@@ -281,8 +302,14 @@ class Build(wiring.Component):
         s, mine = self.s, self.mine
         full = (s.built - self.done)[: self.shapes.packet + 1] == PACKETS
         touching = (self.touching & mine).any()
-        waits = full | (touching & (s.built != self.done))
-        fresh = [s.position.eq(0), s.seen.eq(0), s.pieces.eq(0), s.drop.eq(0), s.touch.eq(touching)]
+        others = touching & (s.built != self.done)
+        fresh = [s.position.eq(0), s.seen.eq(0), s.drop.eq(0), s.touch.eq(touching)]
+        if self.transmits:
+            waits = full | others
+            fresh += [s.pieces.eq(0)]
+        else:
+            waits = full | (others & ~s.merging)
+            fresh += [s.chains.eq(0), s.places.eq(0), s.parted.eq(0), s.begun.eq(0)]
         with m.State("OPEN"):
             with m.If((s.head == self.published) | (self.draining & mine).any()):
                 m.d.comb += self.clear.eq(mine)
@@ -307,20 +334,22 @@ class Build(wiring.Component):
                         ]
                         m.next = "DESCRIPTOR"
                 else:
-                    m.d.sync += fresh
-                    with m.If(s.chain != s.high):
+                    m.d.sync += [s.pieces.eq(0), s.least.eq(0)]
+                    with m.If(~s.merging):
+                        m.d.sync += fresh
+                    with m.If(s.number != s.high):
                         m.d.comb += self.clear.eq(mine)
                         m.next = "HAND"
-                    with m.Elif((s.high - self.chains)[:16] < self.shapes.window):
+                    with m.Elif((s.high - self.committed)[:16] < self.shapes.window):
                         m.d.comb += self.clear.eq(mine)
-                        m.d.comb += [
-                            self.rx_pop.en.eq(1),
-                            self.starved.eq(1 << self.function),
-                        ]
+                        m.d.comb += [self.rx_pop.en.eq(1), self.starved.eq(mine)]
                         m.d.comb += self.replayed.eq(mine)
                         m.next = "POP"
                     with m.Else():
                         m.next = "SAVE"
+        pairs = self.config.queue_pairs
+        numbers = Array(Const(number % pairs, 3) for number in range(self.queues))
+        m.d.comb += self.rx_pop.pair.eq(numbers[self.queue])
         m.d.comb += self.rx_pop.function.eq(self.function)
 
     def _pop(self, m: Module) -> None:
@@ -330,7 +359,7 @@ class Build(wiring.Component):
             m.d.sync += s.frame.eq(self.rx_pop.frame)
             m.next = "SAVE"
             with m.If(self.rx_pop.valid):
-                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(1 << self.function)]
+                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(mine)]
                 m.d.sync += begin
                 m.d.sync += [s.high.eq(s.high + 1), self.holding.eq(self.holding | mine)]
                 m.next = "DESCRIPTOR"
@@ -338,7 +367,7 @@ class Build(wiring.Component):
             m.next = "HELD"
         with m.State("HELD"):
             m.d.sync += begin
-            m.d.sync += s.frame.eq(self.hand_read.data)
+            m.d.sync += [s.frame.eq(self.hand_read.data), s.merging.eq(0)]
             m.next = "DESCRIPTOR"
 
     def _clean(self, m: Module) -> None:
@@ -346,7 +375,7 @@ class Build(wiring.Component):
         s = self.s
         with m.State("CLEAN"):
             m.next = "CLEANED"
-            with m.If(s.chain == s.high):
+            with m.If(s.number == s.high):
                 m.d.sync += self.holding.eq(self.holding & ~self.mine)
                 m.next = "SAVE"
         with m.State("CLEANED"):
@@ -356,12 +385,11 @@ class Build(wiring.Component):
                 self.release.payload.frame.eq(self.hand_read.data),
             ]
             with m.If(self.release.ready):
-                m.d.sync += s.chain.eq(s.chain + 1)
+                m.d.sync += s.number.eq(s.number + 1)
                 m.next = "CLEAN"
 
-    def _close(self, m: Module, pieces, *, error=0, absent=0, drop=0, position=None) -> None:
+    def _close(self, m: Module, pieces, *, error=0, absent=0, drop=0, length=0, more=0) -> None:
         s, record = self.s, self.record
-        position = s.position if position is None else position
         m.d.comb += [
             self.record_en.eq(1),
             record.head.eq(self.entry.head),
@@ -369,7 +397,8 @@ class Build(wiring.Component):
             record.memory.eq(s.frame.memory),
             record.slot.eq(s.frame.slot),
             record.has_slot.eq(~s.touch),
-            record.length.eq(position if self.transmits else s.frame.length),
+            record.length.eq(length),
+            record.more.eq(more),
             record.pieces.eq(pieces),
             record.drop.eq(drop),
             record.error.eq(error),
@@ -380,43 +409,58 @@ class Build(wiring.Component):
             s.open.eq(0),
             self.open.eq(self.open & ~self.mine),
             s.built.eq(s.built + 1),
-            s.chain.eq(s.chain + 1),
         ]
 
-    def _descriptor(self, m: Module) -> None:
-        """Ask for what one descriptor says."""
-        s, entry, job = self.s, self.entry, self.job.payload
-        whole = HEADER_BYTES + (self.config.frame_bytes if self.transmits else s.frame.length)
-        room, piece = Signal(17), Signal(16)
-        overflows, drop, asks = Signal(), Signal(), Signal()
-        position, pieces = Signal(16), Signal(self.shapes.piece)
-        mark = (entry.error != QueueError.NONE) | entry.absent
-        meets = ~mark & ~drop & (piece != 0)
-        told = 0 if self.transmits else self.checking.bit_select(self.function, 1) << CHECKED_BIT
+    def _job(self, m: Module) -> None:
+        """What all jobs have in common."""
+        s, job = self.s, self.job.payload
         m.d.comb += [
             self.record_at.eq(s.built),
             self.built.eq(s.built + 1),
-            room.eq(whole - s.position),
-            piece.eq(Mux(entry.length < room, entry.length, room)),
-            overflows.eq((entry.length > room) & ~mark if self.transmits else 0),
-            drop.eq(s.drop | overflows),
-            asks.eq(meets & (~s.touch | (s.seen == self.touch_piece))),
-            position.eq(s.position + Mux(meets, piece, 0)),
-            pieces.eq(s.pieces + asks),
             job.owner.unit.eq(Unit.TRANSMIT if self.transmits else Unit.RECEIVE),
             job.owner.queue.eq(self.queue << 1 | self.transmits),
             job.owner.packet.eq(s.built),
             job.owner.piece.eq(s.seen),
             job.write.eq(not self.transmits),
             job.patient.eq(s.touch),
+        ]
+
+    def _asks(self, meets):
+        """Whether a piece is asked for: of a packet that touches one is."""
+        return meets & (~self.s.touch | (self.s.seen == self.touch_piece))
+
+    def _use(self, m: Module) -> None:
+        """Be done with a descriptor."""
+        s = self.s
+        left = (self.published - s.head - 1)[: self.shapes.buffer + 1]
+        m.d.comb += [
+            self.head_en.eq(1),
+            self.unstall.eq(Mux(left <= BUFFER // 2, self.mine, 0)),
+            self.fetch_at.eq(s.head + 1),
+        ]
+        m.d.sync += s.head.eq(s.head + 1)
+
+    def _descriptor(self, m: Module) -> None:
+        """Ask for what one descriptor of a chain to be sent says."""
+        s, entry, job = self.s, self.entry, self.job.payload
+        room, piece = Signal(17), Signal(16)
+        overflows, drop, asks = Signal(), Signal(), Signal()
+        position, pieces = Signal(16), Signal(self.shapes.piece)
+        mark = (entry.error != QueueError.NONE) | entry.absent
+        meets = ~mark & ~drop & (piece != 0)
+        self._job(m)
+        m.d.comb += [
+            room.eq(HEADER_BYTES + self.config.frame_bytes - s.position),
+            piece.eq(Mux(entry.length < room, entry.length, room)),
+            overflows.eq((entry.length > room) & ~mark),
+            drop.eq(s.drop | overflows),
+            asks.eq(self._asks(meets)),
+            position.eq(s.position + Mux(meets, piece, 0)),
+            pieces.eq(s.pieces + asks),
             job.iova.eq(entry.address),
             job.length.eq(piece),
-            job.memory.eq(
-                Mux(s.touch, LocalMemory.NOWHERE, s.frame.memory)
-                if self.transmits
-                else s.frame.memory
-            ),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + s.position + told),
+            job.memory.eq(Mux(s.touch, LocalMemory.NOWHERE, s.frame.memory)),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + s.position),
         ]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):
@@ -424,27 +468,134 @@ class Build(wiring.Component):
             with m.Else():
                 m.d.comb += self.job.valid.eq(asks)
                 with m.If(~asks | self.job.ready):
-                    left = (self.published - s.head - 1)[: self.shapes.buffer + 1]
-                    m.d.comb += [
-                        self.head_en.eq(1),
-                        self.unstall.eq(Mux(left <= BUFFER // 2, self.mine, 0)),
-                        self.fetch_at.eq(s.head + 1),
-                    ]
+                    self._use(m)
                     m.d.sync += [
-                        s.head.eq(s.head + 1),
                         s.position.eq(position),
                         s.seen.eq(s.seen + meets),
                         s.pieces.eq(pieces),
                         s.drop.eq(drop),
                     ]
                     with m.If(entry.last):
-                        error = entry.error
-                        if not self.transmits:
-                            short = (entry.error == QueueError.NONE) & (position != whole)
-                            error = Mux(short, QueueError.BAD_LENGTH, entry.error)
                         self._close(
-                            m, pieces, error=error, absent=entry.absent, drop=drop,
-                            position=position,
+                            m, pieces, error=entry.error, absent=entry.absent, drop=drop,
+                            length=position,
                         )  # fmt: skip
                         m.d.comb += self.block.eq(self.mine)
                         m.next = "OPEN"
+
+    def _receive_descriptor(self, m: Module) -> None:
+        """Fill what one descriptor says, but for num_buffers if that is not known yet."""
+        s, entry, job = self.s, self.entry, self.job.payload
+        whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
+        start, stop, step = Signal(16), Signal(16), Signal(range(HEADER_BYTES + 1))
+        parted, head, again, asks = Signal(), Signal(), Signal(), Signal()
+        pieces, least = Signal(self.shapes.piece), Signal(17)
+        mark = entry.error != QueueError.NONE
+        meets = ~mark & (stop > start)
+        told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
+        self._job(m)
+        m.d.comb += [
+            whole.eq(HEADER_BYTES + s.frame.length),
+            room.eq(whole - s.position),
+            piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
+            end.eq(s.position + piece),
+            parted.eq(Mux(s.position == 0, self.ring.mergeable & (piece != whole), s.parted)),
+            head.eq(parted & (s.position < _NUMBER) & ~self.second),
+            start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
+            stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
+            step.eq(start - s.position),
+            again.eq(head & (end > HEADER_BYTES)),
+            asks.eq(self._asks(meets)),
+            pieces.eq(s.pieces + asks),
+            least.eq(s.least + entry.length),
+            job.iova.eq(entry.address + step),
+            job.length.eq(stop - start),
+            job.memory.eq(s.frame.memory),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
+        ]
+        with m.State("DESCRIPTOR"):
+            with m.If(s.head == self.published):
+                m.next = "SAVE"
+            with m.Else():
+                m.d.comb += self.job.valid.eq(asks)
+                with m.If(~asks | self.job.ready):
+                    m.d.sync += [
+                        s.seen.eq(s.seen + meets),
+                        s.pieces.eq(pieces),
+                        self.second.eq(again),
+                    ]
+                    with m.If(~again):
+                        m.d.sync += [
+                            s.position.eq(end),
+                            s.parted.eq(parted),
+                            s.least.eq(Mux(least < HEADER_BYTES, least, HEADER_BYTES)),
+                        ]
+                        self._note_number(m, end)
+                        self._end_descriptor(m, end, whole, parted, least, pieces)
+
+    def _note_number(self, m: Module, end) -> None:
+        """Note where num_buffers goes."""
+        s, entry = self.s, self.entry
+        with m.If((s.position <= _NUMBER) & (end > _NUMBER)):
+            m.d.sync += [
+                s.first_byte.eq(entry.address + (_NUMBER - s.position)[:4]),
+                s.joined.eq(end > _NUMBER + 1),
+            ]
+        with m.If((s.position == _NUMBER + 1) & (end > _NUMBER + 1)):
+            m.d.sync += s.second_byte.eq(entry.address)
+
+    def _end_descriptor(self, m: Module, end, whole, parted, least, pieces) -> None:
+        """Go on with the chain, the next chain of the frame, or the next frame."""
+        s, entry, ring = self.s, self.entry, self.ring
+        short, more, error = Signal(), Signal(), Signal(QueueError)
+        used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
+        m.d.comb += [
+            short.eq(
+                ((end != whole) & (~ring.mergeable | used_up))
+                | (ring.mergeable & (least < HEADER_BYTES))
+            ),
+            error.eq(entry.error),
+            more.eq((error == QueueError.NONE) & (end != whole)),
+        ]
+        with m.If((entry.error == QueueError.NONE) & short):
+            m.d.comb += error.eq(QueueError.BAD_LENGTH)
+        with m.If(entry.last & (error == QueueError.NONE) & ~more & parted):
+            m.next = "NUMBER"
+        with m.Else():
+            self._use(m)
+            with m.If(entry.last):
+                self._close(m, pieces, error=error, length=end - s.begun, more=more)
+                m.d.sync += s.merging.eq(more)
+                with m.If(more):
+                    m.d.comb += self.merges.eq(self.mine)
+                    m.d.sync += [
+                        s.chains.eq(s.chains + 1),
+                        s.places.eq(s.places + entry.span),
+                        s.begun.eq(end),
+                    ]
+                with m.Else():
+                    m.d.sync += s.number.eq(s.number + 1)
+                m.d.comb += self.block.eq(self.mine)
+                m.next = "OPEN"
+
+    def _number(self, m: Module) -> None:
+        """Say in the header how many chains the frame took, behind everything else."""
+        s, job, asks, pieces = self.s, self.job.payload, Signal(), Signal(self.shapes.piece)
+        m.d.comb += pieces.eq(s.pieces + asks)
+        with m.State("NUMBER"):
+            m.d.comb += [
+                asks.eq(self._asks(1)),
+                self.job.valid.eq(asks),
+                job.iova.eq(Mux(self.second, s.second_byte, s.first_byte)),
+                job.length.eq(1 + s.joined),
+                job.memory.eq(LocalMemory.NOWHERE),
+                job.offset.eq(Cat((_NUMBER + self.second)[:4], s.chains + 1)),
+            ]
+            with m.If(~asks | self.job.ready):
+                m.d.sync += [s.seen.eq(s.seen + 1), s.pieces.eq(pieces), self.second.eq(1)]
+                with m.If(s.joined | self.second):
+                    m.d.sync += [self.second.eq(0), s.number.eq(s.number + 1)]
+                    self._use(m)
+                    self._close(m, pieces, length=s.position - s.begun)
+                    m.d.comb += self.block.eq(self.mine)
+                    m.next = "OPEN"

@@ -8,7 +8,15 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import DescriptorFlag, NetHeaderFlag, UsedElement
 from rtl.bus.stream import StreamFifo, StreamRegister
-from rtl.nic.engine.records import BATCH, HEADER_BYTES, SHORTEST, USED_PLACES, RingKind, Shapes
+from rtl.nic.engine.records import (
+    BATCH,
+    HEADER_BYTES,
+    SHORTEST,
+    USED_PLACES,
+    RingKind,
+    Shapes,
+    advance,
+)
 from rtl.nic.engine.turns import Turns
 from rtl.nic.offload.checker import Finding
 from rtl.nic.seams import DmaStatus, ErrorReport, LocalMemory, SentFrame, StatEvent, TxFrame
@@ -22,14 +30,17 @@ _WRAPPED = int(DescriptorFlag.AVAIL | DescriptorFlag.USED)
 class Commit(wiring.Component):
     """Takes each queue's oldest packet when its DMA has ended: hands it on, returns its chain.
 
-    A packet that met a page that is not there drains its queue: what is under way is taken out
-    without effect; then the queue begins again with that packet's chain, touching the piece, and
-    then once more.  A packet that cannot be ends its queue, after the chains before it have been
+    A frame that takes several chains is as many packets.  They fare alike, as the first of them
+    whose DMA did not end well, and are committed at once when all of them have ended.
+
+    A frame that met a page that is not there drains its queue: what is under way is taken out
+    without effect; then the queue begins again with that frame's first chain, touching the piece,
+    and then once more.  A frame that cannot be ends its queue, after the chains before it have been
     returned.
 
     Latency
     -------
-    3 cycles to take a queue up, 3 per packet.
+    3 cycles to take a queue up, 3 per packet, 1 more per packet of a frame of several.
 
     Parameters
     ----------
@@ -62,7 +73,7 @@ class Commit(wiring.Component):
     checking : ``In(functions)``
         Functions to which checksums are told.
     place : ``In``; move_en, move_queue, moved : ``Out``
-        Packets and chains of ``queue`` that are committed, a cycle later; new ones.
+        What of ``queue`` is committed, a cycle later; what is now.
     used_en, used_at, used, used_span, used_flags : ``Out``
         A used element; in a packed ring also the places it takes, and flags.
     ring : ``In(RingKind)``
@@ -72,7 +83,7 @@ class Commit(wiring.Component):
 
     def __init__(self, config: NicConfig, *, transmits: bool):
         self.config, self.shapes, self.transmits = config, Shapes(config), transmits
-        self.queues = queues = config.queues // 2
+        self.queues = queues = config.data_queues // 2
         shapes = self.shapes
         super().__init__(
             {
@@ -134,6 +145,11 @@ class Commit(wiring.Component):
         self.returns = Signal()  # the packet's chain goes back
         self.dropped = Signal()
         self.found = Signal(Finding)
+        # Of the frame: what has come of it, that it is decided, a packet behind the first.
+        self.error, self.status = Signal(QueueError), Signal(DmaStatus)
+        self.piece, self.decided = Signal(self.shapes.piece), Signal()
+        self.ahead = Signal(self.shapes.packet + 1)
+        self.last = Signal()
         calm = Signal()
         self.size = Signal(16)  # of the frame
         given, sent = self.releases.i.payload, self.frames.i.payload
@@ -141,12 +157,16 @@ class Commit(wiring.Component):
             self.mine.eq(1 << self.queue),
             self.move_queue.eq(self.queue),
             self.moved.done.eq(self.s.done + 1),
-            self.moved.index.eq(self.s.index + Mux(self.returns, self.record.span, 0)),
+            self.moved.index.eq(
+                Mux(self.returns, advance(self.s.index, self.record.span, self.ring), self.s.index)
+            ),
             self.moved.chains.eq(self.s.chains + self.returns),
+            self.moved.frames.eq(self.s.frames + (self.returns & ~self.record.more)),
+            self.last.eq(~self.returns | ~self.record.more),
             self.packet.eq(self.s.done),
             self.header_memory.eq(self.record.memory),
             self.header_at.eq(self.record.slot),
-            self.size.eq(self.record.length - (HEADER_BYTES if self.transmits else 0)),
+            self.size.eq(self.record.length - Mux(self.decided, 0, HEADER_BYTES)),
             sent.function.eq(self.function),
             sent.frame.memory.eq(self.record.memory),
             sent.frame.slot.eq(self.record.slot),
@@ -189,6 +209,9 @@ class Commit(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 self._check(m, calm)
+            if not self.transmits:
+                with m.State("AHEAD"):
+                    self._look_ahead(m)
             with m.State("ACT"):
                 self._act(m)
             with m.State("MOVE"):
@@ -200,31 +223,63 @@ class Commit(wiring.Component):
 
     def _check(self, m: Module, calm) -> None:
         """See whether the oldest packet is complete, and has room for what it becomes."""
-        s, mine = self.s, self.mine
-        waiting = (s.chains - self.flushed)[:16]
+        s, mine, record, outcome = self.s, self.mine, self.record, self.outcome
+        self.waiting = waiting = (s.chains - self.flushed)[:16]
         draining = (self.draining & mine).any()
-        m.d.sync += [self.returns.eq(0), self.dropped.eq(0)]
-        with m.If(s.done == self.built):
+        with m.If(~self.decided):
+            m.d.sync += [self.returns.eq(0), self.dropped.eq(0)]
+            m.d.sync += [
+                self.error.eq(record.error),
+                self.status.eq(outcome.status),
+                self.piece.eq(outcome.piece),
+                self.ahead.eq(s.done + 1),
+            ]
+        with m.If(self.decided):
+            with m.If(calm):
+                m.next = "ACT"
+        with m.Elif(s.done == self.built):
             m.next = "CHOOSE"
             with m.If(draining & (self.settled & mine).any()):
                 m.d.comb += self.drained.eq(mine)
             with m.Elif(waiting != 0):
                 m.d.comb += self.urgent.eq(mine)
-        with m.Elif(self.outcome.count != self.record.pieces):
+        with m.Elif(outcome.count != record.pieces):
             m.next = "CHOOSE"
         with m.Elif(~draining & (waiting >= USED_PLACES)):
             m.d.comb += self.urgent.eq(mine)
             m.next = "CHOOSE"
         with m.Elif(calm):
             m.next = "ACT"
+            if not self.transmits:
+                with m.If(record.more & ~draining):
+                    m.d.comb += self.packet.eq(s.done + 1)
+                    m.next = "AHEAD"
+
+    def _look_ahead(self, m: Module) -> None:
+        """See whether the frame's other packets are complete, and what has come of them."""
+        s, record, outcome, ahead = self.s, self.record, self.outcome, self.ahead
+        count = (ahead - s.done)[: self.shapes.packet + 1]  # packets before this one
+        m.d.comb += self.packet.eq(ahead + 1)
+        m.d.sync += ahead.eq(ahead + 1)
+        with m.If(self.status == DmaStatus.OK):
+            m.d.sync += [self.status.eq(outcome.status), self.piece.eq(outcome.piece)]
+        with m.If((ahead == self.built) | (outcome.count != record.pieces)):
+            m.next = "CHOOSE"
+        with m.Elif(~record.more):
+            m.d.sync += self.error.eq(record.error)
+            m.d.comb += self.packet.eq(s.done)
+            m.next = "ACT"
+            with m.If(self.waiting + count >= USED_PLACES):
+                m.d.comb += self.urgent.eq(self.mine)
+                m.next = "CHOOSE"
 
     def _verdict(self, m: Module):
-        """Whether the queue ends with the packet, and why."""
+        """Whether the queue ends with the frame, and why."""
         error = Signal(QueueError)
-        with m.If(self.record.error != QueueError.NONE):
-            m.d.comb += error.eq(self.record.error)
+        with m.If(self.error != QueueError.NONE):
+            m.d.comb += error.eq(self.error)
         with m.Else():
-            with m.Switch(self.outcome.status):
+            with m.Switch(self.status):
                 with m.Case(DmaStatus.FAILURE):
                     m.d.comb += error.eq(QueueError.PAGE_REQUEST_FAILED)
                 with m.Case(DmaStatus.BUS):
@@ -234,16 +289,19 @@ class Commit(wiring.Component):
         return error
 
     def _act(self, m: Module) -> None:
-        s, mine, record, status = self.s, self.mine, self.record, self.outcome.status
+        s, mine, record, status = self.s, self.mine, self.record, self.status
         error = self._verdict(m)
         absent = record.absent | (status == DmaStatus.ABSENT)
-        whole = record.error == QueueError.NONE
+        whole = self.error == QueueError.NONE
         fields = self.errors.i.payload
         m.d.comb += [
             fields.queue.eq(self.queue << 1 | self.transmits),
             fields.error.eq(error),
         ]
-        with m.If((self.draining & mine).any()):
+        with m.If(self.decided):
+            self._merge(m)
+            m.next = "MOVE"
+        with m.Elif((self.draining & mine).any()):
             if self.transmits:
                 m.d.comb += self.releases.i.valid.eq(record.has_slot)
             m.next = "MOVE"
@@ -251,7 +309,7 @@ class Commit(wiring.Component):
             m.d.comb += [
                 self.rewind.eq(mine),
                 self.touch.eq(1),
-                self.touch_piece.eq(Mux(record.absent, -1, self.outcome.piece)),
+                self.touch_piece.eq(Mux(record.absent, -1, self.piece)),
                 self.again.eq(mine),
             ]
             m.next = "CHOOSE"
@@ -300,17 +358,27 @@ class Commit(wiring.Component):
             stat.payload.amount.eq(1),
         ]
 
+    def _merge(self, m: Module) -> None:
+        """Count a chain that a frame takes beyond its first."""
+        stat = self.stats.i
+        m.d.comb += [
+            stat.valid.eq(~self.dropped),
+            stat.payload.function.eq(self.function),
+            stat.payload.stat.eq(Stat.RX_MERGED),
+            stat.payload.amount.eq(1),
+        ]
+
     def _move(self, m: Module) -> None:
         """Return the chain, count bytes, go on to the next packet."""
         record, stat = self.record, self.stats.i
         size = self.size
-        written = 0 if self.transmits else Mux(self.dropped, 0, record.length + HEADER_BYTES)
+        written = 0 if self.transmits else Mux(self.dropped, 0, record.length)
         m.d.comb += [
             self.used.id.eq(record.head),
             self.used.len.eq(written),
             self.used_span.eq(record.span),
             self.used_flags.eq(
-                Mux((self.s.index & self.ring.size).any(), 0, _WRAPPED)
+                Mux(self.s.index[15], 0, _WRAPPED)
                 | Mux(self.used.len.any(), int(DescriptorFlag.WRITE), 0)
             ),
             self.clear.eq(1),
@@ -318,12 +386,12 @@ class Commit(wiring.Component):
         ]
         with m.If(self.cleared):
             m.d.comb += [
-                self.move_en.eq(1),
+                self.move_en.eq(self.last),
                 self.used_en.eq(self.returns),
                 self.packet.eq(self.s.done + 1),
             ]
-            m.d.sync += self.s.eq(self.moved)
-            with m.If((self.moved.chains - self.flushed)[:16] >= BATCH):
+            m.d.sync += [self.s.eq(self.moved), self.decided.eq(~self.last)]
+            with m.If(self.last & ((self.moved.chains - self.flushed)[:16] >= BATCH)):
                 m.d.comb += self.urgent.eq(self.mine)
             with m.If(self.returns & ~self.dropped):
                 m.d.comb += [
@@ -347,4 +415,5 @@ class Commit(wiring.Component):
             stat.payload.amount.eq(1),
         ]
         with m.If(stat.ready):
+            m.d.sync += self.found.eq(Finding.NONE)  # once for all of the frame's chains
             m.next = "CHECK"

@@ -36,7 +36,7 @@ class Completions(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
-        self.queues = config.queues // 2
+        self.queues = config.data_queues // 2
         super().__init__(
             {
                 "ended": In(stream.Signature(self.shapes.ended)),

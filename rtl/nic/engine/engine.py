@@ -47,10 +47,10 @@ __all__ = ["VirtqueueEngine"]
 
 
 class VirtqueueEngine(wiring.Component):
-    """Serves every split virtqueue of the NIC, with many packets of each under way.
+    """Serves the virtqueues of the NIC that frames go through, with many packets of each under way.
 
-    Even queues of a function receive, odd ones transmit; frames are received on a function's first
-    queue.  Frames are moved with their headers: as DMA sees it, a slot of TX or RX memory is
+    Even queues of a function receive, odd ones transmit; control queues are not numbered here.
+    Frames are moved with their headers: as DMA sees it, a slot of TX or RX memory is
     ``2 * frame_bytes`` long, with the header from byte 4 and the frame from byte 16.
 
     Errors
@@ -162,7 +162,7 @@ class VirtqueueEngine(wiring.Component):
     def _lives(self, m: Module) -> None:
         """Starts and ends of queues."""
         config, lifecycle, fetch, used = self.config, self.lifecycle, self.fetch, self.used_ring
-        queues, per = config.queues, config.queues_per_function
+        queues, per = config.data_queues, 2 * config.queue_pairs
         connect(m, flipped(self.command), lifecycle.command)
         connect(m, lifecycle.stopped, flipped(self.stopped))
         connect(m, lifecycle.cancel, self.requests.cancel)
@@ -175,6 +175,7 @@ class VirtqueueEngine(wiring.Component):
                 lane.init.payload.eq(fork.o2.payload[1:]),
                 lane.ring.size.eq(lifecycle.setup.size),
                 lane.ring.packed.eq(lifecycle.setup.packed),
+                lane.ring.mergeable.eq(lifecycle.setup.mergeable),
             ]
             with m.If(fork.o2.payload[0] == number):
                 m.d.comb += [
@@ -209,7 +210,7 @@ class VirtqueueEngine(wiring.Component):
 
     def _setups(self, m: Module) -> None:
         """Rings of each queue."""
-        queues, per = self.config.queues, self.config.queues_per_function
+        queues, per = self.config.data_queues, 2 * self.config.queue_pairs
         m.submodules.setups = setups = Memory(shape=QueueSetup, depth=queues, init=[])
         write = setups.write_port()
         m.d.comb += [
@@ -246,7 +247,7 @@ class VirtqueueEngine(wiring.Component):
 
     def _scratch(self, m: Module) -> None:
         """Scratch memory: what DMA stores is read here, what it loads is written here."""
-        queues, store, load, fetch = self.config.queues, self.store, self.load, self.fetch
+        queues, store, load, fetch = self.config.data_queues, self.store, self.load, self.fetch
         m.submodules.inward = inward = ByteMemory(queues * SCRATCH_BEATS)
         here = store.en & (store.memory == LocalMemory.SCRATCH)
         m.d.comb += [
@@ -272,7 +273,7 @@ class VirtqueueEngine(wiring.Component):
 
     def _numbers(self, m: Module, bits: int) -> None:
         """Used index and avail_event of each queue; used elements are in the lanes."""
-        queues, load = self.config.queues, self.load
+        queues, load = self.config.data_queues, self.load
         beat = self._beat(load, 0)
         queue, found = beat[bits:], []
         units = (
@@ -347,12 +348,15 @@ class VirtqueueEngine(wiring.Component):
         m.d.comb += [
             self.rx_pop.en.eq(pop.en),
             self.rx_pop.function.eq(pop.function),
+            self.rx_pop.pair.eq(pop.pair),
             pop.valid.eq(self.rx_pop.valid),
             pop.frame.eq(self.rx_pop.frame),
         ]
 
-        fetch, used, wake = self.fetch, self.used_ring, Signal(config.queues)
+        fetch, used, wake = self.fetch, self.used_ring, Signal(config.data_queues)
+        arrival, receiver = self.arrival.payload, Signal(self.shapes.lane)
         m.d.comb += [
+            receiver.eq(arrival.function * config.queue_pairs + arrival.pair),
             self.doorbell.ready.eq(1),
             self.arrival.ready.eq(1),
             wake.eq(self.doorbell.valid << self.doorbell.payload.queue[: self.shapes.queue]),
@@ -362,7 +366,7 @@ class VirtqueueEngine(wiring.Component):
             fetch.touching.eq(self._both("touching")),
             used.committed.eq(self._both("committed")),
             used.urgent.eq(self._both("urgent")),
-            receive.frames.eq(self.arrival.valid << self.arrival.payload.function),
+            receive.frames.eq(self.arrival.valid << receiver),
         ]
 
         m.d.comb += [

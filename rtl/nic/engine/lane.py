@@ -71,14 +71,14 @@ class Lane(wiring.Component):
     header_memory, header_at : ``Out``; header : ``In(16)``
         See :class:`Commit`.
     ended : ``In(stream)``; job : ``Out(stream)``
-    frames, checking : ``In(functions)``
+    frames : ``In(queues)``; checking : ``In(functions)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
     error, tx_frame, stat : ``Out(stream)``; release : ``Out(stream)`` of TxFrame
     """
 
     def __init__(self, config: NicConfig, *, transmits: bool):
         self.config, self.shapes, self.transmits = config, Shapes(config), transmits
-        self.queues = queues = config.queues // 2
+        self.queues = queues = config.data_queues // 2
         shapes = self.shapes
         inward = ("able", "halted", "failing", "over", "rewound", "flushing", "moved")
         outward = (
@@ -114,7 +114,7 @@ class Lane(wiring.Component):
                 "header": In(16),
                 "ended": In(stream.Signature(shapes.ended)),
                 "job": Out(stream.Signature(shapes.job)),
-                "frames": In(config.functions),
+                "frames": In(queues),
                 "checking": In(config.functions),
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
@@ -239,7 +239,7 @@ class Lane(wiring.Component):
             commit.place.eq(ours.data),
             build_place.addr.eq(build.queue),
             build.done.eq(build_place.data.done),
-            build.chains.eq(build_place.data.chains),
+            build.committed.eq(build_place.data.frames),
             fetch_place.addr.eq(self.fetch_queue),
             self.fetch_index.eq(fetch_place.data.index),
             used_place.addr.eq(self.used_queue),
@@ -262,7 +262,7 @@ class Lane(wiring.Component):
         note, noted = flushed.write_port(), flushed.read_port()
         kinds = self._ram(m, "kinds", RingKind, queues)
         spans = self._ram(m, "spans", 16, queues * USED_PLACES)
-        tell, kind = kinds.write_port(), kinds.read_port()
+        tell, kind, build_kind = kinds.write_port(), kinds.read_port(), kinds.read_port()
         keep, kept = spans.write_port(), spans.read_port()
         packed = kind.data.packed
         beat, mask, element = Signal(5), Signal(BEAT_BYTES), Signal(8 * BEAT_BYTES)
@@ -285,6 +285,8 @@ class Lane(wiring.Component):
             tell.data.eq(self.ring),
             kind.addr.eq(commit.queue),
             commit.ring.eq(kind.data),
+            build_kind.addr.eq(self.build.queue),
+            self.build.ring.eq(build_kind.data),
             elements.read_en.eq(1),
             elements.read_addr.eq(self.load_at),
             self.load_data.eq(elements.read_data),

@@ -38,7 +38,7 @@ class Lifecycle(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
-        queues, queue = config.queues, stream.Signature(self.shapes.queue)
+        queues, queue = config.data_queues, stream.Signature(self.shapes.queue)
         super().__init__(
             {
                 "command": In(stream.Signature(QueueCommand)),
@@ -57,7 +57,7 @@ class Lifecycle(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queues = self.config.queues
+        queues = self.config.data_queues
         command, order = self.command, self.command.payload
         queue, chosen = Signal(self.shapes.queue), Signal(queues)
         stopping, failing, ending = Signal(queues), Signal(queues), Signal(queues)

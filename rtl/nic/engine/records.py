@@ -1,5 +1,6 @@
 """What the units of the virtqueue engine tell each other."""
 
+from amaranth.hdl import Cat, Mux
 from amaranth.lib import data, enum
 from amaranth.utils import ceil_log2
 
@@ -29,6 +30,7 @@ __all__ = [
     "RingKind",
     "Shapes",
     "Unit",
+    "advance",
 ]
 
 #: Bytes of virtio_net_hdr.
@@ -81,6 +83,7 @@ class QueueSetup(data.Struct):
     event_idx: 1
     indirect: 1
     packed: 1
+    mergeable: 1
 
 
 class RingKind(data.Struct):
@@ -88,6 +91,19 @@ class RingKind(data.Struct):
 
     size: 16
     packed: 1
+    mergeable: 1  # frames may take several chains
+
+
+def advance(position, places, ring):
+    """Position in a ring so many places on, at most as many as it has.
+
+    Of a split ring positions count on; of a packed one the highest of the 16 bits changes with
+    every lap, the others are a place.
+    """
+    place = position[:15] + places
+    over = place >= ring.size
+    lap = Cat(Mux(over, place - ring.size, place)[:15], position[15] ^ over)
+    return Mux(ring.packed, lap, (position + places)[:16])
 
 
 class Shapes:
@@ -105,15 +121,15 @@ class Shapes:
     record : StructLayout
         A packet, all of whose DMA has been asked for.
     place : StructLayout
-        Packets, places of the ring and chains of a queue that are committed.
+        Packets, places of the ring, chains and frames of a queue that are committed.
     outcome : StructLayout
         What has come of its DMA.
     """
 
     def __init__(self, config: NicConfig):
         self.config = config
-        self.queue = max(1, ceil_log2(config.queues))
-        self.lane = max(1, ceil_log2(config.queues // 2))
+        self.queue = max(1, ceil_log2(config.data_queues))
+        self.lane = max(1, ceil_log2(config.data_queues // 2))
         self.packet = ceil_log2(PACKETS)
         self.buffer = ceil_log2(BUFFER)
         self.piece = (config.frame_bytes + HEADER_BYTES).bit_length()
@@ -153,7 +169,8 @@ class Shapes:
                 "memory": LocalMemory,
                 "slot": 8,
                 "has_slot": 1,
-                "length": 16,  # of the frame; of a transmitter with its header
+                "length": 16,  # bytes in the chain, with the header
+                "more": 1,  # the frame goes on in the next chain
                 "pieces": self.piece,
                 "drop": 1,
                 "error": QueueError,
@@ -161,8 +178,10 @@ class Shapes:
                 "touch": 1,
             }
         )
-        # ``index`` counts places of the ring, for a split one the same as chains.
-        self.place = data.StructLayout({"done": self.packet + 1, "index": 16, "chains": 16})
+        # ``index`` is a position in the ring.
+        self.place = data.StructLayout(
+            {"done": self.packet + 1, "index": 16, "chains": 16, "frames": 16}
+        )
         self.outcome = data.StructLayout(
             {"count": self.piece, "status": DmaStatus, "piece": self.piece}
         )

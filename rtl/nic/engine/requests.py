@@ -48,7 +48,7 @@ class Requests(wiring.Component):
         super().__init__(
             {f"jobs{number}": In(job) for number in range(len(Unit))}
             | {
-                "halted": In(config.queues),
+                "halted": In(config.data_queues),
                 "cancel": In(stream.Signature(self.shapes.queue)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
@@ -103,8 +103,8 @@ class Requests(wiring.Component):
                     with m.If(tag == tags - 1):
                         m.next = "SERVE"
 
-        per = self.config.queues_per_function
-        functions = Array(Const(number // per, 8) for number in range(self.config.queues))
+        per = 2 * self.config.queue_pairs
+        functions = Array(Const(number // per, 8) for number in range(self.config.data_queues))
         fields, asked = out.i.payload, job.payload
         m.d.comb += [
             walk.addr.eq(tag),

@@ -21,6 +21,7 @@ from rtl.nic.engine.records import (
     QueueSetup,
     Shapes,
     Unit,
+    advance,
 )
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, LocalMemory
@@ -86,7 +87,8 @@ class RingFetch(wiring.Component):
     able : ``In(queues)``; quiet : ``In(queues)``
         Queues that may go on; queues whose ends of DMA mean nothing any more.
     rewind : ``In(queues)``; rewound : ``Out(queues)``; index : ``In(16)``
-        Queues to begin again from ``index``, that of ``queue``, with an empty buffer; and when.
+        Queues to begin again from position ``index``, that of ``queue``, with an empty buffer; and
+        when.
     touching : ``In(queues)``
         Queues that take no slots.
     busy : ``Out(queues)``
@@ -104,7 +106,7 @@ class RingFetch(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
-        queues, shapes = config.queues, self.shapes
+        queues, shapes = config.data_queues, self.shapes
         super().__init__(
             {
                 "init": In(stream.Signature(shapes.queue)),
@@ -141,7 +143,7 @@ class RingFetch(wiring.Component):
                 "dead": 1,  # after an error
                 "error": QueueError,  # to be published
                 "seen": 16,  # available index
-                "next": 16,  # index of the next entry to be read
+                "next": 16,  # position of the next entry to be read
                 "asked": 16,  # avail_event
                 "heads": 16 * HEADS,  # entries that were read
                 "left": range(HEADS + 1),  # how many of them
@@ -165,7 +167,7 @@ class RingFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queues = self.config.queues
+        queues = self.config.data_queues
         m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
         self.read, self.write = states.read_port(), states.write_port()
         m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
@@ -211,7 +213,7 @@ class RingFetch(wiring.Component):
         return m
 
     def _choose(self, m: Module) -> None:
-        queues = self.config.queues
+        queues = self.config.data_queues
         m.submodules.turns = turns = Turns(queues)
         m.submodules.rewinds = rewinds = Turns(queues)
         ends, init = self.ends.o, self.init
@@ -446,7 +448,7 @@ class RingFetch(wiring.Component):
             wanted.eq(
                 Mux(
                     self.setup.packed & ~s.inner,
-                    s.next & self.mask,
+                    s.next[:15],
                     Mux(s.linked, s.link, s.heads[:16]),
                 )
             ),
@@ -529,17 +531,19 @@ class RingFetch(wiring.Component):
         """Take a descriptor of a packed ring, if it is available (2.8.1)."""
         s = self.s
         found = data.View(PackedDescriptor, self.scratch_data)
-        wrap = ~(s.next & self.setup.size).any()
+        wrap, size = ~s.next[15], self.setup.size
         available = found.flags[7] == wrap, found.flags[15] != wrap
         linked, taken = found.flags[0], Signal(16)
-        m.d.comb += taken.eq(s.next - self.index)
+        lapped = s.next[15] != self.index[15]
+        m.d.comb += taken.eq(s.next[:15] + Mux(lapped, size, 0) - self.index[:15])
         with m.State("PACKED"):
             m.next = "PARSE"
-            with m.If(available[0] & available[1] & (taken >= self.setup.size)):
+            with m.If(available[0] & available[1] & (taken >= size)):
                 self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
             with m.Elif(available[0] & available[1]):
                 m.d.comb += self.put_entry.head.eq(found.id)
-                m.d.sync += [s.linked.eq(linked), s.next.eq(s.next + 1), s.head.eq(found.id)]
+                following = advance(s.next, 1, self.setup)
+                m.d.sync += [s.linked.eq(linked), s.next.eq(following), s.head.eq(found.id)]
                 self._append(m, found, found.flags, linked, ends=~linked)
             with m.Elif(~s.fresh):  # it may have become so
                 m.d.sync += s.window.eq(0)

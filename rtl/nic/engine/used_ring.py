@@ -18,6 +18,7 @@ from rtl.nic.engine.records import (
     QueueSetup,
     Shapes,
     Unit,
+    advance,
 )
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
@@ -28,26 +29,31 @@ __all__ = ["UsedRing"]
 _TICK = 64
 
 
-class _Phase(enum.IntEnum, shape=2):
+class _Phase(enum.IntEnum, shape=3):
     """What a queue's DMA is for."""
 
     REST = 0
     ELEMENTS = 1
-    INDEX = 2
+    FIRST = 2  # packed: the first element, behind all others
+    INDEX = 3
     #: The driver's, or its used_event: read after the index is visible, so that no interrupt is
     #: missed.
-    FLAGS = 3
+    FLAGS = 4
 
 
 class UsedRing(wiring.Component):
     """Writes what has been committed into each queue's used ring, and raises its interrupt.
 
     A batch goes when it has 4 elements, when it is urgent, or within 64 cycles; what is committed
-    meanwhile is the next one.
+    meanwhile is the next one.  It is written in one DMA, or several where the ring or scratch
+    memory ends or a packed chain is longer than one descriptor.  The driver sees all of it at once:
+    in a split ring by the index; in a packed one, where frames may take several chains, the first
+    element goes last.
 
     Latency
     -------
-    3 cycles to take a queue up, 1 or 2 to put it back, 4 times per batch.
+    3 cycles to take a queue up, 1 or 2 to put it back, 4 times per batch, once more for each more
+    DMA.
 
     Parameters
     ----------
@@ -83,7 +89,7 @@ class UsedRing(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
-        queues, shapes = config.queues, self.shapes
+        queues, shapes = config.data_queues, self.shapes
         super().__init__(
             {
                 "init": In(stream.Signature(shapes.queue)),
@@ -116,16 +122,22 @@ class UsedRing(wiring.Component):
             {
                 "phase": _Phase,
                 "patient": 1,
-                "flushed": 16,  # chains
-                "amount": range(USED_PLACES + 1),  # of the batch
-                "place": 16,  # packed: of the first of the batch, counting on from lap to lap
-                "places": 16,  # packed: of the batch
+                "flushed": 16,  # chains that the driver has been told of
+                "target": 16,  # up to where the batch goes
+                "written": 16,  # up to where its elements are written
+                "count": range(USED_PLACES + 1),  # elements of the batch
+                "amount": range(USED_PLACES + 1),  # of the DMA
+                "deferred": 1,  # packed: the first element waits for the others
+                "first": 16,  # packed: position of the first of the batch
+                "total": 16,  # packed: places of the batch
+                "place": 16,  # packed: position of ``written``
+                "places": 16,  # packed: of the DMA
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        queues = self.config.queues
+        queues = self.config.data_queues
         m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
         self.read, self.write = states.read_port(), states.write_port()
         m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
@@ -138,7 +150,7 @@ class UsedRing(wiring.Component):
         self.woken, self.status = Signal(), Signal(DmaStatus)
         self.flying, self.patience = Signal(queues), Signal(queues)
         self.again, visiting = Signal(), Signal()
-        self.most, self.raises = Signal(range(USED_PLACES + 1)), Signal()
+        self.raises = Signal()
         m.d.comb += [
             self.mine.eq(1 << self.queue),
             self.read.addr.eq(self.queue),
@@ -146,8 +158,8 @@ class UsedRing(wiring.Component):
             self.write.data.eq(self.s),
             self.busy.eq(self.flying | Mux(visiting, self.mine, 0)),
             self.flushed_queue.eq(self.queue),
-            self.flushed.eq(self.s.flushed + self.s.amount),
-            self.number.eq(self.flushed),
+            self.flushed.eq(self.s.target),
+            self.number.eq(self.s.target),
         ]
         self._wanted(m)
         with m.FSM() as fsm:
@@ -169,7 +181,7 @@ class UsedRing(wiring.Component):
         return m
 
     def _choose(self, m: Module) -> None:
-        queues = self.config.queues
+        queues = self.config.data_queues
         m.submodules.turns = turns = Turns(queues)
         waiting, due, clear = Signal(queues), Signal(queues), Signal(queues)
         again, tick = Signal(queues), Signal(range(_TICK))
@@ -219,16 +231,10 @@ class UsedRing(wiring.Component):
                 m.next = "READ"
 
     def _start(self, m: Module) -> None:
-        """Begin a batch: up to what is committed, or the end of the used ring or of scratch."""
-        s, size = self.s, self.setup.size
-        waiting, room, least = Signal(16), Signal(16), Signal(16)
-        place = Signal(range(USED_PLACES + 1))
-        m.d.comb += [
-            waiting.eq(self.chains - s.flushed),
-            room.eq(size - (s.flushed & (size - 1))),  # of a split ring
-            place.eq(USED_PLACES - (s.flushed & (USED_PLACES - 1))),
-            least.eq(Mux(waiting < room, waiting, room)),
-        ]
+        """Begin a batch: all that is committed."""
+        s, waiting = self.s, Signal(16)
+        merges = self.setup.packed & self.setup.mergeable & ~self.queue[0]
+        m.d.comb += waiting.eq(self.chains - s.flushed)
         with m.State("START"):
             with m.If(s.patient):
                 m.next = "ISSUE"
@@ -237,52 +243,89 @@ class UsedRing(wiring.Component):
                 m.next = "CHOOSE"
             with m.Else():
                 m.d.sync += [
-                    s.amount.eq(Mux(least < place, least, place)),
-                    s.phase.eq(_Phase.ELEMENTS),
+                    s.target.eq(self.chains),
+                    s.written.eq(s.flushed),
+                    s.count.eq(waiting),
+                    s.first.eq(s.place),
+                    s.total.eq(0),
+                    s.deferred.eq(merges & (waiting != 1)),
                 ]
-                m.next = "ISSUE"
-                with m.If(self.setup.packed):
-                    m.d.sync += [s.amount.eq(0), s.place.eq(s.place + s.places), s.places.eq(0)]
-                    m.d.sync += self.most.eq(Mux(waiting < place, waiting, place))
-                    m.next = "LOOK"
-        self._batch(m)
+                m.next = "SEGMENT"
+        self._segment(m)
 
-    def _batch(self, m: Module) -> None:
-        """Of a packed ring's elements take those that lie one behind another."""
-        s, size = self.s, self.setup.size
-        m.d.comb += self.span_at.eq(s.flushed + s.amount)
-        ends = ((s.place + s.places + self.span) & (size - 1)) == 0
+    def _segment(self, m: Module) -> None:
+        """Take elements that lie one behind another, in the ring and in scratch memory."""
+        s, setup, size = self.s, self.setup, self.setup.size
+        left, room, least = Signal(16), Signal(16), Signal(16)
+        place, most = Signal(range(USED_PLACES + 1)), Signal(range(USED_PLACES + 1))
+        m.d.comb += [
+            left.eq(s.target - s.written),
+            room.eq(size - (s.written & (size - 1))),  # of a split ring
+            place.eq(USED_PLACES - (s.written & (USED_PLACES - 1))),
+            least.eq(Mux((left < room) | setup.packed, left, room)),
+            most.eq(Mux(least < place, least, place)),
+            self.span_at.eq(s.written + s.amount),
+        ]
+        ends = s.place[:15] + s.places + self.span >= size
+        skipped = s.deferred & (s.written == s.flushed)
+        with m.State("SEGMENT"):
+            m.d.sync += [s.phase.eq(_Phase.ELEMENTS), s.amount.eq(most), s.places.eq(0)]
+            m.next = "ISSUE"
+            with m.If(setup.packed):
+                m.d.sync += s.amount.eq(0)
+                m.next = "LOOK"
         with m.State("LOOK"):
             m.next = "SPAN"
         with m.State("SPAN"):
-            m.d.sync += [s.amount.eq(s.amount + 1), s.places.eq(s.places + self.span)]
-            m.next = "LOOK"
-            with m.If((s.amount + 1 == self.most) | (self.span != 1) | ends):
-                m.next = "ISSUE"
+            m.d.sync += s.total.eq(s.total + self.span)
+            with m.If(skipped):
+                m.d.sync += [
+                    s.written.eq(s.written + 1),
+                    s.place.eq(advance(s.place, self.span, setup)),
+                ]
+                m.next = "SEGMENT"
+            with m.Else():
+                m.d.sync += [s.amount.eq(s.amount + 1), s.places.eq(s.places + self.span)]
+                m.next = "LOOK"
+                with m.If((s.amount + 1 == most) | (self.span != 1) | ends):
+                    m.next = "ISSUE"
 
     def _wanted(self, m: Module) -> None:
         """Whether the driver has asked for an interrupt at what was just written."""
         s, event, size = self.s, data.View(EventSuppression, self.flags), self.setup.size
-        passed, lap = Signal(16), Signal(16)
+        passed, ahead, met = Signal(16), Signal(16), Signal()
+        same_lap = event.wrap != s.first[15]
         m.d.comb += [
-            passed.eq(self.flags - (s.flushed - s.amount)),
-            lap.eq((event.offset + Mux(event.wrap, 0, size) - s.place) & ((size << 1) - 1)),
+            passed.eq(self.flags - s.flushed + s.count),
+            ahead.eq(event.offset + Mux(same_lap, 0, size) - s.first[:15]),
+            met.eq(
+                (event.offset < size)
+                & ~(same_lap & (event.offset < s.first[:15]))
+                & (ahead < s.total)
+            ),
         ]
         with m.If(self.setup.packed):  # 2.8.14
             at_one = (event.flags == EventFlags.DESC) & self.setup.event_idx
             enabled = event.flags != EventFlags.DISABLE
-            m.d.comb += self.raises.eq(Mux(at_one, lap < s.places, enabled))
+            m.d.comb += self.raises.eq(Mux(at_one, met, enabled))
         with m.Elif(self.setup.event_idx):  # 2.7.7.2
-            m.d.comb += self.raises.eq(passed < s.amount)
+            m.d.comb += self.raises.eq(passed < s.count)
         with m.Else():
             m.d.comb += self.raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
 
     def _ended(self, m: Module) -> None:
         s, status = self.s, self.status
         able = (self.able & self.mine).any()
-        raises = self.raises
+        raises, written = self.raises, Signal(16)
         error = self.errors.i.payload
+
+        def told():
+            m.d.comb += self.flushed_en.eq(1)
+            m.d.sync += [s.flushed.eq(s.target), s.phase.eq(_Phase.FLAGS)]
+            m.next = "ISSUE"
+
         m.d.comb += [
+            written.eq(s.written + s.amount),
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
@@ -307,14 +350,24 @@ class UsedRing(wiring.Component):
                 with m.If(~self.errors.i.ready):
                     m.d.comb += self.fail.eq(0)
                     m.next = "ENDED"
-            with m.Elif((s.phase == _Phase.ELEMENTS) & ~self.setup.packed):
-                m.d.comb += self.number_en.eq(1)
-                m.d.sync += s.phase.eq(_Phase.INDEX)
-                m.next = "ISSUE"
-            with m.Elif((s.phase == _Phase.INDEX) | (s.phase == _Phase.ELEMENTS)):
-                m.d.comb += self.flushed_en.eq(1)
-                m.d.sync += [s.flushed.eq(self.flushed), s.phase.eq(_Phase.FLAGS)]
-                m.next = "ISSUE"
+            with m.Elif(s.phase == _Phase.ELEMENTS):
+                m.d.sync += [
+                    s.written.eq(written),
+                    s.place.eq(advance(s.place, s.places, self.setup)),
+                ]
+                with m.If(written != s.target):
+                    m.next = "SEGMENT"
+                with m.Elif(~self.setup.packed):
+                    m.d.comb += self.number_en.eq(1)
+                    m.d.sync += s.phase.eq(_Phase.INDEX)
+                    m.next = "ISSUE"
+                with m.Elif(s.deferred):
+                    m.d.sync += s.phase.eq(_Phase.FIRST)
+                    m.next = "ISSUE"
+                with m.Else():
+                    told()
+            with m.Elif((s.phase == _Phase.INDEX) | (s.phase == _Phase.FIRST)):
+                told()
             with m.Else():
                 m.d.sync += s.phase.eq(_Phase.REST)
                 m.d.comb += [self.interrupts.i.valid.eq(1), self.moved.eq(self.mine)]
@@ -329,7 +382,7 @@ class UsedRing(wiring.Component):
         """Ask for the DMA of the phase."""
         s, job, setup = self.s, self.job.payload, self.setup
         beat, low = Signal(range(SCRATCH_BEATS)), Signal(4)
-        at = s.flushed & (setup.size - 1)
+        at = s.written & (setup.size - 1)
         with m.State("ISSUE"):
             m.d.comb += [
                 self.job.valid.eq(1),
@@ -345,16 +398,22 @@ class UsedRing(wiring.Component):
                     m.d.comb += [
                         job.iova.eq(setup.device + 4 + (at << 3)),
                         job.length.eq(s.amount << 3),
-                        beat.eq(ELEMENT_BEAT + s.flushed[1:4]),
-                        low.eq(s.flushed[0] << 3),
+                        beat.eq(ELEMENT_BEAT + s.written[1:4]),
+                        low.eq(s.written[0] << 3),
                     ]
                     with m.If(setup.packed):
                         m.d.comb += [
-                            job.iova.eq(setup.desc + ((s.place & (setup.size - 1)) << 4)),
+                            job.iova.eq(setup.desc + (s.place[:15] << 4)),
                             job.length.eq(s.amount << 4),
-                            beat.eq(ELEMENT_BEAT + s.flushed[:4]),
+                            beat.eq(ELEMENT_BEAT + s.written[:4]),
                             low.eq(0),
                         ]
+                with m.Case(_Phase.FIRST):
+                    m.d.comb += [
+                        job.iova.eq(setup.desc + (s.first[:15] << 4)),
+                        job.length.eq(16),
+                        beat.eq(ELEMENT_BEAT + s.flushed[:4]),
+                    ]
                 with m.Case(_Phase.INDEX):
                     m.d.comb += [
                         job.iova.eq(setup.device + 2),

@@ -48,7 +48,7 @@ class Negotiated(wiring.Component):
         m.submodules.rows = rows
         write, read = rows.write_port(), rows.read_port(domain="comb")
         functions = Array(
-            Const(queue // config.queues_per_function, 8) for queue in range(config.queues)
+            Const(queue // (2 * config.queue_pairs), 8) for queue in range(config.data_queues)
         )
         function, given = Signal(8), self.command.offloads
         m.d.comb += [

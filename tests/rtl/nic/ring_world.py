@@ -2,7 +2,7 @@
 
 import random
 import struct
-from collections import deque
+from collections import defaultdict, deque
 
 from amaranth.sim import Simulator
 
@@ -135,7 +135,8 @@ class RingWorld:
         self.stopped, self.stats, self.requests = [], {}, []
         #: What the headers of frames that were sent ask for.
         self.asked: list[tuple[int, int]] = []
-        self.waiting = [deque() for _ in range(config.functions)]
+        #: By function and queue pair.
+        self.waiting: defaultdict = defaultdict(deque)
         self.arrivals: deque = deque()
         self.commands: deque = deque()
         self.doorbells: deque = deque()
@@ -159,12 +160,12 @@ class RingWorld:
                               "msix_vector": 100 + queue, **features})  # fmt: skip
         return ring
 
-    def deliver(self, function: int, frame: bytes, slot: int) -> None:
-        """A frame for a function waits in an RX slot."""
+    def deliver(self, function: int, frame: bytes, slot: int, pair: int = 0) -> None:
+        """A frame for a queue pair of a function waits in an RX slot."""
         base = slot * self.config.frame_bytes
         self.frames[LocalMemory.RX][base : base + len(frame)] = frame
-        self.waiting[function].append((LocalMemory.RX, slot, len(frame)))
-        self.arrivals.append(function)
+        self.waiting[function, pair].append((LocalMemory.RX, slot, len(frame)))
+        self.arrivals.append((function, pair))
 
     async def dma(self, ctx):
         """Copy; end in any order of tags."""
@@ -221,7 +222,10 @@ class RingWorld:
         status = self.status.get(request.iova >> 12, DmaStatus.OK)
         if self._absent(request):
             return DmaStatus.ABSENT
-        if status != DmaStatus.OK or request.memory == LocalMemory.NOWHERE:
+        if status != DmaStatus.OK:
+            return status
+        if request.memory == LocalMemory.NOWHERE:
+            self._store_number(request)
             return status
         dut, n, off = self.dut, request.length, request.offset
         if request.memory in self.frames:
@@ -242,6 +246,14 @@ class RingWorld:
                 await self._store(ctx, LocalMemory.SCRATCH, off + at, bytes(self.guest[there]))
             at += part
         return status
+
+    def _store_number(self, request) -> None:
+        """Of a write from NOWHERE: bytes of the number that its offset holds."""
+        number, at = divmod(request.offset, 16)
+        if request.write:
+            assert 10 <= at < at + request.length <= 12
+            part = number.to_bytes(2, "little")[at - 10 :][: request.length]
+            self.guest[request.iova : request.iova + request.length] = part
 
     async def _copy_frame(self, ctx, request) -> None:
         """A slot is as long as two frames: 4 bytes, the header, the frame."""
@@ -295,14 +307,16 @@ class RingWorld:
                 ctx.set(dut.tx_alloc.payload, self.slots[0])
             ctx.set(dut.tx_alloc.valid, bool(self.slots))
             if self.arrivals:
-                ctx.set(dut.arrival.payload.function, self.arrivals[0])
+                ctx.set(dut.arrival.payload.function, self.arrivals[0][0])
+                ctx.set(dut.arrival.payload.pair, self.arrivals[0][1])
             ctx.set(dut.arrival.valid, bool(self.arrivals))
             rung, arrived = bool(self.doorbells), bool(self.arrivals)
-            *_, command, alloc, pop, function = await ctx.tick().sample(
+            *_, command, alloc, pop, function, pair = await ctx.tick().sample(
                 dut.command.valid & dut.command.ready,
                 dut.tx_alloc.valid & dut.tx_alloc.ready,
                 dut.rx_pop.en,
                 dut.rx_pop.function,
+                dut.rx_pop.pair,
             )
             if command:
                 self.commands.popleft()
@@ -312,7 +326,7 @@ class RingWorld:
                 self.doorbells.popleft()
             if arrived:
                 self.arrivals.popleft()
-            frames = self.waiting[function] if pop else None
+            frames = self.waiting[function, pair] if pop else None
             ctx.set(dut.rx_pop.valid, bool(frames))
             if frames:
                 memory, slot, length = frames.popleft()

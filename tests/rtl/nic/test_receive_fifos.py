@@ -14,6 +14,8 @@ QUOTA = {LocalMemory.TX: TINY.tx_quota, LocalMemory.RX: TINY.rx_quota}
 def test_order_quotas_and_what_is_given_back():
     dut, rng = ReceiveFifos(TINY), seeded(42)
     fifos = [deque() for _ in range(TINY.functions)]
+    #: Pushed, and on the way to their FIFO.
+    coming = [deque() for _ in range(TINY.functions)]
     returned: list[tuple] = []
     owed_back: list[tuple] = []
 
@@ -21,9 +23,11 @@ def test_order_quotas_and_what_is_given_back():
     held = [deque() for _ in range(TINY.functions)]
 
     def waiting(f, memory):
-        return sum(kind == memory for kind, _ in fifos[f]) + held[f].count(memory)
+        known = (*coming[f], *fifos[f])
+        return sum(kind == memory for kind, _ in known) + held[f].count(memory)
 
     async def bench(ctx):
+        ctx.set(dut.arrival.ready, 1)
         await wait_for(ctx, lambda: ctx.get(dut.ready))
         receiving, popped, seen = set(range(TINY.functions)), None, {"full": 0, "pop": 0}
         for number in range(3000):
@@ -36,10 +40,12 @@ def test_order_quotas_and_what_is_given_back():
             ctx.set(dut.function, f)
             ctx.set(dut.frame, {"memory": memory, "slot": number % 256, "length": number})
             room = ctx.get(dut.room)
-            settled = all(g in receiving or not fifos[g] for g in range(TINY.functions))
+            settled = all(
+                g in receiving or not (fifos[g] or coming[g]) for g in range(TINY.functions)
+            )
             if settled:
                 assert room == (waiting(f, memory) < QUOTA[memory])
-            push = room and rng.random() < 0.5
+            push = room and ctx.get(dut.accepts) and rng.random() < 0.5
             seen["full"] += not room
             target = rng.randrange(TINY.functions)
             pop = rng.random() < 0.3
@@ -53,9 +59,14 @@ def test_order_quotas_and_what_is_given_back():
             ctx.set(dut.pop.en, pop)
             ctx.set(dut.pop.function, target)
             ctx.set(dut.release.ready, rng.random() < 0.8)
-            *_, given, frame = await ctx.tick().sample(
-                dut.release.valid & dut.release.ready, dut.release.payload
+            *_, given, frame, arrived, owner = await ctx.tick().sample(
+                dut.release.valid & dut.release.ready,
+                dut.release.payload,
+                dut.arrival.valid,
+                dut.arrival.payload.function,
             )
+            if arrived:
+                fifos[owner].append(coming[owner].popleft())
             if given:
                 returned.append((frame.memory, frame.length))
             if pop:
@@ -83,7 +94,7 @@ def test_order_quotas_and_what_is_given_back():
                         fifo.remove(entry)
                         returned.remove(entry)
             if push:
-                fifos[f].append((memory, number))
+                coming[f].append((memory, number))
         assert not returned
         assert seen["full"] > 50
         assert seen["pop"] > 200

@@ -132,7 +132,7 @@ def test_frames_are_taken_when_a_buffer_is_known():
         for _ in range(3):
             world.doorbells.append(2)
             await ctx.tick().repeat(200)
-        assert len(world.waiting[1]) == 2
+        assert len(world.waiting[1, 0]) == 2
 
     world.run(test)
 
@@ -147,7 +147,7 @@ def test_only_the_first_receive_queue_takes_frames():
         for _ in range(3):
             world.doorbells.append(2)
             await ctx.tick().repeat(200)
-        assert len(world.waiting[0]) == 1
+        assert len(world.waiting[0, 0]) == 1
         assert not world.released
         first.post([(first.buffers, 1600)])
         world.doorbells.append(0)
@@ -376,7 +376,7 @@ def test_disable_at_any_moment_leaks_nothing(delay):
         await ctx.tick().repeat(200)
         assert len(world.requests) == count, "DMA of a stopped queue"
         assert len(world.slots) == world.slot_count
-        held = len(world.waiting[0])
+        held = len(world.waiting[0, 0])
         assert held + [memory for memory, _ in world.released].count(LocalMemory.RX) == 1
         world.stuck.clear()
         again = world.ring(1)

@@ -1,0 +1,206 @@
+"""Receive-side scaling: which queue pair a frame goes to (virtio 1.3, 5.1.6.4.3 and 5.1.6.5.7)."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from models.spec.config import NicConfig
+from models.spec.nic import MANAGEMENT
+from models.spec.virtio_net import HashType
+from rtl.bus.stream import StreamRegister
+from rtl.nic.seams import HeadRead, PolicyWrite, TxFrame
+from rtl.nic.toeplitz import Hashing, Steered, Toeplitz
+
+__all__ = ["Steering"]
+
+_TYPE_AT, _VLAN_BYTES, _TYPE_BYTES = 12, 4, 2
+# As they lie in memory, first byte lowest.
+_VLAN, _IPV4, _IPV6 = 0x0081, 0x0008, 0xDD86
+_IPV4_BYTES, _IPV6_BYTES = 20, 40
+_TCP, _UDP = 6, 17
+_TCP_BYTES, _UDP_BYTES = 20, 8
+#: IPv6 extension headers: hop-by-hop, routing, fragment, AH, destination, mobility, HIP, shim6.
+_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+_TYPES_BITS = max(HashType).bit_length()
+
+
+class Steering(wiring.Component):
+    """Reads the headers of frames that a function steers, and has their addresses and ports hashed.
+
+    One frame at a time is read, while the one before it is hashed; frames come out in order.  Of a
+    function that does not steer (``RssControl.enable``) no frame is read.  A packet's ports count
+    if the packet is whole: no fragment, and its lengths lie in the frame.  IPv6 packets with
+    extension headers have no hash.
+
+    Latency
+    -------
+    A frame takes 8 cycles over TCP or UDP and IPv4, 18 over IPv6, 2 more with a VLAN tag, and while
+    the DMA has the frame memory later; 3 if it has no hash or its function does not steer.
+
+    Parameters
+    ----------
+    config : NicConfig
+
+    Members
+    -------
+    i : ``In(stream)`` of TxFrame
+        A frame and the function that receives it.
+    o : ``Out(stream)`` of Steered
+    head : ``Out(HeadRead)``
+    stored : ``In(PolicyWrite)``; steering : ``In(functions)``
+        How functions steer; those that do.
+    """
+
+    def __init__(self, config: NicConfig):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(TxFrame)),
+                "o": Out(stream.Signature(Steered)),
+                "head": Out(HeadRead()),
+                "stored": In(PolicyWrite()),
+                "steering": In(config.functions),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.toeplitz = toeplitz = Toeplitz(self.config)
+        m.submodules.parts = self.parts = StreamRegister(Hashing)
+        connect(m, self.parts.o, toeplitz.i)
+        connect(m, toeplitz.o, flipped(self.o))
+        connect(m, flipped(self.stored), toeplitz.stored)
+        frame, function = self.i.payload.frame, self.i.payload.function
+        functions = self.config.functions
+        m.submodules.types = types = Memory(shape=_TYPES_BITS, depth=max(2, functions), init=[])
+        store, self.types = types.write_port(), types.read_port(domain="comb")
+        part = self.parts.i.payload
+        self.at, self.tagged = Signal(8), Signal()
+        # What is to be read of the headers: addresses, ports.
+        self.six, self.ports, self.ports_at, self.step = Signal(), Signal(), Signal(8), Signal(2)
+        m.d.comb += [
+            store.en.eq(self.stored.en & (self.stored.word == MANAGEMENT["rss_types"].offset // 4)),
+            store.addr.eq(self.stored.function),
+            store.data.eq(self.stored.data),
+            self.types.addr.eq(function),
+            self.head.memory.eq(frame.memory),
+            self.head.addr.eq((frame.slot << exact_log2(self.config.frame_bytes)) + self.at),
+            part.frame.eq(frame),
+            part.function.eq(function),
+            part.start.eq(self.at[2:4]),
+            part.data.eq(self.head.data),
+        ]
+        with m.FSM(init="IDLE"):
+            with m.State("IDLE"):
+                m.d.sync += [self.at.eq(_TYPE_AT), self.tagged.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "PLAIN"
+                    with m.If(self.steering.bit_select(function, 1)):
+                        m.next = "TYPE"
+            with m.State("TYPE"):
+                m.d.comb += self.head.en.eq(1)
+                with m.If(self.head.ready):
+                    m.next = "JUDGE"
+            with m.State("JUDGE"):
+                self._judge(m, frame.length)
+            with m.State("READ"):
+                m.d.comb += self.head.en.eq(self.parts.i.ready)
+                with m.If(self.head.ready & self.parts.i.ready):
+                    m.next = "PART"
+            with m.State("PART"):
+                self._part(m, part)
+            with m.State("PLAIN"):
+                m.d.comb += [
+                    self.parts.i.valid.eq(1),
+                    part.first.eq(1),
+                    part.last.eq(1),
+                    part.steered.eq(self.steering.bit_select(function, 1)),
+                    self.i.ready.eq(self.parts.i.ready),
+                ]
+                with m.If(self.parts.i.ready):
+                    m.next = "IDLE"
+        return m
+
+    def _judge(self, m: Module, length) -> None:
+        """Look at type and beginning of the packet, which is 4 lanes further behind a tag."""
+        found, network, rest = Signal(128), Signal(5), Signal(16)
+        behind_tag = Cat(self.head.data[96:], self.head.data[:96])
+        m.d.comb += [
+            found.eq(Mux(self.tagged, self.head.data, behind_tag)),
+            network.eq(_TYPE_AT + _TYPE_BYTES + Mux(self.tagged, _VLAN_BYTES, 0)),
+            rest.eq(Mux(length > network, length - network, 0)),
+        ]
+        kind, ip = found[:16], found[16:]
+
+        def byte(number):
+            return ip.word_select(number, 8)
+
+        def big(number):
+            return Cat(byte(number + 1), byte(number))
+
+        tag = ~self.tagged & (kind == _VLAN) & (length >= _TYPE_AT + _VLAN_BYTES)
+        four = (kind == _IPV4) & (rest >= _IPV4_BYTES) & (byte(0)[4:] == 4)
+        six = (kind == _IPV6) & (rest >= _IPV6_BYTES) & (byte(0)[4:] == 6)
+        header, total, whole = Signal(6), Signal(17), Signal()
+        protocol, payload, ports = Signal(8), Signal(17), Signal()
+        fragment = big(6)[:14].any()
+        extended = Cat(protocol == number for number in _EXTENSIONS).any()
+        m.d.comb += [
+            header.eq(Mux(six, _IPV6_BYTES, byte(0)[:4] << 2)),
+            total.eq(Mux(six, _IPV6_BYTES + big(4), big(2))),
+            protocol.eq(Mux(six, byte(6), byte(9))),
+            whole.eq(
+                (total <= rest) & (six | (~fragment & (header >= _IPV4_BYTES) & (header <= total)))
+            ),
+            payload.eq(total - header),
+        ]
+        types = self.types.data
+
+        def wanted(of_four, of_six):
+            return Mux(six, (types & of_six).any(), (types & of_four).any())
+
+        tcp = (protocol == _TCP) & wanted(int(HashType.TCPV4), int(HashType.TCPV6))
+        udp = (protocol == _UDP) & wanted(int(HashType.UDPV4), int(HashType.UDPV6))
+        m.d.comb += ports.eq(
+            whole & ((tcp & (payload >= _TCP_BYTES)) | (udp & (payload >= _UDP_BYTES)))
+        )
+        hashed = ports | wanted(int(HashType.IPV4), int(HashType.IPV6))
+        m.d.sync += [
+            self.six.eq(six),
+            self.ports.eq(ports),
+            self.ports_at.eq(network + header),
+            self.step.eq(0),
+            self.at.eq(network + Mux(six, 8, 12)),
+        ]
+        m.next = "PLAIN"
+        with m.If(tag):
+            m.d.sync += [self.at.eq(_TYPE_AT + _VLAN_BYTES), self.tagged.eq(1)]
+            m.next = "TYPE"
+        with m.Elif((four | (six & ~extended)) & hashed):
+            m.next = "READ"
+
+    def _part(self, m: Module, part) -> None:
+        """Hand on what was read: both addresses, or one of IPv6; the ports with or behind them."""
+        adjacent = ~self.six & (self.ports_at == self.at + 8)
+        addresses = self.six & (self.step == 0)  # the other one follows
+        of_ports = self.step == 2
+        m.d.comb += [
+            self.parts.i.valid.eq(1),
+            part.first.eq(self.step == 0),
+            part.steered.eq(1),
+            part.words.eq(Mux(self.six, 4, Mux(self.ports & adjacent, 3, 2))),
+            part.last.eq(of_ports | ~addresses & (~self.ports | adjacent)),
+        ]
+        with m.If(of_ports):
+            m.d.comb += part.words.eq(1)
+        with m.If(part.last):
+            m.d.comb += self.i.ready.eq(1)
+            m.next = "IDLE"
+        with m.Else():
+            m.d.sync += [
+                self.at.eq(Mux(addresses, self.at + 16, self.ports_at)),
+                self.step.eq(Mux(addresses, 1, 2)),
+            ]
+            m.next = "READ"

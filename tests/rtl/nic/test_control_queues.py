@@ -1,0 +1,183 @@
+"""Control queues in the registers: numbers, notifications, what software learns of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.spec.config import config
+from models.spec.nic import (
+    MANAGEMENT,
+    NOTIFY_OFFSET,
+    MailboxEvent,
+    bar_base,
+    function_block,
+)
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
+from rtl.nic.registers import Registers
+from rtl.nic.seams import QueueOp
+from tests.rtl import agents
+from tests.rtl.agents import Sink, Source, run, seeded
+from tests.rtl.nic.pci_world import configure
+
+TINY = config("tiny").nic
+S = DeviceStatus
+#: Kept together by every driver here.
+FEATURES = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM | 1 << Feature.RING_RESET
+PF_VECTOR = 3
+
+
+class Machine:
+    """Registers of a NIC with control queues, and an engine that stops what it is told to."""
+
+    def __init__(self, pairs: int):
+        self.nic = replace(
+            TINY, vfs=1, queue_pairs=pairs, control_queue=True, multiqueue=True, rss=True
+        )
+        self.dut = Registers(self.nic)
+        rng = seeded(5)
+        self.bus = agents.Registers(self.dut.bus)
+        self.commands = Sink(self.dut.command, rng, 0)
+        self.doorbells = Sink(self.dut.doorbell, rng, 0)
+        self.interrupts = Sink(self.dut.interrupt, rng, 0)
+        self.filters = Sink(self.dut.filter, rng, 0)
+        self.stopped = Source(self.dut.stopped, rng)
+
+    async def _engine(self, ctx):
+        seen = 0
+        while True:
+            await ctx.tick()
+            for command in self.commands.got[seen:]:
+                seen += 1
+                if command.op == QueueOp.DISABLE:
+                    self.stopped.queue.append(command.queue)
+
+    def run(self, bench):
+        async def whole(ctx):
+            ctx.set(self.dut.cleared, -1)
+            await configure(ctx, self.bus.write32, self.nic)
+            await bench(ctx)
+
+        parts = (self.commands, self.doorbells, self.interrupts, self.filters, self.stopped)
+        background = [part.process for part in parts] + [self._engine]
+        run(self.dut, whole, background=background)
+
+    async def store(self, ctx, function, name, value):
+        """Store to the common configuration."""
+        register = common(name)
+        address = bar_base(function) + register.offset
+        for part in range(max(1, register.bytes // 4)):
+            at, lanes = address + 4 * part, min(register.bytes, 4)
+            word = (value >> 32 * part & 0xFFFF_FFFF) << 8 * (at % 4)
+            await self.bus.write32(ctx, at & ~3, word, ((1 << lanes) - 1) << at % 4)
+
+    async def load_block(self, ctx, function, name):
+        return await self.bus.read32(ctx, function_block(function) + MANAGEMENT[name].offset)
+
+    async def store_block(self, ctx, function, name, value):
+        await self.bus.write32(ctx, function_block(function) + MANAGEMENT[name].offset, value)
+
+    async def notify(self, ctx, function, queue):
+        await self.bus.write32(ctx, bar_base(function) + NOTIFY_OFFSET + 4 * queue, queue)
+        await ctx.tick().repeat(12)
+
+    async def start(self, ctx, function, features, queues):
+        """A driver: negotiation, queues, DRIVER_OK."""
+        await self.store(ctx, function, "device_status", S.ACKNOWLEDGE | S.DRIVER)
+        for half in range(2):
+            await self.store(ctx, function, "driver_feature_select", half)
+            await self.store(ctx, function, "driver_feature", features >> 32 * half & 0xFFFF_FFFF)
+        await self.store(ctx, function, "device_status", S.FEATURES_OK)
+        for queue in queues:
+            await self.store(ctx, function, "queue_select", queue)
+            await self.store(ctx, function, "queue_size", 16)
+            await self.store(ctx, function, "queue_msix_vector", 1)
+            for n, area in enumerate(("queue_desc", "queue_driver", "queue_device")):
+                await self.store(ctx, function, area, 0x1_0000_1000 * (n + 1) + queue)
+            await self.store(ctx, function, "queue_enable", 1)
+        await self.store(ctx, function, "device_status", S.DRIVER_OK)
+        await ctx.tick().repeat(150)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_life_of_a_control_queue(several):
+    machine = Machine(pairs=2)
+    index = 4 if several else 2
+    features = FEATURES | 1 << Feature.NET_CTRL_VQ | (1 << Feature.NET_MQ if several else 0)
+    ours = [0, 1, 2, 3] if several else [0, 1]
+
+    async def bench(ctx):
+        m = machine
+        await m.store_block(ctx, 0, "mailbox_vector", PF_VECTOR)
+        assert await m.load_block(ctx, 1, "control_size") == 0
+        assert await m.load_block(ctx, 1, "control_vector") == MSI_NO_VECTOR
+        await m.start(ctx, 1, features, [*ours, index])
+        # The engine hears of the others alone, as its numbers are.
+        started = [(c.op, c.queue) for c in m.commands.got]
+        assert sorted(started) == [(QueueOp.ENABLE, 4 + queue) for queue in ours]
+        raised = [(i.function, i.vector) for i in m.interrupts.got]
+        assert raised == [(0, PF_VECTOR)]
+        assert await m.load_block(ctx, 0, "mailbox") == 2
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.READY
+        # More events raise nothing until those that are known are cleared.
+        await m.notify(ctx, 1, index)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.READY | MailboxEvent.CONTROL
+        assert len(m.interrupts.got) == 1
+        await m.store_block(ctx, 1, "events", MailboxEvent.READY | MailboxEvent.CONTROL)
+        assert await m.load_block(ctx, 0, "mailbox") == 0
+        # What the hypervisor needs to know.
+        assert await m.load_block(ctx, 1, "features_low") == features & 0xFFFF_FFFF
+        assert await m.load_block(ctx, 1, "features_high") == features >> 32
+        assert await m.load_block(ctx, 1, "control_size") == 16
+        assert await m.load_block(ctx, 1, "control_vector") == 1
+        for n, area in enumerate(("desc", "driver", "device")):
+            low = await m.load_block(ctx, 1, f"control_{area}_low")
+            high = await m.load_block(ctx, 1, f"control_{area}_high")
+            assert high << 32 | low == 0x1_0000_1000 * (n + 1) + index
+        # Its doorbell goes to software, theirs to the engine.
+        await m.notify(ctx, 1, index)
+        assert len(m.interrupts.got) == 2
+        assert not m.doorbells.got
+        await m.notify(ctx, 1, ours[-1])
+        assert [d.queue for d in m.doorbells.got] == [4 + ours[-1]]
+        # Software raises its vector.
+        await m.store_block(ctx, 1, "interrupt", 1)
+        assert (m.interrupts.got[-1].function, m.interrupts.got[-1].vector) == (1, 1)
+        # It is reset alone; then all of the function.
+        await m.store_block(ctx, 1, "events", MailboxEvent.CONTROL)
+        await m.store(ctx, 1, "queue_select", index)
+        await m.store(ctx, 1, "queue_reset", 1)
+        await ctx.tick().repeat(40)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.QUEUE_RESET
+        assert await m.load_block(ctx, 1, "control_size") == 0
+        await m.notify(ctx, 1, index)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.QUEUE_RESET
+        await m.store_block(ctx, 1, "events", MailboxEvent.QUEUE_RESET)
+        await m.store(ctx, 1, "device_status", 0)
+        await ctx.tick().repeat(250)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.RESET
+        stopped = [c.queue for c in m.commands.got if c.op == QueueOp.DISABLE]
+        assert sorted(stopped) == [4 + queue for queue in ours]
+
+    machine.run(bench)
+
+
+def test_packed_rings_have_any_size():
+    machine = Machine(pairs=1)
+
+    async def bench(ctx):
+        m = machine
+        for features, size, kept in (
+            (FEATURES, 24, TINY.queue_size_max),
+            (FEATURES | 1 << Feature.RING_PACKED, 24, 24),
+            (FEATURES | 1 << Feature.RING_PACKED, TINY.queue_size_max + 1, TINY.queue_size_max),
+        ):
+            await m.store(ctx, 1, "device_status", 0)
+            await ctx.tick().repeat(150)
+            for half in range(2):
+                await m.store(ctx, 1, "driver_feature_select", half)
+                await m.store(ctx, 1, "driver_feature", features >> 32 * half & 0xFFFF_FFFF)
+            await m.store(ctx, 1, "queue_size", size)
+            word = await m.bus.read32(ctx, bar_base(1) + common("queue_size").offset)
+            assert word & 0xFFFF == kept
+
+    machine.run(bench)
