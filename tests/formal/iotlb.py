@@ -204,7 +204,7 @@ PROOFS = (
                 name="an invalidation of one page sweeps the wrong set",
                 old="Mux(single, op.addr[: len(pointer)], 0)",
                 new="Mux(single, ~op.addr[: len(pointer)], 0)",
-                depth=11,
+                depth=12,
             ),
             Plant(
                 name="a fill does not wait for an invalidation in its cycle",
