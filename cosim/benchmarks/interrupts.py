@@ -11,7 +11,7 @@ __all__ = ["LOADS", "MODERATION", "bench_interrupts"]
 
 _BENCH = "cosim.benchmarks.interrupts_bench"
 #: Cycles from one frame to the next, and frames.
-LOADS = {"low": (2000, 100), "high": (40, 800)}
+LOADS = {"low": (2000, 100), "high": (100, 800)}
 #: QueueCoalescing by name: used buffers, and cycles at the latest.
 MODERATION = {
     "none": {"packets": 0, "cycles": 0},
