@@ -8,22 +8,15 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cosim.bench.build import SIMULATORS, ToolError
 from cosim.bench.run import SimulationError
-from cosim.benchmarks.hyper import bench_hyper
-from cosim.benchmarks.interrupts import bench_interrupts
-from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
-from cosim.benchmarks.nic import QUICK as QUICK_POINTS
-from cosim.benchmarks.nic import Points, bench_nic
-from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
+from cosim.benchmarks.commands import add_bench
 from cosim.capture import CaptureError, read_capture, shipped_capture
+from cosim.command import Parser, Wrong, checked, give, is_special, must_be_writable, write
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
 from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
@@ -47,32 +40,9 @@ SCENARIOS = {
 }
 
 
-#: Options of ``iovirt bench nic`` that choose points, and the member of ``Points`` each sets.
-_POINTS = {
-    "frame": "frames",
-    "ring": "rings",
-    "functions": "functions",
-    "direction": "directions",
-    "iommu": "iommu",
-    "latency": "latencies",
-}
-
-
-class _Wrong(Exception):
-    """What was asked makes no sense; the message is one line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        """End with status 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="iovirt", description="I/O virtualization that runs.")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    parser = Parser(prog="iovirt", description="I/O virtualization that runs.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     run = commands.add_parser("run", help="run a scenario on the RTL")
     run.add_argument("scenario", choices=SCENARIOS, help="see 'iovirt list'")
@@ -98,12 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(function=_list)
 
     waves = commands.add_parser("waves", help="analyse waves")
-    actions = waves.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    actions = waves.add_subparsers(dest="action", required=True, parser_class=Parser)
     checking = actions.add_parser("check", help="recompute IOTLB hit rates from a wave file alone")
     checking.add_argument("file", type=Path)
     checking.set_defaults(function=_check)
 
-    _bench_parser(commands)
+    add_bench(commands)
 
     replaying = commands.add_parser("conformance", help="replay IOMMU test vectors")
     replaying.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")
@@ -160,14 +130,14 @@ def _linux_parser(commands: Any) -> None:
 
 
 def _linux(asked: argparse.Namespace) -> int:
-    _checked(asked)
+    checked(asked)
     for name in asked.cases:
         if name not in CASES:
-            raise _Wrong(f"no case {name!r}; there are {', '.join(CASES)}")
+            raise Wrong(f"no case {name!r}; there are {', '.join(CASES)}")
     if asked.config not in CONFIGS:
-        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
     if asked.logs is not None and not asked.logs.is_dir():
-        raise _Wrong(f"{str(asked.logs)!r} is no folder")
+        raise Wrong(f"{str(asked.logs)!r} is no folder")
     options = LinuxOptions(
         config=asked.config,
         latency=asked.latency,
@@ -183,121 +153,13 @@ def _linux(asked: argparse.Namespace) -> int:
         progress=not asked.quiet,
     )
     found = run_cases(asked.cases or list(CASES), options)
-    _give(found, asked.json, print_cases)
+    give(found, asked.json, print_cases)
     return int(not all(case["passed"] for case in found["cases"]))
-
-
-def _bench_parser(commands: Any) -> None:
-    bench = commands.add_parser("bench", help="measure the RTL in cycles (docs/figures.md)")
-    kinds = bench.add_subparsers(dest="kind", required=True, parser_class=_Parser)
-    iommu = kinds.add_parser("iommu", help="figures of the IOMMU alone, by memory latency")
-    iommu.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
-    iommu.add_argument("--latency", type=int, nargs="+", metavar="L", help="1, 20 and 100 if not")
-    iommu.add_argument("--walkers", type=int, nargs="+", metavar="N", help="points of the curve")
-    hyper = kinds.add_parser("hyper", help="share of a 200 Gb/s link against tenants")
-    hyper.add_argument("--rtl", type=int, nargs="*", metavar="N", help="tenants to run on RTL")
-    nic = kinds.add_parser("nic", help="cycles per packet of the NIC behind the IOMMU")
-    nic.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
-    every = Points()
-    for name, what in _POINTS.items():
-        known = getattr(every, what)
-        nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
-                         choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
-    nic.add_argument("--packets", type=int, default=800, metavar="N", help="frames of a point")
-    interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
-    interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
-    for one in (iommu, hyper, nic, interrupts):
-        one.add_argument("--seed", type=int, default=1)
-        one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
-        one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
-    iommu.set_defaults(function=_bench_iommu)
-    hyper.set_defaults(function=_bench_hyper)
-    nic.set_defaults(function=_bench_nic)
-    interrupts.set_defaults(function=_bench_interrupts)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _give(found: dict[str, Any], where: str | None, show: Callable[..., None]) -> None:
-    """Print figures, and write them as JSON where that is asked for."""
-    show(found, sys.stderr if where == "-" else sys.stdout)
-    text = json.dumps(found, indent=2) + "\n"
-    if where == "-":
-        print(text, end="")
-    elif where:
-        _write(Path(where), text)
-
-
-def _checked(asked: argparse.Namespace) -> None:
-    if asked.json and asked.json != "-":
-        _must_be_writable(Path(asked.json))
-
-
-def _bench_iommu(asked: argparse.Namespace) -> int:
-    _checked(asked)
-    latencies = tuple(asked.latency or LATENCIES)
-    walkers = tuple(asked.walkers or WALKERS)
-    if min(latencies) < 1:
-        raise _Wrong(f"latencies begin at 1, not {min(latencies)}")
-    if not all(1 <= count <= 128 for count in walkers):
-        raise _Wrong("walk contexts are 1 to 128")
-    if asked.config not in CONFIGS:
-        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
-    found = bench_iommu(
-        name=asked.config,
-        latencies=latencies,
-        walkers=walkers,
-        seed=asked.seed,
-        quick=asked.quick,
-        say=_say,
-    )
-    _give(found, asked.json, print_iommu)
-    return 0
-
-
-def _bench_hyper(asked: argparse.Namespace) -> int:
-    _checked(asked)
-    found = bench_hyper(
-        rtl=None if asked.rtl is None else tuple(asked.rtl),
-        seed=asked.seed,
-        quick=asked.quick,
-        say=_say,
-    )
-    _give(found, asked.json, print_hyper)
-    return 0
-
-
-def _bench_nic(asked: argparse.Namespace) -> int:
-    _checked(asked)
-    if asked.config not in CONFIGS:
-        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
-    chosen = {name: tuple(value) for name in _POINTS.values() if (value := getattr(asked, name))}
-    points = replace(QUICK_POINTS if asked.quick else Points(), **chosen)
-    if asked.packets < 32:
-        raise _Wrong("a point needs 32 frames at least")
-    if CONFIGS[asked.config].nic.vfs < max(points.functions):
-        raise _Wrong(f"{asked.config} has {CONFIGS[asked.config].nic.vfs} VFs; choose --functions")
-    found = bench_nic(
-        name=asked.config, points=points, packets=asked.packets, seed=asked.seed, say=_say
-    )
-    _give(found, asked.json, print_nic)
-    return 0
-
-
-def _bench_interrupts(asked: argparse.Namespace) -> int:
-    _checked(asked)
-    if asked.config not in CONFIGS:
-        raise _Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
-    found = bench_interrupts(name=asked.config, seed=asked.seed, quick=asked.quick, say=_say)
-    _give(found, asked.json, print_interrupts)
-    return 0
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
     if asked.sim not in SIMULATORS:
-        raise _Wrong(f"no simulator {asked.sim!r}; there are {', '.join(SIMULATORS)}")
+        raise Wrong(f"no simulator {asked.sim!r}; there are {', '.join(SIMULATORS)}")
     try:
         return Settings(
             config=asked.config or ("tiny" if asked.sim == "icarus" else "default"),
@@ -312,43 +174,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
             hostile=asked.hostile,
         )
     except ValueError as error:
-        raise _Wrong(str(error)) from None
-
-
-def _must_be_writable(path: Path) -> None:
-    """Make sure, before hours of work, that :func:`_write` can put a file there."""
-    try:
-        if not path.name or path.is_dir():
-            raise IsADirectoryError
-        if _is_special(path):
-            return
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
-            pass
-    except OSError:
-        raise _Wrong(f"{str(path)!r} cannot be written") from None
-
-
-def _is_special(path: Path) -> bool:
-    """Whether a path is a device or a pipe: written to, never replaced."""
-    return path.exists() and not path.is_file()
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file in its place, whole."""
-    if _is_special(path):
-        path.write_text(text, encoding="utf-8")
-        return
-    path = path.resolve()
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(file.name)
-            raise
+        raise Wrong(str(error)) from None
 
 
 def _run(asked: argparse.Namespace) -> int:
@@ -356,9 +182,9 @@ def _run(asked: argparse.Namespace) -> int:
     to_stdout = asked.json == "-"
     for path in (asked.waves, None if to_stdout else asked.json):
         if path is not None:
-            _must_be_writable(Path(path))
-    if asked.waves is not None and (asked.waves.suffix != ".vcd" or _is_special(asked.waves)):
-        raise _Wrong(f"{asked.waves}: waves are VCD; name a file .vcd")
+            must_be_writable(Path(path))
+    if asked.waves is not None and (asked.waves.suffix != ".vcd" or is_special(asked.waves)):
+        raise Wrong(f"{asked.waves}: waves are VCD; name a file .vcd")
     source = asked.pcap or shipped_capture()
     capture = read_capture(source, mtu=settings.system.nic.mtu)
     if not asked.quiet:
@@ -376,13 +202,13 @@ def _run(asked: argparse.Namespace) -> int:
         if to_stdout:
             print(text, end="")
         else:
-            _write(Path(asked.json), text)
+            write(Path(asked.json), text)
     return int(not result.good)
 
 
 def _fuzz(asked: argparse.Namespace) -> int:
     if asked.json and asked.json != "-":
-        _must_be_writable(Path(asked.json))
+        must_be_writable(Path(asked.json))
     return fuzz(
         translations=asked.translations,
         seed=asked.seed,
@@ -404,18 +230,18 @@ def _list(asked: argparse.Namespace) -> int:
 
 def _check(asked: argparse.Namespace) -> int:
     good = True
-    for checked in check(asked.file):
-        good &= checked.equal
-        counts = checked.waves
+    for device in check(asked.file):
+        good &= device.equal
+        counts = device.waves
         by_hardware = (
             ""
-            if checked.counted is None
+            if device.counted is None
             else ", as counted by hardware"
-            if checked.equal
-            else f"; hardware counted {checked.counted[0]} lookups, {checked.counted[1]} misses"
+            if device.equal
+            else f"; hardware counted {device.counted[0]} lookups, {device.counted[1]} misses"
         )
         print(
-            f"device_id {checked.device_id}: {counts.hits + counts.misses} lookups, "
+            f"device_id {device.device_id}: {counts.hits + counts.misses} lookups, "
             f"{counts.misses} misses, hit rate {100 * counts.rate:.2f} %{by_hardware}"
         )
     return int(not good)
@@ -427,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function: Callable[[argparse.Namespace], int] = asked.function
     try:
         return function(asked)
-    except (_Wrong, CaptureError, CoverageError, FuzzError, WaveError, ToolError) as error:
+    except (Wrong, CaptureError, CoverageError, FuzzError, WaveError, ToolError) as error:
         print(f"iovirt: {error}", file=sys.stderr)
         return 2
     except SimulationError as error:

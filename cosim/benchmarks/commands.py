@@ -1,0 +1,116 @@
+"""``iovirt bench``: its options, and what they run."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from cosim.benchmarks.hyper import bench_hyper
+from cosim.benchmarks.interrupts import bench_interrupts
+from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
+from cosim.benchmarks.nic import QUICK as QUICK_POINTS
+from cosim.benchmarks.nic import Points, bench_nic
+from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
+from cosim.command import Parser, Wrong, checked, give, say
+from models.spec.config import CONFIGS
+
+__all__ = ["add_bench"]
+
+#: Options of ``iovirt bench nic`` that choose points, and the member of ``Points`` each sets.
+_POINTS = {
+    "frame": "frames",
+    "ring": "rings",
+    "functions": "functions",
+    "direction": "directions",
+    "iommu": "iommu",
+    "latency": "latencies",
+}
+
+
+def add_bench(commands: Any) -> None:
+    """Add ``iovirt bench`` to the commands."""
+    bench = commands.add_parser("bench", help="measure the RTL in cycles (docs/figures.md)")
+    kinds = bench.add_subparsers(dest="kind", required=True, parser_class=Parser)
+    iommu = kinds.add_parser("iommu", help="figures of the IOMMU alone, by memory latency")
+    iommu.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    iommu.add_argument("--latency", type=int, nargs="+", metavar="L", help="1, 20 and 100 if not")
+    iommu.add_argument("--walkers", type=int, nargs="+", metavar="N", help="points of the curve")
+    hyper = kinds.add_parser("hyper", help="share of a 200 Gb/s link against tenants")
+    hyper.add_argument("--rtl", type=int, nargs="*", metavar="N", help="tenants to run on RTL")
+    nic = kinds.add_parser("nic", help="cycles per packet of the NIC behind the IOMMU")
+    nic.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    every = Points()
+    for name, what in _POINTS.items():
+        known = getattr(every, what)
+        nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
+                         choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
+    nic.add_argument("--packets", type=int, default=800, metavar="N", help="frames of a point")
+    interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
+    interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    for one in (iommu, hyper, nic, interrupts):
+        one.add_argument("--seed", type=int, default=1)
+        one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
+        one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
+    iommu.set_defaults(function=_bench_iommu)
+    hyper.set_defaults(function=_bench_hyper)
+    nic.set_defaults(function=_bench_nic)
+    interrupts.set_defaults(function=_bench_interrupts)
+
+
+def _bench_iommu(asked: argparse.Namespace) -> int:
+    checked(asked)
+    latencies = tuple(asked.latency or LATENCIES)
+    walkers = tuple(asked.walkers or WALKERS)
+    if min(latencies) < 1:
+        raise Wrong(f"latencies begin at 1, not {min(latencies)}")
+    if not all(1 <= count <= 128 for count in walkers):
+        raise Wrong("walk contexts are 1 to 128")
+    if asked.config not in CONFIGS:
+        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    found = bench_iommu(
+        name=asked.config,
+        latencies=latencies,
+        walkers=walkers,
+        seed=asked.seed,
+        quick=asked.quick,
+        say=say,
+    )
+    give(found, asked.json, print_iommu)
+    return 0
+
+
+def _bench_hyper(asked: argparse.Namespace) -> int:
+    checked(asked)
+    found = bench_hyper(
+        rtl=None if asked.rtl is None else tuple(asked.rtl),
+        seed=asked.seed,
+        quick=asked.quick,
+        say=say,
+    )
+    give(found, asked.json, print_hyper)
+    return 0
+
+
+def _bench_nic(asked: argparse.Namespace) -> int:
+    checked(asked)
+    if asked.config not in CONFIGS:
+        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    chosen = {name: tuple(value) for name in _POINTS.values() if (value := getattr(asked, name))}
+    points = replace(QUICK_POINTS if asked.quick else Points(), **chosen)
+    if asked.packets < 32:
+        raise Wrong("a point needs 32 frames at least")
+    if CONFIGS[asked.config].nic.vfs < max(points.functions):
+        raise Wrong(f"{asked.config} has {CONFIGS[asked.config].nic.vfs} VFs; choose --functions")
+    found = bench_nic(
+        name=asked.config, points=points, packets=asked.packets, seed=asked.seed, say=say
+    )
+    give(found, asked.json, print_nic)
+    return 0
+
+
+def _bench_interrupts(asked: argparse.Namespace) -> int:
+    checked(asked)
+    if asked.config not in CONFIGS:
+        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    found = bench_interrupts(name=asked.config, seed=asked.seed, quick=asked.quick, say=say)
+    give(found, asked.json, print_interrupts)
+    return 0
