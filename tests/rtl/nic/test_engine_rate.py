@@ -52,7 +52,7 @@ def rate(way: str, latency: int) -> dict[str, float]:
 COUNTED = [
     ("tx", 20, {"tx": 611}),
     ("rx", 20, {"rx": 521}),
-    ("tx+rx", 20, {"tx": 941, "rx": 950}),
+    ("tx+rx", 20, {"tx": 930, "rx": 932}),
     ("tx", 100, {"tx": 641}),
     ("rx", 100, {"rx": 537}),
     ("tx+rx", 100, {"tx": 821, "rx": 839}),

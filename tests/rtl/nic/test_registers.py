@@ -219,7 +219,7 @@ def test_features_by_halves_and_selects_kept():
     machine = Machine()
 
     async def bench(ctx):
-        for half, value in ((1, BASE_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_0028)):
+        for half, value in ((1, BASE_FEATURES >> 32), (2, 0), (0xFFFF_FFFF, 0), (0, 0x1_002B)):
             await machine.write(ctx, 1, "device_feature_select", half)
             assert await machine.read(ctx, 1, "device_feature") == value
             assert await machine.read(ctx, 1, "device_feature_select") == half
@@ -382,7 +382,7 @@ def test_undefined_addresses_read_0():
         60, 0x104, 0x20C, 0xFFC, NOTIFY_OFFSET, NOTIFY_OFFSET + 4 * PER,
         bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
         function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
-        function_block(0) + 0x280, function_block(0) + 0x3FC, function_block(TINY.functions),
+        function_block(0) + 0x280, function_block(0) + 0x37C, function_block(TINY.functions),
         CONFIG_BASE - 4,
     ]  # fmt: skip
 
