@@ -50,12 +50,12 @@ def rate(way: str, latency: int) -> dict[str, float]:
 
 #: Way, latency, cycles of half of the packets of each direction.
 COUNTED = [
-    ("tx", 20, {"tx": 611}),
+    ("tx", 20, {"tx": 599}),
     ("rx", 20, {"rx": 521}),
     ("tx+rx", 20, {"tx": 930, "rx": 932}),
-    ("tx", 100, {"tx": 641}),
-    ("rx", 100, {"rx": 537}),
-    ("tx+rx", 100, {"tx": 821, "rx": 839}),
+    ("tx", 100, {"tx": 647}),
+    ("rx", 100, {"rx": 531}),
+    ("tx+rx", 100, {"tx": 817, "rx": 842}),
 ]
 
 
