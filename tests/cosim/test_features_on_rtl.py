@@ -1,0 +1,53 @@
+"""What the receive side can do, on golden machine and RTL: the same frames come to the same."""
+
+import pytest
+
+from cosim.bench.build import Design, build
+from cosim.bench.run import run as simulate
+from cosim.guest.features import KNOWN_FEATURES
+from models.spec.virtio import Feature
+from tests.cosim.features_world import RECEIVING, receiving_system, traffic
+from tests.cosim.platform import run
+
+SEED = 1
+SPLIT = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
+
+
+@pytest.fixture(scope="module")
+def built():
+    return build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
+
+
+def both(built, features, **driver):
+    """Run the workload on both; returns what the golden machine says when they agree."""
+    golden = run(
+        lambda platform: traffic(platform, features, **driver),
+        name="tiny",
+        nic=RECEIVING,
+        seed=SEED,
+    )
+    options = {"seed": SEED, "features": features, "driver": driver}
+    rtl = simulate(built, "tests.cosim.tb_features", options=options, seed=SEED)
+    assert rtl == golden
+    assert all(len(frames) == 6 for frames in golden["received"].values())
+    return golden
+
+
+@pytest.mark.full
+def test_packed_rings_of_odd_size_and_flows_over_two_pairs(built):
+    golden = both(built, KNOWN_FEATURES, pairs=2, queue_size=57)
+    assert set(golden["pairs"].values()) == {0, 1}
+    assert min(golden["merged"]) > 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("refused", [Feature.NET_MRG_RXBUF, Feature.RING_EVENT_IDX])
+def test_split_rings(built, refused):
+    golden = both(built, SPLIT & ~(1 << refused), pairs=2)
+    assert (max(golden["merged"]) > 0) == (refused != Feature.NET_MRG_RXBUF)
+
+
+@pytest.mark.full
+def test_one_pair_with_the_control_queue_at_two(built):
+    golden = both(built, SPLIT & ~(1 << Feature.NET_MQ | 1 << Feature.NET_RSS))
+    assert set(golden["pairs"].values()) == {0}
