@@ -143,7 +143,8 @@ def test_segments(version, length, size, tagged):
 def test_segments_of_jumbo_frames():
     whole = packet(4, Random(1).randbytes(30_000))
     nic = {"frame_bytes": 16384, "mtu": 9000}
-    received, _, _ = deliver([large(whole, 8960)], nic=nic, buffers=64, queue_size=256)
+    sizes = {"buffers": 64, "queue_size": 256, "merge_bytes": 1024}
+    received, _, _ = deliver([large(whole, 8960)], nic=nic, **sizes)
     check_segments(whole, received, 8960, 4)
     assert max(map(len, received)) == 9014
 
