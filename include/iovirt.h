@@ -2068,6 +2068,18 @@ struct iovirt_nic_rss_control {
 #define IOVIRT_NIC_RSS_CONTROL_ENABLE_MASK 0x80000000u
 static_assert(sizeof(struct iovirt_nic_rss_control) == 4, "size");
 
+/* coalescing of a queue: when its used buffers are notified (virtio 1.3, 5.1.6.5.8). */
+struct iovirt_nic_queue_coalescing {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_QUEUE_COALESCING_PACKETS_WORD 0
+#define IOVIRT_NIC_QUEUE_COALESCING_PACKETS_SHIFT 0
+#define IOVIRT_NIC_QUEUE_COALESCING_PACKETS_MASK 0x3ffu /* used buffers; 0: no matter how many */
+#define IOVIRT_NIC_QUEUE_COALESCING_CYCLES_WORD 0
+#define IOVIRT_NIC_QUEUE_COALESCING_CYCLES_SHIFT 10
+#define IOVIRT_NIC_QUEUE_COALESCING_CYCLES_MASK 0xfffffc00u /* 0: at once */
+static_assert(sizeof(struct iovirt_nic_queue_coalescing) == 4, "size");
+
 /* ---- PCI: encodings ------------------------------------------------------------------------- */
 
 /* Capabilities of the first 256 bytes (PCIe 7.5.3 and 7.7, PCI Code and ID Assignment). */

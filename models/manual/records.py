@@ -46,6 +46,7 @@ IN_MEMORY: dict[str, tuple[type[data.Struct], ...]] = {
         nic.MacFilterHigh,
         nic.VlanFilter,
         nic.RssControl,
+        nic.QueueCoalescing,
     ),
 }
 #: Records on streams between blocks, not seen by software.
