@@ -8,12 +8,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.spec.ethernet import EtherType
+
 __all__ = ["Capture", "CaptureError", "read_capture", "shipped_capture"]
 
 _ETHERNET_BYTES = 14
 _VLAN_BYTES = 4
-_VLAN_TYPES = (0x8100, 0x88A8)
-_IPV4, _IPV6 = 0x0800, 0x86DD
+_VLAN_TYPES = (EtherType.VLAN, EtherType.SERVICE_VLAN)
 #: Link types (tcpdump.org/linktypes.html).
 _LINK_ETHERNET, _LINK_SLL, _LINK_SLL2 = 1, 113, 276
 _LINK_RAW = (12, 14, 101, 228, 229)
@@ -179,5 +180,5 @@ def _as_ethernet(link: int, raw: bytes) -> bytes | None:
         raw = raw[20:]
     elif link not in _LINK_RAW:
         return None
-    kind = {4: _IPV4, 6: _IPV6}.get(raw[0] >> 4 if raw else 0)
+    kind = {4: EtherType.IPV4, 6: EtherType.IPV6}.get(raw[0] >> 4 if raw else 0)
     return None if kind is None else bytes(12) + kind.to_bytes(2, "big") + raw

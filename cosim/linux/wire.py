@@ -12,23 +12,13 @@ from pathlib import Path
 from cosim.linux.pump import Pump
 from cosim.linux.tcp import EchoServer
 from cosim.linux.tftp import TftpServer
+from models.nic.packets import checksum, pseudo_header
+from models.spec.ethernet import EtherType, IpProtocol
 
-__all__ = ["Cable", "Recorder", "WireHost", "checksum"]
+__all__ = ["Cable", "Recorder", "WireHost"]
 
-_ARP, _IPV4 = 0x0806, 0x0800
-_ICMP, _TCP, _UDP = 1, 6, 17
 _ECHO_PORT, _TFTP_PORT = 7, 69
 _BROADCAST = b"\xff" * 6
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071): 0 of data that hold a right one."""
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 class Cable:
@@ -108,7 +98,7 @@ class WireHost:
     ) -> None:
         self._send, self.mac, self.ip = send, mac, ip
         self._hosts: dict[bytes, bytes] = {}
-        self._echo = EchoServer(lambda to, segment: self._transmit(to, _TCP, segment))
+        self._echo = EchoServer(lambda to, segment: self._transmit(to, IpProtocol.TCP, segment))
         self.tftp = TftpServer(content, self._datagram)
         self._number = 0
         #: Frames that came for this host, by what they were.
@@ -126,9 +116,9 @@ class WireHost:
             self.received["not for it"] += 1
             return
         kind = int.from_bytes(frame[12:14], "big")
-        if kind == _ARP:
+        if kind == EtherType.ARP:
             self._arp(frame)
-        elif kind == _IPV4:
+        elif kind == EtherType.IPV4:
             self._ipv4(frame)
         else:
             self.received["other"] += 1
@@ -164,19 +154,27 @@ class WireHost:
             return
         source, body, protocol = packet[12:16], packet[header:total], packet[9]
         self._hosts[source] = frame[6:12]
-        head = b"" if protocol == _ICMP else _pseudo(packet[12:20], protocol, len(body))
+        head = (
+            b""
+            if protocol == IpProtocol.ICMP
+            else pseudo_header(packet[12:16], packet[16:20], protocol, len(body))
+        )
         summed = head + body
-        if protocol == _UDP and body[6:8] == b"\0\0":
+        if protocol == IpProtocol.UDP and body[6:8] == b"\0\0":
             summed = b"\xff\xff"  # without a checksum (RFC 768)
         if checksum(summed):
             self._wrong(f"checksum of protocol {protocol}", frame)
-        elif protocol == _ICMP and body[:1] == b"\x08":
+        elif protocol == IpProtocol.ICMP and body[:1] == b"\x08":
             self.received["ping"] += 1
             self._ping(source, body)
-        elif protocol == _TCP and len(body) >= 20 and body[2:4] == _ECHO_PORT.to_bytes(2, "big"):
+        elif (
+            protocol == IpProtocol.TCP
+            and len(body) >= 20
+            and body[2:4] == _ECHO_PORT.to_bytes(2, "big")
+        ):
             self.received["tcp"] += 1
             self._echo.receive(source, body)
-        elif protocol == _UDP and len(body) >= 8:
+        elif protocol == IpProtocol.UDP and len(body) >= 8:
             self.received["udp"] += 1
             source_port, port, length, _ = struct.unpack(">HHHH", body[:8])
             if not 8 <= length <= len(body):
@@ -189,24 +187,24 @@ class WireHost:
     def _ping(self, source: bytes, body: bytes) -> None:
         """Answer an echo request (RFC 792)."""
         answer = b"\0\0\0\0" + body[4:]
-        self._transmit(source, _ICMP, answer[:2] + checksum(answer).to_bytes(2, "big") + body[4:])
+        self._transmit(
+            source, IpProtocol.ICMP, answer[:2] + checksum(answer).to_bytes(2, "big") + body[4:]
+        )
 
     def _datagram(self, to: bytes, port: int, from_port: int, data: bytes) -> None:
-        self._transmit(to, _UDP, struct.pack(">HHHH", from_port, port, 8 + len(data), 0) + data)
+        self._transmit(
+            to, IpProtocol.UDP, struct.pack(">HHHH", from_port, port, 8 + len(data), 0) + data
+        )
 
     def _transmit(self, to: bytes, protocol: int, body: bytes) -> None:
         """Send an IPv4 packet; TCP and UDP get their checksum."""
-        if protocol in (_TCP, _UDP):
-            at = 16 if protocol == _TCP else 6
-            total = checksum(_pseudo(self.ip + to, protocol, len(body)) + body) or 0xFFFF
+        if protocol in (IpProtocol.TCP, IpProtocol.UDP):
+            at = 16 if protocol == IpProtocol.TCP else 6
+            total = checksum(pseudo_header(self.ip, to, protocol, len(body)) + body) or 0xFFFF
             body = body[:at] + total.to_bytes(2, "big") + body[at + 2 :]
         self._number = self._number + 1 & 0xFFFF
         head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(body), self._number, 0x4000, 64, protocol)
         whole = head + b"\0\0" + self.ip + to
         head += checksum(whole).to_bytes(2, "big") + self.ip + to
-        frame = self._hosts[to] + self.mac + _IPV4.to_bytes(2, "big") + head + body
+        frame = self._hosts[to] + self.mac + EtherType.IPV4.to_bytes(2, "big") + head + body
         self._send(frame.ljust(60, b"\0"))
-
-
-def _pseudo(addresses: bytes, protocol: int, length: int) -> bytes:
-    return addresses + struct.pack(">HH", protocol, length)

@@ -4,6 +4,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 
+from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import initial_mac
 
 __all__ = ["OUTSIDE", "Frame", "Plan", "guest_mac", "plan"]
@@ -15,7 +16,6 @@ OUTSIDE = 0
 #: Pairs of hosts that conversations are given, in turn: a capture of four has all hosts talking.
 _PAIRS = ((1, OUTSIDE), (2, 3), (3, OUTSIDE), (1, 2), (OUTSIDE, 2), (3, 1))
 _GROUP = 1
-_TCP, _UDP = 6, 17
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ def _conversation(frame: bytes) -> tuple[tuple, bool]:
     conversation of their own, and what is not IP goes by its MACs.
     """
     at, kind = 12, int.from_bytes(frame[12:14], "big")
-    while kind in (0x8100, 0x88A8):
+    while kind in (EtherType.VLAN, EtherType.SERVICE_VLAN):
         at += 4
         kind = int.from_bytes(frame[at : at + 2], "big")
     ip = frame[at + 2 :]
     source, target, protocol, ports = frame[6:12], frame[:6], kind, (0, 0)
-    if kind == 0x0800 and len(ip) >= 20:
+    if kind == EtherType.IPV4 and len(ip) >= 20:
         source, target, protocol = ip[12:16], ip[16:20], ip[9]
         payload = ip[4 * (ip[0] & 15) :]
         if not int.from_bytes(ip[6:8], "big") & 0x1FFF:
             ports = _ports(protocol, payload)
-    elif kind == 0x86DD and len(ip) >= 40:
+    elif kind == EtherType.IPV6 and len(ip) >= 40:
         source, target, protocol = ip[8:24], ip[24:40], ip[6]
         ports = _ports(protocol, ip[40:])
     ends = (source, ports[0]), (target, ports[1])
@@ -76,7 +76,7 @@ def _conversation(frame: bytes) -> tuple[tuple, bool]:
 
 
 def _ports(protocol: int, payload: bytes) -> tuple[int, int]:
-    if protocol in (_TCP, _UDP) and len(payload) >= 4:
+    if protocol in (IpProtocol.TCP, IpProtocol.UDP) and len(payload) >= 4:
         return struct.unpack_from(">HH", payload)
     return 0, 0
 

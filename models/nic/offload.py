@@ -1,6 +1,7 @@
 """Checksum and segmentation offload of transmitted frames (virtio 1.3, 5.1.6.2)."""
 
-from models.nic.packets import TCP, Packet, checksum, pseudo_header
+from models.nic.packets import Packet, checksum, pseudo_header
+from models.spec.ethernet import IpProtocol
 from models.spec.virtio import Feature, GsoType, NetHeader, NetHeaderFlag
 
 __all__ = ["HEADER_BYTES", "BadOffload", "complete", "offload", "segment"]
@@ -39,7 +40,7 @@ def segment(frame: bytes, header, version: int) -> list[bytes]:
     has to agree.  Of the checksum that the driver has begun nothing is used.
     """
     packet = Packet.of(frame)
-    if packet is None or packet.version != version or packet.protocol != TCP:
+    if packet is None or packet.version != version or packet.protocol != IpProtocol.TCP:
         raise BadOffload("Not the packet that gso_type says")
     start = packet.transport
     if header.csum_start != start or header.csum_offset != 16 or not header.gso_size:
@@ -77,7 +78,9 @@ def _segment(packet: Packet, data: bytes, number: int, done: int, last: bool) ->
     if not last:
         tcp[13] &= ~(_FIN | _PSH)
     tcp[16:18] = bytes(2)
-    whole = pseudo_header(*packet.addresses, TCP, len(tcp) + len(data)) + bytes(tcp) + data
+    whole = (
+        pseudo_header(*packet.addresses, IpProtocol.TCP, len(tcp) + len(data)) + bytes(tcp) + data
+    )
     tcp[16:18] = (checksum(whole) or 0xFFFF).to_bytes(2, "big")
     return frame[: packet.network] + bytes(ip) + bytes(tcp) + data
 

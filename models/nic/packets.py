@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
+from models.spec.ethernet import IPV6_EXTENSIONS, EtherType, IpProtocol
 from models.spec.virtio_net import HashType
 
 __all__ = [
-    "TCP",
-    "UDP",
     "VLAN_TAG_BYTES",
     "Packet",
     "checksum",
@@ -15,11 +14,10 @@ __all__ = [
 ]
 
 VLAN_TAG_BYTES = 4
-TCP, UDP = 6, 17
 _MACS_BYTES = 12
-_VLAN, _IPV4, _IPV6 = b"\x81\x00", b"\x08\x00", b"\x86\xdd"
-#: IPv6 extension headers: hop-by-hop, routing, fragment, AH, destination, mobility, HIP, shim6.
-_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+_VLAN, _IPV4, _IPV6 = (
+    kind.to_bytes(2, "big") for kind in (EtherType.VLAN, EtherType.IPV4, EtherType.IPV6)
+)
 
 
 def checksum(data: bytes) -> int:
@@ -105,14 +103,18 @@ class Packet:
 
         Packets that are not whole, or have IPv6 extension headers, are looked at no further.
         """
-        if not self.whole or self.protocol not in (TCP, UDP):
+        if not self.whole or self.protocol not in (IpProtocol.TCP, IpProtocol.UDP):
             return None
-        return {TCP: 16, UDP: 6}[self.protocol] if len(self.payload) >= self._least else None
+        return (
+            {IpProtocol.TCP: 16, IpProtocol.UDP: 6}[self.protocol]
+            if len(self.payload) >= self._least
+            else None
+        )
 
     @property
     def _least(self) -> int:
         """Bytes of the shortest header of the protocol."""
-        return 20 if self.protocol == TCP else 8
+        return 20 if self.protocol == IpProtocol.TCP else 8
 
     def checksum_good(self) -> bool | None:
         """Whether TCP's or UDP's checksum is right; ``None`` if there is none to look at.
@@ -124,7 +126,7 @@ class Packet:
         if offset is None:
             return None
         stored = int.from_bytes(self.payload[offset : offset + 2], "big")
-        if self.protocol == UDP:
+        if self.protocol == IpProtocol.UDP:
             if int.from_bytes(self.payload[4:6], "big") != len(self.payload):
                 return None
             if not stored:
@@ -134,13 +136,13 @@ class Packet:
 
     def hash_input(self, types: int) -> bytes | None:
         """Bytes that receive steering hashes (virtio 1.3, 5.1.6.4.3); ``None``: not hashed."""
-        if self.version == 6 and self.protocol in _EXTENSIONS:
+        if self.version == 6 and self.protocol in IPV6_EXTENSIONS:
             return None
         four = self.version == 4
         by_address = HashType.IPV4 if four else HashType.IPV6
         by_ports = {
-            TCP: HashType.TCPV4 if four else HashType.TCPV6,
-            UDP: HashType.UDPV4 if four else HashType.UDPV6,
+            IpProtocol.TCP: HashType.TCPV4 if four else HashType.TCPV6,
+            IpProtocol.UDP: HashType.UDPV4 if four else HashType.UDPV6,
         }.get(self.protocol, HashType(0))
         addresses = b"".join(self.addresses)
         if types & by_ports and self.whole and len(self.payload) >= self._least:

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import EtherType
 from models.spec.nic import Stat
 from rtl.bus.axi import AxiStream, FrameBeat
 from rtl.bus.stream import StreamFifo, StreamRegister
@@ -26,9 +27,8 @@ __all__ = [
 
 #: Bytes of the shortest frame that is passed on: an Ethernet header.
 FRAME_BYTES_MIN = 14
-#: Bytes of a VLAN tag, and the type at its beginning, first byte lowest.
+#: Bytes of a VLAN tag.
 VLAN_BYTES = 4
-_VLAN_TYPE = 0x0081
 #: Function whose counters have what the port drops: the PF.
 PORT_OWNER = 0
 #: Beats between memory and wire, so that a read that comes back always has a place.
@@ -54,7 +54,7 @@ class PortFrame(data.Struct):
 def head_of(beat, whole):
     """Head of the frame that begins with a beat, if it fills the beat."""
     kind = beat[96:112]
-    return Cat(beat[:96], whole & (kind == _VLAN_TYPE), beat[120:128], beat[112:120])
+    return Cat(beat[:96], whole & (kind == EtherType.VLAN.in_memory), beat[120:128], beat[112:120])
 
 
 class PortIngress(wiring.Component):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import IPV6_EXTENSIONS, EtherType, IpProtocol
 from models.spec.nic import MANAGEMENT
 from models.spec.virtio_net import HashType
 from rtl.bus.stream import StreamRegister
@@ -16,13 +17,8 @@ from rtl.nic.toeplitz import Hashing, Steered, Toeplitz
 __all__ = ["Steering"]
 
 _TYPE_AT, _VLAN_BYTES, _TYPE_BYTES = 12, 4, 2
-# As they lie in memory, first byte lowest.
-_VLAN, _IPV4, _IPV6 = 0x0081, 0x0008, 0xDD86
 _IPV4_BYTES, _IPV6_BYTES = 20, 40
-_TCP, _UDP = 6, 17
 _TCP_BYTES, _UDP_BYTES = 20, 8
-#: IPv6 extension headers: hop-by-hop, routing, fragment, AH, destination, mobility, HIP, shim6.
-_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
 _TYPES_BITS = max(HashType).bit_length()
 
 
@@ -140,13 +136,13 @@ class Steering(wiring.Component):
         def big(number):
             return Cat(byte(number + 1), byte(number))
 
-        tag = ~self.tagged & (kind == _VLAN) & (length >= _TYPE_AT + _VLAN_BYTES)
-        four = (kind == _IPV4) & (rest >= _IPV4_BYTES) & (byte(0)[4:] == 4)
-        six = (kind == _IPV6) & (rest >= _IPV6_BYTES) & (byte(0)[4:] == 6)
+        tag = ~self.tagged & (kind == EtherType.VLAN.in_memory) & (length >= _TYPE_AT + _VLAN_BYTES)
+        four = (kind == EtherType.IPV4.in_memory) & (rest >= _IPV4_BYTES) & (byte(0)[4:] == 4)
+        six = (kind == EtherType.IPV6.in_memory) & (rest >= _IPV6_BYTES) & (byte(0)[4:] == 6)
         header, total, whole = Signal(6), Signal(17), Signal()
         protocol, payload, ports = Signal(8), Signal(17), Signal()
         fragment = big(6)[:14].any()
-        extended = Cat(protocol == number for number in _EXTENSIONS).any()
+        extended = Cat(protocol == number for number in IPV6_EXTENSIONS).any()
         m.d.comb += [
             header.eq(Mux(six, _IPV6_BYTES, byte(0)[:4] << 2)),
             total.eq(Mux(six, _IPV6_BYTES + big(4), big(2))),
@@ -161,8 +157,8 @@ class Steering(wiring.Component):
         def wanted(of_four, of_six):
             return Mux(six, (types & of_six).any(), (types & of_four).any())
 
-        tcp = (protocol == _TCP) & wanted(int(HashType.TCPV4), int(HashType.TCPV6))
-        udp = (protocol == _UDP) & wanted(int(HashType.UDPV4), int(HashType.UDPV6))
+        tcp = (protocol == IpProtocol.TCP) & wanted(int(HashType.TCPV4), int(HashType.TCPV6))
+        udp = (protocol == IpProtocol.UDP) & wanted(int(HashType.UDPV4), int(HashType.UDPV6))
         m.d.comb += ports.eq(
             whole & ((tcp & (payload >= _TCP_BYTES)) | (udp & (payload >= _UDP_BYTES)))
         )

@@ -4,15 +4,16 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from models.spec.ethernet import IpProtocol
 from rtl.nic.byte_memory import BEAT_BYTES
-from rtl.nic.offload.packet import TCP, UDP, Packet, PacketFinder, big_endian
+from rtl.nic.offload.packet import Packet, PacketFinder, big_endian
 from rtl.nic.offload.sums import SUM_LATENCY, LaneSum, add, exchanged, folded
 
 __all__ = ["CHECK_LATENCY", "CheckedBeat", "Checker", "Finding"]
 
 #: Cycles from the last beat to the finding.
 CHECK_LATENCY = SUM_LATENCY + 2
-_LEAST = {TCP: 20, UDP: 8}
+_LEAST = {IpProtocol.TCP: 20, IpProtocol.UDP: 8}
 
 
 class Finding(enum.IntEnum, shape=2):
@@ -144,8 +145,10 @@ class Checker(wiring.Component):
         m.d.sync += [ending.length.eq(beat.length), ending.tag.eq(beat.tag)]
         m.d.comb += size.eq(packet.end - packet.transport)
         sound, looked_at, missing = Signal(), Signal(), Signal()
-        least = Mux(packet.protocol == TCP, _LEAST[TCP], _LEAST[UDP])
-        udp = packet.protocol == UDP
+        least = Mux(
+            packet.protocol == IpProtocol.TCP, _LEAST[IpProtocol.TCP], _LEAST[IpProtocol.UDP]
+        )
+        udp = packet.protocol == IpProtocol.UDP
         m.d.comb += [
             sound.eq(
                 (packet.v6 | (packet.v4 & ~packet.fragment & (packet.header >= 5)))
@@ -156,7 +159,7 @@ class Checker(wiring.Component):
             ),
             looked_at.eq(
                 sound
-                & ((packet.protocol == TCP) | (udp & (length == size)))
+                & ((packet.protocol == IpProtocol.TCP) | (udp & (length == size)))
                 & (size >= least)
                 & ~(udp & packet.v4 & (stored == 0))
             ),

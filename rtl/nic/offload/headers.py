@@ -4,13 +4,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from models.spec.ethernet import EtherType, IpProtocol
 from rtl.nic.byte_memory import BEAT_BYTES
-from rtl.nic.offload.packet import TCP, big_endian
+from rtl.nic.offload.packet import big_endian
 from rtl.nic.offload.sums import add
 
 __all__ = ["ByteRead", "HeaderReader", "Headers"]
-
-_VLAN, _IPV4, _IPV6 = 0x8100, 0x0800, 0x86DD
 
 
 class ByteRead(wiring.Signature):
@@ -124,10 +123,10 @@ class HeaderReader(wiring.Component):
             of_ip.eq((place >= found.network) & ~of_tcp),
             kept.eq(1),
         ]
-        with m.If((place == 12) & (word == _VLAN)):
+        with m.If((place == 12) & (word == EtherType.VLAN)):
             m.d.sync += found.network.eq(18)
         with m.Elif(kind):
-            m.d.sync += [found.v4.eq(word == _IPV4), found.v6.eq(word == _IPV6)]
+            m.d.sync += [found.v4.eq(word == EtherType.IPV4), found.v6.eq(word == EtherType.IPV6)]
         with m.If(of_ip):
             with m.Switch(network):
                 with m.Case(0):
@@ -144,10 +143,10 @@ class HeaderReader(wiring.Component):
                     m.d.comb += kept.eq(0)
                 with m.Case(6):
                     with m.If(found.v6):
-                        m.d.sync += found.tcp.eq(word[8:] == TCP)
+                        m.d.sync += found.tcp.eq(word[8:] == IpProtocol.TCP)
                 with m.Case(8):
                     with m.If(~found.v6):
-                        m.d.sync += found.tcp.eq(word[:8] == TCP)
+                        m.d.sync += found.tcp.eq(word[:8] == IpProtocol.TCP)
                 with m.Case(10):
                     m.d.comb += kept.eq(~found.v4)
             m.d.comb += address.eq(Mux(found.v6, network >= 8, (network >= 12) & (network < 20)))

@@ -4,12 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from models.spec.ethernet import EtherType
 from rtl.nic.byte_memory import BEAT_BYTES
 
-__all__ = ["TCP", "UDP", "Packet", "PacketFinder", "big_endian"]
-
-TCP, UDP = 6, 17
-_VLAN, _IPV4, _IPV6 = 0x8100, 0x0800, 0x86DD
+__all__ = ["Packet", "PacketFinder", "big_endian"]
 
 
 class Packet(data.Struct):
@@ -63,7 +61,7 @@ class PacketFinder(wiring.Component):
 
         tagged, real, start = Signal(), Signal(16), Signal(8)
         m.d.comb += [
-            tagged.eq(kind == _VLAN),
+            tagged.eq(kind == EtherType.VLAN),
             real.eq(Mux(tagged, big_endian(beat, 0), kind)),
             start.eq(Mux(tagged, beat.word_select(2, 8), version)),
         ]
@@ -75,8 +73,8 @@ class PacketFinder(wiring.Component):
         total, sizes, fragment, last = words
         v4, v6, network, transport = Signal(), Signal(), Signal(8), Signal(8)
         m.d.comb += [
-            v4.eq((real == _IPV4) & (start[4:] == 4)),
-            v6.eq((real == _IPV6) & (start[4:] == 6)),
+            v4.eq((real == EtherType.IPV4) & (start[4:] == 4)),
+            v6.eq((real == EtherType.IPV6) & (start[4:] == 6)),
             network.eq(Mux(tagged, 18, 14)),
             transport.eq(network + Mux(v6, 40, start[:4] << 2)),
         ]

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import IpProtocol
 from models.spec.virtio import GsoType
 from rtl.nic.byte_memory import BEAT_BYTES
 from rtl.nic.frames import FramePatch
@@ -17,7 +18,7 @@ from rtl.nic.seams import FrameRef, LocalMemory
 __all__ = ["Segmenter", "SegmenterJob"]
 
 _CWR, _PSH, _FIN = 0x80, 0x08, 0x01
-_CHECKSUM_OFFSET, _TCP = 16, 6
+_CHECKSUM_OFFSET = 16
 #: Cycles until all that was written counts in the sum of its slot.
 _SETTLED = SUM_LATENCY + 2
 
@@ -306,7 +307,7 @@ class Segmenter(wiring.Component):
                 ]
             with m.Case(_Patch.IDENTITY):
                 m.d.comb += [word.eq(headers.identity + self.number), offset.eq(4), of_ip.eq(1)]
-                m.d.comb += [to_ip.eq(word), to_tcp.eq(_TCP), due.eq(v4)]
+                m.d.comb += [to_ip.eq(word), to_tcp.eq(IpProtocol.TCP), due.eq(v4)]
             with m.Case(_Patch.IP_CHECKSUM):
                 m.d.comb += [word.eq(~self.ip_sum), offset.eq(10), of_ip.eq(1), due.eq(v4)]
             with m.Case(_Patch.SEQUENCE_HIGH):

@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from cosim.linux.wire import WireHost, checksum
+from cosim.linux.wire import WireHost
+from models.nic.packets import checksum
 
 HOST_MAC, HOST_IP = bytes((2, 0, 0, 0, 1, 0)), bytes((10, 0, 0, 1))
 MAC, IP = bytes((2, 0, 0, 0, 0, 1)), bytes((10, 0, 0, 2))
