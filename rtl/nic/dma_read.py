@@ -133,7 +133,7 @@ class DmaRead(wiring.Component):
             update.data.count.eq(Mux(last, 0, so_far.count + 1)),
             update.data.bad.eq(~last & error),
             r.ready.eq(~landing | ~ends | self.done.ready),
-            store.en.eq(landing),
+            store.en.eq(landing & r.ready),  # once, however long its end waits
             store.memory.eq(target),
             store.addr.eq(lanes),
             store.data.eq(turned(content, lanes[:4])),

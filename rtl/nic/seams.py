@@ -190,7 +190,7 @@ class MsiWrite(data.Struct):
 
 
 class StorePort(wiring.Signature):
-    """DMA writes up to 16 consecutive bytes of a local memory; never stalls.
+    """DMA writes up to 16 consecutive bytes of a local memory; never stalls, and never repeats one.
 
     ``addr`` is the first byte's address, of any alignment.  Lane *n* of ``data``, and bit *n* of
     ``mask``, is for the byte whose address is *n* modulo 16.
