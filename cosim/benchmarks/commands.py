@@ -7,8 +7,8 @@ from typing import Any
 from cosim.benchmarks.hyper import bench_hyper
 from cosim.benchmarks.interrupts import bench_interrupts
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
+from cosim.benchmarks.nic import PACKETS, Points, bench_nic
 from cosim.benchmarks.nic import QUICK as QUICK_POINTS
-from cosim.benchmarks.nic import Points, bench_nic
 from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
 from cosim.command import Parser, Wrong, checked, give, say
 from models.spec.config import CONFIGS
@@ -43,7 +43,7 @@ def add_bench(commands: Any) -> None:
         known = getattr(every, what)
         nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
                          choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
-    nic.add_argument("--packets", type=int, default=800, metavar="N", help="frames of a point")
+    nic.add_argument("--packets", type=int, default=PACKETS, metavar="N", help="frames of a point")
     interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
     interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
     for one in (iommu, hyper, nic, interrupts):
@@ -56,16 +56,20 @@ def add_bench(commands: Any) -> None:
     interrupts.set_defaults(function=_bench_interrupts)
 
 
-def _bench_iommu(asked: argparse.Namespace) -> int:
+def _sensible(asked: argparse.Namespace) -> None:
     checked(asked)
+    if asked.config not in CONFIGS:
+        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+
+
+def _bench_iommu(asked: argparse.Namespace) -> int:
+    _sensible(asked)
     latencies = tuple(asked.latency or LATENCIES)
     walkers = tuple(asked.walkers or WALKERS)
     if min(latencies) < 1:
         raise Wrong(f"latencies begin at 1, not {min(latencies)}")
     if not all(1 <= count <= 128 for count in walkers):
         raise Wrong("walk contexts are 1 to 128")
-    if asked.config not in CONFIGS:
-        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
     found = bench_iommu(
         name=asked.config,
         latencies=latencies,
@@ -91,9 +95,7 @@ def _bench_hyper(asked: argparse.Namespace) -> int:
 
 
 def _bench_nic(asked: argparse.Namespace) -> int:
-    checked(asked)
-    if asked.config not in CONFIGS:
-        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    _sensible(asked)
     chosen = {name: tuple(value) for name in _POINTS.values() if (value := getattr(asked, name))}
     points = replace(QUICK_POINTS if asked.quick else Points(), **chosen)
     if asked.packets < 32:
@@ -108,9 +110,7 @@ def _bench_nic(asked: argparse.Namespace) -> int:
 
 
 def _bench_interrupts(asked: argparse.Namespace) -> int:
-    checked(asked)
-    if asked.config not in CONFIGS:
-        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    _sensible(asked)
     found = bench_interrupts(name=asked.config, seed=asked.seed, quick=asked.quick, say=say)
     give(found, asked.json, print_interrupts)
     return 0

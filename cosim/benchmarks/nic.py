@@ -1,19 +1,14 @@
 """``iovirt bench nic``: cycles per packet of the NIC behind the IOMMU (docs/figures.md)."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from amaranth.hdl import UnusedElaboratable
-
 from cosim.bench.build import Built, Design, build
-from cosim.bench.ports import TOP, Tap
+from cosim.bench.dma_taps import dma_taps
 from cosim.bench.run import run as simulate
 from models.spec.config import SystemConfig, config
-from rtl.bus.axi import Axi4
-from rtl.system import System
 
 __all__ = [
     "DIRECTIONS",
@@ -21,6 +16,7 @@ __all__ = [
     "FUNCTIONS",
     "IOMMU",
     "LATENCIES",
+    "PACKETS",
     "QUICK",
     "RINGS",
     "Points",
@@ -35,7 +31,7 @@ IOMMU = ("on", "off")
 LATENCIES = (20, 100)
 _BENCH = "cosim.benchmarks.nic_bench"
 #: Frames of a point in one direction, over all functions.
-_PACKETS = 800
+PACKETS = 800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +59,6 @@ class Points:
 QUICK = Points(frames=(64, 1500), functions=(8,), latencies=(20,))
 
 
-def _design(system: SystemConfig) -> Design:
-    # The component is made for its signature alone; it says so when it is collected.
-    warnings.simplefilter("ignore", UnusedElaboratable)
-    memory = System(system).signature.members["memory"].signature
-    assert isinstance(memory, Axi4)
-    names = ("memory__ar", "memory__aw")
-    taps = tuple(Tap(instance=TOP, name=name, shape=memory.address_layout) for name in names)
-    return Design("rtl.system:System", (system,), taps)
-
-
 def _system(name: str, *, longest: int) -> SystemConfig:
     """The configuration with all ring formats, and an MTU that the longest frame fits."""
     found = config(name)
@@ -86,7 +72,7 @@ def bench_nic(
     *,
     name: str = "default",
     points: Points | None = None,
-    packets: int = _PACKETS,
+    packets: int = PACKETS,
     seed: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -102,7 +88,7 @@ def bench_nic(
         system = _system(name, longest=longest)
         if system not in builds:
             say(f"building {name}, MTU {system.nic.mtu}")
-            builds[system] = build(_design(system))
+            builds[system] = build(Design("rtl.system:System", (system,), dma_taps(system)))
         return builds[system]
 
     found = []

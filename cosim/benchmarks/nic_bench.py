@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import cocotb
 import numpy as np
 
+from cosim.bench.dma_taps import DMA_READS, DMA_WRITES
 from cosim.bench.machine import Bench, Machine, options, report
-from cosim.bench.ports import TOP
 from cosim.benchmarks.nic_guest import WIRE_MAC, BenchGuest
 from cosim.hypervisor.hypervisor import Hypervisor
 from models.spec.config import SystemConfig
@@ -18,7 +18,6 @@ from models.spec.nic import Stat
 __all__ = ["round_trip", "throughput"]
 
 _BASE, _BYTES = 0x8000_0000, 1 << 28
-_READS, _WRITES = f"{TOP}.memory__ar", f"{TOP}.memory__aw"
 #: Cycles between two looks; looks without anything new after which a run has ended.
 _STEP, _PATIENCE = 50, 80
 _BUS_BYTES = 16
@@ -64,7 +63,7 @@ class _Run:
             await guest.boot()
             guest.driver.on_receive = lambda frame: self.received.append(self.machine.now())
         await self.machine.sleep(2000)  # rings are read, contexts and rings' pages cached
-        for name in (_READS, _WRITES):
+        for name in (DMA_READS, DMA_WRITES):
             self.bench.stream(name).log()
 
     def offer(self, count: int) -> None:
@@ -91,7 +90,7 @@ class _Run:
         starts = np.array([start for start, _ in areas], np.uint64)
         ends = np.array([start + size for start, size in areas], np.uint64)
         count = 0
-        for name in (_READS, _WRITES):
+        for name in (DMA_READS, DMA_WRITES):
             fields = self.bench.take_fields(name)
             within = (fields["cycle"] >= begin) & (fields["cycle"] < end)
             addresses = fields["addr"][within]
@@ -176,7 +175,7 @@ async def round_trip(dut) -> None:
     messages: list[int] = []
     machine.on_message(guest.vm.message_page, 4096, lambda at, data, cycle: messages.append(cycle))
     for _ in range(3):  # every cache has met everything, and all is quiet again
-        for name in (_READS, _WRITES):
+        for name in (DMA_READS, DMA_WRITES):
             run.bench.take_log(name)
         run.sent.clear()
         messages.clear()
@@ -187,8 +186,8 @@ async def round_trip(dut) -> None:
         run.offer(1)
         offered = machine.now()
         await run.drain()
-    reads = run.bench.take_fields(_READS)
-    writes = run.bench.take_fields(_WRITES)
+    reads = run.bench.take_fields(DMA_READS)
+    writes = run.bench.take_fields(DMA_WRITES)
     rings = guest.areas()
 
     def first(log: dict[str, np.ndarray], since: int, *, ring: bool) -> int:

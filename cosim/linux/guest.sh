@@ -53,36 +53,28 @@ test_tcp() {
     cmp /payload /tmp/back || fail "what came back is not what was sent"
 }
 
-test_rebind() {
-    device=$(readlink /sys/class/net/$IF/device)
-    device=${device##*/}
-    echo "$device" > $DRIVER/unbind || { fail "unbind"; return; }
-    [ -e /sys/class/net/$IF ] && { fail "the interface stays"; return; }
-    echo "$device" > $DRIVER/bind || { fail "bind"; return; }
+# Takes a device from its driver and gives it back; a file may be there to write 1 to in between.
+rebind() {
+    driver=$1 device=$2 reset=${3:-/dev/null}
+    echo "$device" > $driver/unbind || { fail "unbind"; return; }
+    [ ! -e /sys/class/net/$IF ] || { fail "the interface stays"; return; }
+    echo 1 > $reset || { fail "function level reset"; return; }
+    echo "$device" > $driver/bind || { fail "bind"; return; }
     configure || { fail "cannot be configured"; return; }
     all_of 5 "$(pings -c 5 -A -w 60)"
 }
 
-test_rebind_pci() {
-    device=$(readlink -f /sys/class/net/$IF/device)
-    device=${device%/virtio*}
-    device=${device##*/}
-    echo "$device" > $PCI/unbind || { fail "unbind"; return; }
-    [ -e /sys/class/net/$IF ] && { fail "the interface stays"; return; }
-    echo "$device" > $PCI/bind || { fail "bind"; return; }
-    configure || { fail "cannot be configured"; return; }
-    all_of 5 "$(pings -c 5 -A -w 60)"
+# The folder of the PCI function.
+function_of() {
+    folder=$(readlink -f /sys/class/net/$IF/device)
+    echo ${folder%/virtio*}
 }
 
-test_reset() {
-    device=$(readlink -f /sys/class/net/$IF/device)
-    device=${device%/virtio*}
-    echo "${device##*/}" > $PCI/unbind || { fail "unbind"; return; }
-    echo 1 > "$device/reset" || { fail "function level reset"; return; }
-    echo "${device##*/}" > $PCI/bind || { fail "bind"; return; }
-    configure || { fail "cannot be configured"; return; }
-    all_of 5 "$(pings -c 5 -A -w 60)"
-}
+test_rebind() { rebind $DRIVER "$(basename "$(readlink /sys/class/net/$IF/device)")"; }
+
+test_rebind_pci() { rebind $PCI "$(basename "$(function_of)")"; }
+
+test_reset() { rebind $PCI "$(basename "$(function_of)")" "$(function_of)/reset"; }
 
 test_updown() {
     ping -q -A -s 300 "$PEER" > /dev/null 2>&1 &
@@ -107,7 +99,7 @@ test_mtu() {
 test_log() {
     dmesg | grep -i -E 'BUG|WARNING|Oops|Call Trace|tx timeout|NETDEV WATCHDOG|id .* is not a head' \
         > /tmp/bad
-    [ -s /tmp/bad ] && fail "$(head -1 /tmp/bad)" || true
+    [ ! -s /tmp/bad ] || fail "$(head -1 /tmp/bad)"
 }
 
 test_serve() {

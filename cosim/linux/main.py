@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cosim.bench.build import Built, Design, ToolError, build
+from cosim.bench.dma_taps import dma_taps
 from cosim.bench.run import run as simulate
 from cosim.linux import packages
 from cosim.linux.cases import CASES, Case
 from cosim.linux.initramfs import initramfs, modules_with_needs
 from cosim.linux.qemu import command_line
-from cosim.linux.watcher import address_taps
 from models.spec.nic import initial_mac
 
 __all__ = ["LinuxOptions", "print_cases", "run_cases"]
@@ -124,7 +124,7 @@ class _Preparation:
 
 def _built(case: Case, config: str) -> Built:
     system = case.system(config)
-    return build(Design("rtl.system:System", (system,), address_taps(system)))
+    return build(Design("rtl.system:System", (system,), dma_taps(system)))
 
 
 def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict[str, Any]:

@@ -5,22 +5,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from cosim.bench.bench import Bench
-from cosim.bench.ports import TOP, Tap
+from cosim.bench.dma_taps import DMA_READS, DMA_WRITES
 from cosim.linux.guest_ram import FIRST_FILE, GuestRam
-from models.spec.config import SystemConfig
-from rtl.system import System
 
-__all__ = ["Watcher", "address_taps"]
+__all__ = ["Watcher"]
 
 _PAGE = np.uint64(-4096 & (1 << 64) - 1)
-_NAMES = ("memory__ar", "memory__aw")
-
-
-def address_taps(config: SystemConfig) -> tuple[Tap, ...]:
-    """Return taps on the addresses of the hardware's DMA after translation."""
-    memory = System(config).signature.members["memory"].signature
-    layout = memory.address_layout  # type: ignore[attr-defined]
-    return tuple(Tap(instance=TOP, name=name, shape=layout) for name in _NAMES)
 
 
 class Watcher:
@@ -34,7 +24,7 @@ class Watcher:
     Parameters
     ----------
     bench : Bench
-        With the taps of :func:`address_taps`.
+        With the taps of :func:`~cosim.bench.dma_taps.dma_taps`.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -42,14 +32,14 @@ class Watcher:
         #: Bursts looked at, and those that used an old translation or none.
         self.bursts = self.stale = 0
         self.problems: list[str] = []
-        for name in _NAMES:
-            bench.stream(f"{TOP}.{name}").log()
+        for name in (DMA_READS, DMA_WRITES):
+            bench.stream(name).log()
 
     def look(self, memories: Iterable[GuestRam]) -> None:
         """Judge all bursts since the last look."""
         rams = list(memories)
-        for name in _NAMES:
-            columns = self._bench.take_fields(f"{TOP}.{name}")
+        for name in (DMA_READS, DMA_WRITES):
+            columns = self._bench.take_fields(name)
             kept = columns["addr"] >= FIRST_FILE
             pages, cycles = columns["addr"][kept] & _PAGE, columns["cycle"][kept]
             self.bursts += len(pages)

@@ -55,6 +55,7 @@ def test_flags_that_miss_what_they_need_are_refused():
         NicConfig(rss=True)
 
 
-def test_configurations_of_today_offer_what_all_do():
-    assert offered_features(config("default").nic) == BASE_FEATURES
+def test_named_configurations_offer_checksums_beside_what_all_do():
+    checksums = 1 << Feature.NET_CSUM | 1 << Feature.NET_GUEST_CSUM
+    assert offered_features(config("default").nic) == BASE_FEATURES | checksums
     assert not BASE_FEATURES >> Feature.RING_PACKED & 1

@@ -120,7 +120,7 @@ def test_requests_for_a_page_being_walked_join():
     world.run(test)
 
 
-@pytest.mark.parametrize("phase", phases(27, 6))
+@pytest.mark.parametrize("phase", phases(29, 6))
 def test_requests_join_at_every_phase_of_a_walk(phase):
     """Also in the cycle in which its result is taken; everybody is answered."""
     world = WalkWorld(WIDE, latency=3)

@@ -7,8 +7,10 @@ from models.spec.nic import config_base
 from models.spec.pci import nic_space
 from models.spec.pci_capabilities import page_request_capacity
 from models.spec.registers import Register
+from rtl.nic.seams import QueueOp
+from tests.rtl.agents import Sink, Source
 
-__all__ = ["configure", "settings"]
+__all__ = ["configure", "obey", "settings"]
 
 #: Fields to set, by register, when everything is to work.
 _PF = {
@@ -48,3 +50,14 @@ async def configure(ctx, write32: Callable[..., Awaitable[None]], config: NicCon
             strobes = (1 << register.bytes) - 1 << lane
             address = config_base(function) + register.offset - lane
             await write32(ctx, address, value << 8 * lane, strobes)
+
+
+async def obey(ctx, commands: Sink, stopped: Source) -> None:
+    """Play an engine that stops each queue that it is told to."""
+    seen = 0
+    while True:
+        await ctx.tick()
+        for command in commands.got[seen:]:
+            seen += 1
+            if command.op == QueueOp.DISABLE:
+                stopped.queue.append(command.queue)

@@ -17,7 +17,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, run, seeded
-from tests.rtl.nic.pci_world import configure
+from tests.rtl.nic.pci_world import configure, obey
 
 TINY = config("tiny").nic
 S = DeviceStatus
@@ -42,15 +42,6 @@ class Machine:
         self.filters = Sink(self.dut.filter, rng, 0)
         self.stopped = Source(self.dut.stopped, rng)
 
-    async def _engine(self, ctx):
-        seen = 0
-        while True:
-            await ctx.tick()
-            for command in self.commands.got[seen:]:
-                seen += 1
-                if command.op == QueueOp.DISABLE:
-                    self.stopped.queue.append(command.queue)
-
     def run(self, bench):
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
@@ -58,7 +49,9 @@ class Machine:
             await bench(ctx)
 
         parts = (self.commands, self.doorbells, self.interrupts, self.filters, self.stopped)
-        background = [part.process for part in parts] + [self._engine]
+        background = [part.process for part in parts] + [
+            lambda ctx: obey(ctx, self.commands, self.stopped)
+        ]
         run(self.dut, whole, background=background)
 
     async def store(self, ctx, function, name, value):

@@ -25,7 +25,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
-from tests.rtl.nic.pci_world import configure
+from tests.rtl.nic.pci_world import configure, obey
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
@@ -47,15 +47,6 @@ class Machine:
         self.errors = Source(self.dut.error, self.rng)
         self.obedient = obedient
 
-    async def _engine(self, ctx):
-        seen = 0
-        while True:
-            await ctx.tick()
-            for command in self.commands.got[seen:]:
-                seen += 1
-                if command.op == QueueOp.DISABLE and self.obedient:
-                    self.stopped.queue.append(command.queue)
-
     async def _msix(self, ctx):
         """Whatever asks for MSI-X gets its address."""
         while True:
@@ -75,11 +66,10 @@ class Machine:
 
     def run(self, bench):
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
-        run(
-            self.dut,
-            self.configured(bench),
-            background=[part.process for part in parts] + [self._engine, self._msix],
-        )
+        background = [part.process for part in parts] + [self._msix]
+        if self.obedient:
+            background.append(lambda ctx: obey(ctx, self.commands, self.stopped))
+        run(self.dut, self.configured(bench), background=background)
 
     # Software
 
