@@ -140,9 +140,9 @@ class Packet:
             return None
         four = self.version == 4
         by_address = HashType.IPV4 if four else HashType.IPV6
-        by_ports = {
-            IpProtocol.TCP: HashType.TCPV4 if four else HashType.TCPV6,
-            IpProtocol.UDP: HashType.UDPV4 if four else HashType.UDPV6,
+        by_ports: HashType = {
+            int(IpProtocol.TCP): HashType.TCPV4 if four else HashType.TCPV6,
+            int(IpProtocol.UDP): HashType.UDPV4 if four else HashType.UDPV6,
         }.get(self.protocol, HashType(0))
         addresses = b"".join(self.addresses)
         if types & by_ports and self.whole and len(self.payload) >= self._least:
