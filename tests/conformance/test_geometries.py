@@ -41,7 +41,7 @@ GEOMETRIES = {
     "one-way-many-misses": SMALLEST | {"misses": 16, "walkers": 16, "walk_cache": 64},
 }
 #: In the fast suite: files that meet every cache, on the smaller profile.
-CHEAP = ("smallest", "odd")
+CHEAP = ("smallest",)
 CHEAP_FILES = ("commands", "two-stage", "pdt")
 
 

@@ -9,7 +9,7 @@ from cosim.benchmarks.storage import storage_bits
 
 @pytest.fixture(scope="module")
 def figures():
-    return bench_iommu(name="tiny", latencies=(20,), quick=True)["latency_20"]
+    return bench_iommu(name="tiny", latencies=(20,), quick=True, sixteen=False)["latency_20"]
 
 
 def test_the_table_port_has_the_latency_asked_for(figures):

@@ -264,11 +264,16 @@ class Agreement(WalkWorld):
 
 
 @pytest.mark.parametrize(
-    ("config", "rounds"),
-    [(SMALL, 4), (FULL, 5), (LARGE, 5)],
-    ids=["small", "full", "large"],
+    ("config", "rounds", "seed"),
+    [
+        pytest.param(SMALL, 3, 1, id="small"),
+        *(
+            pytest.param(config, 5, seed, id=f"{name}-{seed}", marks=pytest.mark.full)
+            for name, config in (("small", SMALL), ("full", FULL), ("large", LARGE))
+            for seed in (1, 2)
+        ),
+    ],
 )
-@pytest.mark.parametrize("seed", [1, 2])
 def test_random_requests_agree(config, rounds, seed):
     print(f"seed {seed}")
     world = Agreement(config, seed)

@@ -1,6 +1,7 @@
 """Control queues in the registers: numbers, notifications, what software learns of them."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -50,7 +51,7 @@ class Machine:
 
         parts = (self.commands, self.doorbells, self.interrupts, self.filters, self.stopped)
         background = [part.process for part in parts] + [
-            lambda ctx: obey(ctx, self.commands, self.stopped)
+            partial(obey, commands=self.commands, stopped=self.stopped)
         ]
         run(self.dut, whole, background=background)
 

@@ -1,5 +1,7 @@
 """Registers of all functions: negotiation, queues, resets, notifications, management."""
 
+from functools import partial
+
 import pytest
 
 from models.spec.config import config
@@ -68,7 +70,7 @@ class Machine:
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
         background = [part.process for part in parts] + [self._msix]
         if self.obedient:
-            background.append(lambda ctx: obey(ctx, self.commands, self.stopped))
+            background.append(partial(obey, commands=self.commands, stopped=self.stopped))
         run(self.dut, self.configured(bench), background=background)
 
     # Software
