@@ -22,7 +22,7 @@ from cosim.conformance.main import main as conformance
 from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
 from cosim.fuzz.coverage import main as coverage
 from cosim.fuzz.main import FuzzError
-from cosim.fuzz.main import main as fuzz
+from cosim.fuzzing import add_fuzz
 from cosim.linux.cases import CASES
 from cosim.linux.main import LinuxOptions, print_cases, run_cases
 from cosim.report.table import print_result
@@ -83,18 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         function=lambda asked: conformance(asked.paths, asked.target, jobs=asked.jobs)
     )
 
-    fuzzing = commands.add_parser("fuzz", help="random agreement of RTL and golden model")
-    fuzzing.add_argument("what", choices=["iommu"])
-    fuzzing.add_argument("--translations", type=int, default=10_000, metavar="N")
-    fuzzing.add_argument("--seed", type=int, default=1, metavar="S")
-    fuzzing.add_argument("--config", default="default", metavar="NAME", help="names, or all")
-    fuzzing.add_argument("--target", default="rtl", help="rtl, or golden to try the fuzzer itself")
-    fuzzing.add_argument("--replay", type=Path, nargs="+", default=[], metavar="FILE")
-    fuzzing.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
-    fuzzing.add_argument("--jobs", type=int, metavar="N", help="simulations at a time")
-    fuzzing.add_argument("--shrink", type=float, default=600, metavar="SECONDS", help="at most")
-    fuzzing.set_defaults(function=_fuzz)
-
+    add_fuzz(commands)
     _linux_parser(commands)
 
     covering = commands.add_parser("coverage", help="what was hit on the RTL, and the holes")
@@ -204,21 +193,6 @@ def _run(asked: argparse.Namespace) -> int:
         else:
             write(Path(asked.json), text)
     return int(not result.good)
-
-
-def _fuzz(asked: argparse.Namespace) -> int:
-    if asked.json and asked.json != "-":
-        must_be_writable(Path(asked.json))
-    return fuzz(
-        translations=asked.translations,
-        seed=asked.seed,
-        names=asked.config,
-        target=asked.target,
-        replay=asked.replay,
-        result=asked.json,
-        jobs=asked.jobs,
-        shrinking=asked.shrink,
-    )
 
 
 def _list(asked: argparse.Namespace) -> int:

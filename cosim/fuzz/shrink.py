@@ -19,14 +19,14 @@ from models.spec.iommu import CommandOpcode
 from .failure import Failure
 from .scenario import Scenario
 
-__all__ = ["shrink"]
+__all__ = ["shrink", "without"]
 
 #: Members of steps that are lists which can be shortened, by kind of step.
 _LISTS = {"g": (1, 2), "c": (1,), "m": (1,)}
 
 
-async def _without(items: list, keep: Callable[[list], Awaitable[bool]]) -> list:
-    """Leave out what is not needed for ``keep``."""
+async def without(items: list, keep: Callable[[list], Awaitable[bool]]) -> list:
+    """Leave out of a list what is not needed for ``keep``; returns what is left."""
     size = max(len(items) // 2, 1)
     while items:
         start, shorter = 0, False
@@ -79,7 +79,7 @@ async def shrink(
     before = None
     while before != size() and time.monotonic() < end:
         before = size()
-        await _without(best.steps, lambda steps: attempt(steps=steps))
+        await without(best.steps, lambda steps: attempt(steps=steps))
         for number in reversed(range(len(best.steps))):
             for member in _LISTS.get(best.steps[number][0], ()):
 
@@ -88,8 +88,8 @@ async def shrink(
 
                 items = best.steps[number][member]
                 stores = best.steps[number][0] == "m"
-                await _without(_groups(items) if stores else [[i] for i in items], shorter)
-        await _without(_groups(best.memory), lambda groups: attempt(memory=_joined(groups)))
+                await without(_groups(items) if stores else [[i] for i in items], shorter)
+        await without(_groups(best.memory), lambda groups: attempt(memory=_joined(groups)))
         say(f"{len(best.steps)} steps, {best.translations} requests, {len(best.memory)} stores")
     return best
 

@@ -1,6 +1,6 @@
 """Host pages, and the memory of a VM: resident pages, backing store, second stage."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from cosim.port import PhysicalMemory
 from models.pagetable import KIB_4, PageTable
@@ -82,6 +82,11 @@ class VmMemory:
     def resident_pages(self) -> int:
         """Pages in host memory."""
         return len(self._resident)
+
+    @property
+    def resident_addresses(self) -> Collection[int]:
+        """GPAs of those pages."""
+        return self._resident.keys()
 
     def make_resident(self, gpa: int) -> int:
         """Fill and map the page of an address if need be; return the SPA of the address.

@@ -37,6 +37,8 @@ from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType, co
 __all__ = ["Function", "QueueRegisters"]
 
 _REQUIRED = 1 << Feature.VERSION_1 | 1 << Feature.ACCESS_PLATFORM
+#: Status bits that a driver sets; the device alone says that it needs a reset (2.1).
+_STATUS_OF_DRIVER = sum(DeviceStatus) & ~DeviceStatus.DEVICE_NEEDS_RESET
 
 
 @dataclass
@@ -279,7 +281,7 @@ class Function(ManagedFunction):
             self._changed("reset", 0)
             self.post(MailboxEvent.RESET)
             return
-        old, new = self.status, self.status | DeviceStatus(value)
+        old, new = self.status, self.status | DeviceStatus(value & _STATUS_OF_DRIVER)
         if new & ~old & DeviceStatus.FEATURES_OK:
             accepted = self.driver_features
             if accepted & ~self._offered or accepted & _REQUIRED != _REQUIRED:

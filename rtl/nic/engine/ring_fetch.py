@@ -538,7 +538,7 @@ class RingFetch(wiring.Component):
         m.d.comb += taken.eq(s.next[:15] + Mux(lapped, size, 0) - self.index[:15])
         with m.State("PACKED"):
             m.next = "PARSE"
-            with m.If(available[0] & available[1] & (taken >= size)):
+            with m.If(((available[0] & available[1]) | s.linked) & (taken >= size)):
                 self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
             with m.Elif(available[0] & available[1]):
                 m.d.comb += self.put_entry.head.eq(found.id)

@@ -1,0 +1,174 @@
+"""Makes sessions."""
+
+from random import Random
+from typing import Any
+
+from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
+from cosim.guest.malformed import WAYS
+from cosim.nic_fuzz.session import Session
+from cosim.nic_fuzz.world import CORRECT, HOSTILE_TYPE, mac_of
+from models.spec.virtio import DescriptorFlag, Feature, NetHeader, NetHeaderFlag
+
+__all__ = ["STORED", "generate"]
+
+#: Registers that a driver sets a queue up with.
+STORED = (
+    *("queue_select", "queue_size", "queue_desc", "queue_driver", "queue_device", "queue_enable"),
+    *("queue_reset", "queue_msix_vector", "device_status", "driver_feature"),
+    *("driver_feature_select", "config_msix_vector"),
+)
+_NEXT, _WRITE, _INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
+_HEADER_BYTES = NetHeader.as_shape().size // 8
+_LENGTHS = (0, 1, 2, 11, 12, 13, 16, 26, 60, 64, 100, 590, 1024, 1500, 1526, 2047)
+_SIZES = (60, 61, 64, 200, 1024, 1513, 1514)
+#: Used elements of an IN_ORDER queue stand for as many chains as the device likes.
+_NEVER = 1 << Feature.IN_ORDER
+#: Most ways to be malformed, and most chains, need these.
+_REFUSED = {Feature.RING_INDIRECT_DESC: 0.12, Feature.RING_RESET: 0.1}
+_ODD = 0.06
+
+
+def _maybe(rng: Random, usual: Any, odd: Any, chance: float = _ODD) -> Any:
+    return odd if rng.random() < chance else usual
+
+
+class _Maker:
+    """Draws the parts of one session."""
+
+    def __init__(self, rng: Random, sizes: tuple[int, ...]) -> None:
+        self.rng, self._sizes = rng, sizes
+
+    def driver(self) -> dict[str, int]:
+        rng = self.rng
+        refused = sum(
+            1 << feature
+            for feature in Feature
+            if not NEEDED_FEATURES >> feature & 1 and rng.random() < _REFUSED.get(feature, 0.3)
+        )
+        features = consistent(KNOWN_FEATURES & ~_NEVER & ~refused)
+        size = rng.choice(self._sizes)
+        if features >> Feature.RING_PACKED & 1:
+            size = _maybe(rng, size, max(2, size - rng.randint(1, 5)), 0.5)
+        return {"features": features, "size": size, "pairs": rng.choice((1, 1, 2))}
+
+    def _head(self) -> str:
+        """Header and first bytes of a frame that is sent."""
+        rng = self.rng
+        fields = {}
+        if rng.random() < 0.4:
+            fields = {
+                "flags": _maybe(rng, int(NetHeaderFlag.NEEDS_CSUM), rng.getrandbits(8), 0.2),
+                "csum_start": _maybe(rng, rng.choice((14, 34, 54)), rng.getrandbits(16), 0.2),
+                "csum_offset": _maybe(rng, rng.choice((6, 16)), rng.getrandbits(16), 0.2),
+                "gso_type": _maybe(rng, 0, rng.getrandbits(8)),
+                "hdr_len": rng.getrandbits(16),
+                "gso_size": rng.getrandbits(16),
+            }
+        header = NetHeader.const(fields).as_bits().to_bytes(_HEADER_BYTES, "little")
+        target = rng.choice((*map(mac_of, CORRECT), mac_of(0), b"\xff" * 6, rng.randbytes(6)))
+        return (header + target + mac_of(max(CORRECT) + 1) + HOSTILE_TYPE).hex()
+
+    def chain(self, *, receive: bool, tables: bool) -> dict[str, Any]:
+        """A chain, now and then wrong in some way."""
+        rng = self.rng
+        count = _maybe(rng, rng.choice((1, 1, 2, 3, 6)), rng.choice((20, 70)), 0.02)
+        flags = int(_WRITE) if receive else 0
+        pieces = []
+        for number in range(count):
+            links = int(_NEXT) if number + 1 < count else 0
+            usual = 1600 if receive and number == 0 else rng.choice(_LENGTHS)
+            length = _maybe(rng, usual, rng.choice((0x10, 0x4000, 0xFFFF, 0x1_0000, 1 << 31)), 0.03)
+            pieces.append(
+                [
+                    _maybe(rng, flags | links, rng.getrandbits(16), _ODD / 3),
+                    length if rng.random() < 0.9 else rng.randrange(2048),
+                    rng.choice((0, 1, 3, 16, 61)),
+                    _maybe(rng, None, rng.choice((0, 1, 2, 63, 64, 0xFFFF)), _ODD / 3),
+                    _maybe(rng, None, rng.choice((0x4000_0000, (1 << 64) - 64)), _ODD / 3),
+                ]
+            )
+        return {
+            "table": int(rng.random() < (0.4 if tables else _ODD)),
+            "odd": _maybe(rng, 0, rng.choice((8, -16, 1, -8)), _ODD / 2),
+            "flags": _maybe(rng, 0, rng.choice((int(_NEXT), int(_WRITE), 0x8000)), _ODD / 2),
+            "pieces": pieces,
+            "head": self._head(),
+            "seed": rng.getrandbits(32),
+        }
+
+    def chains(self, queue: int, driver: dict[str, int]) -> list[dict[str, Any]]:
+        tables = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        return [
+            self.chain(receive=queue % 2 == 0, tables=tables) for _ in range(self.rng.randint(1, 5))
+        ]
+
+    def queue(self, driver: dict[str, int]) -> int:
+        return self.rng.randrange(2 * driver["pairs"])
+
+    def post(self, driver: dict[str, int]) -> list[Any]:
+        queue, rng = self.queue(driver), self.rng
+        # Only the first pair receives while a driver has asked for no other.
+        queue = queue if queue % 2 else 0
+        chains = self.chains(queue, driver)
+        frames = []
+        if queue == 0:
+            frames = [rng.choice(_SIZES) for _ in range(rng.randint(1, 3))]
+        return ["post", queue, int(rng.random() < 0.3), chains, frames]
+
+    def way(self, driver: dict[str, int]) -> list[Any]:
+        packed = bool(driver["features"] >> Feature.RING_PACKED & 1)
+        indirect = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        fit = [w.name for w in WAYS if w.packed == packed and w.indirect == indirect]
+        return ["way", self.rng.choice(fit)] if fit else self.post(driver)
+
+    def registers(self, driver: dict[str, int]) -> list[Any]:
+        rng = self.rng
+        stores = []
+        for _ in range(rng.randint(1, 20)):
+            value = rng.choice((rng.randrange(17), rng.getrandbits(64), 1 << rng.randrange(64)))
+            stores.append([rng.choice(STORED), value])
+        return ["registers", stores, [rng.randrange(5) for _ in range(rng.randrange(3))]]
+
+    def chaos(self, driver: dict[str, int]) -> list[Any]:
+        rng, queue = self.rng, self.queue(driver)
+        garbage = rng.randbytes(rng.randint(1, 40)).hex()
+        where = rng.randrange(3), rng.randrange(1024)
+        return ["chaos", queue, *where, garbage, self.chains(queue, driver)]
+
+    def reset(self, driver: dict[str, int]) -> list[Any]:
+        rng, queue = self.rng, self.queue(driver)
+        kind = rng.choice(("function", "device", "queue"))
+        return ["reset", kind, rng.randrange(2000), queue, self.chains(queue, driver)]
+
+    def evict(self, driver: dict[str, int]) -> list[Any]:
+        rng = self.rng
+        pages = [rng.getrandbits(16) for _ in range(rng.randint(1, 12))]
+        return ["evict", rng.choice((*CORRECT, max(CORRECT) + 1)), pages]
+
+    def rebind(self, driver: dict[str, int]) -> list[Any]:
+        return ["rebind", self.rng.choice(CORRECT)]
+
+    def setup(self, driver: dict[str, int]) -> list[Any]:
+        return ["setup", self.driver()]
+
+
+def generate(name: str, *, steps: int, sizes: tuple[int, ...]) -> Session:
+    """Make the session of a name, always the same.
+
+    Parameters
+    ----------
+    name : str
+    steps : int
+    sizes : tuple of int
+        Queue sizes that the driver may have.
+    """
+    maker = _Maker(Random(name), sizes)
+    session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver())
+    driver = session.driver
+    kinds = {"post": 40, "way": 18, "registers": 8, "chaos": 8, "reset": 8, "evict": 6,
+             "rebind": 2, "setup": 6}  # fmt: skip
+    for kind in maker.rng.choices(list(kinds), list(kinds.values()), k=steps):
+        session.steps.append(getattr(maker, kind)(driver))
+        if session.steps[-1][0] == "setup":
+            driver = session.steps[-1][1]
+    return session

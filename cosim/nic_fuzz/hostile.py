@@ -1,0 +1,297 @@
+"""The hostile function: does the steps of a session, and tells what came of them."""
+
+import hashlib
+from random import Random
+from typing import Any
+
+from cosim.guest.features import NEEDED_FEATURES
+from cosim.guest.malformed import WAYS
+from cosim.guest.memory import Allocator, DeviceSpace
+from cosim.guest.packed_queue import PackedQueue
+from cosim.guest.split_queue import SplitQueue
+from cosim.guest.transport import Transport
+from cosim.guest.virtqueue import QueueOptions, Virtqueue
+from cosim.hypervisor.vm import RAM_GPA
+from cosim.nic_fuzz.chains import ChainWriter
+from cosim.nic_fuzz.session import Session
+from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World, mac_of
+from cosim.scenarios.traffic import OUTSIDE
+from models.spec.nic import COMMON_OFFSET, NOTIFY_OFFSET, QueueError, Stat, bar_base
+from models.spec.virtio import DeviceStatus, Feature
+from models.spec.virtio import common as common_register
+
+__all__ = ["Hostile", "Observed"]
+
+#: What came of a step, as plain data.
+Observed = dict[str, Any]
+
+_BYTES, _AREA_BYTES = 1 << 20, 1 << 16
+#: Cycles between two looks; how many without anything new mean that nothing more comes; most.
+_STEP, _QUIET, _LOOKS = 500, 20, 400
+#: Counters whose value does not depend on when things happen.
+_COUNTED = (
+    *(Stat.TX_PACKETS, Stat.TX_BYTES, Stat.RX_PACKETS, Stat.RX_BYTES, Stat.TX_DROPPED),
+    *(Stat.TX_DROPPED_OFFLOAD, Stat.TX_CHECKSUMS, Stat.RX_DROPPED_FULL),
+)
+#: Registers that are read back, for each queue.
+_READ = ("queue_size", "queue_msix_vector", "queue_enable", "queue_notify_off", "queue_desc",
+         "queue_driver", "queue_device", "queue_reset")  # fmt: skip
+_WAYS = {way.name: way for way in WAYS}
+
+
+class Hostile:
+    """One session's hostile VM and driver on one machine.
+
+    Parameters
+    ----------
+    world : World
+    session : Session
+    """
+
+    def __init__(self, world: World, session: Session) -> None:
+        self.world, self.session, self.port = world, session, world.port
+        self._setup = session.driver
+        self._base = bar_base(HOSTILE)
+
+    async def start(self) -> None:
+        """Make the VM, give it the function, and bring its device up."""
+        world, hypervisor = self.world, self.world.hypervisor
+        self.vm = hypervisor.new_vm("hostile", _BYTES)
+        if not self.session.ats:
+            hypervisor.pin(self.vm)
+        self.bus = await hypervisor.assign(
+            self.vm, HOSTILE, mac_of(HOSTILE), ats=self.session.ats, count=False
+        )
+        self._allocator = Allocator(RAM_GPA, _BYTES)
+        area = self._allocator.allocate(_AREA_BYTES, align=4096)
+        self.writer = ChainWriter(self.vm.memory, area, _AREA_BYTES)
+        self._ring_start = self._allocator.allocate(1, align=4096)
+        self.transport = Transport(world.port, self.bus, None)
+        await self.transport.find()
+        await self.restart()
+
+    async def end(self) -> None:
+        """Take the function away, whatever it is doing."""
+        await self.world.hypervisor.revoke(self.vm, HOSTILE)
+        self.world.forget(self.vm)
+
+    async def restart(self) -> None:
+        """Reset the device and set everything up anew, in the same memory."""
+        transport, setup = self.transport, self._setup
+        self._allocator = Allocator(self._ring_start, RAM_GPA + _BYTES - self._ring_start)
+        await transport.reset()
+        await transport.add_status(DeviceStatus.ACKNOWLEDGE)
+        await transport.add_status(DeviceStatus.DRIVER)
+        self.features = await transport.negotiate(setup["features"], NEEDED_FEATURES)
+        await transport.route(0, lambda: None)
+        self.queues: list[Virtqueue] = []
+        most = await self._pairs()
+        for number in range(2 * min(setup["pairs"], most)):
+            size = await transport.queue_size(number, setup["size"])
+            packed = self._accepted(Feature.RING_PACKED)
+            options = QueueOptions(
+                indirect=self._accepted(Feature.RING_INDIRECT_DESC),
+                event_idx=self._accepted(Feature.RING_EVENT_IDX),
+            )
+            kind = PackedQueue if packed else SplitQueue
+            queue = kind(
+                self.vm.memory,
+                self._allocator,
+                DeviceSpace(),
+                number=number,
+                size=size,
+                options=options,
+            )
+            self.queues.append(queue)
+            await transport.enable_queue(queue, 0)
+        await transport.add_status(DeviceStatus.DRIVER_OK)
+        # What is stored for malformed queues comes behind the rings.
+        self._spare = self._allocator._next
+
+    def _accepted(self, feature: Feature) -> bool:
+        return bool(self.features >> feature & 1)
+
+    async def _pairs(self) -> int:
+        if not (self._accepted(Feature.NET_MQ) or self._accepted(Feature.NET_RSS)):
+            return 1
+        config = await self.transport.net_config()
+        assert isinstance(config.max_virtqueue_pairs, int)
+        return config.max_virtqueue_pairs
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    async def act(self, kind: str, *operands: Any) -> Observed:
+        """Do a step; return what came of it, as far as that is determined."""
+        return await getattr(self, f"_do_{kind}")(*operands) or {}
+
+    def _queue(self, number: int) -> Virtqueue:
+        return self.queues[number % len(self.queues)]
+
+    def _post(self, queue: Virtqueue, chains: list[dict[str, Any]]) -> None:
+        self.writer.begin()
+        for chain in chains:
+            self.writer.post(queue, chain)
+
+    async def _doorbell(self, queue: int) -> None:
+        offset = self._base + NOTIFY_OFFSET + 4 * queue
+        await self.port.mmio_write("nic", offset, queue, 2)
+
+    async def _do_post(
+        self, number: int, fresh: int, chains: list[dict[str, Any]], sizes: list[int]
+    ) -> Observed:
+        queue = self._queue(number)
+        if fresh and self._accepted(Feature.RING_RESET):
+            await self.transport.reset_queue(queue.number)
+            queue.clear()
+            await self.transport.enable_queue(queue, 0)
+        before = await self._counters()
+        self._post(queue, chains)
+        await self._doorbell(queue.number)
+        await self._frames(sizes)
+        found = await self._settled(before)
+        # Buffers of a frame that waits for more of them may have been written, or not.
+        whole = found["counters"].get(Stat.RX_PACKETS.name, 0) == len(sizes)
+        if self.writer.owned and whole and not any(found["errors"]):
+            found["content"] = hashlib.sha256(self.writer.content()).hexdigest()
+        await self._again(found, always=queue.number == 0)
+        return found
+
+    async def _frames(self, sizes: list[int]) -> None:
+        """Frames from the wire to the hostile function."""
+        rng = Random(len(sizes))
+        for size in sizes:
+            head = mac_of(HOSTILE) + mac_of(OUTSIDE) + HOSTILE_TYPE
+            await self.port.send_frame(head + rng.randbytes(size - 14))
+
+    async def _again(self, found: Observed, *, always: bool = False) -> None:
+        """Start again if a queue has stopped, or if frames or buffers may be left."""
+        if always or any(found["errors"]):
+            await self.restart()
+
+    async def _do_way(self, name: str) -> Observed:
+        way = _WAYS[name]
+        if way.packed != self._accepted(Feature.RING_PACKED):
+            return {}  # the step that set it up so is not there any more
+        queue = self._queue(0 if way.receive else 1)
+        before = await self._counters()
+        way.harm(queue)
+        await self._doorbell(queue.number)
+        if way.receive:
+            await self._frames([1514])
+        found = await self._settled(before)
+        found["expected"] = way.code.name
+        await self.restart()
+        return found
+
+    async def _do_registers(self, stores: list[list[Any]], bells: list[int]) -> Observed:
+        await self.transport.reset()
+        for name, value in stores:
+            register = common_register(name)
+            value &= (1 << 8 * register.bytes) - 1
+            offset = self._base + COMMON_OFFSET + register.offset
+            await self.port.mmio_write("nic", offset, value, register.bytes)
+        for queue in bells:
+            await self._doorbell(queue)
+        found = await self._settled(await self._counters(), used=False)
+        found["registers"] = await self._registers()
+        await self.restart()
+        return found
+
+    async def _do_chaos(
+        self, number: int, area: int, offset: int, garbage: str, chains: list[dict[str, Any]]
+    ) -> None:
+        queue = self._queue(number)
+        self._post(queue, chains)
+        await self._doorbell(queue.number)
+        gpa, size = queue.areas[area]
+        content = bytes.fromhex(garbage)[:size]
+        self.vm.memory.write(gpa + offset % (size - len(content) + 1), content)
+        await self._doorbell(queue.number)
+        await self._frames([200])
+        await self.port.sleep(2000)
+        await self.restart()
+
+    async def _do_reset(
+        self, kind: str, delay: int, number: int, chains: list[dict[str, Any]]
+    ) -> None:
+        queue = self._queue(number)
+        self._post(queue, chains)
+        await self._doorbell(queue.number)
+        await self._frames([1514, 60])
+        await self.port.sleep(delay)
+        if kind == "function":
+            await self.world.hypervisor.reset(HOSTILE)
+            await self.transport.find()
+        elif kind == "queue" and self._accepted(Feature.RING_RESET):
+            await self.transport.reset_queue(queue.number)
+        await self.restart()
+
+    async def _do_evict(self, function: int, pages: list[int]) -> None:
+        vm = self.vm if function == HOSTILE else self.world.guests[function].vm
+        if function != HOSTILE or self.session.ats:
+            await self.world.evict(vm, pages)
+
+    async def _do_rebind(self, function: int) -> None:
+        pass  # the world does it, between rounds
+
+    async def _do_setup(self, driver: dict[str, int]) -> None:
+        self._setup = driver
+        await self.restart()
+
+    # What came of them ---------------------------------------------------------------------------
+
+    async def _settled(self, before: list[int], *, used: bool = True) -> Observed:
+        """Wait until nothing changes any more; return what there is."""
+        last, since = await self._look(before, used), 0
+        for _ in range(_LOOKS):
+            await self.port.sleep(_STEP)
+            now = await self._look(before, used)
+            since = since + 1 if now == last else 0
+            if since == _QUIET:
+                break
+            last = now
+        last["frames"] = self.world.take_hostile()
+        return last
+
+    async def _look(self, before: list[int], used: bool) -> Observed:
+        errors = [
+            (await self.world.hypervisor.queue_error(HOSTILE, number)).value
+            for number in range(len(self.queues))
+        ]
+        counters = [now - then for now, then in zip(await self._counters(), before, strict=True)]
+        found: Observed = {
+            "errors": errors,
+            "counters": {
+                stat.name: count for stat, count in zip(_COUNTED, counters, strict=True) if count
+            },
+        }
+        if used:
+            found["used"] = [used_by_device(self.vm.memory, queue) for queue in self.queues]
+        return found
+
+    async def _counters(self) -> list[int]:
+        return [await self.world.hypervisor.stat(HOSTILE, stat) for stat in _COUNTED]
+
+    async def _registers(self) -> dict[str, list[int]]:
+        transport, found = self.transport, {}
+        found["status"] = [await transport.load("device_status")]
+        for number in range(2 * await self._pairs()):
+            await transport.store("queue_select", number)
+            found[str(number)] = [await transport.load(name) for name in _READ]
+        return found
+
+    def codes(self, found: Observed) -> list[str]:
+        """Names of the reasons for which queues have stopped."""
+        return [QueueError(code).name for code in found.get("errors", ()) if code]
+
+
+def used_by_device(memory, queue: Virtqueue) -> list[list[int]]:
+    """What the device has given back, in the order of the ring."""
+    desc, _, device = queue.areas
+    if isinstance(queue, SplitQueue):
+        index = int.from_bytes(memory.read(device[0] + 2, 2), "little")
+        raw = memory.read(device[0] + 4, 8 * queue.size)
+        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
+        return [[index], words]
+    raw = memory.read(desc[0], desc[1])
+    return [[int.from_bytes(raw[at + 8 : at + 16], "little")] for at in range(0, len(raw), 16)]

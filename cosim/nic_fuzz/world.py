@@ -1,0 +1,248 @@
+"""Two correct drivers beside the hostile one, on either machine."""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from cosim.guest.memory import Allocator
+from cosim.guest.stack import partial, plain
+from cosim.guest.virtio_net import VirtioNet
+from cosim.hypervisor.costs import Costs
+from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.vm import RAM_GPA, Vm
+from cosim.port import Port
+from cosim.scenarios.traffic import OUTSIDE, guest_mac
+from models.nic.packets import checksum, pseudo_header
+from models.spec.config import SystemConfig
+from models.spec.ethernet import EtherType, IpProtocol
+from models.spec.nic import QueueError, Stat
+from models.spec.virtio import Feature
+
+__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World", "Wrong",
+           "mac_of"]  # fmt: skip
+
+#: Functions of the correct drivers, and of the hostile one.
+CORRECT, HOSTILE = (1, 2), 3
+#: EtherTypes of what they send, for experiments (IEEE 802).
+CORRECT_TYPE, HOSTILE_TYPE = b"\x88\xb5", b"\x88\xb6"
+HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 28
+_GUEST_BYTES = 1 << 22
+#: Frames of a guest that are under way at most, and the longest.
+_FRAMES, _FRAME_BYTES = 6, 1514
+_SIZES = (60, 61, 64, 90, 590, 1513, 1514)
+_PATIENCE = 400_000
+#: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
+#: the same place has room beside them.
+_WINDOW = 5
+
+mac_of = guest_mac
+
+
+class Wrong(Exception):
+    """A correct driver has noticed something; ``kind`` tells failures apart."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
+def _udp(target: bytes, source: bytes, payload: bytes) -> bytes:
+    """A UDP packet in a frame, with its checksum."""
+    addresses = bytes((192, 0, 2, source[5])), bytes((192, 0, 2, target[5]))
+    datagram = b"\x10\x00\x20\x00" + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
+    total = checksum(pseudo_header(*addresses, IpProtocol.UDP, len(datagram)) + datagram)
+    datagram = datagram[:6] + (total or 0xFFFF).to_bytes(2, "big") + datagram[8:]
+    length = (20 + len(datagram)).to_bytes(2, "big")
+    head = b"\x45\0" + length + bytes(4) + bytes((64, IpProtocol.UDP)) + bytes(2)
+    head += addresses[0] + addresses[1]
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    return target + source + EtherType.IPV4.to_bytes(2, "big") + head + datagram
+
+
+class _Guest:
+    """A correct driver with its VM; what it sends lies in the same places again and again."""
+
+    def __init__(self, world: "World", function: int) -> None:
+        self.world, self.function = world, function
+        self.received: list[bytes] = []
+        self.sent = 0
+
+    async def start(self, features: int) -> None:
+        world, function = self.world, self.function
+        hypervisor = world.hypervisor
+        self.vm = hypervisor.new_vm(f"guest {function}", _GUEST_BYTES)
+        self.bus = await hypervisor.assign(self.vm, function, mac_of(function), count=False)
+        allocator = Allocator(RAM_GPA, _GUEST_BYTES)
+        self.driver = VirtioNet(
+            world.port,
+            self.bus,
+            self.vm.memory,
+            allocator,
+            Random(f"{world.seed}/{function}"),
+            pay=self.vm.pay,
+            features=features,
+            buffers=32,
+        )
+        self.driver.on_receive = lambda frame: world.arrive(function, frame)
+        rng = Random(f"{world.seed}/{function}/areas")
+        self.areas = [allocator.scattered(_FRAME_BYTES, rng) for _ in range(_FRAMES)]
+        await self.driver.start()
+
+    async def send(self, number: int, frame: bytes) -> None:
+        outgoing = partial(frame) if self.driver.accepted(Feature.NET_CSUM) else plain(frame)
+        self.vm.memory.write(self.areas[number], outgoing.content)
+        await self.driver.send_from(
+            self.areas[number], len(outgoing.content), header=outgoing.header
+        )
+        self.sent += 1
+
+
+class World:
+    """One machine with hypervisor and correct drivers.
+
+    Parameters
+    ----------
+    port : Port
+    config : SystemConfig
+    features : int
+        Features that the correct drivers accept.
+    seed : str
+        Of what they send.
+    """
+
+    def __init__(self, port: Port, config: SystemConfig, *, features: int, seed: str) -> None:
+        self.port, self.config, self.seed = port, config, seed
+        self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=Costs())
+        self.guests = {function: _Guest(self, function) for function in CORRECT}
+        self._features = features
+        self._wire: list[bytes] = []
+        self._round = 0
+        #: Frames on their way to a place: from guests, from the wire.
+        self._under_way: Counter[tuple[int, bool]] = Counter()
+        port.on_frame(lambda frame, _: self.arrive(OUTSIDE, frame))
+
+    async def start(self) -> None:
+        """Start hypervisor and correct drivers."""
+        await self.hypervisor.start()
+        for guest in self.guests.values():
+            await guest.start(self._features)
+        await self.port.sleep(20_000)  # commands of control queues are carried out
+
+    async def until(self, done: Callable[[], bool], what: Callable[[], str]) -> None:
+        """Wait for a condition; :class:`Wrong` if it does not come true in time."""
+        end = self.port.now() + _PATIENCE
+        while not done():
+            if self.port.now() > end:
+                raise Wrong("hang", f"not within {_PATIENCE} cycles: {what()}")
+            await self.port.sleep(100)
+
+    # What correct drivers do ---------------------------------------------------------------------
+
+    async def exchange(self) -> None:
+        """Exchange some frames among the two and the wire, and see that all arrive as they were."""
+        rng = Random(f"{self.seed}/{self._round}")
+        self._round += 1
+        places = (*CORRECT, OUTSIDE)
+        sent: dict[tuple[int, int], list[bytes]] = {}
+
+        def missing() -> str:
+            return ", ".join(
+                f"{way[0]} -> {way[1]}: {self._arrived(*way)} of {len(frames)} frames"
+                for way, frames in sent.items()
+                if self._arrived(*way) < len(frames)
+            )
+
+        for number in range(_FRAMES):
+            for source in places:
+                target = rng.choice([place for place in places if place != source])
+                if source == OUTSIDE and number >= _FRAMES // 2:
+                    continue
+                frame = self._frame(target, source, rng)
+                way = target, source == OUTSIDE
+                await self.until(lambda way=way: self._under_way[way] < _WINDOW, missing)
+                self._under_way[way] += 1
+                sent.setdefault((source, target), []).append(frame)
+                if source == OUTSIDE:
+                    await self.port.send_frame(frame)
+                else:
+                    await self.guests[source].send(number, frame)
+        await self.until(lambda: not missing(), missing)
+        for way, frames in sent.items():
+            if self._taken(*way) != frames:
+                raise Wrong("frames", f"{way[0]} -> {way[1]}: frames are not what was sent")
+        for guest in self.guests.values():
+            await guest.driver.drained()
+
+    def _frame(self, target: int, source: int, rng: Random) -> bytes:
+        macs, size = (mac_of(target), mac_of(source)), rng.choice(_SIZES)
+        if size > 61 and rng.random() < 0.5:
+            return _udp(*macs, rng.randbytes(size - 42))
+        return macs[0] + macs[1] + CORRECT_TYPE + rng.randbytes(size - 14)
+
+    def _place(self, place: int) -> list[bytes]:
+        return self._wire if place == OUTSIDE else self.guests[place].received
+
+    def arrive(self, place: int, frame: bytes) -> None:
+        """Take a frame that has arrived at a driver, or on the wire."""
+        self._place(place).append(frame)
+        source = self._source(frame)
+        if source is not None:
+            self._under_way[place, source == OUTSIDE] -= 1
+
+    @staticmethod
+    def _source(frame: bytes) -> int | None:
+        """Which of the correct ones has sent a frame."""
+        if frame[12:14] == HOSTILE_TYPE:
+            return None
+        return next((s for s in (*CORRECT, OUTSIDE) if frame[6:12] == mac_of(s)), None)
+
+    def _arrived(self, source: int, target: int) -> int:
+        return sum(self._source(frame) == source for frame in self._place(target))
+
+    def _taken(self, source: int, target: int) -> list[bytes]:
+        place = self._place(target)
+        found = [frame for frame in place if self._source(frame) == source]
+        place[:] = [frame for frame in place if self._source(frame) != source]
+        return found
+
+    def take_hostile(self) -> dict[str, list[str]]:
+        """Return, in hexadecimal, what else has arrived where since the last time."""
+        found = {}
+        for place in (*CORRECT, OUTSIDE):
+            frames = self._place(place)
+            found[str(place)] = [f.hex() for f in frames if self._source(f) is None]
+            frames[:] = [f for f in frames if self._source(f) is not None]
+        return found
+
+    async def rebind(self, function: int) -> None:
+        """Shut a correct driver down, and start it again."""
+        driver = self.guests[function].driver
+        await driver.stop()
+        await driver.start()
+        await self.port.sleep(10_000)
+
+    async def unharmed(self) -> None:
+        """See that no queue of theirs has stopped, and that all frames were counted."""
+        for function, guest in self.guests.items():
+            for queue in (0, 1):
+                error = await self.hypervisor.queue_error(function, queue)
+                if error is not QueueError.NONE:
+                    raise Wrong("stopped", f"function {function}: queue {queue}: {error.name}")
+            packets = await self.hypervisor.stat(function, Stat.TX_PACKETS)
+            if packets != guest.sent:
+                raise Wrong("counter", f"function {function}: {packets} sent, not {guest.sent}")
+
+    async def evict(self, vm: Vm, pages: list[int]) -> None:
+        """Take pages of a VM away, those that are there."""
+        there = sorted(vm.pages.resident_addresses)
+        for number in pages:
+            gpa = there[number % len(there)]
+            if vm.pages.resident(gpa):
+                await self.hypervisor.evict(vm, gpa)
+
+    def forget(self, vm: Vm) -> None:
+        """Give the pages of a VM that has ended back to the host."""
+        for gpa in list(vm.pages.resident_addresses):
+            vm.pages.unmap(gpa)
+            vm.pages.page_out(gpa)
+        self.hypervisor.vms.remove(vm)

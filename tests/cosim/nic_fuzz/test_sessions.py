@@ -1,0 +1,111 @@
+"""Sessions of hostile drivers: made, kept, played, and found to differ when something is wrong."""
+
+import pytest
+
+from cosim.golden_machine import GoldenMachine
+from cosim.guest.features import KNOWN_FEATURES
+from cosim.guest.malformed import WAYS
+from cosim.nic_fuzz.generator import generate
+from cosim.nic_fuzz.main import fuzz_nic, system
+from cosim.nic_fuzz.play import compared, observe
+from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
+from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World, Wrong
+from models.nic.rings import ChainBuilder, Direction
+from models.nic.switch import Switch
+from models.spec.virtio import DescriptorFlag
+
+SIZES = (4, 8, 64)
+TINY = system("tiny")
+
+
+def golden(session, *, latency=20):
+    """What comes of a session on a golden machine."""
+    machine = GoldenMachine(TINY, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, latency=latency)
+    world = World(machine, TINY, features=KNOWN_FEATURES, seed=session.name)
+
+    async def main():
+        await world.start()
+        return await observe(world, session)
+
+    return machine.run(main())
+
+
+def of_ways(*names):
+    """A session of ways to be malformed, of packed queues."""
+    session = generate("ways", steps=1, sizes=(8,))
+    session.driver = {"features": KNOWN_FEATURES, "size": 8, "pairs": 1}
+    session.steps = [["way", name] for name in names]
+    return session
+
+
+def test_sessions_are_the_same_every_time_and_survive_a_file(tmp_path):
+    session = generate("7/3", steps=40, sizes=SIZES)
+    assert generate("7/3", steps=40, sizes=SIZES) == session
+    session.save(tmp_path / "session.json")
+    assert Session.load(tmp_path / "session.json") == session
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "iovirt-nic-fuzz/1", "x": 1}'])
+def test_other_files_are_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(SessionError, match=r"other\.json"):
+        Session.load(path)
+
+
+def test_many_sessions_have_every_step_and_every_way():
+    sessions = [generate(f"1/{n}", steps=40, sizes=SIZES) for n in range(150)]
+    steps = [step for session in sessions for step in session.steps]
+    assert {step[0] for step in steps} > set(DETERMINED)
+    assert {step[1] for step in steps if step[0] == "way"} == {way.name for way in WAYS}
+
+
+def test_what_comes_of_a_session_does_not_depend_on_time():
+    session = generate("2/0", steps=8, sizes=SIZES)
+    slow, fast = golden(session), golden(session, latency=5)
+    assert compared(session, slow, fast) is None
+    assert any(found.get("used") for found in slow)
+
+
+def test_a_chain_that_is_not_refused_is_found(monkeypatch):
+    session = of_ways("packed-writable-to-transmit")
+    right = golden(session)
+    add = ChainBuilder.add
+
+    def lenient(self, address, length, flags):
+        if self.setup.direction is Direction.READ:
+            flags &= ~DescriptorFlag.WRITE
+        add(self, address, length, flags)
+
+    monkeypatch.setattr(ChainBuilder, "add", lenient)
+    found = compared(session, right, golden(session))
+    assert found is not None
+    assert found.kind == "way errors"
+
+
+def test_a_code_that_the_table_does_not_have_is_found():
+    session = of_ways("packed-empty-table")
+    found = golden(session)
+    found[0]["expected"] = "BAD_WRAP"
+    difference = compared(session, found, found)
+    assert difference is not None
+    assert difference.kind == "way code"
+
+
+def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
+    forward, count = Switch.from_function, []
+
+    def lose(self, function, frame):
+        count.append(frame)
+        return None if len(count) == 5 else forward(self, function, frame)
+
+    monkeypatch.setattr(Switch, "from_function", lose)
+    with pytest.raises(Wrong, match=r"of .* frames"):
+        golden(generate("3/0", steps=1, sizes=SIZES))
+
+
+@pytest.mark.full
+def test_rtl_and_golden_machine_agree(tmp_path):
+    found = fuzz_nic(name="tiny", sessions=12, seed=5, folder=tmp_path, progress=False)
+    assert found["failures"] == []
+    assert found["sessions"] == 12
