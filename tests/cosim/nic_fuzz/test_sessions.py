@@ -3,7 +3,7 @@
 import pytest
 
 from cosim.golden_machine import GoldenMachine
-from cosim.guest.features import KNOWN_FEATURES
+from cosim.guest.features import KNOWN_FEATURES, consistent
 from cosim.guest.malformed import WAYS
 from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.main import fuzz_nic, system
@@ -12,7 +12,7 @@ from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
 from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World, Wrong
 from models.nic.rings import ChainBuilder, Direction
 from models.nic.switch import Switch
-from models.spec.virtio import DescriptorFlag
+from models.spec.virtio import DescriptorFlag, Feature
 
 SIZES = (4, 8, 64)
 TINY = system("tiny")
@@ -102,6 +102,24 @@ def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
     monkeypatch.setattr(Switch, "from_function", lose)
     with pytest.raises(Wrong, match=r"of .* frames"):
         golden(generate("3/0", steps=1, sizes=SIZES))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("indirect", [False, True])
+def test_every_way_to_be_malformed_on_the_rtl(tmp_path, packed, indirect):
+    refused = 0 if packed else 1 << Feature.RING_PACKED
+    refused |= 0 if indirect else 1 << Feature.RING_INDIRECT_DESC
+    names = [way.name for way in WAYS if (way.packed, way.indirect) == (packed, indirect)]
+    session = of_ways(*names)
+    session.driver = {"features": consistent(KNOWN_FEATURES & ~refused), "size": 8, "pairs": 1}
+    session.save(tmp_path / "session.json")
+    found = fuzz_nic(
+        name="tiny", sessions=1, replay=[tmp_path / "session.json"], folder=tmp_path,
+        progress=False,
+    )  # fmt: skip
+    assert found["failures"] == []
+    assert {name for name, count in found["ways"].items() if count} == set(names)
 
 
 @pytest.mark.full

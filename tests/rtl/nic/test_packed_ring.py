@@ -106,6 +106,19 @@ def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
     world.run(test)
 
 
+def test_a_chain_as_long_as_the_ring_that_goes_on_is_too_long():
+    world = RingWorld(CONFIG, seed=46)
+
+    async def test(ctx):
+        ring = world.packed_ring(1, 4)
+        ring.post([(ring.buffers + 0x40 * n, 0x40) for n in range(4)], identity=0, flags=1)
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: world.errors)
+        assert world.errors == [(1, QueueError.BAD_CHAIN)]
+
+    world.run(test)
+
+
 def test_a_page_that_is_not_there():
     """The queue begins again at the chain that met it."""
     world = RingWorld(CONFIG, seed=45)
