@@ -172,6 +172,7 @@ class Hostile:
         way = _WAYS[name]
         if way.packed != self._accepted(Feature.RING_PACKED):
             return {}  # the step that set it up so is not there any more
+        await self.restart()  # what was posted before may have gone over itself
         queue = self._queue(0 if way.receive else 1)
         before = await self._counters()
         way.harm(queue)
