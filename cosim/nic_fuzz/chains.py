@@ -34,6 +34,7 @@ class ChainWriter:
         """Let what was stored be overwritten."""
         self._memory.write(self._base, bytes(self._end - self._base))
         self._cursor, self._number = self._base, 0
+        self._taken = 0  # descriptors of the ring
         #: Whether all pieces lie in memory of the guest's own.
         self.owned = True
 
@@ -68,7 +69,15 @@ class ChainWriter:
         return found
 
     def post(self, queue: Virtqueue, chain: dict[str, Any]) -> None:
-        """Make a chain available."""
+        """Make a chain available, unless it would lie over those that were before it.
+
+        What came of that would depend on when the device looks.
+        """
+        needed = 1 if chain["table"] else len(chain["pieces"])
+        alone = isinstance(queue, SplitQueue) and not self._taken
+        if self._taken + needed > queue.size and not alone:
+            return
+        self._taken += needed
         if isinstance(queue, SplitQueue):
             self._post_split(queue, chain)
         else:
