@@ -46,8 +46,8 @@ class Watcher:
             order = np.argsort(pages, kind="stable")
             pages, cycles = pages[order], cycles[order]
             starts = np.flatnonzero(np.diff(pages, prepend=np.uint64(0)))
-            for at, end in zip(starts, [*starts[1:], len(pages)], strict=True):
-                self._judge(rams, int(pages[at]), cycles[at:end])
+            for part in np.split(np.arange(len(pages)), starts)[1:]:
+                self._judge(rams, int(pages[part[0]]), cycles[part])
 
     def _judge(self, rams: list[GuestRam], page: int, cycles: np.ndarray) -> None:
         covered = np.zeros(len(cycles), bool)
