@@ -77,6 +77,8 @@ class Hypervisor:
     base, size : int
         Host memory that it may use.
     costs : Costs
+    owns_iommu : bool
+        Else a guest has it, with all the contexts of functions, and there is no paging.
     """
 
     def __init__(
@@ -87,7 +89,12 @@ class Hypervisor:
         base: int,
         size: int,
         costs: Costs | None = None,
+        owns_iommu: bool = True,
     ) -> None:
+        if not owns_iommu and config.nic.control_queue:
+            raise ValueError("The mailbox's messages need an IOMMU of the hypervisor's own")
+        self.owns_iommu = owns_iommu
+        self.mailbox: Mailbox | None = None
         self.port, self.config, self.costs = port, config, costs or Costs()
         self.bus = HostBus(port, config.nic)
         self.pages = HostPages(port.memory, base, size)
@@ -101,10 +108,11 @@ class Hypervisor:
     async def start(self) -> None:
         """Enumerate the bus, bring the IOMMU up and begin to serve page requests."""
         await self.bus.start()
+        if not self.owns_iommu:
+            return
         await self.iommu.start()
         self._wake = self.port.event()
         self.port.spawn(self._pager(), "pager")
-        self.mailbox = None
         if self.config.nic.control_queue:
             self.mailbox = Mailbox(self)
             await self.mailbox.start()
@@ -115,7 +123,7 @@ class Hypervisor:
         memory_bytes: int,
         *,
         memory: VmMemory | None = None,
-        message_gpa: int = MESSAGE_GPA,
+        message_gpa: int | None = MESSAGE_GPA,
     ) -> Vm:
         """Make a VM with nothing resident, or with the ``memory`` that is given."""
         vm = Vm(
@@ -226,6 +234,8 @@ class Hypervisor:
         await self.port.mmio_write("nic", block + MANAGEMENT[name].offset, value)
 
     async def _set_context(self, assignment: Assignment) -> None:
+        if not self.owns_iommu:
+            return
         vm = assignment.vm
         context = Context(
             iohgatp=vm.pages.table.iohgatp(vm.gscid),

@@ -146,6 +146,19 @@ class IommuDriver:
             levels = self.directory.levels
             raise IommuError(f"No directory of {levels} levels: ddtp is {ddtp:#x}")
 
+    async def stop(self) -> None:
+        """Turn translation and queues off, whoever has turned them on, and empty the queues."""
+        await self._store(spec.DDTP, spec.DDTP["mode"].insert(DdtpMode.OFF))
+        await self._settled(spec.DDTP, "busy", 0)
+        for csr, on, index in (
+            (spec.CQCSR, "cqon", spec.CQT),
+            (spec.FQCSR, "fqon", spec.FQH),
+            (spec.PQCSR, "pqon", spec.PQH),
+        ):
+            await self._store(csr, 0)
+            await self._settled(csr, on, 0)
+            await self._store(index, 0)
+
     async def bypass(self) -> None:
         """Let all devices pass untranslated (``ddtp.mode`` Bare)."""
         await self._store(spec.DDTP, spec.DDTP["mode"].insert(DdtpMode.BARE))

@@ -65,8 +65,8 @@ class Vm:
         RAM.
     memory : VmMemory or None
         That RAM, if another has made it.
-    message_gpa : int
-        Where its interrupt file is.
+    message_gpa : int or None
+        Where it sees its interrupt file; ``None`` if its addresses are the system's.
     """
 
     def __init__(
@@ -79,10 +79,9 @@ class Vm:
         number: int,
         memory_bytes: int,
         memory: VmMemory | None = None,
-        message_gpa: int = MESSAGE_GPA,
+        message_gpa: int | None = MESSAGE_GPA,
     ) -> None:
         self.port, self.costs, self.name, self.gscid = port, costs, name, number
-        self.message_gpa = message_gpa
         self.pages = memory or VmMemory(port.memory, pages, RAM_GPA, memory_bytes)
         self.memory = GuestMemory(self, self.pages)
         #: Exits by cause, counted where they happen.
@@ -93,7 +92,9 @@ class Vm:
         self._handlers: dict[int, Callable[[], None]] = {}
         #: Host address of the interrupt file.
         self.message_page = pages.allocate(1)
-        self.pages.map_device(message_gpa, self.message_page)
+        self.message_gpa = self.message_page if message_gpa is None else message_gpa
+        if message_gpa is not None:
+            self.pages.map_device(message_gpa, self.message_page)
         port.on_message(self.message_page, KIB_4, self._message)
 
     def exit(self, cause: str, *, work: int = 0) -> None:

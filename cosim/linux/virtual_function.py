@@ -1,35 +1,35 @@
 """A virtual function in the hands of a vfio-user client."""
 
-import os
 from collections.abc import Iterator, Mapping
 
 from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import Vm
 from cosim.linux.guest_ram import GuestRam
+from cosim.linux.machine_ram import MachineRam
+from cosim.linux.vectors import Vectors
 from cosim.vfio_user.device import DmaWindow
 from cosim.vfio_user.protocol import RegionIndex
 from models.spec.nic import (
     CONFIG_BYTES,
-    MSIX_ENTRY_BYTES,
     MSIX_TABLE_OFFSET,
     NOTIFY_OFFSET,
     bar_base,
 )
 
-__all__ = ["VirtualFunction"]
+__all__ = ["VirtualFunction", "pieces"]
 
 _NOTIFY_BYTES = 0x1000
 #: Pages up to which each is invalidated by itself.
 _FEW = 16
 
 
-def _pieces(offset: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """Cut an access into aligned ones of 1, 2 or 4 bytes: offset, bytes, bytes before."""
+def pieces(offset: int, size: int, *, largest: int = 4) -> Iterator[tuple[int, int, int]]:
+    """Cut an access into aligned ones of up to ``largest`` bytes: offset, bytes, bytes before."""
     done = 0
     while done < size:
         at = offset + done
-        part = next(p for p in (4, 2, 1) if not at % p and done + p <= size)
+        part = next(p for p in (8, 4, 2, 1) if p <= largest and not at % p and done + p <= size)
         yield at, part, done
         done += part
 
@@ -46,26 +46,31 @@ class VirtualFunction:
     hypervisor : Hypervisor
     vm : Vm
         Whose memory is ``ram``.
-    ram : GuestRam
+    ram : GuestRam or MachineRam
     bar : FunctionPort
         The function, assigned to ``vm``.
     """
 
-    def __init__(self, hypervisor: Hypervisor, vm: Vm, ram: GuestRam, bar: FunctionPort) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, vm: Vm, ram: GuestRam | MachineRam, bar: FunctionPort
+    ) -> None:
         self._hypervisor, self.vm, self.ram, self._bar = hypervisor, vm, ram, bar
         self._port, self._base = hypervisor.port, bar_base(bar.function)
-        self._eventfds: dict[int, int] = {}
+        self._vectors = Vectors(self._store_entry, bar.route)
         self._assignment = hypervisor.assignment(bar.function)
         self._evicting = False
         #: Whether caches are told of pages that go; if not, old translations are used.
         self.invalidates = True
-        #: Messages that reached an eventfd.
-        self.interrupts = 0
 
     @property
     def number(self) -> int:
         """Number of the function."""
         return self._bar.function
+
+    @property
+    def interrupts(self) -> int:
+        """Messages that reached an eventfd."""
+        return self._vectors.signals
 
     @property
     def regions(self) -> Mapping[int, int]:
@@ -83,7 +88,7 @@ class VirtualFunction:
     async def read(self, region: int, offset: int, size: int) -> bytes:
         """Load bytes."""
         found = bytearray()
-        for at, part, _ in _pieces(offset, size):
+        for at, part, _ in pieces(offset, size):
             if region == RegionIndex.CONFIG:
                 value = await self._bar.config.read(at, part)
             else:
@@ -93,7 +98,7 @@ class VirtualFunction:
 
     async def write(self, region: int, offset: int, data: bytes) -> None:
         """Store bytes; a doorbell is not waited for."""
-        for at, part, done in _pieces(offset, len(data)):
+        for at, part, done in pieces(offset, len(data)):
             value = int.from_bytes(data[done : done + part], "little")
             if region == RegionIndex.CONFIG:
                 await self._bar.config.write(at, part, value)
@@ -148,43 +153,21 @@ class VirtualFunction:
 
     async def set_vector(self, vector: int, eventfd: int | None) -> None:
         """Let a vector's messages signal an eventfd, or mask it."""
-        old = self._eventfds.pop(vector, None)
-        if old is not None:
-            os.close(old)
-        if eventfd is not None:
-            self._eventfds[vector] = os.dup(eventfd)
-        elif old is None:
-            return
-        await self._set_entry(vector)
+        await self._vectors.set(vector, eventfd)
 
-    async def _set_entry(self, vector: int) -> None:
-        entry = self._base + MSIX_TABLE_OFFSET + MSIX_ENTRY_BYTES * vector
-        await self._port.mmio_write("nic", entry + 12, 1)
-        if vector not in self._eventfds:
-            return
-        address, data = self._bar.route(vector, lambda: self._signal(vector))
-        for at, value in ((0, address & 0xFFFF_FFFF), (4, address >> 32), (8, data), (12, 0)):
-            await self._port.mmio_write("nic", entry + at, value)
-
-    def _signal(self, vector: int) -> None:
-        eventfd = self._eventfds.get(vector)
-        if eventfd is not None:
-            os.eventfd_write(eventfd, 1)
-            self.interrupts += 1
+    async def _store_entry(self, offset: int, value: int) -> None:
+        await self._port.mmio_write("nic", self._base + MSIX_TABLE_OFFSET + offset, value)
 
     # Resets --------------------------------------------------------------------------------------
 
     async def reset(self) -> None:
         """Function level reset; vectors are put into the table again."""
         await self._hypervisor.reset(self._bar.function)
-        for vector in list(self._eventfds):
-            await self._set_entry(vector)
+        await self._vectors.restore()
 
     async def disconnected(self) -> None:
         """Reset the function and take all of the client's memory and eventfds away."""
         await self._hypervisor.reset(self._bar.function)
-        for fd in self._eventfds.values():
-            os.close(fd)
-        self._eventfds.clear()
+        self._vectors.close()
         await self.unmap_memory(0, 1 << 64)
         self.ram.release()

@@ -107,11 +107,14 @@ def run(
     seed: int = 1,
     costs: Costs | None = None,
     limit: int = 50_000_000,
+    owns_iommu: bool = True,
 ) -> Any:
     """Run a scenario on a new golden machine, with a NIC that may differ from the named one."""
     system = replace(config(name), nic=replace(config(name).nic, **(nic or {})))
     machine = GoldenMachine(system, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, batch=batch)
-    hypervisor = Hypervisor(machine, system, base=HOST_BASE, size=HOST_BYTES, costs=costs)
+    hypervisor = Hypervisor(
+        machine, system, base=HOST_BASE, size=HOST_BYTES, costs=costs, owns_iommu=owns_iommu
+    )
     platform = Platform(machine, hypervisor, seed)
 
     async def main() -> Any:

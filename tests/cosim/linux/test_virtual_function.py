@@ -8,7 +8,7 @@ from cosim.guest.memory import Allocator
 from cosim.guest.virtio_net import VirtioNet
 from cosim.linux.guest_ram import FIRST_FILE, GuestRam, Place
 from cosim.linux.pump import Pump
-from cosim.linux.virtual_function import VirtualFunction
+from cosim.linux.virtual_function import VirtualFunction, pieces
 from models.spec.nic import Stat
 from tests.cosim.platform import frame, run
 from tests.cosim.vfio_user.client import ClientBus, ClientMemory
@@ -142,8 +142,7 @@ def test_a_client_that_dies_leaves_a_function_for_the_next_one(tmp_path):
 
 
 def test_pieces_of_an_access_are_aligned():
-    from cosim.linux.virtual_function import _pieces
-
-    assert list(_pieces(1, 7)) == [(1, 1, 0), (2, 2, 1), (4, 4, 3)]
-    assert list(_pieces(0, 8)) == [(0, 4, 0), (4, 4, 4)]
-    assert list(_pieces(6, 3)) == [(6, 2, 0), (8, 1, 2)]
+    assert list(pieces(1, 7)) == [(1, 1, 0), (2, 2, 1), (4, 4, 3)]
+    assert list(pieces(0, 8)) == [(0, 4, 0), (4, 4, 4)]
+    assert list(pieces(6, 3)) == [(6, 2, 0), (8, 1, 2)]
+    assert list(pieces(8, 12, largest=8)) == [(8, 8, 0), (16, 4, 8)]

@@ -90,11 +90,11 @@ class ClientBus:
         self._task.cancel()
         self._link.close()
 
-    async def _read(self, region: int, offset: int, size: int) -> int:
+    async def read(self, region: int, offset: int, size: int) -> int:
         raw = await self.ask(Command.REGION_READ, struct.pack("<QII", offset, region, size))
         return int.from_bytes(raw[16:], "little")
 
-    async def _write(self, region: int, offset: int, size: int, value: int) -> None:
+    async def write(self, region: int, offset: int, size: int, value: int) -> None:
         head = struct.pack("<QII", offset, region, size)
         await self.ask(Command.REGION_WRITE, head + value.to_bytes(size, "little"))
 
@@ -103,11 +103,11 @@ class ClientBus:
     async def config_read(self, function: int, offset: int, size: int) -> int:
         if function != _SLOT:
             return (1 << 8 * size) - 1
-        return await self._read(_CONFIG, offset, size)
+        return await self.read(_CONFIG, offset, size)
 
     async def config_write(self, function: int, offset: int, size: int, value: int) -> None:
         if function == _SLOT:
-            await self._write(_CONFIG, offset, size, value)
+            await self.write(_CONFIG, offset, size, value)
             if offset in (0x10, 0x14):
                 self._bars[(offset - 0x10) // 4] = value
 
@@ -119,17 +119,17 @@ class ClientBus:
     async def memory_read(self, address: int, size: int) -> int:
         offset = self._offset(address)
         assert not _TABLE <= offset < _TABLE_END
-        return await self._read(0, offset, size)
+        return await self.read(0, offset, size)
 
     async def memory_write(self, address: int, size: int, value: int) -> None:
         offset = self._offset(address)
         if not _TABLE <= offset < _TABLE_END:
-            await self._write(0, offset, size, value)
+            await self.write(0, offset, size, value)
         elif offset % 16 == 12:
-            await self._set_mask((offset - _TABLE) // 16, bool(value & 1))
+            await self.set_mask((offset - _TABLE) // 16, bool(value & 1))
 
     def memory_post(self, address: int, size: int, value: int) -> None:
-        self._port.spawn(self._write(0, self._offset(address), size, value), "doorbell")
+        self._port.spawn(self.write(0, self._offset(address), size, value), "doorbell")
 
     def route(self, vector: int, handler: Callable[[], None]) -> tuple[int, int]:
         self._handlers[vector] = handler
@@ -137,7 +137,7 @@ class ClientBus:
 
     # Interrupts ----------------------------------------------------------------------------------
 
-    async def _set_mask(self, vector: int, masked: bool) -> None:
+    async def set_mask(self, vector: int, masked: bool) -> None:
         head = struct.pack("<IIIII", 20, 0x24, 2, vector, 1)
         if not masked and vector not in self._eventfds:
             self._eventfds[vector] = os.eventfd(0, os.EFD_NONBLOCK)
