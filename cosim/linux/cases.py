@@ -8,7 +8,21 @@ from models.spec.config import SystemConfig, config
 __all__ = ["CASES", "Case"]
 
 _BASIC = ("probe", "ping", "ping_large", "flood", "udp", "tcp")
-_LIFE = ("rebind", "rebind_pci", "reset", "updown", "mtu", "tcp", "log")
+_LIFE = ("rebind", "rebind_pci", "reset", "updown", "mtu", "tcp")
+_END = ("checksums", "log")
+#: Guests talk to one another; none begins before all are ready, or ends before all are done.
+_TALK = ("probe", "serve", "meet", "ping", "ping_large", "flood", "datagrams", "tcp", "meet")
+_RINGS = ("queues", "spread", "address", "promiscuous")
+_PAIRS = 2
+#: Rings of several queue pairs, with what helps them; a control queue.
+_MANY = {
+    "queue_pairs": _PAIRS,
+    "msix_vectors": 8,
+    "indirect": True,
+    "event_idx": True,
+    "control_queue": True,
+    "multiqueue": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +41,19 @@ class Case:
         Pages are not present at first, and are taken away again; else all are there.
     ats : bool
         The function translates by ATS.
-    nic : dict
-        Members of :class:`~models.spec.config.NicConfig` that differ from the configuration's.
+    guests : int
+        Each has a function of its own.  With several, the tests' peer of each is the next one.
+    owns_iommu : bool
+        The guest has the IOMMU too, as on a machine without hypervisor.
+    domain : str
+        Type of the NIC's domain that such a guest's kernel must have chosen.
+    lacking : str
+        What Debian's kernel lacks for it; the user must give another one.
+    nic, iommu : dict
+        Members of :class:`~models.spec.config.NicConfig` and
+        :class:`~models.spec.config.IommuConfig` that differ from the configuration's.
+    cpus : int
+        Processors of a guest.
     flood : int
         Pings of the test ``flood``.
     payload : int
@@ -40,20 +65,46 @@ class Case:
     name: str
     what: str
     architecture: str = "amd64"
-    tests: tuple[str, ...] = _BASIC + _LIFE
+    tests: tuple[str, ...] = _BASIC + _LIFE + _END
+    guests: int = 1
+    owns_iommu: bool = False
+    domain: str = "identity"
+    lacking: str = ""
     paged: bool = False
     ats: bool = False
     nic: dict[str, Any] = field(default_factory=dict)
+    iommu: dict[str, Any] = field(default_factory=dict)
+    cpus: int = 1
     flood: int = 100
     payload: int = 60_000
     memory_mb: int = 128
 
+    @property
+    def slots(self) -> tuple[str, str]:
+        """Slots of IOMMU and NIC function on the guest's root bus.
+
+        With the IOMMU in the guest's hands, the first VF's routing ID there is its device_id.
+        """
+        return ("1.0", "1.1") if self.owns_iommu else ("", "5.0")
+
     def system(self, name: str) -> SystemConfig:
         """Return the hardware: a named configuration with this case's changes."""
         base = config(name)
-        return replace(base, nic=replace(base.nic, **self.nic))
+        return replace(
+            base, nic=replace(base.nic, **self.nic), iommu=replace(base.iommu, **self.iommu)
+        )
 
 
+_RISCV = Case(
+    name="riscv64-identity",
+    what="the kernel's own riscv-iommu driver on the IOMMU, the NIC in an identity domain",
+    architecture="riscv64",
+    tests=(*_BASIC, "iommu", *_LIFE, "iommu", *_END),
+    owns_iommu=True,
+    # Linux 7.2 asks its page tables for what they lack if the IOMMU has Svpbmt.
+    iommu={"svpbmt": False},
+    memory_mb=256,
+)
 CASES = {
     case.name: case
     for case in (
@@ -63,6 +114,34 @@ CASES = {
             what="no page present at first, and pages taken away under traffic: ATS, PRI, retry",
             paged=True,
             ats=True,
+        ),
+        Case(
+            name="two-guests",
+            what="two guests on two VFs talk to each other through the switch",
+            tests=(*_TALK, "outside", *_END),
+            guests=2,
+        ),
+        Case(
+            name="rings",
+            what="packed rings, two queue pairs with RSS, mergeable buffers, a control queue",
+            tests=(*_BASIC, *_RINGS, *_LIFE, *_RINGS, *_END),
+            nic=_MANY | {"packed": True, "mergeable": True, "rss": True},
+            cpus=_PAIRS,
+        ),
+        Case(
+            name="rings-split",
+            what="split rings, two queue pairs, a control queue",
+            tests=(*_BASIC, *_RINGS, *_LIFE, *_RINGS, *_END),
+            nic=_MANY,
+            cpus=_PAIRS,
+        ),
+        _RISCV,
+        replace(
+            _RISCV,
+            name="riscv64-dma",
+            what="the same, the NIC in a DMA domain: tables of the kernel's, and invalidations",
+            domain="DMA",
+            lacking="with IOMMU_DMA for RISC-V, which maps the pages of interrupt messages too",
         ),
     )
 }

@@ -1,4 +1,6 @@
-# Runs in the guest, after its modules are loaded.  Before it stand ADDRESS, PEER, MAC and TESTS.
+# Runs in the guest, after its modules are loaded.  Before it stand ADDRESS, PEER (who answers the
+# tests), WIRE (the host on the wire), MAC, FEATURES (bits that are offered), QUEUES (pairs), FLOOD,
+# BYTES (of /payload), DOMAIN (of the IOMMU) and TESTS.
 # Each test says "@TEST name", then "@PASS name" or "@FAIL name: why"; "@END" comes last.
 IF=eth0
 DRIVER=/sys/bus/virtio/drivers/virtio_net
@@ -30,7 +32,9 @@ test_probe() {
     driver=$(readlink /sys/class/net/$IF/device/driver)
     [ "${driver##*/}" = virtio_net ] || { fail "driver $driver"; return; }
     bits=$(cat /sys/class/net/$IF/device/features)
-    [ "$(echo "$bits" | cut -c33,34)" = 11 ] || { fail "VERSION_1, ACCESS_PLATFORM: $bits"; return; }
+    for bit in $FEATURES; do
+        [ "$(echo "$bits" | cut -c$((bit + 1)))" = 1 ] || { fail "feature $bit is not in $bits"; return; }
+    done
     configure || fail "cannot be configured"
 }
 
@@ -97,14 +101,83 @@ test_mtu() {
 }
 
 test_log() {
-    dmesg | grep -i -E 'BUG|WARNING|Oops|Call Trace|tx timeout|NETDEV WATCHDOG|id .* is not a head' \
+    dmesg | grep -E 'BUG:|WARNING:|Oops|Call Trace|[Tt][Xx] timeout|NETDEV WATCHDOG|is not a head|Fault [0-9]+ devid|riscv.iommu.*time.?out' \
         > /tmp/bad
     [ ! -s /tmp/bad ] || fail "$(head -1 /tmp/bad)"
 }
 
+# Packets that the kernel has thrown away for their checksum.
+test_checksums() {
+    wrong=$(cat /proc/net/snmp /proc/net/netstat | awk '
+        $1 == name { for (n = 2; n <= NF; n++) if (heads[n] == "InCsumErrors") sum += $n; next }
+        { name = $1; split($0, heads) }
+        END { print sum + 0 }')
+    [ "$wrong" = 0 ] || fail "$wrong packets"
+}
+
+# Several guests: each answers the others, and takes datagrams from one of them.
 test_serve() {
-    echo "@READY"
+    nc -ll -p 7 -e cat &
+    netcat -u -l 4000 > /tmp/datagrams &
+}
+
+# All guests go on together.
+test_meet() {
+    echo "@WAIT"
     read -r _
+}
+
+# Sends the file in datagrams of two fragments; the same comes from another guest.  Nothing repeats
+# what is lost, so they are sent one at a time.
+test_datagrams() {
+    for part in $(seq 0 $((BYTES / 2000))); do
+        dd if=/payload bs=2000 skip=$part count=1 2> /dev/null | netcat -u -q 0 -p 4001 "$PEER" 4000
+    done
+    for second in $(seq 60); do
+        [ "$(wc -c < /tmp/datagrams)" -lt "$BYTES" ] || break
+        sleep 1
+    done
+    cmp /payload /tmp/datagrams || fail "what came is not what was sent"
+}
+
+test_outside() { all_of 5 "$(PEER=$WIRE pings -c 5 -A -w 60)"; }
+
+# The driver uses all pairs of queues.
+test_queues() {
+    number=$(ls -d /sys/class/net/$IF/queues/tx-* | wc -l)
+    [ "$number" = "$QUEUES" ] || fail "$number pairs for $QUEUES"
+}
+
+# Connections are spread over all pairs.
+test_spread() {
+    for connection in $(seq 16); do
+        head -c 2000 /payload | timeout 60 nc -w 20 "$PEER" 7 > /tmp/back || { fail "connection"; return; }
+        head -c 2000 /payload | cmp - /tmp/back || { fail "what came back is not what was sent"; return; }
+    done
+    idle=$(awk '/input/ { sum = 0; for (n = 2; n <= NF; n++) if ($n ~ /^[0-9]+$/) sum += $n
+        if (!sum) print $NF }' /proc/interrupts)
+    [ -z "$idle" ] || fail "no interrupts of $idle"
+}
+
+# By the control queue: another MAC, and back.
+test_address() {
+    for mac in 02:00:00:00:77:77 "$MAC"; do
+        ip link set $IF address $mac || { fail "$mac"; return; }
+        all_of 3 "$(pings -c 3 -A -w 60)" || return
+    done
+}
+
+# By the control queue: all that is on the wire, and no more.
+test_promiscuous() {
+    ip link set $IF promisc on || { fail "on"; return; }
+    all_of 3 "$(pings -c 3 -A -w 60)" || return
+    ip link set $IF promisc off || fail "off"
+}
+
+# The kernel's own IOMMU driver has the function in a domain.
+test_iommu() {
+    type=$(cat "$(function_of)/iommu_group/type") || { fail "no group"; return; }
+    [ "$type" = "$DOMAIN" ] || fail "domain $type for $DOMAIN"
 }
 
 sysctl -q -w kernel.printk="3 4 1 3" 2> /dev/null

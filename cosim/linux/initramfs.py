@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["archive", "initramfs", "modules_with_needs"]
 
 _FOLDER, _FILE, _DEVICE = 0o040755, 0o100755, 0o020600
-_FOLDERS = ("bin", "dev", "etc", "lib", "lib/modules", "proc", "root", "sys", "tmp")
+_FOLDERS = ("bin", "dev", "etc", "lib", "lib/modules", "lib64", "proc", "root", "sys", "tmp")
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:

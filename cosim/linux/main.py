@@ -17,16 +17,17 @@ from cosim.bench.run import run as simulate
 from cosim.linux import packages
 from cosim.linux.cases import CASES, Case
 from cosim.linux.initramfs import initramfs, modules_with_needs
-from cosim.linux.qemu import command_line
-from models.spec.nic import initial_mac
+from cosim.linux.qemu import command_line, device_tree
+from models.spec.nic import initial_mac, offered_features
+from models.spec.virtio import Feature
 
 __all__ = ["LinuxOptions", "print_cases", "run_cases"]
 
 _BENCH = "cosim.linux.rtl_bench"
-_PEER = "10.0.0.1"
+_WIRE = "10.0.0.1"
 _MODULES = ("virtio_pci", "virtio_net")
-#: Slot of the function on the guest's root bus.
-_SLOT = "5.0"
+#: Features that no Linux takes.
+_NOT_TAKEN = {Feature.IN_ORDER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class LinuxOptions:
         Folder for what guests say, and for captures of what is on the wire.
     plant : str
         What is made wrong, so that the case must fail: ``"no-invalidation"`` of pages that are
-        taken away, or nothing.
+        taken away, or nothing.  The case ends when it has been found.
     progress : bool
     """
 
@@ -86,18 +87,41 @@ class _Preparation:
             else packages.Kernel(asked.kernel, asked.modules)
         )
         self._busybox = asked.busybox or packages.fetch_busybox(case.architecture, say)
+        self._netcat = (
+            packages.fetch_netcat(case.architecture, say) if "datagrams" in case.tests else {}
+        )
+        self._tree = ""
+        if case.owns_iommu:
+            tree = folder / "tree"
+            device_tree(
+                self._program.command,
+                tree,
+                architecture=case.architecture,
+                memory_mb=case.memory_mb,
+                cpus=case.cpus,
+                iommu_slot=case.slots[0],
+            )
+            self._tree = str(tree)
         for path in (self._kernel.image, self._kernel.modules, self._busybox):
             if path is not None and not path.exists():
                 raise ToolError(f"{path} is not there")
 
     def guest(self, number: int) -> dict[str, Any]:
-        """Return socket, command line and log of a guest."""
+        """Return sockets, command line and log of a guest; the first is number 1."""
         case, folder = self._case, self._folder
+        nic = case.system(self._asked.config).nic
+        offered = offered_features(nic)
+        bits = [bit for bit in Feature if offered >> bit & 1 and bit not in _NOT_TAKEN]
         settings = {
-            "ADDRESS": f"10.0.0.{1 + number}",
-            "PEER": _PEER,
+            "ADDRESS": _address(number),
+            "PEER": _address(number % case.guests + 1) if case.guests > 1 else _WIRE,
+            "WIRE": _WIRE,
             "MAC": initial_mac(number).hex(":"),
+            "FEATURES": " ".join(str(int(bit)) for bit in bits),
+            "QUEUES": str(nic.queue_pairs if nic.multiqueue else 1),
             "FLOOD": str(case.flood),
+            "BYTES": str(case.payload),
+            "DOMAIN": case.domain,
             "TESTS": " ".join(case.tests),
         }
         head = "".join(f"{name}='{value}'\n" for name, value in settings.items())
@@ -105,21 +129,29 @@ class _Preparation:
         folder_of_modules = self._kernel.modules
         modules = modules_with_needs(folder_of_modules, _MODULES) if folder_of_modules else {}
         image = folder / f"initramfs{number}"
-        image.write_bytes(
-            initramfs(self._busybox, modules, head + script, {"payload": self.payload})
-        )
+        files = {name: path.read_bytes() for name, path in self._netcat.items()}
+        files["payload"] = self.payload
+        image.write_bytes(initramfs(self._busybox, modules, head + script, files))
         logs = self._asked.logs or folder
-        socket = folder / f"function{number}"
+        slots: dict[str, str] = dict(zip(("iommu", "nic"), case.slots, strict=True))
+        sockets = {name: str(folder / f"{name}{number}") for name, slot in slots.items() if slot}
         line = command_line(
             self._program.command,
             architecture=case.architecture,
             kernel=str(self._kernel.image),
             initramfs=str(image),
-            sockets={_SLOT: str(socket)},
+            sockets={slots[name]: path for name, path in sockets.items()},
             memory_mb=case.memory_mb,
+            cpus=case.cpus,
+            tree=self._tree,
         )
         log = (logs / f"{case.name}-guest{number}.log").resolve()
-        return {"socket": str(socket), "line": line, "log": str(log)}
+        return {"sockets": sockets, "line": line, "log": str(log)}
+
+
+def _address(number: int) -> str:
+    """IP address of a guest."""
+    return f"10.0.0.{1 + number}"
 
 
 def _built(case: Case, config: str) -> Built:
@@ -143,7 +175,7 @@ def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict
             "plant": asked.plant,
             "payload": str(folder / "payload"),
             "capture": str((asked.logs / f"{case.name}.pcap").resolve()) if asked.logs else "",
-            "guests": [prepared.guest(1)],
+            "guests": [prepared.guest(number) for number in range(1, case.guests + 1)],
         }
         say(f"{case.name}: {case.what}")
         return simulate(
@@ -157,7 +189,7 @@ def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict
 
 
 def run_cases(names: Sequence[str], asked: LinuxOptions) -> dict[str, Any]:
-    """Run cases one after another; return their figures under ``cases``.
+    """Run cases one after another, or all that can be run; return their figures under ``cases``.
 
     Raises :class:`~cosim.bench.build.ToolError` for what cannot be had.
     """
@@ -166,7 +198,15 @@ def run_cases(names: Sequence[str], asked: LinuxOptions) -> dict[str, Any]:
         if asked.progress:
             print(text, file=sys.stderr, flush=True)
 
-    return {"cases": [_run_case(CASES[name], asked, say) for name in names]}
+    cases = [CASES[name] for name in names or CASES]
+    for case in list(cases):
+        if case.lacking and asked.kernel is None:
+            missing = f"{case.name} needs a kernel {case.lacking}: --kernel and --modules name one"
+            if names:
+                raise ToolError(missing)
+            say(f"left out: {missing}")
+            cases.remove(case)
+    return {"cases": [_run_case(case, asked, say) for case in cases]}
 
 
 def print_cases(found: dict[str, Any], stream: TextIO) -> None:
@@ -190,6 +230,7 @@ def print_cases(found: dict[str, Any], stream: TextIO) -> None:
         ("pages taken away", lambda c: f"{c['evictions']:,}"),
         ("DMA bursts watched", lambda c: f"{c['bursts']:,}"),
         ("  to stale pages", lambda c: f"{c['stale_hits']:,}"),
+        ("wrong frames on the wire", lambda c: f"{c['wrong_frames']:,}"),
         ("register accesses", lambda c: f"{c['commands']:,}"),
         ("cycles", lambda c: f"{c['cycles']:,}"),
         ("wall time, s", lambda c: f"{c['wall_s']:.0f}"),

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from cosim.bench.build import ToolError, build_folder
 
-__all__ = ["Kernel", "Qemu", "fetch_busybox", "fetch_kernel", "fetch_qemu", "local_qemu"]
+__all__ = [
+    "Kernel",
+    "Qemu",
+    "fetch_busybox",
+    "fetch_kernel",
+    "fetch_netcat",
+    "fetch_qemu",
+    "local_qemu",
+]
 
 #: Where packages come from: suite, architectures of what is taken from it.
 _SUITES = (("trixie", "amd64"), ("trixie-backports", "amd64"), ("sid", "riscv64"))
@@ -22,6 +30,12 @@ _QEMU_SUITE = "trixie-backports"
 _KERNELS = {"amd64": "linux-image-cloud-amd64", "riscv64": "linux-image-riscv64"}
 #: Machine names that QEMU uses.
 _TARGETS = {"amd64": "x86_64", "riscv64": "riscv64"}
+#: Packages of a netcat that speaks UDP, and what it is made of in a guest.
+_NETCAT = ("netcat-openbsd", "libbsd0", "libmd0", "libc6")
+_NETCAT_FILES = (
+    *("nc.openbsd", "libbsd.so.0", "libmd.so.0", "libresolv.so.2", "libc.so.6"),
+    "ld-linux-*.so.*",
+)
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _ARCHIVE = "http://deb.debian.org/debian"
 
@@ -208,18 +222,40 @@ def fetch_kernel(architecture: str, say: Say) -> Kernel:
     return Kernel(image, modules)
 
 
-def fetch_busybox(architecture: str, say: Say) -> Path:
-    """Return a static busybox, fetched if need be."""
+def _fetch(name: str, packages: Sequence[str], architecture: str, say: Say) -> Path:
+    """Return a folder with the contents of packages, fetched if need be."""
 
     def fill(folder: Path) -> None:
-        say(f"fetching busybox-static for {architecture}")
-        packages = folder / "packages"
-        _Apt(_folder(), architecture).download("busybox-static", packages)
-        _unpack(sorted(packages.glob("*.deb")), folder)
-        shutil.rmtree(packages)
+        say(f"fetching {packages[0]} for {architecture}")
+        kept = folder / "packages"
+        apt = _Apt(_folder(), architecture)
+        for package in packages:
+            apt.download(package, kept)
+        _unpack(sorted(kept.glob("*.deb")), folder)
+        shutil.rmtree(kept)
 
-    root = _unpacked(f"busybox-{architecture}", fill)
+    return _unpacked(f"{name}-{architecture}", fill)
+
+
+def fetch_busybox(architecture: str, say: Say) -> Path:
+    """Return a static busybox, fetched if need be."""
+    root = _fetch("busybox", ("busybox-static",), architecture, say)
     found = [path for path in root.rglob("busybox") if path.is_file() and os.access(path, os.X_OK)]
     if not found:
         raise ToolError(f"{root} does not hold busybox: remove it and try again")
     return found[0]
+
+
+def fetch_netcat(architecture: str, say: Say) -> dict[str, Path]:
+    """Return a netcat that speaks UDP, fetched if need be: files by their names in a guest."""
+    root = _fetch("netcat", _NETCAT, architecture, say)
+    found = {}
+    for pattern in _NETCAT_FILES:
+        path = next((path for path in sorted(root.rglob(pattern)) if path.is_file()), None)
+        if path is None:
+            raise ToolError(f"{root} does not hold {pattern}: remove it and try again")
+        if pattern == "nc.openbsd":
+            found["bin/netcat"] = path
+        else:
+            found[("lib64/" if path.name.startswith("ld-") else "lib/") + path.name] = path
+    return found

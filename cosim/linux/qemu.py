@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cosim.bench.build import ToolError
 from cosim.linux.pump import Pump
 
-__all__ = ["Guest", "Outcome", "command_line"]
+__all__ = ["Guest", "Outcome", "command_line", "device_tree"]
 
 #: Milliseconds that QEMU waits for an answer of the function.
 _PATIENCE_MS = 600_000
@@ -22,6 +23,37 @@ _MACHINES = {
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
+def _machine(
+    program: Sequence[str], architecture: str, memory_mb: int, cpus: int, more: str = ""
+) -> list[str]:
+    """Return the part of a command line that makes the bare machine."""
+    option, machine, *rest = _MACHINES[architecture]
+    memory = f"memory-backend-memfd,id=mem,size={memory_mb}M,share=on"
+    line = [*program, option, machine + more, *rest, "-accel", "tcg", "-m", f"{memory_mb}M"]
+    return [*line, "-smp", str(cpus), "-object", memory, "-nodefaults", "-display", "none"]
+
+
+def device_tree(
+    program: Sequence[str],
+    path: Path,
+    *,
+    architecture: str,
+    memory_mb: int,
+    cpus: int,
+    iommu_slot: str,
+) -> None:
+    """Write the device tree of a machine whose functions are behind an IOMMU, a PCI function.
+
+    It is QEMU's own tree for a machine with QEMU's IOMMU: nothing in it tells the two apart but the
+    node's name for a kernel that reads vendor and device from the function.
+    """
+    line = _machine(program, architecture, memory_mb, cpus, f",dumpdtb={path}")
+    line += ["-device", f"riscv-iommu-pci,addr={iommu_slot}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode or not path.exists():
+        raise ToolError(f"QEMU writes no device tree: {done.stderr.strip()[-200:]}")
+
+
 def command_line(
     program: Sequence[str],
     *,
@@ -30,14 +62,18 @@ def command_line(
     initramfs: str,
     sockets: dict[str, str],
     memory_mb: int,
+    cpus: int = 1,
+    tree: str = "",
 ) -> list[str]:
-    """Return QEMU's command line; ``sockets`` by the slot of their function."""
-    memory = f"memory-backend-memfd,id=mem,size={memory_mb}M,share=on"
-    line = [*program, *_MACHINES[architecture], "-accel", "tcg", "-m", f"{memory_mb}M"]
-    line += ["-object", memory, "-nodefaults", "-no-reboot", "-display", "none"]
-    line += ["-serial", "stdio", "-kernel", kernel, "-initrd", initramfs]
-    console = {"amd64": "ttyS0", "riscv64": "ttyS0"}[architecture]
-    line += ["-append", f"console={console} quiet panic=-1 ipv6.disable=1 random.trust_cpu=on"]
+    """Return QEMU's command line; ``sockets`` by the slot of their function.
+
+    ``tree`` is a file with the device tree to boot with, in place of QEMU's own.
+    """
+    line = _machine(program, architecture, memory_mb, cpus)
+    line += ["-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs]
+    line += ["-append", "console=ttyS0 quiet panic=-1 ipv6.disable=1 random.trust_cpu=on"]
+    if tree:
+        line += ["-dtb", tree]
     for slot, path in sockets.items():
         device = {
             "driver": "vfio-user-pci",
@@ -46,6 +82,8 @@ def command_line(
             "x-msg-timeout": _PATIENCE_MS,
             "socket": {"type": "unix", "path": path},
         }
+        if slot.endswith(".0") and slot[:-1] + "1" in sockets:
+            device["multifunction"] = True
         line += ["-device", json.dumps(device)]
     return line
 
@@ -62,6 +100,8 @@ class Outcome:
         Whether it has come to its end.
     lines : list of str
         All that it has said.
+    waits : bool
+        Whether it waits for the other guests.
     """
 
     passed: list[str] = field(default_factory=list)
@@ -72,6 +112,7 @@ class Outcome:
     sent: int = 0
     received: int = 0
     lines: list[str] = field(default_factory=list)
+    waits: bool = False
 
     def take(self, line: str) -> None:
         """Take one line."""
@@ -85,6 +126,8 @@ class Outcome:
         elif word == "@FAIL":
             self.failed.append(rest)
             self.running = ""
+        elif word == "@WAIT":
+            self.waits = True
         elif word == "@BOOT":
             self.booted = rest
         elif word == "@STATISTICS":
@@ -112,7 +155,7 @@ class Guest:
         self._log = log.open("wb", buffering=0)
         self._process = subprocess.Popen(
             line,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             preexec_fn=_die_with_parent,
@@ -138,10 +181,19 @@ class Guest:
         for line in lines:
             self.outcome.take(line.decode(errors="replace").strip())
 
+    def go_on(self) -> None:
+        """Let it go on that waits for the others."""
+        assert self._process.stdin is not None
+        self.outcome.waits = False
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
     def stop(self) -> None:
         """End it, wherever it is."""
         if self._process.poll() is None:
             self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process.wait()
         self._log.close()
 

@@ -2,12 +2,14 @@
 
 import gzip
 import lzma
+from pathlib import Path
 
 import pytest
 
 from cosim.bench.build import ToolError
-from cosim.linux import packages
+from cosim.linux import main, packages
 from cosim.linux.cases import CASES
+from cosim.linux.figures import caught, passed
 from cosim.linux.initramfs import archive, initramfs, modules_with_needs
 from cosim.linux.qemu import Outcome, command_line
 
@@ -78,7 +80,14 @@ def test_every_case_makes_sense():
         assert case.name == name
         assert case.what
         assert case.tests[0] == "probe"
-        assert case.system("tiny").nic.vfs
+        system = case.system("tiny")
+        assert 1 <= case.guests <= system.nic.vfs
+        assert (case.guests > 1) == ("meet" in case.tests)
+        script = Path(main.__file__).with_name("guest.sh").read_text(encoding="utf-8")
+        assert all(f"\ntest_{test}() {{" in script for test in case.tests)
+        if case.owns_iommu:
+            slot, function = map(int, case.slots[1].split("."))
+            assert system.nic.device_id + 1 == slot << 3 | function, "device_id is the routing ID"
 
 
 def test_command_line_names_every_function():
@@ -89,7 +98,10 @@ def test_command_line_names_every_function():
         initramfs="i",
         sockets={"5.0": "/s/1", "6.0": "/s/2"},
         memory_mb=64,
+        cpus=2,
+        tree="t",
     )
+    assert (line[line.index("-smp") + 1], line[line.index("-dtb") + 1]) == ("2", "t")
     devices = [line[at + 1] for at, word in enumerate(line) if word == "-device"]
     assert ["/s/1" in devices[0], "/s/2" in devices[1]] == [True, True]
     assert all('"driver": "vfio-user-pci"' in device for device in devices)
@@ -100,6 +112,9 @@ def test_what_a_guest_says_is_understood():
     for line in ("noise", "@BOOT 6.12 1.5", "@TEST ping", "@PASS ping", "@TEST tcp"):
         outcome.take(line)
     assert (outcome.running, outcome.ended) == ("tcp", False)
+    assert not outcome.waits
+    outcome.take("@WAIT")
+    assert outcome.waits
     for line in ("@FAIL tcp: connection", "@STATISTICS 12 34", "@END"):
         outcome.take(line)
     assert (outcome.passed, outcome.failed) == (["ping"], ["tcp: connection"])
@@ -122,3 +137,30 @@ def test_a_qemu_that_cannot_do_it_is_refused(tmp_path):
         packages.local_qemu(program)
     program.write_text("#!/bin/sh\necho 'name \"vfio-user-pci\"'\n")
     assert packages.local_qemu(program).command == (str(program),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"problems": ["a guest has not come to its end"]},
+        {"wrong_frames": 1},
+        {"stale_hits": 1},
+        {"guests": [{"failed": []}, {"failed": ["tcp: connection"]}]},
+    ],
+)
+def test_a_case_fails_for_each_of_what_can_be_wrong(wrong):
+    good = {"problems": [], "wrong_frames": 0, "stale_hits": 0, "guests": [{"failed": []}]}
+    assert passed(good)
+    assert not passed(good | wrong)
+
+
+def test_a_plant_is_caught_by_the_watcher_only():
+    assert caught({"passed": False, "stale_hits": 3})
+    assert not caught({"passed": False, "stale_hits": 0}), "it failed for something else"
+    assert not caught({"passed": True, "stale_hits": 0})
+
+
+def test_a_case_that_needs_another_kernel_says_which():
+    asked = main.LinuxOptions(progress=False)
+    with pytest.raises(ToolError, match="riscv64-dma needs a kernel with IOMMU_DMA"):
+        main.run_cases(["riscv64-dma"], asked)

@@ -1,0 +1,103 @@
+"""What a case has found: figures for the user, and whether it has passed."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from models.spec.iommu import CommandOpcode
+from models.spec.nic import Stat
+
+if TYPE_CHECKING:
+    from cosim.linux.qemu import Outcome
+    from cosim.linux.rtl_bench import Run
+
+__all__ = ["caught", "figures", "passed"]
+
+_TOTALS: tuple[str, ...] = ("packets", "interrupts", "lookups", "misses", "walks", "page_faults")
+#: Opcodes of commands that invalidate.
+_INVALIDATE = (CommandOpcode.IOTINVAL, CommandOpcode.IODIR)
+
+
+def passed(case: dict[str, Any]) -> bool:
+    """Whether a case has passed, by its figures."""
+    wrong = case["problems"] or case["stale_hits"] or case["wrong_frames"]
+    return not wrong and not any(guest["failed"] for guest in case["guests"])
+
+
+def caught(case: dict[str, Any]) -> bool:
+    """Whether a case with invalidations left out has failed for what the watcher found."""
+    return not case["passed"] and case["stale_hits"] > 0
+
+
+async def figures(run: "Run") -> dict[str, Any]:
+    """Return what is told to the user of a run that is over."""
+    run.look()
+    hypervisor, wire, watcher = run.hypervisor, run.wire, run.watcher
+    found: dict[str, Any] = {"name": run.case.name, "cycles": run.machine.now()}
+    found["wall_s"] = time.monotonic() - run.began
+    found["slept_s"] = run.pump.slept
+    found["commands"] = run.pump.commands
+    totals: dict[str, int] = dict.fromkeys(_TOTALS, 0)
+    problems = [*wire.problems, *watcher.problems]
+    guests = []
+    for guest, number in zip(run.guests, run.numbers, strict=True):
+        counts = {stat: await hypervisor.stat(number, stat) for stat in Stat}
+        await _add(run, number, counts, totals)
+        if not guest.outcome.ended and not run.caught:
+            problems += _unfinished(guest.outcome)
+        for queue in range(run.config.nic.queues_per_function):
+            if error := await hypervisor.queue_error(number, queue):
+                problems.append(f"queue {queue} of function {number}: {error.name}")
+        guests.append(
+            {
+                "booted": guest.outcome.booted,
+                "passed": guest.outcome.passed,
+                "failed": guest.outcome.failed,
+                "counters": {stat.name.lower(): count for stat, count in counts.items() if count},
+            }
+        )
+    problems += [str(fault) for fault in hypervisor.iommu.faults[:5]]
+    if wire.tftp.different:
+        problems.append(f"{wire.tftp.different} files came back changed")
+    lookups = totals["lookups"]
+    found |= {
+        "packets": totals["packets"],
+        "interrupts": totals["interrupts"],
+        "translations": lookups,
+        "iotlb_hit_rate": 1 - totals["misses"] / lookups if lookups else 0.0,
+        "walks": totals["walks"],
+        "invalidations": _invalidations(run),
+        "page_faults": totals["page_faults"],
+        "evictions": run.evictions,
+        "stale_hits": watcher.stale,
+        "bursts": watcher.bursts,
+        "wrong_frames": wire.received["wrong"],
+        "guests": guests,
+        "problems": problems,
+    }
+    return found | {"passed": passed(found)}
+
+
+async def _add(run: "Run", number: int, counts: dict[Stat, int], totals: dict[str, int]) -> None:
+    """Add what a function has done."""
+    hypervisor, function = run.hypervisor, run.functions[number]
+    assignment = hypervisor.assignment(number)
+    lookups, misses = await hypervisor.lookups(assignment) or (0, 0)
+    totals["packets"] += counts[Stat.TX_PACKETS] + counts[Stat.RX_PACKETS]
+    totals["interrupts"] += function.interrupts
+    totals["lookups"] += lookups
+    totals["misses"] += misses
+    totals["page_faults"] += len(assignment.services)
+    if (counter := run.walks.get(number)) is not None:
+        totals["walks"] += await hypervisor.iommu.counted(counter)
+
+
+def _unfinished(outcome: "Outcome") -> list[str]:
+    doing = outcome.running or "nothing"
+    return [f"a guest has not come to its end; it was at: {doing}", *outcome.lines[-5:]]
+
+
+def _invalidations(run: "Run") -> int:
+    """Count commands that invalidate, whoever has queued them."""
+    if run.iommu is None:
+        return run.hypervisor.iommu.invalidations
+    return sum(run.iommu.commands[opcode] for opcode in _INVALIDATE)
