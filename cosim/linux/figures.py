@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["caught", "figures", "passed"]
 
-_TOTALS: tuple[str, ...] = ("packets", "interrupts", "lookups", "misses", "walks", "page_faults")
+_TOTALS: tuple[str, ...] = (
+    "packets",
+    "interrupts",
+    "requests",
+    "lookups",
+    "misses",
+    "walks",
+    "page_faults",
+)
 #: Opcodes of commands that invalidate.
 _INVALIDATE = (CommandOpcode.IOTINVAL, CommandOpcode.IODIR)
 
@@ -62,6 +70,7 @@ async def figures(run: "Run") -> dict[str, Any]:
     found |= {
         "packets": totals["packets"],
         "interrupts": totals["interrupts"],
+        "untranslated_requests": totals["requests"],
         "translations": lookups,
         "iotlb_hit_rate": 1 - totals["misses"] / lookups if lookups else 0.0,
         "walks": totals["walks"],
@@ -87,8 +96,9 @@ async def _add(run: "Run", number: int, counts: dict[Stat, int], totals: dict[st
     totals["lookups"] += lookups
     totals["misses"] += misses
     totals["page_faults"] += len(assignment.services)
-    if (counter := run.walks.get(number)) is not None:
+    if (counter := run.counters.get(number)) is not None:
         totals["walks"] += await hypervisor.iommu.counted(counter)
+        totals["requests"] += await hypervisor.iommu.counted(counter + 1)
 
 
 def _unfinished(outcome: "Outcome") -> list[str]:

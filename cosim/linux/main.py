@@ -217,11 +217,12 @@ def print_cases(found: dict[str, Any], stream: TextIO) -> None:
     for case in cases:
         table.add_column(case["name"], justify="right")
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-        ("kernel", lambda c: (c["guests"][0]["booted"] or "-").split()[0]),
+        ("kernel", lambda c: (c["guests"][0]["booted"] or "-").partition("+")[0]),
         ("tests passed", lambda c: str(sum(len(g["passed"]) for g in c["guests"]))),
         ("tests failed", lambda c: str(sum(len(g["failed"]) for g in c["guests"]))),
         ("packets", lambda c: f"{c['packets']:,}"),
         ("interrupts", lambda c: f"{c['interrupts']:,}"),
+        ("untranslated requests", lambda c: f"{c['untranslated_requests']:,}"),
         ("translations", lambda c: f"{c['translations']:,}"),
         ("IOTLB hit rate", lambda c: f"{100 * c['iotlb_hit_rate']:.2f} %"),
         ("walks", lambda c: f"{c['walks']:,}"),
@@ -239,7 +240,7 @@ def print_cases(found: dict[str, Any], stream: TextIO) -> None:
     ]
     for name, text in rows:
         table.add_row(name, *(text(case) for case in cases))
-    console = Console(file=stream, highlight=False)
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 200)
     console.print(table)
     for case in cases:
         for guest in case["guests"]:

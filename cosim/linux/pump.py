@@ -88,6 +88,8 @@ class Pump:
         self.commands = 0
         #: Seconds in which simulated time stood still.
         self.slept = 0.0
+        #: Called when nothing has come for as long as the process sleeps at most.
+        self.on_silence: Callable[[], None] = lambda: None
 
     def serve(self, path: Path, function: PciFunction) -> None:
         """Offer a function to the clients of a Unix socket, one at a time."""
@@ -101,9 +103,12 @@ class Pump:
         """Watch a descriptor no more."""
         self._selector.unregister(fd)
 
-    def _look(self, seconds: float) -> None:
-        for key, _ in self._selector.select(seconds):
+    def _look(self, seconds: float) -> bool:
+        """Serve what can be read within a time; return whether there was anything."""
+        found = self._selector.select(seconds)
+        for key, _ in found:
             key.data()
+        return bool(found)
 
     async def run(self, finished: Callable[[], bool], *, sleep_s: float = 0.5) -> None:
         """Return when ``finished``, which is asked often and at least every ``sleep_s``."""
@@ -114,7 +119,9 @@ class Pump:
                 last, since = now, self.port.now()
             idle = self.port.now() - since > self._quiet
             began = time.monotonic() if idle else 0.0
-            self._look(sleep_s if idle else 0)
+            served = self._look(sleep_s if idle else 0)
             if idle:
                 self.slept += time.monotonic() - began
+                if not served:
+                    self.on_silence()
             await self.port.sleep(self._step)

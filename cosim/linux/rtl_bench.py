@@ -63,7 +63,8 @@ class Run:
         self.numbers: list[int] = []
         self.iommu: IommuFunction | None = None
         self.guests: list[Guest] = []
-        self.walks: dict[int, int | None] = {}
+        #: First of two event counters of each function: walks, untranslated requests.
+        self.counters: dict[int, int | None] = {}
         self.evictions = self._evicted = 0
         self._looked, self._said, self.began = 0, 0.0, time.monotonic()
         self.cable = Cable(self.pump, self._to_hardware)
@@ -71,6 +72,7 @@ class Run:
         self.wire = WireHost(
             self.cable.send, mac=PEER_MAC, ip=PEER_IP, content=Path(asked["payload"]).read_bytes()
         )
+        self.pump.on_silence = self.wire.repeat
         bench.on_frame(self._from_hardware)
 
     def _to_hardware(self, frame: bytes) -> None:
@@ -120,7 +122,8 @@ class Run:
         function.invalidates = self._asked["plant"] != "no-invalidation"
         device_id = hypervisor.assignment(number).device_id
         walk = HpmEvent.FIRST_STAGE_WALK if case.owns_iommu else HpmEvent.SECOND_STAGE_WALK
-        self.walks[number] = await hypervisor.count([walk], device_id)
+        events = (walk, HpmEvent.UNTRANSLATED_REQUEST)
+        self.counters[number] = await hypervisor.count(events, device_id)
         self.functions[number] = function
         self.numbers.append(number)
         self.pump.serve(Path(sockets["nic"]), function)

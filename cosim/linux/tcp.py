@@ -1,4 +1,4 @@
-"""TCP as far as an echo server needs it (RFC 9293): no timers, no options but MSS."""
+"""TCP as far as an echo server needs it (RFC 9293): no options but MSS, others' timer."""
 
 import struct
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from enum import IntFlag
 __all__ = ["EchoServer"]
 
 _MSS, _WINDOW, _SEGMENTS = 1400, 8192, 4
+#: Repetitions without an answer after which a connection is given up.
+_PATIENCE = 20
 _HALF, _MASK = 1 << 31, (1 << 32) - 1
 
 
@@ -36,6 +38,7 @@ class _Connection:
     ending: bool = False  # the client has sent all
     fin_sent: bool = False
     repeats: int = 0
+    unanswered: int = 0
 
 
 class EchoServer:
@@ -78,7 +81,7 @@ class EchoServer:
             reset = _Connection(0, acknowledged, acknowledged, 0)
             self._segment(key, reset, acknowledged, _Flag.RST)
             return
-        connection.window = window
+        connection.window, connection.unanswered = window, 0
         if flags & _Flag.ACK and not self._acknowledged(key, connection, acknowledged, data):
             return
         news = bool(data) or bool(flags & _Flag.FIN)
@@ -93,6 +96,20 @@ class EchoServer:
                 connection.ending = True
         if not self._send_more(key, connection) and news:
             self._segment(key, connection, connection.send_next, _Flag.ACK)
+
+    def repeat(self) -> None:
+        """Send what has not been acknowledged once more; for whoever knows that time has passed.
+
+        A client that has sent all is silent: when the end of what came back has been lost, nothing
+        else would tell.
+        """
+        for key, connection in list(self._connections.items()):
+            if connection.unacknowledged or connection.fin_sent:
+                connection.unanswered += 1
+                self._again(connection)
+                self._send_more(key, connection)
+            if connection.unanswered > _PATIENCE:
+                del self._connections[key]
 
     def _acknowledged(
         self, key: tuple[bytes, bytes], connection: _Connection, number: int, data: bytes

@@ -1,7 +1,8 @@
 """The host at the other end of the Ethernet cable: answers ARP, ping, TFTP and TCP echo.
 
-It is a server only and has no timers: who talks to it repeats what is lost.  Every checksum and
-length of what comes is checked; what is wrong is noted in ``problems``.
+It is a server only: who talks to it repeats what is lost, but for the end of a TCP connection
+(:meth:`WireHost.repeat`).  Every checksum and length of what comes is checked; what is wrong is
+noted in ``problems``.
 """
 
 import struct
@@ -109,6 +110,10 @@ class WireHost:
     def echoed(self) -> int:
         """Bytes that came by TCP, and went back."""
         return self._echo.bytes
+
+    def repeat(self) -> None:
+        """Send once more what was sent by TCP and not acknowledged."""
+        self._echo.repeat()
 
     def receive(self, frame: bytes) -> None:
         """Take a frame."""

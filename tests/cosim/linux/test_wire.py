@@ -161,3 +161,34 @@ def test_tcp_echo_with_losses_both_ways(seed):
     assert talk.tcp(5002 + len(CONTENT), base + len(got) + 1, 0x10) == []
     assert [flag for _, _, flag, _ in talk.tcp(5002 + len(CONTENT), 1, 0x10)] == [4]
     assert talk.host.echoed == len(CONTENT)
+
+
+def test_tcp_end_that_was_lost_comes_again():
+    """The client has sent all and is silent; it lost everything that came back."""
+    talk = Talk()
+    ((start, *_),) = talk.tcp(5000, 0, 2)
+    first = talk.tcp(5001, start + 1, 0x11, CONTENT[:1000])
+    assert [data for *_, data in first] == [CONTENT[:1000]]
+    for _ in range(2):
+        talk.host.repeat()
+        (again,) = talk.bodies(6)
+        assert again[20:] == CONTENT[:1000]
+        assert again[13] & 1, "with the end"
+    assert talk.tcp(6002, start + 1 + 1000 + 1, 0x10) == []
+    talk.host.repeat()
+    assert talk.bodies(6) == [], "nothing is left to send"
+
+
+def test_tcp_client_that_is_gone_is_given_up():
+    talk = Talk()
+    ((start, *_),) = talk.tcp(5000, 0, 2)
+    assert talk.tcp(5001, start + 1, 0x10, CONTENT[:500])
+    repetitions = 0
+    while True:
+        talk.host.repeat()
+        if not talk.bodies(6):
+            break
+        repetitions += 1
+        assert repetitions < 100
+    assert repetitions > 10
+    assert [flag for _, _, flag, _ in talk.tcp(5501, start + 1, 0x10)] == [4]
