@@ -31,8 +31,6 @@ class MachineRam(VmMemory):
         super().__init__(memory, pages, 0, 0)
         self._files_memory, self._users = memory, users
         self._windows: dict[int, DmaWindow] = {}
-        #: Pages that could be taken away: none.
-        self.resident_addresses: list[int] = []
 
     def add(self, window: DmaWindow) -> None:
         """Take a window; one without a file is no memory for DMA."""

@@ -157,7 +157,7 @@ class Run:
     async def _evict(self, function: VirtualFunction) -> None:
         """Take the pages away that have been there longest, but a few."""
         self.pump.pending += 1
-        oldest = function.ram.resident_addresses[:-_KEPT]
+        oldest = list(function.ram.resident_addresses)[:-_KEPT]
         await function.evict(oldest[:_AT_ONCE])
         self.evictions += len(oldest[:_AT_ONCE])
         self.pump.pending -= 1
