@@ -54,7 +54,7 @@ class ChainWriter:
         """Address, length, flags and twisted ``next`` of each piece, with its bytes in memory."""
         rng, found = Random(chain["seed"]), []
         content = bytes.fromhex(chain["head"])
-        content += rng.randbytes(_LARGEST * len(chain["pieces"]) - len(content))
+        content += rng.randbytes(max(0, _LARGEST * len(chain["pieces"]) - len(content)))
         for flags, length, gap, following, address in chain["pieces"]:
             size = min(length, _LARGEST)
             if address is None:

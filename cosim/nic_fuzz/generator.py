@@ -7,7 +7,8 @@ from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.malformed import WAYS
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import CORRECT, HOSTILE_TYPE, mac_of
-from models.spec.virtio import DescriptorFlag, Feature, NetHeader, NetHeaderFlag
+from models.spec.ethernet import EtherType, IpProtocol
+from models.spec.virtio import DescriptorFlag, Feature, GsoType, NetHeader, NetHeaderFlag
 
 __all__ = ["STORED", "generate"]
 
@@ -68,6 +69,40 @@ class _Maker:
         target = rng.choice((*map(mac_of, CORRECT), mac_of(0), b"\xff" * 6, rng.randbytes(6)))
         return (header + target + mac_of(max(CORRECT) + 1) + HOSTILE_TYPE).hex()
 
+    def tcp(self) -> tuple[str, list[int]]:
+        """Header and headers of a TCP packet to be cut into segments, and lengths of its pieces."""
+        rng, v4 = self.rng, self.rng.random() < 0.5
+        payload = rng.choice((0, 1, 100, 1460, 2100, 2961, 9000, rng.randrange(30_000)))
+        start = 34 if v4 else 54
+        fields = {
+            "flags": _maybe(rng, int(NetHeaderFlag.NEEDS_CSUM), 0),
+            "gso_type": _maybe(rng, int(GsoType.TCPV4 if v4 else GsoType.TCPV6), 3),
+            "hdr_len": rng.getrandbits(16),
+            # Not more segments than all have room for.
+            "gso_size": _maybe(rng, max(1448, payload // 4 + 1), rng.choice((0, 0xFFFF))),
+            "csum_start": _maybe(rng, start, start + 4),
+            "csum_offset": _maybe(rng, 16, 6),
+        }
+        header = NetHeader.const(fields).as_bits().to_bytes(_HEADER_BYTES, "little")
+        length = 20 + payload + (20 if v4 else 0)
+        if v4:
+            kind, network = EtherType.IPV4, b"\x45\0" + length.to_bytes(2, "big")
+            network += rng.randbytes(2) + bytes((0x40, 0, 64, IpProtocol.TCP)) + rng.randbytes(10)
+        else:
+            kind, network = EtherType.IPV6, b"\x60\0\0\0" + length.to_bytes(2, "big")
+            network += bytes((IpProtocol.TCP, 64)) + rng.randbytes(32)
+        transport = rng.randbytes(12) + bytes((0x50, rng.getrandbits(8))) + rng.randbytes(6)
+        target, source = mac_of(0), mac_of(max(CORRECT) + 1)
+        head = header + target + source + kind.to_bytes(2, "big") + network + transport
+        left, lengths = len(head) + payload, []
+        while left:
+            size = min(
+                left, rng.choice((12, 66, 500, 1500, 2047, 2048, 2048)) if left < 9000 else 2048
+            )
+            lengths.append(size)
+            left -= size
+        return head.hex(), lengths
+
     def chain(self, *, receive: bool, tables: bool) -> dict[str, Any]:
         """A chain, now and then wrong in some way."""
         rng = self.rng
@@ -87,12 +122,20 @@ class _Maker:
                     _maybe(rng, None, rng.choice((0x4000_0000, (1 << 64) - 64)), _ODD / 3),
                 ]
             )
+        head = self._head()
+        if not receive and rng.random() < 0.25:
+            head, lengths = self.tcp()
+            last = len(lengths) - 1
+            pieces = [
+                [int(_NEXT) if number < last else 0, length, rng.choice((0, 1, 16)), None, None]
+                for number, length in enumerate(lengths)
+            ]
         return {
             "table": int(rng.random() < (0.4 if tables else _ODD)),
             "odd": _maybe(rng, 0, rng.choice((8, -16, 1, -8)), _ODD / 2),
             "flags": _maybe(rng, 0, rng.choice((int(_NEXT), int(_WRITE), 0x8000)), _ODD / 2),
             "pieces": pieces,
-            "head": self._head(),
+            "head": head,
             "seed": rng.getrandbits(32),
         }
 

@@ -25,7 +25,7 @@ __all__ = ["Hostile", "Observed"]
 #: What came of a step, as plain data.
 Observed = dict[str, Any]
 
-_BYTES, _AREA_BYTES = 1 << 20, 1 << 16
+_BYTES, _AREA_BYTES = 1 << 20, 3 << 16
 #: Bytes of a block of memory that is compared.
 _BLOCK = 256
 #: Cycles between two looks; how many without anything new mean that nothing more comes; most.
@@ -33,7 +33,7 @@ _STEP, _QUIET, _LOOKS = 500, 20, 400
 #: Counters whose value does not depend on when things happen.
 _COUNTED = (
     *(Stat.TX_PACKETS, Stat.TX_BYTES, Stat.RX_PACKETS, Stat.RX_BYTES, Stat.TX_DROPPED),
-    *(Stat.TX_DROPPED_OFFLOAD, Stat.TX_CHECKSUMS, Stat.RX_DROPPED_FULL),
+    *(Stat.TX_DROPPED_OFFLOAD, Stat.TX_CHECKSUMS, Stat.TX_SEGMENTED, Stat.RX_DROPPED_FULL),
 )
 #: Registers that are read back, for each queue.
 _READ = ("queue_size", "queue_msix_vector", "queue_enable", "queue_notify_off", "queue_desc",

@@ -5,18 +5,19 @@ from collections.abc import Callable
 from random import Random
 
 from cosim.guest.memory import Allocator
-from cosim.guest.stack import partial, plain
+from cosim.guest.stack import Outgoing, large, partial, plain
 from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import RAM_GPA, Vm
 from cosim.port import Port
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
+from models.nic.offload import segment
 from models.nic.packets import checksum, pseudo_header
 from models.spec.config import SystemConfig
 from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import QueueError, Stat
-from models.spec.virtio import Feature
+from models.spec.virtio import Feature, NetHeader
 
 __all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World", "Wrong",
            "mac_of"]  # fmt: skip
@@ -28,7 +29,9 @@ CORRECT_TYPE, HOSTILE_TYPE = b"\x88\xb5", b"\x88\xb6"
 HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 28
 _GUEST_BYTES = 1 << 22
 #: Frames of a guest that are under way at most, and the longest.
-_FRAMES, _FRAME_BYTES = 6, 1514
+_FRAMES, _FRAME_BYTES = 6, 4500
+#: Payload of a segment.
+_SEGMENT = 1448
 _SIZES = (60, 61, 64, 90, 590, 1513, 1514)
 _PATIENCE = 400_000
 #: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
@@ -46,17 +49,32 @@ class Wrong(Exception):
         self.kind = kind
 
 
+def _addresses(target: bytes, source: bytes) -> tuple[bytes, bytes]:
+    return bytes((192, 0, 2, source[5])), bytes((192, 0, 2, target[5]))
+
+
+def _ipv4(target: bytes, source: bytes, protocol: IpProtocol, content: bytes) -> bytes:
+    """An IPv4 packet in a frame."""
+    length = (20 + len(content)).to_bytes(2, "big")
+    head = b"\x45\0" + length + bytes(4) + bytes((64, protocol)) + bytes(2)
+    head += b"".join(_addresses(target, source))
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    return target + source + EtherType.IPV4.to_bytes(2, "big") + head + content
+
+
+def _tcp(target: bytes, source: bytes, payload: bytes) -> bytes:
+    """A TCP packet in a frame, without a checksum."""
+    head = b"\x10\x01\x20\x01" + payload[:8] + b"\x50\x18\x10\0" + bytes(4)
+    return _ipv4(target, source, IpProtocol.TCP, head + payload)
+
+
 def _udp(target: bytes, source: bytes, payload: bytes) -> bytes:
     """A UDP packet in a frame, with its checksum."""
-    addresses = bytes((192, 0, 2, source[5])), bytes((192, 0, 2, target[5]))
+    addresses = _addresses(target, source)
     datagram = b"\x10\x00\x20\x00" + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
     total = checksum(pseudo_header(*addresses, IpProtocol.UDP, len(datagram)) + datagram)
     datagram = datagram[:6] + (total or 0xFFFF).to_bytes(2, "big") + datagram[8:]
-    length = (20 + len(datagram)).to_bytes(2, "big")
-    head = b"\x45\0" + length + bytes(4) + bytes((64, IpProtocol.UDP)) + bytes(2)
-    head += addresses[0] + addresses[1]
-    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
-    return target + source + EtherType.IPV4.to_bytes(2, "big") + head + datagram
+    return _ipv4(target, source, IpProtocol.UDP, datagram)
 
 
 class _Guest:
@@ -90,11 +108,18 @@ class _Guest:
 
     async def send(self, number: int, frame: bytes) -> None:
         outgoing = partial(frame) if self.driver.accepted(Feature.NET_CSUM) else plain(frame)
+        self.sent += 1
+        await self._submit(number, outgoing)
+
+    async def send_large(self, number: int, frame: bytes, segments: int) -> None:
+        self.sent += segments
+        await self._submit(number, large(frame, _SEGMENT))
+
+    async def _submit(self, number: int, outgoing: Outgoing) -> None:
         self.vm.memory.write(self.areas[number], outgoing.content)
         await self.driver.send_from(
             self.areas[number], len(outgoing.content), header=outgoing.header
         )
-        self.sent += 1
 
 
 class World:
@@ -157,15 +182,18 @@ class World:
                 target = rng.choice([place for place in places if place != source])
                 if source == OUTSIDE and number >= _FRAMES // 2:
                     continue
-                frame = self._frame(target, source, rng)
+                frame, parts = self._draw(target, source, rng)
                 way = target, source == OUTSIDE
-                await self.until(lambda way=way: self._under_way[way] < _WINDOW, missing)
-                self._under_way[way] += 1
-                sent.setdefault((source, target), []).append(frame)
+                for _ in parts:
+                    await self.until(lambda way=way: self._under_way[way] < _WINDOW, missing)
+                    self._under_way[way] += 1
+                sent.setdefault((source, target), []).extend(parts)
                 if source == OUTSIDE:
                     await self.port.send_frame(frame)
-                else:
+                elif parts == [frame]:
                     await self.guests[source].send(number, frame)
+                else:
+                    await self.guests[source].send_large(number, frame, len(parts))
         await self.until(lambda: not missing(), missing)
         for way, frames in sent.items():
             if self._taken(*way) != frames:
@@ -173,11 +201,19 @@ class World:
         for guest in self.guests.values():
             await guest.driver.drained()
 
-    def _frame(self, target: int, source: int, rng: Random) -> bytes:
+    def _draw(self, target: int, source: int, rng: Random) -> tuple[bytes, list[bytes]]:
+        """A frame to send, and the frames that come of it."""
         macs, size = (mac_of(target), mac_of(source)), rng.choice(_SIZES)
+        cuts = source != OUTSIDE and self.guests[source].driver.accepted(Feature.NET_HOST_TSO4)
+        if cuts and rng.random() < 0.2:
+            frame = _tcp(*macs, rng.randbytes(rng.randrange(10, 3 * _SEGMENT)))
+            header = NetHeader.from_bits(int.from_bytes(large(frame, _SEGMENT).header, "little"))
+            return frame, segment(frame, header, 4)
         if size > 61 and rng.random() < 0.5:
-            return _udp(*macs, rng.randbytes(size - 42))
-        return macs[0] + macs[1] + CORRECT_TYPE + rng.randbytes(size - 14)
+            frame = _udp(*macs, rng.randbytes(size - 42))
+        else:
+            frame = macs[0] + macs[1] + CORRECT_TYPE + rng.randbytes(size - 14)
+        return frame, [frame]
 
     def _place(self, place: int) -> list[bytes]:
         return self._wire if place == OUTSIDE else self.guests[place].received

@@ -117,13 +117,15 @@ class Servant:
     def _forward(self, content: bytes) -> Stat | None:
         """Hand a chain's frames to the switch; return the reason if they are dropped."""
         header = NetHeader.from_bits(int.from_bytes(content[:HEADER_BYTES], "little"))
-        function = self._function
+        function, longest = self._function, self._switch.frame_bytes
+        if not header.gso_type and len(content) > HEADER_BYTES + longest:
+            return Stat.TX_DROPPED  # whatever else may be wrong
         try:
             frames = offload(content[HEADER_BYTES:], header, function.driver_features)
         except BadOffload:
             return Stat.TX_DROPPED_OFFLOAD
-        if any(len(frame) > self._switch.frame_bytes for frame in frames):
-            return Stat.TX_DROPPED_OFFLOAD if header.gso_type else Stat.TX_DROPPED
+        if any(len(frame) > longest for frame in frames):
+            return Stat.TX_DROPPED_OFFLOAD
         if header.gso_type:
             function.count(Stat.TX_SEGMENTED)
         elif header.flags & NetHeaderFlag.NEEDS_CSUM:

@@ -247,10 +247,10 @@ class NicConfig:
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
         _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
-        for name in ("tx_slots", "rx_slots"):
-            if _quota(getattr(self, name), self.functions) < 2:
+        for name, spare in (("tx_slots", 1 + self.segmentation), ("rx_slots", 1)):
+            if getattr(self, name) < 2 * self.functions + spare:
                 raise ValueError(
-                    f"{name} must be at least {2 * self.functions + 1} for {self.functions} "
+                    f"{name} must be at least {2 * self.functions + spare} for {self.functions} "
                     f"functions, not {getattr(self, name)!r}"
                 )
         if self.queues > QUEUES_MAX:
@@ -269,8 +269,11 @@ class NicConfig:
 
     @property
     def tx_quota(self) -> int:
-        """Frames of guests that one function may have waiting and under way."""
-        return _quota(self.tx_slots, self.functions)
+        """Frames of guests that one function may have waiting and under way.
+
+        A slot more is nobody's where large frames are cut into segments.
+        """
+        return _quota(self.tx_slots - self.segmentation, self.functions)
 
     @property
     def rx_quota(self) -> int:

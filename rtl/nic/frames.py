@@ -11,7 +11,16 @@ from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.frame_slots import COUNT_BITS, SlotPool
 from rtl.nic.seams import FrameRef, HeadRead, LoadPort, LocalMemory, StorePort
 
-__all__ = ["BEAT_BYTES", "FramePatch", "FrameRead", "FrameShare", "FrameStore", "FrameWrite"]
+__all__ = [
+    "BEAT_BYTES",
+    "FrameByteRead",
+    "FramePatch",
+    "FrameRead",
+    "FrameShare",
+    "FrameStore",
+    "FrameWrite",
+    "FrameWritten",
+]
 
 
 #: Readers of the TX memory beside the DMA, the first goes first.
@@ -31,6 +40,13 @@ class FrameRead(wiring.Signature):
 
     def __init__(self):
         super().__init__({"en": Out(1), "addr": Out(20), "ready": In(1), "data": In(128)})
+
+
+class FrameByteRead(wiring.Signature):
+    """Reads of 16 consecutive bytes of the TX memory, in lanes like LoadPort's; as FrameRead."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "addr": Out(24), "ready": In(1), "data": In(128)})
 
 
 class FrameWrite(wiring.Signature):
@@ -88,6 +104,8 @@ class FrameStore(wiring.Component):
         DMA from both memories.
     header, checksum, verify, egress : ``In(FrameRead)``
         Readers of the TX memory.
+    cut : ``In(FrameByteRead)``
+        Reader of the TX memory, from any byte.
     steer : ``In(HeadRead)``
         Reader of both memories.
     patch : ``In(FramePatch)``; written : ``Out(FrameWritten)``
@@ -112,6 +130,7 @@ class FrameStore(wiring.Component):
                 "store": In(StorePort()),
                 "load": In(LoadPort()),
                 **{name: In(FrameRead()) for name in _READERS},
+                "cut": In(FrameByteRead()),
                 "patch": In(FramePatch()),
                 "written": Out(FrameWritten()),
                 "steer": In(HeadRead()),
@@ -166,6 +185,15 @@ class FrameStore(wiring.Component):
             with m.If(free & reader.en):
                 m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(_byte(reader.addr))]
             free = later
+        spare = Signal()
+        m.d.comb += [
+            self.cut.data.eq(tx.read_data),
+            self.cut.ready.eq(free),
+            spare.eq(free & ~self.cut.en),
+        ]
+        with m.If(free & self.cut.en):
+            m.d.comb += [tx.read_en.eq(1), tx.read_addr.eq(self.cut.addr)]
+        free = spare
         with m.If(free & self.steer.en & (self.steer.memory == LocalMemory.TX)):
             m.d.comb += [
                 tx.read_en.eq(1),

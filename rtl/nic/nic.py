@@ -31,7 +31,7 @@ from rtl.nic.offload.verifier import Verifier
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
-from rtl.nic.seams import CHECKED_BIT, FrameRef, Interrupt, LocalMemory
+from rtl.nic.seams import CHECKED_BIT, LARGE_BIT, FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
 
@@ -137,7 +137,8 @@ class Nic(wiring.Component):
         # Engine and DMA
         connect(m, engine.request, dma.request)
         connect(m, dma.done, engine.done)
-        self._memories(m, dma, engine, frames)
+        m.submodules.offload = offload = Offload(config)
+        self._memories(m, dma, engine, frames, offload)
 
         # Interrupts
         m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
@@ -151,7 +152,6 @@ class Nic(wiring.Component):
         connect(m, msix.message, dma.message)
         connect(m, registers.msix, msix.bus)
 
-        m.submodules.offload = offload = Offload(config)
         self._frames(m, engine, switch, frames, ingress, egress, offload)
         if config.checksum:
             self._checksums(m, registers, engine, switch, frames, ingress, offload)
@@ -163,8 +163,8 @@ class Nic(wiring.Component):
         connect(m, registers.stat, stats.read)
         return m
 
-    def _memories(self, m: Module, dma, engine, frames) -> None:
-        """The DMA's way into scratch and frame memories.
+    def _memories(self, m: Module, dma, engine, frames, offload) -> None:
+        """The DMA's way into scratch, frame memories and large buffer.
 
         As DMA sees it, a slot is as long as two frames: 4 bytes, the header, the frame.  The engine
         notes the headers of what is sent; what is received has one for all.
@@ -195,15 +195,32 @@ class Nic(wiring.Component):
             )
         with m.If(numbered):
             m.d.comb += load.data.eq(number << 8 * _NUMBER_LANE)
+        # An address a little before the first slot has this bit, too: it is that of lane 0.
+        large = Signal()
+        if self.config.segmentation:
+            m.d.comb += large.eq(
+                (store.memory == LocalMemory.TX)
+                & store.addr[LARGE_BIT]
+                & ~store.addr[LARGE_BIT - 1]
+            )
         for port, targets in ((store, (engine.store, frames.store)),
                               (load, (engine.load, frames.load))):  # fmt: skip
+            kept = large if port is store else 0
             for target in targets:
-                m.d.comb += [target.en.eq(port.en), target.memory.eq(port.memory)]
+                m.d.comb += [target.en.eq(port.en & ~kept), target.memory.eq(port.memory)]
             base = port.addr[bits:] << (bits - 1)
             m.d.comb += [
                 targets[0].addr.eq(port.addr),
                 targets[1].addr.eq(base + port.addr[:bits] - BEAT_BYTES),
-                targets[1].en.eq(port.en & (port.memory != LocalMemory.SCRATCH)),
+                targets[1].en.eq(port.en & ~kept & (port.memory != LocalMemory.SCRATCH)),
+            ]
+        for target, en in ((offload.store, store.en & ~large), (offload.large, store.en & large)):
+            m.d.comb += [
+                target.en.eq(en),
+                target.memory.eq(store.memory),
+                target.addr.eq(store.addr),
+                target.data.eq(store.data),
+                target.mask.eq(store.mask),
             ]
         m.d.comb += [
             engine.store.data.eq(store.data),
@@ -236,6 +253,7 @@ class Nic(wiring.Component):
             negotiated.function.eq(offload.function),
             offload.offloads.eq(negotiated.offloads),
             engine.checking.eq(negotiated.checking),
+            engine.segmenting.eq(negotiated.segmenting),
             verifier.checking.eq(negotiated.checking),
             offload.look.eq(verifier.look),
             verifier.sum.eq(offload.sum),
@@ -260,21 +278,21 @@ class Nic(wiring.Component):
 
     def _frames(self, m: Module, engine, switch, frames, ingress, egress, offload) -> None:
         """From guests and wire through the switch to guests and wire."""
-        connect(m, frames.tx_alloc, engine.tx_alloc)
         connect(m, engine.tx_frame, offload.i)
         connect(m, offload.o, switch.tx_frame)
         connect(m, offload.read, frames.checksum)
         connect(m, offload.patch, frames.patch)
         connect(m, frames.written, offload.written)
         m.d.comb += [
-            offload.store.en.eq(self._store.en),
-            offload.store.memory.eq(self._store.memory),
-            offload.store.addr.eq(self._store.addr),
-            offload.store.data.eq(self._store.data),
-            offload.store.mask.eq(self._store.mask),
+            engine.cut.eq(offload.cut),
+            engine.large_back.eq(offload.large_back),
             offload.taken_en.eq(frames.tx_alloc.valid & frames.tx_alloc.ready),
             offload.taken.eq(frames.tx_alloc.payload),
         ]
+        if self.config.segmentation:
+            self._tx_slots(m, frames, engine, offload)
+        else:
+            connect(m, frames.tx_alloc, engine.tx_alloc)
         connect(m, switch.arrival, engine.arrival)
         connect(m, engine.rx_pop, switch.rx_pop)
         connect(m, switch.header, frames.header)
@@ -293,3 +311,18 @@ class Nic(wiring.Component):
         connect(m, offload.release, releases.i2)
         connect(m, releases.o, frames.release0)
         connect(m, egress.release, frames.release1)
+
+    def _tx_slots(self, m: Module, frames, engine, offload) -> None:
+        """Slots for segments go first: frames that are sent may wait for those before them.
+
+        One slot is left for segments, so that they never wait for frames behind them.
+        """
+        connect(m, offload.read_bytes, frames.cut)
+        free, sending, cutting = frames.tx_alloc, engine.tx_alloc, offload.alloc
+        m.d.comb += [
+            cutting.payload.eq(free.payload),
+            sending.payload.eq(free.payload),
+            cutting.valid.eq(free.valid),
+            sending.valid.eq(free.valid & ~cutting.ready & (frames.tx_free > 1)),
+            free.ready.eq(cutting.ready | (sending.ready & sending.valid)),
+        ]

@@ -36,6 +36,7 @@ from models.spec.nic import QueueError, Stat
 
 __all__ = [
     "CHECKED_BIT",
+    "LARGE_BIT",
     "Arrival",
     "DmaDone",
     "DmaRequest",
@@ -63,6 +64,8 @@ __all__ = [
 
 #: Bit of an offset in TX or RX memory: see :class:`DmaRequest`.
 CHECKED_BIT = 23
+#: Of an offset into the TX memory to store to: it is into the large buffer.
+LARGE_BIT = 23
 
 
 class Doorbell(data.Struct):
@@ -145,7 +148,9 @@ class DmaRequest(data.Struct):
 
     In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
     the virtio_net_hdr, the frame.  So header and frame are one transfer.  ``CHECKED_BIT`` of the
-    offset has the header of a received frame say what is known of its checksum.  A write from
+    offset has the header of a received frame say what is known of its checksum.  With
+    ``LARGE_BIT`` what is read goes to the large buffer: it holds, from byte 16 of the offset on,
+    what of the frame is beyond its slot.  A write from
     NOWHERE is of the number ``offset // 16``, little-endian in bytes 10 and 11 of its 16:
     num_buffers.
     """
@@ -259,6 +264,8 @@ class SentFrame(data.Struct):
     """A whole frame from a guest, and what its virtio_net_hdr asks for (engine to offloads)."""
 
     frame: FrameRef
+    over: 1  # it has 65536 bytes more
+    large: 1  # what is beyond its slot is in the large buffer
     function: 8
     needs_csum: 1
     gso_type: 8

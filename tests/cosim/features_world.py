@@ -4,8 +4,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Raw
+
 from models.spec.config import SystemConfig, config
 from models.spec.nic import Stat
+from models.spec.virtio import Feature
 from tests.cosim.platform import Platform, frame
 
 __all__ = ["RECEIVING", "receiving_system", "traffic"]
@@ -13,10 +18,13 @@ __all__ = ["RECEIVING", "receiving_system", "traffic"]
 #: All that the receive side has: rings of either kind, merged buffers, control queue, two pairs.
 RECEIVING = {
     **dict.fromkeys(("packed", "indirect", "event_idx", "in_order", "mergeable"), True),
+    **dict.fromkeys(("checksum", "segmentation"), True),
     **dict.fromkeys(("control_queue", "multiqueue", "rss"), True),
     "queue_pairs": 2,
 }
 OUTSIDE = bytes.fromhex("02fe00000001")
+#: Bytes of payload of a segment.
+SEGMENT = 1200
 _FLOWS = 6
 
 
@@ -34,6 +42,14 @@ def flow(target: bytes, number: int, size: int) -> bytes:
     ip = bytes((0x45, 0)) + (20 + len(udp)).to_bytes(2, "big") + bytes(4)
     ip += bytes((64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, number)) + udp
     return target + OUTSIDE + b"\x08\x00" + ip
+
+
+def large(source: bytes, rng: Random) -> tuple[bytes, int]:
+    """A TCP packet from a guest to the wire, and the segments of :data:`SEGMENT` bytes it has."""
+    size = rng.choice((100, SEGMENT + 1, 2 * SEGMENT, 5000))
+    packet = Ether(dst=OUTSIDE, src=source) / IP(src="192.0.2.1", dst="192.0.2.2", id=size)
+    frame = bytes(packet / TCP(flags="PA", seq=0xFFFF_FF00) / Raw(rng.randbytes(size)))
+    return frame, -(-size // SEGMENT)
 
 
 async def traffic(platform: Platform, features: int, **options: Any) -> dict[str, Any]:
@@ -59,17 +75,22 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
     for number, guest in enumerate(guests):
         guest.driver.on_packet = note(number)
     await port.sleep(20_000)  # control queues' commands are carried out
-    expected = [0, 0]
+    expected, outside = [0, 0], 0
+    cuts = guests[0].driver.accepted(Feature.NET_HOST_TSO4)
     for number in range(_FLOWS):
         for source in (0, 1):
             await guests[source].driver.send(frame(guests[1 - source].mac, guests[source].mac, rng))
             expected[1 - source] += 1
         await guests[0].driver.send(frame(OUTSIDE, guests[0].mac, rng))
+        content, segments = large(guests[0].mac, rng)
+        if cuts:
+            await guests[0].driver.send_large(content, SEGMENT)
+        outside += 1 + cuts * segments
         await port.send_frame(flow(guests[1].mac, number, rng.choice((8, 600, 1472))))
         expected[1] += 1
-        await port.sleep(1500)
+        await port.sleep(2500)
     await platform.until(lambda: [len(p) for p in packets] == expected, 400_000)
-    await platform.until(lambda: len(wire) == _FLOWS, 400_000)
+    await platform.until(lambda: len(wire) == outside, 400_000)
     for guest in guests:
         await guest.driver.drained()
     by_source: dict[str, list[str]] = {}

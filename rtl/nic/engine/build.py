@@ -1,36 +1,18 @@
-"""From descriptors to DMA: packets of one direction."""
+"""From descriptors to DMA: packets of one direction, what both have in common."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import MERGED_BUFFERS, QueueError
-from models.spec.virtio import NetHeader
-from rtl.nic.engine.records import BUFFER, HEADER_BYTES, PACKETS, RingKind, Shapes, Unit
+from rtl.nic.engine.records import BUFFER, PACKETS, RingKind, Shapes, Unit
 from rtl.nic.engine.turns import Turns
-from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory, RxPop, TxFrame
+from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]
-
-
-#: What is kept of a frame that is received, beside that.
-_RECEIVING = {
-    "number": 16,  # of the frame
-    "high": 16,  # of the next frame that is taken
-    "merging": 1,  # the frame goes on in the next chain
-    "chains": range(MERGED_BUFFERS + 1),  # of the frame, before this one
-    "places": 16,  # of the ring, that these take
-    "begun": 16,  # position at which the chain began
-    "least": range(HEADER_BYTES + 1),  # bytes of the chain, at least
-    "parted": 1,  # num_buffers is left out
-    "first_byte": 64,  # address of its first byte
-    "second_byte": 64,  # and of the second, unless that follows the first
-    "joined": 1,
-}
-#: Place of num_buffers in a frame with its header.
-_NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
 
 
 class Build(wiring.Component):
@@ -41,15 +23,12 @@ class Build(wiring.Component):
     and another queue's turn comes.  A queue that touches gets neither: of its one packet the piece
     that was not there is asked for, patiently.
 
-    Frames are numbered, and kept until they are committed: after a rewind they go into the same
-    chains.  A frame that is longer than its chain goes on in the next one, as another packet; how
-    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).
+    What each direction does with a descriptor is in its subclass.
 
     Latency
     -------
     4 cycles to take a queue up and put it back; a packet in one descriptor takes 2, a received one
-    4; each more descriptor 1.  With mergeable buffers, if not all of a frame fits into the first
-    descriptor, 2 more.
+    4; each more descriptor 1.
 
     Parameters
     ----------
@@ -72,8 +51,11 @@ class Build(wiring.Component):
         Queues that touch, and what ``queue`` does; when they may.
     available : ``In(queues)``
         Descriptors have been published.
-    frames : ``In(queues)``; checking : ``In(functions)``
-        Frames have come for these queues; checksums are told to these functions.
+    frames : ``In(queues)``; checking, segmenting : ``In(functions)``
+        Frames have come for these queues; checksums are told to these functions; these may send
+        what is to be cut.
+    large_back : ``In(1)``
+        The large buffer is free again.
     open, holding, visiting, left : ``Out(queues)``
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
     unstall : ``Out(queues)``
@@ -106,6 +88,8 @@ class Build(wiring.Component):
                 "available": In(queues),
                 "frames": In(queues),
                 "checking": In(config.functions),
+                "segmenting": In(config.functions),
+                "large_back": In(1),
                 "open": Out(queues),
                 "holding": Out(queues),
                 "visiting": Out(queues),
@@ -138,12 +122,24 @@ class Build(wiring.Component):
                 "touch": 1,
                 "drop": 1,
                 "frame": FrameRef,
-                "position": 16,
+                "position": shapes.length,
                 "seen": shapes.piece,  # pieces that were met
                 "pieces": shapes.piece,  # pieces that were asked for
             }
-            | ({} if transmits else _RECEIVING)
+            | self.kept()
         )
+
+    def kept(self) -> dict[str, Any]:
+        """What is kept of a packet in this direction alone."""
+        raise NotImplementedError
+
+    def prepare(self, m: Module) -> None:
+        """Make what the states of this direction share."""
+        raise NotImplementedError
+
+    def states(self, m: Module) -> None:
+        """Add the states of this direction to the machine that is being described."""
+        raise NotImplementedError
 
     def elaborate(self, platform):
         m = Module()
@@ -173,8 +169,9 @@ class Build(wiring.Component):
         functions = Array(Const(number // pairs, 8) for number in range(queues))
         self.function = functions[self.queue]
         self.second = Signal()  # the second DMA of a descriptor, or of num_buffers
-        if not self.transmits:
-            self._hands(m)
+        self.takes_large = Signal()  # the packet has the large buffer, or takes it
+        self.thirsty = Signal(queues)  # queues that wait for that
+        self.prepare(m)
         self._wants(m)
         with m.FSM() as fsm:
             self._choose(m)
@@ -182,13 +179,7 @@ class Build(wiring.Component):
                 m.next = "TAKE"
             self._take(m)
             self._open(m)
-            if self.transmits:
-                self._descriptor(m)
-            else:
-                self._receive_descriptor(m)
-                self._number(m)
-                self._pop(m)
-                self._clean(m)
+            self.states(m)
             with m.State("SAVE"):
                 m.d.comb += [self.write.en.eq(1), self.left.eq(self.mine)]
                 with m.If(self.s.head != self.published):
@@ -196,20 +187,6 @@ class Build(wiring.Component):
                 m.next = "CHOOSE"
         m.d.comb += visits.eq(~fsm.ongoing("CHOOSE"))
         return m
-
-    def _hands(self, m: Module) -> None:
-        """Frames that each queue has, in a ring."""
-        self.hand_bits = (self.shapes.window - 1).bit_length()
-        depth = max(2, self.queues << self.hand_bits)
-        m.submodules.hands = hands = Memory(shape=FrameRef, depth=depth, init=[])
-        self.hand_read, self.hand_write = hands.read_port(), hands.write_port()
-        at = self.queue << self.hand_bits
-        mask = (1 << self.hand_bits) - 1
-        m.d.comb += [
-            self.hand_read.addr.eq(at | self.s.number & mask),
-            self.hand_write.addr.eq(at | self.s.high & mask),
-            self.hand_write.data.eq(self.rx_pop.frame),
-        ]
 
     def _wants(self, m: Module) -> None:
         """Whose turn may come."""
@@ -231,6 +208,7 @@ class Build(wiring.Component):
                 & ~self.draining
                 & self.ready_
                 & ~self.blocked
+                & ~self.thirsty
                 & source
                 & (~self.touching | self.patient_room.replicate(queues))
             ),
@@ -293,7 +271,7 @@ class Build(wiring.Component):
                     m.d.comb += self.restarted.eq(self.mine)
                     m.d.sync += [s.number.eq(self.committed), s.merging.eq(0)]
         with m.State("ABORT"):  # it is given back when its pieces have ended
-            self._close(m, s.pieces)
+            self.close(m, s.pieces)
             m.d.comb += self.clear.eq(self.mine)
             m.next = "SAVE"
 
@@ -307,6 +285,8 @@ class Build(wiring.Component):
         if self.transmits:
             waits = full | others
             fresh += [s.pieces.eq(0)]
+            if self.config.segmentation:
+                fresh += [s.part.eq(0), s.large.eq(0)]
         else:
             waits = full | (others & ~s.merging)
             fresh += [s.chains.eq(0), s.places.eq(0), s.parted.eq(0), s.begun.eq(0)]
@@ -352,43 +332,7 @@ class Build(wiring.Component):
         m.d.comb += self.rx_pop.pair.eq(numbers[self.queue])
         m.d.comb += self.rx_pop.function.eq(self.function)
 
-    def _pop(self, m: Module) -> None:
-        s, mine = self.s, self.mine
-        begin = [s.open.eq(1), self.open.eq(self.open | mine)]
-        with m.State("POP"):
-            m.d.sync += s.frame.eq(self.rx_pop.frame)
-            m.next = "SAVE"
-            with m.If(self.rx_pop.valid):
-                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(mine)]
-                m.d.sync += begin
-                m.d.sync += [s.high.eq(s.high + 1), self.holding.eq(self.holding | mine)]
-                m.next = "DESCRIPTOR"
-        with m.State("HAND"):
-            m.next = "HELD"
-        with m.State("HELD"):
-            m.d.sync += begin
-            m.d.sync += [s.frame.eq(self.hand_read.data), s.merging.eq(0)]
-            m.next = "DESCRIPTOR"
-
-    def _clean(self, m: Module) -> None:
-        """Give back all frames that are not committed."""
-        s = self.s
-        with m.State("CLEAN"):
-            m.next = "CLEANED"
-            with m.If(s.number == s.high):
-                m.d.sync += self.holding.eq(self.holding & ~self.mine)
-                m.next = "SAVE"
-        with m.State("CLEANED"):
-            m.d.comb += [
-                self.release.valid.eq(1),
-                self.release.payload.function.eq(self.function),
-                self.release.payload.frame.eq(self.hand_read.data),
-            ]
-            with m.If(self.release.ready):
-                m.d.sync += s.number.eq(s.number + 1)
-                m.next = "CLEAN"
-
-    def _close(self, m: Module, pieces, *, error=0, absent=0, drop=0, length=0, more=0) -> None:
+    def close(self, m: Module, pieces, *, error=0, absent=0, drop=0, length=0, more=0) -> None:
         s, record = self.s, self.record
         m.d.comb += [
             self.record_en.eq(1),
@@ -398,6 +342,7 @@ class Build(wiring.Component):
             record.slot.eq(s.frame.slot),
             record.has_slot.eq(~s.touch),
             record.length.eq(length),
+            record.large.eq(self.takes_large),
             record.more.eq(more),
             record.pieces.eq(pieces),
             record.drop.eq(drop),
@@ -411,7 +356,7 @@ class Build(wiring.Component):
             s.built.eq(s.built + 1),
         ]
 
-    def _job(self, m: Module) -> None:
+    def fill_job(self, m: Module) -> None:
         """What all jobs have in common."""
         s, job = self.s, self.job.payload
         m.d.comb += [
@@ -425,11 +370,11 @@ class Build(wiring.Component):
             job.patient.eq(s.touch),
         ]
 
-    def _asks(self, meets):
+    def asks(self, meets):
         """Whether a piece is asked for: of a packet that touches one is."""
         return meets & (~self.s.touch | (self.s.seen == self.touch_piece))
 
-    def _use(self, m: Module) -> None:
+    def use(self, m: Module) -> None:
         """Be done with a descriptor."""
         s = self.s
         left = (self.published - s.head - 1)[: self.shapes.buffer + 1]
@@ -439,163 +384,3 @@ class Build(wiring.Component):
             self.fetch_at.eq(s.head + 1),
         ]
         m.d.sync += s.head.eq(s.head + 1)
-
-    def _descriptor(self, m: Module) -> None:
-        """Ask for what one descriptor of a chain to be sent says."""
-        s, entry, job = self.s, self.entry, self.job.payload
-        room, piece = Signal(17), Signal(16)
-        overflows, drop, asks = Signal(), Signal(), Signal()
-        position, pieces = Signal(16), Signal(self.shapes.piece)
-        mark = (entry.error != QueueError.NONE) | entry.absent
-        meets = ~mark & ~drop & (piece != 0)
-        self._job(m)
-        m.d.comb += [
-            room.eq(HEADER_BYTES + self.config.frame_bytes - s.position),
-            piece.eq(Mux(entry.length < room, entry.length, room)),
-            overflows.eq((entry.length > room) & ~mark),
-            drop.eq(s.drop | overflows),
-            asks.eq(self._asks(meets)),
-            position.eq(s.position + Mux(meets, piece, 0)),
-            pieces.eq(s.pieces + asks),
-            job.iova.eq(entry.address),
-            job.length.eq(piece),
-            job.memory.eq(Mux(s.touch, LocalMemory.NOWHERE, s.frame.memory)),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + s.position),
-        ]
-        with m.State("DESCRIPTOR"):
-            with m.If(s.head == self.published):
-                m.next = "SAVE"
-            with m.Else():
-                m.d.comb += self.job.valid.eq(asks)
-                with m.If(~asks | self.job.ready):
-                    self._use(m)
-                    m.d.sync += [
-                        s.position.eq(position),
-                        s.seen.eq(s.seen + meets),
-                        s.pieces.eq(pieces),
-                        s.drop.eq(drop),
-                    ]
-                    with m.If(entry.last):
-                        self._close(
-                            m, pieces, error=entry.error, absent=entry.absent, drop=drop,
-                            length=position,
-                        )  # fmt: skip
-                        m.d.comb += self.block.eq(self.mine)
-                        m.next = "OPEN"
-
-    def _receive_descriptor(self, m: Module) -> None:
-        """Fill what one descriptor says, but for num_buffers if that is not known yet."""
-        s, entry, job = self.s, self.entry, self.job.payload
-        whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
-        start, stop, step = Signal(16), Signal(16), Signal(range(HEADER_BYTES + 1))
-        parted, head, again, asks = Signal(), Signal(), Signal(), Signal()
-        pieces, least = Signal(self.shapes.piece), Signal(17)
-        mark = entry.error != QueueError.NONE
-        meets = ~mark & (stop > start)
-        told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
-        self._job(m)
-        m.d.comb += [
-            whole.eq(HEADER_BYTES + s.frame.length),
-            room.eq(whole - s.position),
-            piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
-            end.eq(s.position + piece),
-            parted.eq(Mux(s.position == 0, self.ring.mergeable & (piece != whole), s.parted)),
-            head.eq(parted & (s.position < _NUMBER) & ~self.second),
-            start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
-            stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
-            step.eq(start - s.position),
-            again.eq(head & (end > HEADER_BYTES)),
-            asks.eq(self._asks(meets)),
-            pieces.eq(s.pieces + asks),
-            least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + step),
-            job.length.eq(stop - start),
-            job.memory.eq(s.frame.memory),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
-        ]
-        with m.State("DESCRIPTOR"):
-            with m.If(s.head == self.published):
-                m.next = "SAVE"
-            with m.Else():
-                m.d.comb += self.job.valid.eq(asks)
-                with m.If(~asks | self.job.ready):
-                    m.d.sync += [
-                        s.seen.eq(s.seen + meets),
-                        s.pieces.eq(pieces),
-                        self.second.eq(again),
-                    ]
-                    with m.If(~again):
-                        m.d.sync += [
-                            s.position.eq(end),
-                            s.parted.eq(parted),
-                            s.least.eq(Mux(least < HEADER_BYTES, least, HEADER_BYTES)),
-                        ]
-                        self._note_number(m, end)
-                        self._end_descriptor(m, end, whole, parted, least, pieces)
-
-    def _note_number(self, m: Module, end) -> None:
-        """Note where num_buffers goes."""
-        s, entry = self.s, self.entry
-        with m.If((s.position <= _NUMBER) & (end > _NUMBER)):
-            m.d.sync += [
-                s.first_byte.eq(entry.address + (_NUMBER - s.position)[:4]),
-                s.joined.eq(end > _NUMBER + 1),
-            ]
-        with m.If((s.position == _NUMBER + 1) & (end > _NUMBER + 1)):
-            m.d.sync += s.second_byte.eq(entry.address)
-
-    def _end_descriptor(self, m: Module, end, whole, parted, least, pieces) -> None:
-        """Go on with the chain, the next chain of the frame, or the next frame."""
-        s, entry, ring = self.s, self.entry, self.ring
-        short, more, error = Signal(), Signal(), Signal(QueueError)
-        used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
-        m.d.comb += [
-            short.eq(
-                ((end != whole) & (~ring.mergeable | used_up))
-                | (ring.mergeable & (least < HEADER_BYTES))
-            ),
-            error.eq(entry.error),
-            more.eq((error == QueueError.NONE) & (end != whole)),
-        ]
-        with m.If((entry.error == QueueError.NONE) & short):
-            m.d.comb += error.eq(QueueError.BAD_LENGTH)
-        with m.If(entry.last & (error == QueueError.NONE) & ~more & parted):
-            m.next = "NUMBER"
-        with m.Else():
-            self._use(m)
-            with m.If(entry.last):
-                self._close(m, pieces, error=error, length=end - s.begun, more=more)
-                m.d.sync += s.merging.eq(more)
-                with m.If(more):
-                    m.d.comb += self.merges.eq(self.mine)
-                    m.d.sync += [
-                        s.chains.eq(s.chains + 1),
-                        s.places.eq(s.places + entry.span),
-                        s.begun.eq(end),
-                    ]
-                with m.Else():
-                    m.d.sync += s.number.eq(s.number + 1)
-                m.d.comb += self.block.eq(self.mine)
-                m.next = "OPEN"
-
-    def _number(self, m: Module) -> None:
-        """Say in the header how many chains the frame took, behind everything else."""
-        s, job, asks, pieces = self.s, self.job.payload, Signal(), Signal(self.shapes.piece)
-        m.d.comb += pieces.eq(s.pieces + asks)
-        with m.State("NUMBER"):
-            m.d.comb += [
-                asks.eq(self._asks(1)),
-                self.job.valid.eq(asks),
-                job.iova.eq(Mux(self.second, s.second_byte, s.first_byte)),
-                job.length.eq(1 + s.joined),
-                job.memory.eq(LocalMemory.NOWHERE),
-                job.offset.eq(Cat((_NUMBER + self.second)[:4], s.chains + 1)),
-            ]
-            with m.If(~asks | self.job.ready):
-                m.d.sync += [s.seen.eq(s.seen + 1), s.pieces.eq(pieces), self.second.eq(1)]
-                with m.If(s.joined | self.second):
-                    m.d.sync += [self.second.eq(0), s.number.eq(s.number + 1)]
-                    self._use(m)
-                    self._close(m, pieces, length=s.position - s.begun)
-                    m.d.comb += self.block.eq(self.mine)
-                    m.next = "OPEN"

@@ -78,6 +78,9 @@ class Commit(wiring.Component):
         A used element; in a packed ring also the places it takes, and flags.
     ring : ``In(RingKind)``
         What the ring of ``queue`` is like, a cycle later.
+    cut : ``In(1)``; large_back : ``Out(1)``
+        A frame that was to be cut into segments has been, or will not be; the large buffer was a
+        dropped frame's.
     error, release, tx_frame, stat : ``Out(stream)``
     """
 
@@ -121,6 +124,8 @@ class Commit(wiring.Component):
                 "used_span": Out(16),
                 "used_flags": Out(16),
                 "ring": In(RingKind),
+                "cut": In(1),
+                "large_back": Out(1),
                 "error": Out(stream.Signature(ErrorReport)),
                 "release": Out(stream.Signature(TxFrame)),
                 "tx_frame": Out(stream.Signature(SentFrame)),
@@ -151,7 +156,7 @@ class Commit(wiring.Component):
         self.ahead = Signal(self.shapes.packet + 1)
         self.last = Signal()
         calm = Signal()
-        self.size = Signal(16)  # of the frame
+        self.size = Signal(self.shapes.length)  # of the frame
         given, sent = self.releases.i.payload, self.frames.i.payload
         m.d.comb += [
             self.mine.eq(1 << self.queue),
@@ -171,6 +176,8 @@ class Commit(wiring.Component):
             sent.frame.memory.eq(self.record.memory),
             sent.frame.slot.eq(self.record.slot),
             sent.frame.length.eq(self.size),
+            sent.over.eq(self.size[16:]),
+            sent.large.eq(self.record.large),
             sent.needs_csum.eq((self.header & NetHeaderFlag.NEEDS_CSUM).any()),
             sent.gso_type.eq(self.header[8:]),
             given.function.eq(sent.function),
@@ -186,7 +193,8 @@ class Commit(wiring.Component):
         m.submodules.turns = turns = Turns(queues)
         chosen, pending, again = Signal(queues), Signal(queues), Signal(queues)
         self.again = again
-        m.d.sync += pending.eq((pending & ~chosen) | self.progress | again)
+        self._cutting(m)
+        m.d.sync += pending.eq((pending & ~chosen) | self.progress | again | self.resumes)
         m.d.comb += turns.wants.eq(pending)
         with m.FSM():
             with m.State("CHOOSE"):
@@ -221,6 +229,24 @@ class Commit(wiring.Component):
                     self._count_found(m)
         return m
 
+    def _cutting(self, m: Module) -> None:
+        """One frame at a time is cut; what its queue has behind it waits, so that order stays."""
+        self.resumes, self.held = Signal(self.queues), Signal(self.queues)
+        self.busy, self.begins, self.waits = Signal(), Signal(), Signal()
+        waiting, last = Signal(self.queues), self.cut.replicate(self.queues)
+        if not (self.transmits and self.config.segmentation):
+            return
+        self.gso = self.record.has_slot & self.header[8:].any()
+        m.d.sync += [
+            self.busy.eq((self.busy & ~self.cut) | self.begins),
+            self.held.eq((self.held & ~last) | Mux(self.begins, self.mine, 0)),
+            waiting.eq((waiting & ~last) | Mux(self.waits, self.mine, 0)),
+        ]
+        m.d.comb += [
+            self.resumes.eq((self.held | waiting) & last),
+            self.large_back.eq(self.releases.i.valid & self.record.large),
+        ]
+
     def _check(self, m: Module, calm) -> None:
         """See whether the oldest packet is complete, and has room for what it becomes."""
         s, mine, record, outcome = self.s, self.mine, self.record, self.outcome
@@ -243,7 +269,7 @@ class Commit(wiring.Component):
                 m.d.comb += self.drained.eq(mine)
             with m.Elif(waiting != 0):
                 m.d.comb += self.urgent.eq(mine)
-        with m.Elif(outcome.count != record.pieces):
+        with m.Elif((outcome.count != record.pieces) | (~draining & (self.held & mine).any())):
             m.next = "CHOOSE"
         with m.Elif(~draining & (waiting >= USED_PLACES)):
             m.d.comb += self.urgent.eq(mine)
@@ -327,10 +353,19 @@ class Commit(wiring.Component):
             m.d.comb += self.rewind.eq(Mux(record.touch, mine, 0))
             with m.If(record.touch & (status == DmaStatus.OK)):
                 m.next = "MOVE"
+            with m.Elif(self._must_wait()):
+                m.d.comb += self.waits.eq(1)
+                m.next = "CHOOSE"
             with m.Else():
                 m.d.sync += self.returns.eq(1)
                 m.next = "MOVE"
                 self._hand_on(m, status == DmaStatus.INVALID)
+
+    def _must_wait(self):
+        """Whether the frame is to be cut, and another is being cut."""
+        if not (self.transmits and self.config.segmentation):
+            return 0
+        return self.gso & self.busy & ~self.cut
 
     def _hand_on(self, m: Module, refused) -> None:
         """To the switch, or back to where the frame came from; count packets."""
@@ -339,6 +374,9 @@ class Commit(wiring.Component):
         drop = refused
         if self.transmits:
             drop = record.drop | short | refused
+            if self.config.segmentation:
+                drop |= record.large & ~self.gso
+                m.d.comb += self.begins.eq(~drop & self.gso)
             m.d.comb += [
                 self.frames.i.valid.eq(~drop),
                 self.releases.i.valid.eq(drop & record.has_slot),

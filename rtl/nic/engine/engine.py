@@ -86,6 +86,10 @@ class VirtqueueEngine(wiring.Component):
         Slots and frames given back.
     checking : ``In(functions)``; finding : ``Out(FindingRead)``
         Functions to which checksums are told; what has been found of a frame that is received.
+    segmenting : ``In(functions)``
+        Functions that may send what is to be cut into segments.
+    cut, large_back : ``In(1)``
+        A frame has been cut, or will not be; the large buffer is free again.
     stat : ``Out(stream)`` of StatEvent
     controls : ``In(ArrayLayout(FunctionControl))``
     """
@@ -107,6 +111,9 @@ class VirtqueueEngine(wiring.Component):
                 "tx_frame": Out(stream.Signature(SentFrame)),
                 "checking": In(config.functions),
                 "finding": Out(FindingRead()),
+                "segmenting": In(config.functions),
+                "cut": In(1),
+                "large_back": In(1),
                 "release": Out(stream.Signature(FrameRef)),
                 "arrival": In(stream.Signature(Arrival)),
                 "rx_pop": Out(RxPop()),
@@ -375,6 +382,8 @@ class VirtqueueEngine(wiring.Component):
             receive.header.eq(self.finding.finding),
         ]
         m.d.comb += [lane.checking.eq(self.checking) for lane in self.lanes]
+        for name in ("segmenting", "cut", "large_back"):
+            m.d.comb += getattr(transmit, name).eq(getattr(self, name))
 
         # flags and gso_type: bytes 4 and 5 of a slot
         bits = exact_log2(2 * config.frame_bytes // BEAT_BYTES)

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
-from rtl.nic.engine.build import Build
+from rtl.nic.engine.build_receive import ReceiveBuild
+from rtl.nic.engine.build_send import SendBuild
 from rtl.nic.engine.commit import Commit
 from rtl.nic.engine.completions import Completions
 from rtl.nic.engine.fork import Fork
@@ -71,7 +72,9 @@ class Lane(wiring.Component):
     header_memory, header_at : ``Out``; header : ``In(16)``
         See :class:`Commit`.
     ended : ``In(stream)``; job : ``Out(stream)``
-    frames : ``In(queues)``; checking : ``In(functions)``
+    frames : ``In(queues)``; checking, segmenting : ``In(functions)``
+    cut, large_back : ``In(1)``
+        A frame has been cut, or will not be; the large buffer is free again.
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
     error, tx_frame, stat : ``Out(stream)``; release : ``Out(stream)`` of TxFrame
     """
@@ -116,6 +119,9 @@ class Lane(wiring.Component):
                 "job": Out(stream.Signature(shapes.job)),
                 "frames": In(queues),
                 "checking": In(config.functions),
+                "segmenting": In(config.functions),
+                "cut": In(1),
+                "large_back": In(1),
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
                 "error": Out(stream.Signature(ErrorReport)),
@@ -128,7 +134,8 @@ class Lane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         queues = self.queues
-        m.submodules.build = build = Build(self.config, transmits=self.transmits)
+        make = SendBuild if self.transmits else ReceiveBuild
+        m.submodules.build = build = make(self.config)
         m.submodules.completions = completions = Completions(self.config)
         m.submodules.commit = commit = Commit(self.config, transmits=self.transmits)
         self.build, self.commit = build, commit
@@ -150,6 +157,11 @@ class Lane(wiring.Component):
         m.d.comb += [build.frames.eq(self.frames), build.able.eq(self.able)]
         m.d.comb += build.patient_room.eq(self.patient_room)
         m.d.comb += [build.checking.eq(self.checking), commit.checking.eq(self.checking)]
+        m.d.comb += [
+            build.segmenting.eq(self.segmenting),
+            build.large_back.eq(self.large_back | commit.large_back),
+            commit.cut.eq(self.cut),
+        ]
         delayed = Signal(queues)
         moves = commit.move_en << commit.move_queue
         m.d.sync += delayed.eq(moves)

@@ -26,6 +26,7 @@ __all__ = [
     "TABLE_BEAT",
     "USED_PLACES",
     "WINDOW",
+    "FetchPhase",
     "QueueSetup",
     "RingKind",
     "Shapes",
@@ -70,6 +71,15 @@ class Unit(enum.IntEnum, shape=2):
     USED = 1
     RECEIVE = 2
     TRANSMIT = 3
+
+
+class FetchPhase(enum.IntEnum, shape=2):
+    """What a queue's DMA is for."""
+
+    AVAIL = 0  # flags and index of the available ring
+    HEADS = 1  # entries of the available ring
+    TABLE = 2  # descriptors
+    EVENT = 3  # avail_event: up to where everything has been seen
 
 
 class QueueSetup(data.Struct):
@@ -135,6 +145,8 @@ class Shapes:
         self.piece = (config.frame_bytes + HEADER_BYTES).bit_length()
         #: Frames that a receive queue may have under way.
         self.window = 1 << ceil_log2(min(PACKETS, config.tx_quota + config.rx_quota))
+        #: Bits of the length of a chain, or of a descriptor.
+        self.length = 17 if config.segmentation else 16
         self.tag = max(1, ceil_log2(config.dma_tags))
         self.owner = data.StructLayout(
             {"unit": Unit, "queue": self.queue, "packet": self.packet, "piece": self.piece}
@@ -154,7 +166,7 @@ class Shapes:
         self.descriptor = data.StructLayout(
             {
                 "address": 64,
-                "length": 16,  # 0xFFFF is that much or more
+                "length": self.length,  # all ones are that much or more
                 "last": 1,
                 "head": 16,  # of a packed chain its buffer ID, with the last one
                 "span": 16,  # places in the ring of the chain so far
@@ -169,7 +181,8 @@ class Shapes:
                 "memory": LocalMemory,
                 "slot": 8,
                 "has_slot": 1,
-                "length": 16,  # bytes in the chain, with the header
+                "length": self.length,  # bytes in the chain, with the header
+                "large": 1,  # some of them are in the large buffer
                 "more": 1,  # the frame goes on in the next chain
                 "pieces": self.piece,
                 "drop": 1,

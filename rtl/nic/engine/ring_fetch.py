@@ -7,10 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
-from models.spec.virtio import Descriptor, DescriptorFlag, PackedDescriptor
 from rtl.bus.stream import StreamFifo
+from rtl.nic.engine.chains import Chains
 from rtl.nic.engine.records import (
-    BUFFER,
     EVENT_BEAT,
     HEADS,
     INNER_BEAT,
@@ -18,28 +17,17 @@ from rtl.nic.engine.records import (
     SCRATCH_BEATS,
     TABLE_BEAT,
     WINDOW,
+    FetchPhase,
     QueueSetup,
     Shapes,
     Unit,
-    advance,
 )
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, LocalMemory
 
 __all__ = ["RingFetch"]
 
-#: Heads no further apart than this are read with what lies between them.
-_STRIDE = 4
 _AVAIL_BEAT, _HEADS_BEAT = 0, 2
-
-
-class _Phase(enum.IntEnum, shape=2):
-    """What a queue's DMA is for."""
-
-    AVAIL = 0  # flags and index of the available ring
-    HEADS = 1  # entries of the available ring
-    TABLE = 2  # descriptors
-    EVENT = 3  # avail_event: up to where everything has been seen
 
 
 class _Kind(enum.IntEnum, shape=2):
@@ -138,7 +126,7 @@ class RingFetch(wiring.Component):
         )
         self._state = data.StructLayout(
             {
-                "phase": _Phase,
+                "phase": FetchPhase,
                 "patient": 1,  # the DMA of the phase is to be asked for again
                 "dead": 1,  # after an error
                 "error": QueueError,  # to be published
@@ -202,10 +190,7 @@ class RingFetch(wiring.Component):
             self._start(m)
             self._ended(m)
             self._issue(m)
-            self._parse(m)
-            self._scan(m)
-            self._descriptor(m)
-            self._packed(m)
+            Chains(self).add(m)
             with m.State("SAVE"):
                 m.d.comb += self.write.en.eq(1)
                 m.next = "CHOOSE"
@@ -269,7 +254,8 @@ class RingFetch(wiring.Component):
                 ]
                 m.next = "READ"
 
-    def _beat(self, m: Module, beat) -> None:
+    def beat(self, m: Module, beat) -> None:
+        """Read a beat of the queue's scratch memory."""
         m.d.comb += self.scratch_addr.eq(self.queue * SCRATCH_BEATS + beat)
 
     def _take(self, m: Module) -> None:
@@ -277,7 +263,7 @@ class RingFetch(wiring.Component):
         s, row = self.s, self.read.data
         with m.State("TAKE"):
             m.d.sync += s.eq(row)
-            self._beat(m, Mux(row.phase == _Phase.HEADS, _HEADS_BEAT, _AVAIL_BEAT))
+            self.beat(m, Mux(row.phase == FetchPhase.HEADS, _HEADS_BEAT, _AVAIL_BEAT))
             with m.Switch(self.kind):
                 with m.Case(_Kind.WAKE):
                     m.next = "START"
@@ -310,16 +296,17 @@ class RingFetch(wiring.Component):
                 m.d.sync += s.fresh.eq(0)
                 m.next = "PARSE"
             with m.Elif(s.seen != s.next):
-                self._read_heads(m)
+                self.read_heads(m)
             with m.Else():
-                self._read_index(m)
+                self.read_index(m)
 
-    def _read_index(self, m: Module) -> None:
+    def read_index(self, m: Module) -> None:
+        """Read up to where there are entries."""
         m.d.comb += self.asks.eq(self.mine)
-        m.d.sync += self.s.phase.eq(_Phase.AVAIL)
+        m.d.sync += self.s.phase.eq(FetchPhase.AVAIL)
         m.next = "ISSUE"
 
-    def _read_heads(self, m: Module) -> None:
+    def read_heads(self, m: Module) -> None:
         """Read entries up to the index, the ring's end, or as many as there is room for."""
         s = self.s
         ahead, room, least = Signal(16), Signal(16), Signal(16)
@@ -328,10 +315,11 @@ class RingFetch(wiring.Component):
             room.eq(self.setup.size - (s.next & self.mask)),
             least.eq(Mux(ahead < room, ahead, room)),
         ]
-        m.d.sync += [s.phase.eq(_Phase.HEADS), s.left.eq(Mux(least < HEADS, least, HEADS))]
+        m.d.sync += [s.phase.eq(FetchPhase.HEADS), s.left.eq(Mux(least < HEADS, least, HEADS))]
         m.next = "ISSUE"
 
-    def _fail(self, m: Module, error) -> None:
+    def fail(self, m: Module, error) -> None:
+        """Publish an error behind what was right."""
         m.d.sync += self.s.error.eq(error)
         m.next = "PARSE"
 
@@ -342,7 +330,7 @@ class RingFetch(wiring.Component):
         quiet = (self.quiet & self.mine).any()
         holds = self.transmits & s.exposed & ~(self.touching & self.mine).any()
         with m.State("ENDED"):
-            self._beat(m, _HEADS_BEAT + 1)
+            self.beat(m, _HEADS_BEAT + 1)
             with m.If(quiet):
                 m.next = "SAVE"
             with m.Elif((status == DmaStatus.ABSENT) & holds):
@@ -361,27 +349,27 @@ class RingFetch(wiring.Component):
                 m.d.sync += [s.patient.eq(1), self.patience.eq(self.patience | self.mine)]
                 m.next = "SAVE"
             with m.Elif(status == DmaStatus.FAILURE):
-                self._fail(m, QueueError.PAGE_REQUEST_FAILED)
+                self.fail(m, QueueError.PAGE_REQUEST_FAILED)
             with m.Elif(status == DmaStatus.BUS):
-                self._fail(m, QueueError.BUS)
+                self.fail(m, QueueError.BUS)
             with m.Elif(status != DmaStatus.OK):
-                self._fail(m, QueueError.RING_ADDRESS)
-            with m.Elif(s.phase == _Phase.TABLE):
+                self.fail(m, QueueError.RING_ADDRESS)
+            with m.Elif(s.phase == FetchPhase.TABLE):
                 m.d.sync += s.fresh.eq(1)
                 m.next = "PARSE"
-            with m.Elif(s.phase == _Phase.HEADS):
+            with m.Elif(s.phase == FetchPhase.HEADS):
                 m.d.sync += [s.heads[:128].eq(self.scratch_data), s.next.eq(s.next + s.left)]
                 m.next = "HEADS"
-            with m.Elif((s.phase == _Phase.AVAIL) & (ahead > self.setup.size)):
-                self._fail(m, QueueError.BAD_INDEX)
-            with m.Elif(s.phase == _Phase.EVENT):
-                m.d.sync += [s.asked.eq(s.next), s.phase.eq(_Phase.AVAIL)]
+            with m.Elif((s.phase == FetchPhase.AVAIL) & (ahead > self.setup.size)):
+                self.fail(m, QueueError.BAD_INDEX)
+            with m.Elif(s.phase == FetchPhase.EVENT):
+                m.d.sync += [s.asked.eq(s.next), s.phase.eq(FetchPhase.AVAIL)]
                 m.next = "ISSUE"
             with m.Elif(ahead == 0):
                 m.next = "SAVE"
                 with m.If(self.setup.event_idx & (s.asked != s.next)):
                     m.d.comb += self.event_en.eq(1)
-                    m.d.sync += s.phase.eq(_Phase.EVENT)
+                    m.d.sync += s.phase.eq(FetchPhase.EVENT)
                     m.next = "ISSUE"
             with m.Else():
                 # What has been read of the table may be older than these entries.
@@ -405,15 +393,15 @@ class RingFetch(wiring.Component):
                 job.offset.eq((self.queue * SCRATCH_BEATS + beat) << 4),
             ]
             with m.Switch(s.phase):
-                with m.Case(_Phase.AVAIL):
+                with m.Case(FetchPhase.AVAIL):
                     m.d.comb += [job.iova.eq(setup.driver), job.length.eq(4), beat.eq(_AVAIL_BEAT)]
-                with m.Case(_Phase.HEADS):
+                with m.Case(FetchPhase.HEADS):
                     m.d.comb += [
                         job.iova.eq(setup.driver + 4 + ((s.next & self.mask) << 1)),
                         job.length.eq(s.left << 1),
                         beat.eq(_HEADS_BEAT),
                     ]
-                with m.Case(_Phase.TABLE):
+                with m.Case(FetchPhase.TABLE):
                     m.d.comb += [
                         job.iova.eq(setup.desc + (s.base << 4)),
                         job.length.eq(s.window << 4),
@@ -425,7 +413,7 @@ class RingFetch(wiring.Component):
                             job.length.eq(s.inner_window << 4),
                             beat.eq(INNER_BEAT),
                         ]
-                with m.Case(_Phase.EVENT):
+                with m.Case(FetchPhase.EVENT):
                     m.d.comb += [
                         job.write.eq(1),
                         job.iova.eq(setup.device + 4 + (setup.size << 3)),
@@ -435,209 +423,3 @@ class RingFetch(wiring.Component):
             with m.If(self.job.ready):
                 m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]
                 m.next = "SAVE"
-
-    def _publish(self, m: Module, to) -> None:
-        m.d.comb += [self.publish.eq(1), self.publish_to.eq(to)]
-        m.d.sync += self.s.published.eq(to)
-
-    def _parse(self, m: Module) -> None:
-        """Find the next descriptor: of the chain, or of the next head."""
-        s, size = self.s, self.setup.size
-        wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
-        m.d.comb += [
-            wanted.eq(
-                Mux(
-                    self.setup.packed & ~s.inner,
-                    s.next[:15],
-                    Mux(s.linked, s.link, s.heads[:16]),
-                )
-            ),
-            at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
-            there.eq(at < Mux(s.inner, s.inner_window, s.window)),
-            room.eq((s.tail - self.head)[: self.shapes.buffer + 1] != BUFFER),
-        ]
-        with m.State("PARSE"):
-            self._beat(m, Mux(s.inner, INNER_BEAT, TABLE_BEAT) + at[:4])
-            with m.If(~room):
-                m.d.sync += self.stalled.eq(self.stalled | self.mine)
-                m.next = "STALL"
-            with m.Elif(s.error != QueueError.NONE):
-                m.d.comb += [
-                    self.put.eq(1),
-                    self.put_entry.error.eq(s.error),
-                    self.put_entry.last.eq(1),
-                ]
-                self._publish(m, s.tail + 1)
-                m.d.sync += [s.tail.eq(s.tail + 1), s.error.eq(0), s.dead.eq(1)]
-                m.next = "SAVE"
-            with m.Elif(self.setup.packed & ~s.inner):
-                self._next_packed(m, wanted, there)
-            with m.Elif(~s.linked & (s.left == 0)):
-                m.next = "SAVE"
-                with m.If(s.seen != s.next):
-                    self._read_heads(m)
-                with m.Elif(self.setup.event_idx | (self.rung & self.mine).any()):
-                    self._read_index(m)
-            with m.Elif(wanted >= Mux(s.inner, s.entries, size)):
-                self._fail(m, Mux(s.inner, QueueError.BAD_INDIRECT, QueueError.BAD_HEAD))
-            with m.Elif(s.linked & (s.count >= size)):
-                self._fail(m, QueueError.BAD_CHAIN)
-            with m.Elif(there):
-                m.next = "DESCRIPTOR"
-            with m.Elif(s.inner):
-                left = s.entries - wanted
-                m.d.sync += [
-                    s.inner_base.eq(wanted),
-                    s.inner_window.eq(Mux(left < INNER_WINDOW, left, INNER_WINDOW)),
-                    s.phase.eq(_Phase.TABLE),
-                ]
-                m.next = "ISSUE"
-            with m.Else():
-                m.d.sync += [
-                    s.base.eq(wanted),
-                    s.window.eq(1),
-                    self.scan.eq(wanted),
-                    self.rest.eq(s.heads >> 16),
-                    self.others.eq(s.left - 1),
-                ]
-                m.next = "SCAN"
-        # Room that appears before the queue is known to be stalled wakes nobody.
-        with m.State("STALL"):
-            m.next = "STALLED"
-        with m.State("STALLED"):
-            m.next = "SAVE"
-            with m.If(room):
-                m.d.sync += self.stalled.eq(self.stalled & ~self.mine & ~self.unstall)
-                m.next = "PARSE"
-            with m.Elif(s.linked & (s.published == self.head)):
-                self._publish(m, s.tail)
-                m.d.sync += s.exposed.eq(1)
-
-    def _next_packed(self, m: Module, wanted, there) -> None:
-        """Take the next descriptor of a packed ring, or read some from there to the ring's end."""
-        s, left = self.s, Signal(16)
-        m.d.comb += left.eq(self.setup.size - wanted)
-        with m.If(there):
-            m.next = "PACKED"
-        with m.Else():
-            m.d.sync += [
-                s.base.eq(wanted),
-                s.window.eq(Mux(left < WINDOW, left, WINDOW)),
-                s.phase.eq(_Phase.TABLE),
-            ]
-            m.next = "ISSUE"
-
-    def _packed(self, m: Module) -> None:
-        """Take a descriptor of a packed ring, if it is available (2.8.1)."""
-        s = self.s
-        found = data.View(PackedDescriptor, self.scratch_data)
-        wrap, size = ~s.next[15], self.setup.size
-        available = found.flags[7] == wrap, found.flags[15] != wrap
-        linked, taken = found.flags[0], Signal(16)
-        lapped = s.next[15] != self.index[15]
-        m.d.comb += taken.eq(s.next[:15] + Mux(lapped, size, 0) - self.index[:15])
-        with m.State("PACKED"):
-            m.next = "PARSE"
-            with m.If(((available[0] & available[1]) | s.linked) & (taken >= size)):
-                self._fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
-            with m.Elif(available[0] & available[1]):
-                m.d.comb += self.put_entry.head.eq(found.id)
-                following = advance(s.next, 1, self.setup)
-                m.d.sync += [s.linked.eq(linked), s.next.eq(following), s.head.eq(found.id)]
-                self._append(m, found, found.flags, linked, ends=~linked)
-            with m.Elif(~s.fresh):  # it may have become so
-                m.d.sync += s.window.eq(0)
-            with m.Elif(s.linked):
-                self._fail(m, QueueError.BAD_WRAP)
-            with m.Else():
-                m.d.sync += s.window.eq(0)
-                m.next = "SAVE"
-
-    def _append(self, m: Module, found, flags, linked, *, ends) -> None:
-        """Put a descriptor into the buffer, or enter the table that it is of."""
-        s, entry = self.s, self.put_entry
-        packed = self.setup.packed
-        count = Mux(s.linked, s.count, 0)
-        indirect = (flags & int(DescriptorFlag.INDIRECT)).any() & ~(packed & s.inner)
-        writable = (flags & int(DescriptorFlag.WRITE)).any()
-        with m.If(indirect):
-            self._enter(m, found.addr, found.len, linked | (packed & s.linked))
-        with m.Elif(writable == self.transmits):
-            self._fail(m, QueueError.BAD_CHAIN)
-        with m.Else():
-            m.d.comb += [
-                self.put.eq(1),
-                entry.address.eq(found.addr),
-                entry.length.eq(Mux(found.len[16:].any(), 0xFFFF, found.len)),
-                entry.last.eq(ends),
-                entry.span.eq(Mux(packed & ~s.inner, count + 1, 1)),
-            ]
-            m.d.sync += [s.tail.eq(s.tail + 1), s.count.eq(count + 1)]
-            with m.If(ends):
-                self._publish(m, s.tail + 1)
-                m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
-
-    def _scan(self, m: Module) -> None:
-        """See which heads are near: the table is read from the first of them to the last."""
-        s = self.s
-        head, span, step = self.rest[:16], Signal(16), Signal(16)
-        left = Signal(16)  # descriptors from the base to the table's end
-        m.d.comb += [
-            step.eq(head - self.scan),
-            span.eq(head - s.base + step),  # with what may be linked to the last one
-            left.eq(self.setup.size - s.base),
-        ]
-        near = (step != 0) & (step <= _STRIDE) & (head < self.setup.size)
-        with m.State("SCAN"):
-            with m.If(s.linked):
-                m.d.sync += s.window.eq(Mux(left < _STRIDE, left, _STRIDE))
-            with m.If(~s.linked & (self.others != 0) & near & (span <= WINDOW) & (span <= left)):
-                m.d.sync += [
-                    self.scan.eq(head),
-                    s.window.eq(span),
-                    self.rest.eq(self.rest >> 16),
-                    self.others.eq(self.others - 1),
-                ]
-            with m.Else():
-                m.d.sync += s.phase.eq(_Phase.TABLE)
-                m.next = "ISSUE"
-
-    def _descriptor(self, m: Module) -> None:
-        """Take a descriptor; go on with what it links to, or the next head."""
-        s, packed = self.s, self.setup.packed
-        found = data.View(Descriptor, self.scratch_data)
-        inner = data.View(PackedDescriptor, self.scratch_data)
-        flags = Mux(packed, inner.flags, found.flags)
-        following = (s.link + 1)[:16]
-        # All of a packed ring's table is the chain (2.8.7).
-        linked = Mux(packed, following != s.entries, found.flags[0])
-        with m.State("DESCRIPTOR"):
-            m.next = "PARSE"
-            m.d.comb += self.put_entry.head.eq(Mux(s.linked, s.head, s.heads[:16]))
-            m.d.sync += [s.linked.eq(linked), s.link.eq(Mux(packed, following, found.next))]
-            with m.If(~s.linked):
-                m.d.sync += [
-                    s.head.eq(s.heads[:16]),
-                    s.heads.eq(s.heads >> 16),
-                    s.left.eq(s.left - 1),
-                ]
-            self._append(m, found, flags, linked, ends=~linked)
-
-    def _enter(self, m: Module, table, length, broken) -> None:
-        """Go on in an indirect table, which ends the chain (2.7.5.3, 2.8.7)."""
-        s, entries = self.s, length[4:]
-        odd = broken | length[:4].any() | (entries == 0)
-        with m.If(~self.setup.indirect & ~s.inner):
-            self._fail(m, QueueError.BAD_FLAGS)
-        with m.Elif(s.inner | odd):
-            self._fail(m, QueueError.BAD_INDIRECT)
-        with m.Else():
-            m.d.sync += [
-                s.linked.eq(1),
-                s.link.eq(0),
-                s.inner.eq(1),
-                s.table.eq(table),
-                s.entries.eq(Mux(entries[16:].any(), 1 << 16, entries)),
-                s.inner_window.eq(0),
-                s.count.eq(Mux(s.linked, s.count, 0)),
-            ]

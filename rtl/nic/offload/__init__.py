@@ -8,6 +8,8 @@ SlotSums        sums of frames while they are written into their slots       ``s
 HeaderNotes     headers of what is sent                                      ``notes``
 Negotiated      what each function's driver has accepted                     ``negotiated``
 Completer       puts checksums into frames that are sent                     ``completer``
+Segmenter       writes segments of a TCP packet, with HeaderReader           ``segmenter``
+Segmentation    the segmenter with the large buffer, and the frame it cuts   ``segmentation``
 Checker         whether a packet's checksum is right, while it passes by     ``checker``
 Verdicts        what has been found of frames that wait to be received       ``verdicts``
 Verifier        has frames from one function to another checked              ``verifier``

@@ -1,4 +1,4 @@
-"""Cuts a TCP frame into segments (TSO).  Not in the NIC's data path yet: only its test uses it."""
+"""Cuts a TCP frame into segments (TSO)."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring

@@ -24,6 +24,8 @@ class SlotSums(wiring.Component):
     Parameters
     ----------
     slots : int
+    looks : int
+        Sums that can be looked at in one cycle.
 
     Members
     -------
@@ -31,12 +33,12 @@ class SlotSums(wiring.Component):
         A beat that is written: its bytes that count, and a word that is added.
     taken_en, taken : ``In``
         A slot is taken: its sum is 0.
-    look, look_too : ``In(8)``; sum, sum_too : ``Out(16)``
-        Sums of two slots, in the same cycle.
+    look0, look1, ... : ``In(8)``; sum0, sum1, ... : ``Out(16)``
+        Sums of slots, in the same cycle.
     """
 
-    def __init__(self, slots: int):
-        self.slots = slots
+    def __init__(self, slots: int, looks: int):
+        self.slots, self.looks = slots, looks
         super().__init__(
             {
                 "en": In(1),
@@ -46,11 +48,9 @@ class SlotSums(wiring.Component):
                 "extra": In(16),
                 "taken_en": In(1),
                 "taken": In(8),
-                "look": In(8),
-                "sum": Out(16),
-                "look_too": In(8),
-                "sum_too": Out(16),
             }
+            | {f"look{number}": In(8) for number in range(looks)}
+            | {f"sum{number}": Out(16) for number in range(looks)}
         )
 
     def elaborate(self, platform):
@@ -84,7 +84,8 @@ class SlotSums(wiring.Component):
             turn.en.eq(self.taken_en),
             turn.data.eq(~old.data.turn),
         ]
-        for place, out in ((self.look, self.sum), (self.look_too, self.sum_too)):
+        for number in range(self.looks):
+            place, out = getattr(self, f"look{number}"), getattr(self, f"sum{number}")
             found, seen = sums.read_port(domain="comb"), turns.read_port(domain="comb")
             m.d.comb += [
                 found.addr.eq(place),

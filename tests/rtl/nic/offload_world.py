@@ -29,6 +29,9 @@ class OffloadBench(wiring.Component):
             {
                 "dma": In(StorePort()),
                 "store": In(StorePort()),
+                "large": In(StorePort()),
+                "cut": Out(1),
+                "large_back": Out(1),
                 "tx_alloc": Out(stream.Signature(8)),
                 "sent": In(stream.Signature(SentFrame)),
                 "frame": Out(stream.Signature(TxFrame)),
@@ -49,7 +52,18 @@ class OffloadBench(wiring.Component):
         m.submodules.findings = self.findings = findings = Findings(self.config)
         connect(m, flipped(self.store), frames.store)
         connect(m, flipped(self.dma), offload.store)
-        connect(m, frames.tx_alloc, flipped(self.tx_alloc))
+        connect(m, flipped(self.large), offload.large)
+        connect(m, offload.read_bytes, frames.cut)
+        free, taken, cutting = frames.tx_alloc, self.tx_alloc, offload.alloc
+        m.d.comb += [
+            self.cut.eq(offload.cut),
+            self.large_back.eq(offload.large_back),
+            taken.payload.eq(free.payload),
+            cutting.payload.eq(free.payload),
+            cutting.valid.eq(free.valid),
+            taken.valid.eq(free.valid & ~cutting.ready),
+            free.ready.eq(cutting.ready | (taken.ready & taken.valid)),
+        ]
         connect(m, flipped(self.sent), offload.i)
         connect(m, offload.o, flipped(self.frame))
         connect(m, offload.release, flipped(self.release))
@@ -96,12 +110,18 @@ class OffloadWorld:
         base, at, pieces = slot * self.config.frame_bytes, 0, []
         while at < len(frame):
             size = self.rng.randint(1, 16)
+            if at < self.config.frame_bytes < at + size:  # a DMA is into one of both
+                size = self.config.frame_bytes - at
             pieces.append((base + at, frame[at : at + size]))
             at += size
+        beyond = self.config.frame_bytes
         self.rng.shuffle(pieces)
         bits = NetHeader.const(header or {}).as_bits().to_bytes(12, "little")
         await self._store(ctx, self.dut.dma, slot * 2 * self.config.frame_bytes + 4, bits, 0)
         for addr, part in pieces:
+            if addr - base >= beyond:
+                await self._store(ctx, self.dut.large, addr - base - beyond + 16, part, 0)
+                continue
             # The first byte's address may be that of a byte that does not count.
             ahead = self.rng.randrange(0, 17 - len(part))
             await self._store(ctx, self.dut.store, addr - ahead, bytes(ahead) + part, ahead)
@@ -125,12 +145,14 @@ class OffloadWorld:
 
     async def send(self, ctx, slot: int, frame: bytes, header: dict) -> None:
         """Tell the offloads of a frame."""
-        ref = {"memory": LocalMemory.TX, "slot": slot, "length": len(frame)}
+        ref = {"memory": LocalMemory.TX, "slot": slot, "length": len(frame) & 0xFFFF}
         await put(
             ctx,
             self.dut.sent,
             {
                 "frame": ref,
+                "over": len(frame) >> 16,
+                "large": len(frame) > self.config.frame_bytes,
                 "function": 1,
                 "needs_csum": header.get("flags", 0) & 1,
                 "gso_type": header.get("gso_type", 0),

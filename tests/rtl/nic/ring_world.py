@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 
 from models.spec.config import NicConfig
 from rtl.nic.engine import VirtqueueEngine
-from rtl.nic.seams import DmaStatus, LocalMemory, QueueCommand
+from rtl.nic.seams import LARGE_BIT, DmaStatus, LocalMemory, QueueCommand
 
 __all__ = ["PackedRing", "Ring", "RingWorld"]
 
@@ -124,6 +124,10 @@ class RingWorld:
         self.guest = bytearray(1 << 20)
         self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
                        LocalMemory.RX: bytearray(config.rx_slots * config.frame_bytes)}  # fmt: skip
+        #: What is beyond slots, of the one frame that has the large buffer.
+        self.large = bytearray(1 << 16)
+        #: Frames that are being cut into segments: at most one.
+        self.cutting: list = []
         #: Free ones: few, so that queues wait for them.
         self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
@@ -257,6 +261,12 @@ class RingWorld:
 
     async def _copy_frame(self, ctx, request) -> None:
         """A slot is as long as two frames: 4 bytes, the header, the frame."""
+        if request.memory == LocalMemory.TX and request.offset >> LARGE_BIT:
+            at = (request.offset & (1 << LARGE_BIT) - 1) - 16
+            there = self.guest[request.iova : request.iova + request.length]
+            assert 0 <= at <= len(self.large) - request.length
+            self.large[at : at + request.length] = there
+            return
         frames, stride = self.frames[request.memory], 2 * self.config.frame_bytes
         slot, at = divmod(request.offset, stride)
         end, base = at + request.length, slot * self.config.frame_bytes - 16
@@ -359,10 +369,17 @@ class RingWorld:
             ) = found
             if sent:
                 base = frame.frame.slot * self.config.frame_bytes
-                content = self.frames[LocalMemory.TX][base : base + frame.frame.length]
+                length = frame.frame.length | frame.over << 16
+                own = min(length, self.config.frame_bytes)
+                content = self.frames[LocalMemory.TX][base : base + own]
+                assert frame.large == (length > own)
+                content += self.large[: length - own]
                 self.sent.append((frame.function, bytes(content)))
                 self.asked.append((frame.needs_csum, frame.gso_type))
                 self.slots.append(frame.frame.slot)
+                if frame.gso_type and self.config.segmentation:
+                    assert not self.cutting, "two frames are to be cut at once"
+                    self.cutting.append(frame)
             if released:
                 self.released.append((int(ref.memory), ref.slot))
                 if ref.memory == LocalMemory.TX:
@@ -377,6 +394,24 @@ class RingWorld:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
 
+    async def segmenter(self, ctx):
+        """Be done with a frame that is to be cut after a while."""
+        dut = self.dut
+        left = 0
+        while True:
+            await ctx.tick()
+            left -= 1
+            if self.cutting and left < 0:
+                left = self.rng.randrange(1, 400)
+            elif left == 0:
+                (frame,) = self.cutting
+                self.cutting.clear()
+                ctx.set(dut.cut, 1)
+                ctx.set(dut.large_back, frame.large)
+                await ctx.tick()
+                ctx.set(dut.cut, 0)
+                ctx.set(dut.large_back, 0)
+
     async def until(self, ctx, condition, cycles=60_000):
         """Wait for a condition, or fail."""
         for _ in range(cycles):
@@ -389,7 +424,7 @@ class RingWorld:
         """Simulate until ``test`` ends."""
         sim = Simulator(self.dut)
         sim.add_clock(1e-6)
-        for agent in (self.dma, self.driver, self.sinks):
+        for agent in (self.dma, self.driver, self.sinks, self.segmenter):
             sim.add_testbench(agent, background=True)
 
         async def start(ctx):

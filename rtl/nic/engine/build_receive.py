@@ -1,0 +1,232 @@
+"""From descriptors to DMA: frames that are received (virtio 1.3, 5.1.6.4)."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib.memory import Memory
+
+from models.spec.config import NicConfig
+from models.spec.nic import MERGED_BUFFERS, QueueError
+from models.spec.virtio import NetHeader
+from rtl.nic.engine.build import Build
+from rtl.nic.engine.records import HEADER_BYTES
+from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory
+
+__all__ = ["ReceiveBuild"]
+
+#: What is kept of a frame that is received, beside that.
+_RECEIVING = {
+    "number": 16,  # of the frame
+    "high": 16,  # of the next frame that is taken
+    "merging": 1,  # the frame goes on in the next chain
+    "chains": range(MERGED_BUFFERS + 1),  # of the frame, before this one
+    "places": 16,  # of the ring, that these take
+    "begun": 16,  # position at which the chain began
+    "least": range(HEADER_BYTES + 1),  # bytes of the chain, at least
+    "parted": 1,  # num_buffers is left out
+    "first_byte": 64,  # address of its first byte
+    "second_byte": 64,  # and of the second, unless that follows the first
+    "joined": 1,
+}
+#: Place of num_buffers in a frame with its header.
+_NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
+
+
+class ReceiveBuild(Build):
+    """Frames into descriptors.
+
+    Frames are numbered, and kept until they are committed: after a rewind they go into the same
+    chains.  A frame that is longer than its chain goes on in the next one, as another packet; how
+    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).
+
+    Latency
+    -------
+    With mergeable buffers, if not all of a frame fits into the first descriptor, 2 cycles more.
+
+    Parameters and members are those of :class:`Build`.
+    """
+
+    def __init__(self, config: NicConfig):
+        super().__init__(config, transmits=False)
+
+    def kept(self) -> dict[str, Any]:
+        """What is kept of a frame that is received."""
+        return _RECEIVING
+
+    def prepare(self, m: Module) -> None:
+        """Make the ring of frames."""
+        self._hands(m)
+
+    def states(self, m: Module) -> None:
+        """Add the states."""
+        self._receive_descriptor(m)
+        self._number(m)
+        self._pop(m)
+        self._clean(m)
+
+    def _hands(self, m: Module) -> None:
+        """Frames that each queue has, in a ring."""
+        self.hand_bits = (self.shapes.window - 1).bit_length()
+        depth = max(2, self.queues << self.hand_bits)
+        m.submodules.hands = hands = Memory(shape=FrameRef, depth=depth, init=[])
+        self.hand_read, self.hand_write = hands.read_port(), hands.write_port()
+        at = self.queue << self.hand_bits
+        mask = (1 << self.hand_bits) - 1
+        m.d.comb += [
+            self.hand_read.addr.eq(at | self.s.number & mask),
+            self.hand_write.addr.eq(at | self.s.high & mask),
+            self.hand_write.data.eq(self.rx_pop.frame),
+        ]
+
+    def _pop(self, m: Module) -> None:
+        s, mine = self.s, self.mine
+        begin = [s.open.eq(1), self.open.eq(self.open | mine)]
+        with m.State("POP"):
+            m.d.sync += s.frame.eq(self.rx_pop.frame)
+            m.next = "SAVE"
+            with m.If(self.rx_pop.valid):
+                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(mine)]
+                m.d.sync += begin
+                m.d.sync += [s.high.eq(s.high + 1), self.holding.eq(self.holding | mine)]
+                m.next = "DESCRIPTOR"
+        with m.State("HAND"):
+            m.next = "HELD"
+        with m.State("HELD"):
+            m.d.sync += begin
+            m.d.sync += [s.frame.eq(self.hand_read.data), s.merging.eq(0)]
+            m.next = "DESCRIPTOR"
+
+    def _clean(self, m: Module) -> None:
+        """Give back all frames that are not committed."""
+        s = self.s
+        with m.State("CLEAN"):
+            m.next = "CLEANED"
+            with m.If(s.number == s.high):
+                m.d.sync += self.holding.eq(self.holding & ~self.mine)
+                m.next = "SAVE"
+        with m.State("CLEANED"):
+            m.d.comb += [
+                self.release.valid.eq(1),
+                self.release.payload.function.eq(self.function),
+                self.release.payload.frame.eq(self.hand_read.data),
+            ]
+            with m.If(self.release.ready):
+                m.d.sync += s.number.eq(s.number + 1)
+                m.next = "CLEAN"
+
+    def _receive_descriptor(self, m: Module) -> None:
+        """Fill what one descriptor says, but for num_buffers if that is not known yet."""
+        s, entry, job = self.s, self.entry, self.job.payload
+        whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
+        start, stop, step = Signal(16), Signal(16), Signal(range(HEADER_BYTES + 1))
+        parted, head, again, asks = Signal(), Signal(), Signal(), Signal()
+        pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
+        mark = entry.error != QueueError.NONE
+        meets = ~mark & (stop > start)
+        told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
+        self.fill_job(m)
+        m.d.comb += [
+            whole.eq(HEADER_BYTES + s.frame.length),
+            room.eq(whole - s.position),
+            piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
+            end.eq(s.position + piece),
+            parted.eq(Mux(s.position == 0, self.ring.mergeable & (piece != whole), s.parted)),
+            head.eq(parted & (s.position < _NUMBER) & ~self.second),
+            start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
+            stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
+            step.eq(start - s.position),
+            again.eq(head & (end > HEADER_BYTES)),
+            asks.eq(self.asks(meets)),
+            pieces.eq(s.pieces + asks),
+            least.eq(s.least + entry.length),
+            job.iova.eq(entry.address + step),
+            job.length.eq(stop - start),
+            job.memory.eq(s.frame.memory),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
+        ]
+        with m.State("DESCRIPTOR"):
+            with m.If(s.head == self.published):
+                m.next = "SAVE"
+            with m.Else():
+                m.d.comb += self.job.valid.eq(asks)
+                with m.If(~asks | self.job.ready):
+                    m.d.sync += [
+                        s.seen.eq(s.seen + meets),
+                        s.pieces.eq(pieces),
+                        self.second.eq(again),
+                    ]
+                    with m.If(~again):
+                        m.d.sync += [
+                            s.position.eq(end),
+                            s.parted.eq(parted),
+                            s.least.eq(Mux(least < HEADER_BYTES, least, HEADER_BYTES)),
+                        ]
+                        self._note_number(m, end)
+                        self._end_descriptor(m, end, whole, parted, least, pieces)
+
+    def _note_number(self, m: Module, end) -> None:
+        """Note where num_buffers goes."""
+        s, entry = self.s, self.entry
+        with m.If((s.position <= _NUMBER) & (end > _NUMBER)):
+            m.d.sync += [
+                s.first_byte.eq(entry.address + (_NUMBER - s.position)[:4]),
+                s.joined.eq(end > _NUMBER + 1),
+            ]
+        with m.If((s.position == _NUMBER + 1) & (end > _NUMBER + 1)):
+            m.d.sync += s.second_byte.eq(entry.address)
+
+    def _end_descriptor(self, m: Module, end, whole, parted, least, pieces) -> None:
+        """Go on with the chain, the next chain of the frame, or the next frame."""
+        s, entry, ring = self.s, self.entry, self.ring
+        short, more, error = Signal(), Signal(), Signal(QueueError)
+        used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
+        m.d.comb += [
+            short.eq(
+                ((end != whole) & (~ring.mergeable | used_up))
+                | (ring.mergeable & (least < HEADER_BYTES))
+            ),
+            error.eq(entry.error),
+            more.eq((error == QueueError.NONE) & (end != whole)),
+        ]
+        with m.If((entry.error == QueueError.NONE) & short):
+            m.d.comb += error.eq(QueueError.BAD_LENGTH)
+        with m.If(entry.last & (error == QueueError.NONE) & ~more & parted):
+            m.next = "NUMBER"
+        with m.Else():
+            self.use(m)
+            with m.If(entry.last):
+                self.close(m, pieces, error=error, length=end - s.begun, more=more)
+                m.d.sync += s.merging.eq(more)
+                with m.If(more):
+                    m.d.comb += self.merges.eq(self.mine)
+                    m.d.sync += [
+                        s.chains.eq(s.chains + 1),
+                        s.places.eq(s.places + entry.span),
+                        s.begun.eq(end),
+                    ]
+                with m.Else():
+                    m.d.sync += s.number.eq(s.number + 1)
+                m.d.comb += self.block.eq(self.mine)
+                m.next = "OPEN"
+
+    def _number(self, m: Module) -> None:
+        """Say in the header how many chains the frame took, behind everything else."""
+        s, job, asks, pieces = self.s, self.job.payload, Signal(), Signal(self.shapes.piece)
+        m.d.comb += pieces.eq(s.pieces + asks)
+        with m.State("NUMBER"):
+            m.d.comb += [
+                asks.eq(self.asks(1)),
+                self.job.valid.eq(asks),
+                job.iova.eq(Mux(self.second, s.second_byte, s.first_byte)),
+                job.length.eq(1 + s.joined),
+                job.memory.eq(LocalMemory.NOWHERE),
+                job.offset.eq(Cat((_NUMBER + self.second)[:4], s.chains + 1)),
+            ]
+            with m.If(~asks | self.job.ready):
+                m.d.sync += [s.seen.eq(s.seen + 1), s.pieces.eq(pieces), self.second.eq(1)]
+                with m.If(s.joined | self.second):
+                    m.d.sync += [self.second.eq(0), s.number.eq(s.number + 1)]
+                    self.use(m)
+                    self.close(m, pieces, length=s.position - s.begun)
+                    m.d.comb += self.block.eq(self.mine)
+                    m.next = "OPEN"
