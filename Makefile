@@ -73,8 +73,11 @@ linux: setup ## An unmodified Linux in QEMU drives the RTL (docs/linux.md; ARGS=
 	@mkdir -p build
 	@$(IOVIRT) linux --json build/linux.json $(ARGS)
 
-test-linux: setup ## The same on the smallest hardware, with what must fail
-	@$(IOVIRT) linux --config tiny $(ARGS)
+# Cases that share one build; those of rings have hardware of their own.
+LINUX_CASES = amd64-vf amd64-paged two-guests riscv64-identity
+
+test-linux: setup ## Cases of it on the smallest hardware, and a planted mistake that must be found
+	@$(IOVIRT) linux --config tiny $(or $(ARGS),$(LINUX_CASES))
 	@$(IOVIRT) linux --config tiny --plant no-invalidation amd64-paged
 
 coverage: setup ## What conformance and fuzzing have hit on the RTL, and the holes
