@@ -31,7 +31,7 @@ waves: setup ## The demonstration with waves of all ports in build/waves.vcd, an
 	@$(IOVIRT) waves check build/waves.vcd
 
 test: setup ## Fast tests, on all cores
-	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not full" $(ARGS)
+	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not full" --durations 30 $(ARGS)
 
 test-full: setup ## Every test, the exhaustive ones too
 	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
