@@ -16,7 +16,16 @@ from cosim.bench.build import SIMULATORS, ToolError
 from cosim.bench.run import SimulationError
 from cosim.benchmarks.commands import add_bench
 from cosim.capture import CaptureError, read_capture, shipped_capture
-from cosim.command import Parser, Wrong, checked, give, is_special, must_be_writable, write
+from cosim.command import (
+    Parser,
+    Wrong,
+    checked,
+    give,
+    is_special,
+    must_be_known,
+    must_be_writable,
+    write,
+)
 from cosim.conformance.main import TARGETS
 from cosim.conformance.main import main as conformance
 from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
@@ -124,8 +133,7 @@ def _linux(asked: argparse.Namespace) -> int:
     for name in asked.cases:
         if name not in CASES:
             raise Wrong(f"no case {name!r}; there are {', '.join(CASES)}")
-    if asked.config not in CONFIGS:
-        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    must_be_known(asked.config)
     if asked.logs is not None and not asked.logs.is_dir():
         raise Wrong(f"{str(asked.logs)!r} is no folder")
     options = LinuxOptions(

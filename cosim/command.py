@@ -10,7 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Parser", "Wrong", "checked", "give", "is_special", "must_be_writable", "say", "write"]
+from models.spec.config import CONFIGS
+
+__all__ = [
+    "Parser",
+    "Wrong",
+    "checked",
+    "give",
+    "is_special",
+    "must_be_known",
+    "must_be_writable",
+    "say",
+    "write",
+]
 
 
 class Wrong(Exception):
@@ -44,6 +56,12 @@ def checked(asked: argparse.Namespace) -> None:
     """Make sure that ``--json`` can be written."""
     if asked.json and asked.json != "-":
         must_be_writable(Path(asked.json))
+
+
+def must_be_known(name: str) -> None:
+    """Make sure that there is a configuration of that name."""
+    if name not in CONFIGS:
+        raise Wrong(f"no configuration {name!r}; there are {', '.join(CONFIGS)}")
 
 
 def must_be_writable(path: Path) -> None:

@@ -10,7 +10,7 @@ from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
 from cosim.benchmarks.nic import PACKETS, Points, bench_nic
 from cosim.benchmarks.nic import QUICK as QUICK_POINTS
 from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
-from cosim.command import Parser, Wrong, checked, give, say
+from cosim.command import Parser, Wrong, checked, give, must_be_known, say
 from models.spec.config import CONFIGS
 
 __all__ = ["add_bench"]
@@ -58,8 +58,7 @@ def add_bench(commands: Any) -> None:
 
 def _sensible(asked: argparse.Namespace) -> None:
     checked(asked)
-    if asked.config not in CONFIGS:
-        raise Wrong(f"no configuration {asked.config!r}; there are {', '.join(CONFIGS)}")
+    must_be_known(asked.config)
 
 
 def _bench_iommu(asked: argparse.Namespace) -> int:

@@ -80,6 +80,13 @@ class Transport:
         while await self.load("device_status"):
             await self._cpu.sleep(50)
 
+    async def begin(self, known: int, needed: int) -> int:
+        """Reset the device and negotiate; returns the features accepted (3.1.1)."""
+        await self.reset()
+        await self.add_status(DeviceStatus.ACKNOWLEDGE)
+        await self.add_status(DeviceStatus.DRIVER)
+        return await self.negotiate(known, needed)
+
     async def negotiate(self, known: int, needed: int) -> int:
         """Accept what is offered of the features ``known``, and return it (3.1.1)."""
         offered = 0

@@ -8,13 +8,12 @@ from random import Random
 from cosim.guest.control import ControlClient
 from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.memory import Allocator, DeviceSpace
-from cosim.guest.packed_queue import PackedQueue
+from cosim.guest.queue_format import queue_format
 from cosim.guest.receiving import Packet, assemble
-from cosim.guest.split_queue import SplitQueue
 from cosim.guest.stack import Outgoing, large, partial, plain
 from cosim.guest.transport import Processor, Transport
 from cosim.guest.virtio_pci import GuestBus
-from cosim.guest.virtqueue import Piece, QueueOptions, Virtqueue
+from cosim.guest.virtqueue import Piece, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
 from models.spec.virtio import (
@@ -125,10 +124,7 @@ class VirtioNet:
         """Find the device, bring it up from any state, and post receive buffers."""
         transport = self.transport
         await transport.find()
-        await transport.reset()
-        await transport.add_status(DeviceStatus.ACKNOWLEDGE)
-        await transport.add_status(DeviceStatus.DRIVER)
-        self.features = await transport.negotiate(self._known, NEEDED_FEATURES)
+        self.features = await transport.begin(self._known, NEEDED_FEATURES)
         await self._read_config()
         numbers = list(range(2 * self.pairs))
         if self.accepted(Feature.NET_CTRL_VQ):
@@ -200,12 +196,7 @@ class VirtioNet:
 
     async def _set_up_queue(self, number: int, *, vector: int) -> None:
         size = await self.transport.queue_size(number, self._queue_size)
-        kind = PackedQueue if self.accepted(Feature.RING_PACKED) else SplitQueue
-        options = QueueOptions(
-            indirect=self.accepted(Feature.RING_INDIRECT_DESC),
-            event_idx=self.accepted(Feature.RING_EVENT_IDX),
-            in_order=self.accepted(Feature.IN_ORDER),
-        )
+        kind, options = queue_format(self.features)
         queue = self._queues.get(number)
         if not isinstance(queue, kind) or (queue.size, queue.options) != (size, options):
             queue = kind(

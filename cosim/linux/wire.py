@@ -13,6 +13,7 @@ from pathlib import Path
 from cosim.linux.pump import Pump
 from cosim.linux.tcp import EchoServer
 from cosim.linux.tftp import TftpServer
+from cosim.packets import ipv4, summed
 from models.nic.packets import checksum, pseudo_header
 from models.spec.ethernet import EtherType, IpProtocol
 
@@ -20,6 +21,7 @@ __all__ = ["Cable", "Recorder", "WireHost"]
 
 _ECHO_PORT, _TFTP_PORT = 7, 69
 _BROADCAST = b"\xff" * 6
+_DO_NOT_FRAGMENT = 0x4000
 
 
 class Cable:
@@ -201,15 +203,11 @@ class WireHost:
             to, IpProtocol.UDP, struct.pack(">HHHH", from_port, port, 8 + len(data), 0) + data
         )
 
-    def _transmit(self, to: bytes, protocol: int, body: bytes) -> None:
+    def _transmit(self, to: bytes, protocol: IpProtocol, body: bytes) -> None:
         """Send an IPv4 packet; TCP and UDP get their checksum."""
         if protocol in (IpProtocol.TCP, IpProtocol.UDP):
-            at = 16 if protocol == IpProtocol.TCP else 6
-            total = checksum(pseudo_header(self.ip, to, protocol, len(body)) + body) or 0xFFFF
-            body = body[:at] + total.to_bytes(2, "big") + body[at + 2 :]
+            body = summed(self.ip, to, protocol, body)
         self._number = self._number + 1 & 0xFFFF
-        head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(body), self._number, 0x4000, 64, protocol)
-        whole = head + b"\0\0" + self.ip + to
-        head += checksum(whole).to_bytes(2, "big") + self.ip + to
-        frame = self._hosts[to] + self.mac + EtherType.IPV4.to_bytes(2, "big") + head + body
+        packet = ipv4(self.ip, to, protocol, body, identity=self._number, flags=_DO_NOT_FRAGMENT)
+        frame = self._hosts[to] + self.mac + EtherType.IPV4.to_bytes(2, "big") + packet
         self._send(frame.ljust(60, b"\0"))

@@ -6,7 +6,8 @@ from typing import Any
 from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.malformed import WAYS
 from cosim.nic_fuzz.session import Session
-from cosim.nic_fuzz.world import CORRECT, HOSTILE_TYPE, mac_of
+from cosim.nic_fuzz.world import CORRECT, HOSTILE, HOSTILE_TYPE
+from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.virtio import DescriptorFlag, Feature, GsoType, NetHeader, NetHeaderFlag
 
@@ -66,8 +67,10 @@ class _Maker:
                 "gso_size": rng.getrandbits(16),
             }
         header = NetHeader.const(fields).as_bits().to_bytes(_HEADER_BYTES, "little")
-        target = rng.choice((*map(mac_of, CORRECT), mac_of(0), b"\xff" * 6, rng.randbytes(6)))
-        return (header + target + mac_of(max(CORRECT) + 1) + HOSTILE_TYPE).hex()
+        target = rng.choice(
+            (*map(guest_mac, CORRECT), guest_mac(OUTSIDE), b"\xff" * 6, rng.randbytes(6))
+        )
+        return (header + target + guest_mac(HOSTILE) + HOSTILE_TYPE).hex()
 
     def tcp(self) -> tuple[str, list[int]]:
         """Header and headers of a TCP packet to be cut into segments, and lengths of its pieces."""
@@ -92,7 +95,7 @@ class _Maker:
             kind, network = EtherType.IPV6, b"\x60\0\0\0" + length.to_bytes(2, "big")
             network += bytes((IpProtocol.TCP, 64)) + rng.randbytes(32)
         transport = rng.randbytes(12) + bytes((0x50, rng.getrandbits(8))) + rng.randbytes(6)
-        target, source = mac_of(0), mac_of(max(CORRECT) + 1)
+        target, source = guest_mac(OUTSIDE), guest_mac(HOSTILE)
         head = header + target + source + kind.to_bytes(2, "big") + network + transport
         left, lengths = len(head) + payload, []
         while left:
@@ -186,7 +189,7 @@ class _Maker:
     def evict(self, driver: dict[str, int]) -> list[Any]:
         rng = self.rng
         pages = [rng.getrandbits(16) for _ in range(rng.randint(1, 12))]
-        return ["evict", rng.choice((*CORRECT, max(CORRECT) + 1)), pages]
+        return ["evict", rng.choice((*CORRECT, HOSTILE)), pages]
 
     def rebind(self, driver: dict[str, int]) -> list[Any]:
         return ["rebind", self.rng.choice(CORRECT)]

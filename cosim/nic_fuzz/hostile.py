@@ -7,15 +7,15 @@ from typing import Any
 from cosim.guest.features import NEEDED_FEATURES
 from cosim.guest.malformed import WAYS
 from cosim.guest.memory import Allocator, DeviceSpace
-from cosim.guest.packed_queue import PackedQueue
+from cosim.guest.queue_format import queue_format
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.transport import Transport
-from cosim.guest.virtqueue import QueueOptions, Virtqueue
+from cosim.guest.virtqueue import Virtqueue
 from cosim.hypervisor.vm import RAM_GPA
 from cosim.nic_fuzz.chains import ChainWriter
 from cosim.nic_fuzz.session import Session
-from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World, mac_of
-from cosim.scenarios.traffic import OUTSIDE
+from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World
+from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.nic import COMMON_OFFSET, NOTIFY_OFFSET, QueueError, Stat, bar_base
 from models.spec.virtio import DeviceStatus, Feature
 from models.spec.virtio import common as common_register
@@ -62,7 +62,7 @@ class Hostile:
         if not self.session.ats:
             hypervisor.pin(self.vm)
         self.bus = await hypervisor.assign(
-            self.vm, HOSTILE, mac_of(HOSTILE), ats=self.session.ats, count=False
+            self.vm, HOSTILE, guest_mac(HOSTILE), ats=self.session.ats, count=False
         )
         self._allocator = Allocator(RAM_GPA, _BYTES)
         area = self._allocator.allocate(_AREA_BYTES, align=4096)
@@ -81,21 +81,13 @@ class Hostile:
         """Reset the device and set everything up anew, in the same memory."""
         transport, setup = self.transport, self._setup
         self._allocator = Allocator(self._ring_start, RAM_GPA + _BYTES - self._ring_start)
-        await transport.reset()
-        await transport.add_status(DeviceStatus.ACKNOWLEDGE)
-        await transport.add_status(DeviceStatus.DRIVER)
-        self.features = await transport.negotiate(setup["features"], NEEDED_FEATURES)
+        self.features = await transport.begin(setup["features"], NEEDED_FEATURES)
         await transport.route(0, lambda: None)
         self.queues: list[Virtqueue] = []
         most = await self._pairs()
+        kind, options = queue_format(self.features)
         for number in range(2 * min(setup["pairs"], most)):
             size = await transport.queue_size(number, setup["size"])
-            packed = self._accepted(Feature.RING_PACKED)
-            options = QueueOptions(
-                indirect=self._accepted(Feature.RING_INDIRECT_DESC),
-                event_idx=self._accepted(Feature.RING_EVENT_IDX),
-            )
-            kind = PackedQueue if packed else SplitQueue
             queue = kind(
                 self.vm.memory,
                 self._allocator,
@@ -107,8 +99,6 @@ class Hostile:
             self.queues.append(queue)
             await transport.enable_queue(queue, 0)
         await transport.add_status(DeviceStatus.DRIVER_OK)
-        # What is stored for malformed queues comes behind the rings.
-        self._spare = self._allocator._next
 
     def _accepted(self, feature: Feature) -> bool:
         return bool(self.features >> feature & 1)
@@ -166,7 +156,7 @@ class Hostile:
         """Frames from the wire to the hostile function."""
         rng = Random(len(sizes))
         for size in sizes:
-            head = mac_of(HOSTILE) + mac_of(OUTSIDE) + HOSTILE_TYPE
+            head = guest_mac(HOSTILE) + guest_mac(OUTSIDE) + HOSTILE_TYPE
             await self.port.send_frame(head + rng.randbytes(size - 14))
 
     async def _again(self, found: Observed, *, always: bool = False) -> None:

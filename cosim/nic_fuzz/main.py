@@ -11,10 +11,10 @@ from typing import Any, TextIO
 
 from cosim.bench.build import Built, Design, build
 from cosim.bench.run import run as simulate
-from cosim.command import Wrong
+from cosim.command import Wrong, must_be_known
 from cosim.guest.malformed import WAYS
 from cosim.nic_fuzz.session import Session, SessionError
-from models.spec.config import CONFIGS, SystemConfig, config
+from models.spec.config import SystemConfig, config
 from models.spec.nic import FEATURE_FLAGS, QueueError
 
 __all__ = ["STEPS", "fuzz_nic", "print_nic_fuzz", "system"]
@@ -77,8 +77,7 @@ def fuzz_nic(
     folder : Path
         Where such a session is put.
     """
-    if name not in CONFIGS:
-        raise Wrong(f"no configuration {name!r}; there are {', '.join(CONFIGS)}")
+    must_be_known(name)
     if sessions < 1 or steps < 1:
         raise Wrong("sessions and steps are at least 1")
     for path in replay:

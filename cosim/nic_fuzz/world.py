@@ -10,17 +10,16 @@ from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import RAM_GPA, Vm
+from cosim.packets import ipv4, summed
 from cosim.port import Port
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.nic.offload import segment
-from models.nic.packets import checksum, pseudo_header
 from models.spec.config import SystemConfig
 from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature, NetHeader
 
-__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World", "Wrong",
-           "mac_of"]  # fmt: skip
+__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World", "Wrong"]
 
 #: Functions of the correct drivers, and of the hostile one.
 CORRECT, HOSTILE = (1, 2), 3
@@ -38,8 +37,6 @@ _PATIENCE = 400_000
 #: the same place has room beside them.
 _WINDOW = 5
 
-mac_of = guest_mac
-
 
 class Wrong(Exception):
     """A correct driver has noticed something; ``kind`` tells failures apart."""
@@ -55,11 +52,8 @@ def _addresses(target: bytes, source: bytes) -> tuple[bytes, bytes]:
 
 def _ipv4(target: bytes, source: bytes, protocol: IpProtocol, content: bytes) -> bytes:
     """An IPv4 packet in a frame."""
-    length = (20 + len(content)).to_bytes(2, "big")
-    head = b"\x45\0" + length + bytes(4) + bytes((64, protocol)) + bytes(2)
-    head += b"".join(_addresses(target, source))
-    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
-    return target + source + EtherType.IPV4.to_bytes(2, "big") + head + content
+    packet = ipv4(*_addresses(target, source), protocol, content)
+    return target + source + EtherType.IPV4.to_bytes(2, "big") + packet
 
 
 def _tcp(target: bytes, source: bytes, payload: bytes) -> bytes:
@@ -70,10 +64,8 @@ def _tcp(target: bytes, source: bytes, payload: bytes) -> bytes:
 
 def _udp(target: bytes, source: bytes, payload: bytes) -> bytes:
     """A UDP packet in a frame, with its checksum."""
-    addresses = _addresses(target, source)
     datagram = b"\x10\x00\x20\x00" + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
-    total = checksum(pseudo_header(*addresses, IpProtocol.UDP, len(datagram)) + datagram)
-    datagram = datagram[:6] + (total or 0xFFFF).to_bytes(2, "big") + datagram[8:]
+    datagram = summed(*_addresses(target, source), IpProtocol.UDP, datagram)
     return _ipv4(target, source, IpProtocol.UDP, datagram)
 
 
@@ -89,7 +81,7 @@ class _Guest:
         world, function = self.world, self.function
         hypervisor = world.hypervisor
         self.vm = hypervisor.new_vm(f"guest {function}", _GUEST_BYTES)
-        self.bus = await hypervisor.assign(self.vm, function, mac_of(function), count=False)
+        self.bus = await hypervisor.assign(self.vm, function, guest_mac(function), count=False)
         allocator = Allocator(RAM_GPA, _GUEST_BYTES)
         self.driver = VirtioNet(
             world.port,
@@ -203,7 +195,7 @@ class World:
 
     def _draw(self, target: int, source: int, rng: Random) -> tuple[bytes, list[bytes]]:
         """A frame to send, and the frames that come of it."""
-        macs, size = (mac_of(target), mac_of(source)), rng.choice(_SIZES)
+        macs, size = (guest_mac(target), guest_mac(source)), rng.choice(_SIZES)
         cuts = source != OUTSIDE and self.guests[source].driver.accepted(Feature.NET_HOST_TSO4)
         if cuts and rng.random() < 0.2:
             frame = _tcp(*macs, rng.randbytes(rng.randrange(10, 3 * _SEGMENT)))
@@ -230,7 +222,7 @@ class World:
         """Which of the correct ones has sent a frame."""
         if frame[12:14] == HOSTILE_TYPE:
             return None
-        return next((s for s in (*CORRECT, OUTSIDE) if frame[6:12] == mac_of(s)), None)
+        return next((s for s in (*CORRECT, OUTSIDE) if frame[6:12] == guest_mac(s)), None)
 
     def _arrived(self, source: int, target: int) -> int:
         return sum(self._source(frame) == source for frame in self._place(target))

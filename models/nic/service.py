@@ -11,14 +11,12 @@ from models.nic.packets import Packet
 from models.nic.rings import Chain, Ring, Used
 from models.nic.switch import Switch
 from models.spec.iommu import PageResponse
-from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
+from models.spec.nic import MERGED_BUFFERS, SEGMENTED_BYTES_MAX, QueueError, Stat
 from models.spec.virtio import Feature, NetHeader, NetHeaderFlag
 
 __all__ = ["RunningQueue", "Servant", "Service"]
 
 _FRAME_BYTES_MIN = 14
-#: Longest chain of a frame to be segmented: an IP packet, Ethernet header, VLAN tag (5.1.6.3.1).
-_SEGMENTED_BYTES_MAX = 65535 + 18
 _BROADCAST = b"\xff" * 6
 
 #: A queue's service under way: yields where it parks.
@@ -93,7 +91,7 @@ class Servant:
         length = chain.read_bytes - HEADER_BYTES
         longest = self._switch.frame_bytes
         if self._segments:
-            longest = _SEGMENTED_BYTES_MAX
+            longest = SEGMENTED_BYTES_MAX
         dropped: Stat | None = Stat.TX_DROPPED
         if _FRAME_BYTES_MIN <= length <= longest:
             try:

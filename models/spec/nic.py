@@ -204,6 +204,11 @@ class MailboxEvent(enum.IntFlag, shape=32):
     QUEUE_RESET = 8  # its driver reset the control queue
 
 
+#: Bytes of the longest frame that is cut into segments (virtio 1.3, 5.1.6.3.1): an IP packet,
+#: Ethernet header and VLAN tag.
+SEGMENTED_BYTES_MAX = 65535 + 14 + 4
+
+
 class QueueError(enum.IntEnum, shape=8):
     """Why a queue stopped; 0 while it runs."""
 

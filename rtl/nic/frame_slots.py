@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.bus.stream import StreamFifo, StreamRegister
 
-__all__ = ["COUNT_BITS", "SlotPool", "SlotShare"]
+__all__ = ["COUNT_BITS", "SlotPool", "SlotShare", "share_slots"]
 
 #: Bits of a reference count: all functions and the port.
 COUNT_BITS = 9
@@ -18,6 +18,20 @@ class SlotShare(data.Struct):
 
     slot: 8
     count: COUNT_BITS
+
+
+def share_slots(m: Module, slots, first, then, allowed) -> None:
+    """Give free slots to two takers, streams of 8: to ``first`` before ``then``.
+
+    ``then`` gets one only if ``allowed``.
+    """
+    m.d.comb += [
+        first.payload.eq(slots.payload),
+        then.payload.eq(slots.payload),
+        first.valid.eq(slots.valid),
+        then.valid.eq(slots.valid & ~first.ready & allowed),
+        slots.ready.eq(first.ready | (then.ready & then.valid)),
+    ]
 
 
 class SlotPool(wiring.Component):

@@ -20,6 +20,7 @@ from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
 from rtl.nic.engine import VirtqueueEngine
+from rtl.nic.frame_slots import share_slots
 from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.moderation import Moderation
 from rtl.nic.msix import Msix
@@ -318,11 +319,5 @@ class Nic(wiring.Component):
         One slot is left for segments, so that they never wait for frames behind them.
         """
         connect(m, offload.read_bytes, frames.cut)
-        free, sending, cutting = frames.tx_alloc, engine.tx_alloc, offload.alloc
-        m.d.comb += [
-            cutting.payload.eq(free.payload),
-            sending.payload.eq(free.payload),
-            cutting.valid.eq(free.valid),
-            sending.valid.eq(free.valid & ~cutting.ready & (frames.tx_free > 1)),
-            free.ready.eq(cutting.ready | (sending.ready & sending.valid)),
-        ]
+        spare = frames.tx_free > 1
+        share_slots(m, frames.tx_alloc, offload.alloc, engine.tx_alloc, spare)

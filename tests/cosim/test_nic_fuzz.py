@@ -11,6 +11,7 @@ from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import WAYS
 from cosim.guest.packed_queue import PackedQueue
 from cosim.guest.virtqueue import BrokenDevice, Piece
+from cosim.nic_fuzz.generator import STORED
 from models.spec.nic import (
     BAR_BYTES,
     COMMON_OFFSET,
@@ -22,14 +23,9 @@ from models.spec.nic import (
 from models.spec.virtio import Feature, common
 from tests.cosim.platform import COMPLETE, frame, run
 
-#: Registers that a driver sets a queue up with.
-NAMES = ("queue_select", "queue_size", "queue_desc", "queue_driver", "queue_device", "queue_enable",
-         "queue_reset", "queue_msix_vector", "device_status", "driver_feature",
-         "driver_feature_select", "config_msix_vector")  # fmt: skip
-
 registers = st.tuples(
     st.just("register"),
-    st.sampled_from(NAMES),
+    st.sampled_from(STORED),
     st.one_of(st.integers(0, 16), st.integers(0, (1 << 64) - 1)),
 )
 offsets = st.tuples(st.just("offset"), st.integers(0, BAR_BYTES - 4), st.integers(0, (1 << 32) - 1))

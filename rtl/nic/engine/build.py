@@ -153,8 +153,6 @@ class Build(wiring.Component):
         self.block, self.clear = Signal(queues), Signal(queues)
         self.rearm, self.restarted, self.replayed = (Signal(queues) for _ in range(3))
         self.merges = Signal(queues)  # its frame goes on in the next chain
-        self.more = Signal()  # descriptors are left
-        self.cleanup = Signal()
         visits = Signal()
         m.d.comb += [
             self.mine.eq(1 << self.queue),

@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal
 
 from models.spec.config import NicConfig
-from models.spec.nic import QueueError
+from models.spec.nic import SEGMENTED_BYTES_MAX, QueueError
 from rtl.nic.byte_memory import BEAT_BYTES
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
@@ -13,9 +13,8 @@ from rtl.nic.seams import LARGE_BIT, LocalMemory
 
 __all__ = ["SendBuild"]
 
-#: Bytes of the longest chain of a frame that is cut into segments (virtio 1.3, 5.1.6.3.1): an IP
-#: packet, Ethernet header and VLAN tag, behind the header.
-_LONGEST = HEADER_BYTES + 65535 + 14 + 4
+#: Bytes of the longest chain of a frame that is cut into segments.
+_LONGEST = HEADER_BYTES + SEGMENTED_BYTES_MAX
 
 
 class SendBuild(Build):

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.nic import SEGMENTED_BYTES_MAX
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.frames import FrameByteRead, FramePatch
 from rtl.nic.offload.notes import Note
@@ -13,9 +14,6 @@ from rtl.nic.offload.segmenter import Segmenter
 from rtl.nic.seams import SentFrame, StorePort, TxFrame
 
 __all__ = ["CutFrame", "CutJob", "Segmentation"]
-
-#: Most bytes of a frame that is cut: an IP packet, Ethernet header and VLAN tag.
-_LONGEST = 65535 + 14 + 4
 
 
 class CutJob(data.Struct):
@@ -121,7 +119,7 @@ class Segmentation(wiring.Component):
     def _read(self, m: Module, segmenter, slot) -> None:
         """Bytes of a frame from its slot, the large buffer, or both."""
         own = self.config.frame_bytes
-        shift, rest = exact_log2(own // BEAT_BYTES), _LONGEST - own
+        shift, rest = exact_log2(own // BEAT_BYTES), SEGMENTED_BYTES_MAX - own
         m.submodules.large = large = ByteMemory(-(-rest // BEAT_BYTES))
         read, here, store = segmenter.read, self.read, self.store
         beyond, beyond_then = Signal(BEAT_BYTES), Signal(BEAT_BYTES)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.virtio import NetHeader
 from rtl.nic.forwarding import delivery
+from rtl.nic.frame_slots import share_slots
 from rtl.nic.frames import FrameStore
 from rtl.nic.offload.findings import Findings
 from rtl.nic.offload.offload import Offload
@@ -54,16 +55,8 @@ class OffloadBench(wiring.Component):
         connect(m, flipped(self.dma), offload.store)
         connect(m, flipped(self.large), offload.large)
         connect(m, offload.read_bytes, frames.cut)
-        free, taken, cutting = frames.tx_alloc, self.tx_alloc, offload.alloc
-        m.d.comb += [
-            self.cut.eq(offload.cut),
-            self.large_back.eq(offload.large_back),
-            taken.payload.eq(free.payload),
-            cutting.payload.eq(free.payload),
-            cutting.valid.eq(free.valid),
-            taken.valid.eq(free.valid & ~cutting.ready),
-            free.ready.eq(cutting.ready | (taken.ready & taken.valid)),
-        ]
+        share_slots(m, frames.tx_alloc, offload.alloc, self.tx_alloc, 1)
+        m.d.comb += [self.cut.eq(offload.cut), self.large_back.eq(offload.large_back)]
         connect(m, flipped(self.sent), offload.i)
         connect(m, offload.o, flipped(self.frame))
         connect(m, offload.release, flipped(self.release))
