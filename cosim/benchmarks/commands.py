@@ -9,7 +9,15 @@ from cosim.benchmarks.interrupts import bench_interrupts
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
 from cosim.benchmarks.nic import PACKETS, Points, bench_nic
 from cosim.benchmarks.nic import QUICK as QUICK_POINTS
-from cosim.benchmarks.report import print_hyper, print_interrupts, print_iommu, print_nic
+from cosim.benchmarks.overcommit import FRAMES as OVERCOMMIT_FRAMES
+from cosim.benchmarks.overcommit import GUESTS, PAGES, bench_overcommit
+from cosim.benchmarks.report import (
+    print_hyper,
+    print_interrupts,
+    print_iommu,
+    print_nic,
+    print_overcommit,
+)
 from cosim.command import Parser, Wrong, checked, give, must_be_known, say
 from models.spec.config import CONFIGS
 
@@ -46,7 +54,14 @@ def add_bench(commands: Any) -> None:
     nic.add_argument("--packets", type=int, default=PACKETS, metavar="N", help="frames of a point")
     interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
     interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
-    for one in (iommu, hyper, nic, interrupts):
+    overcommit = kinds.add_parser("overcommit", help="guests with more memory than there is")
+    overcommit.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    overcommit.add_argument("--guests", type=int, metavar="N", help=f"{GUESTS}, or all VFs")
+    overcommit.add_argument("--pages", type=int, default=PAGES, metavar="N", help="of each guest")
+    overcommit.add_argument(
+        "--frames", type=int, default=OVERCOMMIT_FRAMES, metavar="N", help="that each guest sends"
+    )
+    for one in (iommu, hyper, nic, interrupts, overcommit):
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
         one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
@@ -54,6 +69,7 @@ def add_bench(commands: Any) -> None:
     hyper.set_defaults(function=_bench_hyper)
     nic.set_defaults(function=_bench_nic)
     interrupts.set_defaults(function=_bench_interrupts)
+    overcommit.set_defaults(function=_bench_overcommit)
 
 
 def _sensible(asked: argparse.Namespace) -> None:
@@ -113,3 +129,21 @@ def _bench_interrupts(asked: argparse.Namespace) -> int:
     found = bench_interrupts(name=asked.config, seed=asked.seed, quick=asked.quick, say=say)
     give(found, asked.json, print_interrupts)
     return 0
+
+
+def _bench_overcommit(asked: argparse.Namespace) -> int:
+    _sensible(asked)
+    try:
+        found = bench_overcommit(
+            name=asked.config,
+            guests=asked.guests,
+            pages=asked.pages,
+            frames=asked.frames,
+            seed=asked.seed,
+            quick=asked.quick,
+            say=say,
+        )
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    give(found, asked.json, print_overcommit)
+    return int(any(point["lost"] or point["mismatches"] for point in found["points"]))

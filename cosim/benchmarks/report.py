@@ -6,7 +6,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_hyper", "print_interrupts", "print_iommu", "print_nic"]
+__all__ = ["print_hyper", "print_interrupts", "print_iommu", "print_nic", "print_overcommit"]
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -86,3 +86,37 @@ def print_interrupts(found: dict[str, Any], file: TextIO | None = None) -> None:
     for point in found["points"]:
         table.add_row(*(_shown(value) for value in point.values()))
     Console(file=file or sys.stdout, width=110).print(table)
+
+
+#: Columns of the table of overcommitted memory, by the key of each.
+_OVERCOMMIT = {
+    "resident_bytes": "resident KiB",
+    "faults": "faults",
+    "evictions": "evictions",
+    "swapped_out": "swapped out",
+    "compressed_bytes": "compressed KiB",
+    "shared_pages": "shared pages",
+    "breaks": "copies",
+    "ballooned": "lent pages",
+    "throughput": "bytes/cycle",
+    "cycles": "cycles",
+    "lost": "lost",
+    "mismatches": "wrong",
+}
+
+
+def print_overcommit(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per point."""
+    table = Table(box=None, title="overcommitted memory", title_justify="left")
+    table.add_column("on")
+    table.add_column("memory", justify="right")
+    for title in _OVERCOMMIT.values():
+        table.add_column(title, justify="right", overflow="fold")
+    for point in found["points"]:
+        named = " ".join(name for name, on in point["mechanisms"].items() if on)
+        values = [
+            point[key] // 1024 if key.endswith("_bytes") else point[key] for key in _OVERCOMMIT
+        ]
+        share = point["memory_bytes"] / point["guest_bytes"]
+        table.add_row(named or "pinned", f"{share:.0%}", *map(_shown, values))
+    Console(file=file or sys.stdout, width=150).print(table)

@@ -1,7 +1,7 @@
 """A virtio-net driver: guest memory, a PCI bus, doorbells and interrupts, no more."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import pairwise
 from random import Random
 
@@ -68,6 +68,9 @@ class VirtioNet:
         Bytes of a mergeable receive buffer.
     pay : callable or None
         Awaited in the driver's loops, so that the processor's time passes.
+    prepare : callable or None
+        Awaited with addresses and bytes before they are written: a processor's store waits for a
+        page, these cannot.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class VirtioNet:
         frame_bytes: int = 2048,
         merge_bytes: int = 512,
         pay: Callable[[], Awaitable[None]] | None = None,
+        prepare: Callable[[Iterable[tuple[int, int]]], Awaitable[None]] | None = None,
     ) -> None:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
@@ -96,7 +100,8 @@ class VirtioNet:
         self._rng, self._space = rng, space or DeviceSpace()
         self._known, self._wanted_pairs = consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
-        self._frame_bytes, self._merge_bytes, self._pay = frame_bytes, merge_bytes, pay
+        self._frame_bytes, self._merge_bytes = frame_bytes, merge_bytes
+        self._pay, self._prepare = pay, prepare
         self._queues: dict[int, Virtqueue] = {}
         self._events: dict[int, Event] = {}
         self._made: dict[int, list[list[Piece]]] = {}
@@ -140,6 +145,7 @@ class VirtioNet:
                 self._cpu.spawn(self._receiver(pair), f"receiver {pair}"),
                 self._cpu.spawn(self._cleaner(pair), f"transmit cleaner {pair}"),
             ]
+            await self._ready(*self._queues[2 * pair].areas)
             self._post(pair, self._buffers_of(pair))
         self.control = None
         if self.accepted(Feature.NET_CTRL_VQ):
@@ -208,6 +214,7 @@ class VirtioNet:
                 options=options,
             )
             self._queues[number] = queue
+        await self._ready(*queue.areas)
         queue.clear()
         await self.transport.enable_queue(queue, vector)
 
@@ -237,6 +244,7 @@ class VirtioNet:
             await self.transport.reset_queue(number)
             await self._set_up_queue(number, vector=self._vector(number))
         self._sent.set()
+        await self._ready(*self._queues[2 * pair].areas)
         self._post(pair, self._buffers_of(pair))
 
     async def _watch_config(self) -> None:
@@ -283,6 +291,11 @@ class VirtioNet:
         if self._pay is not None:
             await self._pay()
 
+    async def _ready(self, *areas: tuple[int, int]) -> None:
+        """Return when areas can be written."""
+        if self._prepare is not None:
+            await self._prepare(areas)
+
     async def _receiver(self, pair: int) -> None:
         """Take received frames, in order, whenever the queue's interrupt has come."""
         event, queue = self._events[2 * pair], self._queues[2 * pair]
@@ -290,6 +303,7 @@ class VirtioNet:
             await event.wait()
             event.clear()
             queue = self._queues[2 * pair]
+            await self._ready(*queue.areas)
             queue.disable_events()
             while True:
                 free: list[list[Piece]] = []
@@ -297,6 +311,7 @@ class VirtioNet:
                     self._received(packet, pair)
                 self._post(pair, free)
                 await self._pay_up()
+                await self._ready(*queue.areas)
                 if not queue.enable_events():
                     break
                 queue.disable_events()
@@ -327,6 +342,7 @@ class VirtioNet:
         """Send a frame with the header that it comes with."""
         length = len(outgoing.content)
         gpa = self._allocator.scattered(length, self._rng)
+        await self._ready((gpa, length))
         self._memory.write(gpa, outgoing.content)
         await self.send_from(gpa, length, pair=pair, header=outgoing.header)
 
@@ -336,17 +352,31 @@ class VirtioNet:
         """Send what lies in guest memory; it must stay until it is sent.  Nothing is touched."""
         queue = self._queues[2 * pair + 1]
         pieces = self._cut(gpa, length, min(self._fragments, queue.size - 1))
-        while not queue.fits(len(pieces) + 1):
-            self._sent.clear()
-            await self._sent.wait()
-            if not self.running:
-                raise QueueStopped("The driver was stopped")
-        place = self._header()
+        await self.send_pieces(pieces, pair=pair, header=header)
+
+    async def send_pieces(
+        self, pieces: Sequence[Piece], *, pair: int = 0, header: bytes = bytes(_HEADER_BYTES)
+    ) -> None:
+        """Send a frame that lies in guest memory in pieces, likewise."""
+        queue = self._queues[2 * pair + 1]
+        place = None
+        while place is None or not queue.fits(len(pieces) + 1):
+            await self._room(queue, len(pieces) + 1)
+            place = self._header() if place is None else place
+            await self._ready(*queue.areas, (place, _HEADER_BYTES))
         self._memory.write(place, header)
         queue.add([Piece(place, _HEADER_BYTES), *pieces], (), place)
         self.sent += 1
         self.transport.notify(queue)
         await self._pay_up()
+
+    async def _room(self, queue: Virtqueue, pieces: int) -> None:
+        """Wait until a chain of so many pieces fits."""
+        while not queue.fits(pieces):
+            self._sent.clear()
+            await self._sent.wait()
+            if not self.running:
+                raise QueueStopped("The driver was stopped")
 
     def _header(self) -> int:
         """Where there is room for a header."""
@@ -361,6 +391,7 @@ class VirtioNet:
             await event.wait()
             event.clear()
             queue = self._queues[2 * pair + 1]
+            await self._ready(*queue.areas)
             queue.disable_events()
             while True:
                 while (found := queue.take()) is not None:
@@ -369,6 +400,7 @@ class VirtioNet:
                     self._headers.append(header)
                 self._sent.set()
                 await self._pay_up()
+                await self._ready(*queue.areas)
                 if not queue.enable_events(delay=queue.outstanding * 3 // 4):
                     break
                 queue.disable_events()

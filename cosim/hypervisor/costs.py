@@ -27,17 +27,28 @@ class Costs:
         instructions and four cache misses of 80 ns.
     page_copy_ns : int
         Filling a page of 4 KiB from backing store in memory.  Source: assumption, 10 GB/s.
+    swap_read_ns, swap_write_ns : int
+        Reading a page of 4 KiB from the swap file's disk, and writing some at once.  Source: order
+        of data sheets of NVMe drives with flash, random read 80 us, write into their buffer 20 us.
+    compress_ns, decompress_ns : int
+        zlib of a page of text at level 1.  Source: timed here with Python's zlib, 130 and 40 us on
+        a loaded core of 2 GHz or so; half of that.
     interrupt_ns : int
         From message to handler, host or guest.  Source: assumption, the order of a Linux
         interrupt entry.
     service_cycles : int or None
-        Cycles from waking for a page request to its answer, in place of the three above.
+        Cycles from waking for a page request to its answer, in place of all of the above that is
+        not an exit or an interrupt.
     """
 
     clock_mhz: int = 100
     exit_ns: int = 500
     map_ns: int = 400
     page_copy_ns: int = 400
+    swap_read_ns: int = 80_000
+    swap_write_ns: int = 20_000
+    compress_ns: int = 65_000
+    decompress_ns: int = 20_000
     interrupt_ns: int = 300
     service_cycles: int | None = None
 

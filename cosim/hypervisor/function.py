@@ -86,7 +86,8 @@ class FunctionPort:
         offset = self._decode(address, size)
         if offset is None or not NOTIFY_OFFSET <= offset < MSIX_TABLE_OFFSET:
             raise ValueError(f"{address:#x} is not in the notify page")
-        self._vm.port.mmio_post("nic", self._base + offset, value, size)
+        address = self._base + offset
+        self._vm.post(lambda: self._vm.port.mmio_post("nic", address, value, size))
 
     def route(self, vector: int, handler: Callable[[], None]) -> tuple[int, int]:
         """Have messages of a vector call a handler; returns their address and data.

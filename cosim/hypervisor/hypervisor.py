@@ -243,6 +243,7 @@ class Hypervisor:
             pscid=assignment.pscid,
             en_ats=assignment.ats,
             en_pri=assignment.ats,
+            gade=vm.pages.updates_accessed,
         )
         await self.iommu.set_context(assignment.device_id, context)
 
@@ -330,8 +331,7 @@ class Hypervisor:
         code = PageResponse.INVALID
         if assignment is not None:
             assignment.requests += 1
-            await self.port.sleep(self.costs.page_service)
-            if self._make_resident(assignment, request):
+            if await self._page_served(assignment, request):
                 code = PageResponse.SUCCESS
         if request.last:
             await self.iommu.respond(request.device_id, request.index, code)
@@ -340,6 +340,17 @@ class Hypervisor:
             assignment.services.append(
                 Service(request.device_id, request.iova, request.write, code, cycles)
             )
+
+    async def _page_served(self, assignment: Assignment, request: PageRequestEntry) -> bool:
+        """Serve a request, by the memory's own pager if it has one; return as below."""
+        server = assignment.vm.pages.server
+        if server is None:
+            await self.port.sleep(self.costs.page_service)
+            return self._make_resident(assignment, request)
+        gpa = self.guest_address(assignment, request.iova, write=request.write)
+        if gpa is None:
+            return False
+        return await server.serve(assignment.vm.pages, gpa, write=request.write)
 
     def _make_resident(self, assignment: Assignment, request: PageRequestEntry) -> bool:
         """Let the page of an IOVA be there; return whether the guest may have it."""
@@ -353,19 +364,16 @@ class Hypervisor:
 
     def guest_address(self, assignment: Assignment, iova: int, *, write: bool) -> int | None:
         """Walk a guest's own tables as hardware would; ``None`` if they do not allow the access."""
-        memory, host = assignment.vm.pages, self.port.memory
+        memory = assignment.vm.pages
         atp = Atp.from_bits(assignment.first_stage)
         if atp.mode == IoatpMode.BARE:
             return iova
-
-        def read(gpa: int, size: int) -> bytes:
-            return host.read(memory.make_resident(gpa), size)
 
         def refuse(*_: object) -> int:
             raise NotGuestMemory("A walk changes nothing")
 
         try:
-            table = PageTable(read, refuse, refuse, root=atp.ppn << 12)  # type: ignore[arg-type]
+            table = PageTable(memory.load, refuse, refuse, root=atp.ppn << 12)  # type: ignore[arg-type]
             leaf = table.walk(iova)
         except ValueError:
             return None

@@ -1,11 +1,13 @@
 """Host pages, and the memory of a VM: resident pages, backing store, second stage."""
 
 from collections.abc import Collection, Iterator
+from typing import Protocol
 
+from cosim.hypervisor.costs import Costs
 from cosim.port import PhysicalMemory
 from models.pagetable import KIB_4, PageTable
 
-__all__ = ["HostPages", "NotGuestMemory", "VmMemory"]
+__all__ = ["HostPages", "NotGuestMemory", "PageServer", "VmMemory"]
 
 
 class NotGuestMemory(ValueError):
@@ -48,6 +50,14 @@ class HostPages:
         self._free.append(address)
 
 
+class PageServer(Protocol):
+    """Who serves page requests of devices for memory that has its own pager."""
+
+    async def serve(self, memory: "VmMemory", gpa: int, *, write: bool) -> bool:
+        """Let a page be there; return whether the guest has that memory."""
+        ...
+
+
 class VmMemory:
     """Memory of one VM, by GPA.
 
@@ -62,6 +72,11 @@ class VmMemory:
     base, size : int
         Guest physical extent of the VM's RAM.
     """
+
+    #: Serves page requests in place of the hypervisor.
+    server: PageServer | None = None
+    #: Whether hardware is to keep A and D bits in the second stage.
+    updates_accessed = False
 
     def __init__(self, memory: PhysicalMemory, pages: HostPages, base: int, size: int) -> None:
         self._memory, self._pages = memory, pages
@@ -104,6 +119,22 @@ class VmMemory:
             self._resident[page] = spa
             self.table.map(page, spa)
         return self._resident[page] + offset
+
+    def load(self, gpa: int, size: int) -> bytes:
+        """Return bytes of one page, as the VM's processor loads them."""
+        return self._memory.read(self.make_resident(gpa), size)
+
+    def store(self, gpa: int, data: bytes) -> None:
+        """Store bytes into one page, likewise."""
+        self._memory.write(self.make_resident(gpa), data)
+
+    def ready(self, gpa: int, *, write: bool) -> bool:
+        """Whether the VM's processor gets at the page without an exit."""
+        return self.resident(gpa)
+
+    def service(self, gpa: int, costs: Costs) -> int:
+        """Cycles to serve the exit of an access."""
+        return costs.page_service
 
     def unmap(self, gpa: int) -> None:
         """Take the mapping of a resident page away; the page stays until :meth:`page_out`."""

@@ -1,6 +1,6 @@
 """Virtual machines: memory with exits on first touch, interrupts, counted exits."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from cosim.hypervisor.costs import Costs
@@ -26,23 +26,25 @@ class GuestMemory:
         self._vm, self._memory = vm, memory
         self.base, self.size = memory.base, memory.size
 
-    def _touch(self, gpa: int) -> int:
-        if self._memory.owns(gpa) and not self._memory.resident(gpa):
-            self._vm.exit("page_fault", work=self._vm.costs.page_service)
-        return self._memory.make_resident(gpa)
+    def _touch(self, gpa: int, *, write: bool) -> None:
+        if not self._memory.ready(gpa, write=write):
+            work = self._memory.service(gpa, self._vm.costs)
+            self._vm.exit("page_fault", work=work)
 
     def read(self, address: int, size: int) -> bytes:
         """Load bytes; ``ValueError`` if they are not the VM's."""
-        host = self._vm.port.memory
-        return b"".join(
-            host.read(self._touch(gpa), part) for gpa, part in self._memory.pieces(address, size)
-        )
+        found = []
+        for gpa, part in self._memory.pieces(address, size):
+            self._touch(gpa, write=False)
+            found.append(self._memory.load(gpa, part))
+        return b"".join(found)
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes, likewise."""
         done = 0
         for gpa, part in self._memory.pieces(address, len(data)):
-            self._vm.port.memory.write(self._touch(gpa), data[done : done + part])
+            self._touch(gpa, write=True)
+            self._memory.store(gpa, data[done : done + part])
             done += part
 
 
@@ -88,7 +90,8 @@ class Vm:
         self.exits: Counter[str] = Counter()
         #: Messages delivered, by vector.
         self.interrupts: Counter[int] = Counter()
-        self._owed = 0
+        self._owed = self._held = 0
+        self._posts: deque[Callable[[], None]] = deque()
         self._handlers: dict[int, Callable[[], None]] = {}
         #: Host address of the interrupt file.
         self.message_page = pages.allocate(1)
@@ -107,6 +110,22 @@ class Vm:
         owed, self._owed = self._owed, 0
         if owed:
             await self.port.sleep(owed)
+
+    def hold(self) -> None:
+        """Keep doorbells back until :meth:`release` was called as often."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Let doorbells go, those that were kept back first."""
+        self._held -= 1
+        while self._posts and not self._held:
+            self._posts.popleft()()
+
+    def post(self, ring: Callable[[], None]) -> None:
+        """Ring a doorbell, now or once nothing holds it back."""
+        self._posts.append(ring)
+        if not self._held:
+            self._posts.popleft()()
 
     def on_interrupt(self, identity: int, handler: Callable[[], None]) -> None:
         """Call ``handler`` when the interrupt of that identity comes."""

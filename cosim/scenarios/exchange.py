@@ -47,23 +47,27 @@ class Exchange:
         For frames of guests and for frames of the outside host, per receiving guest.
     outside_window : int
         For frames that leave.
+    guests : int
+        Hosts beside the outside one.
     """
 
-    def __init__(self, port: Port, windows: tuple[int, int], outside_window: int) -> None:
+    def __init__(
+        self, port: Port, windows: tuple[int, int], outside_window: int, *, guests: int = 3
+    ) -> None:
         self._port = port
         self._windows = {
             (target, outside): Window(port, windows[outside])
-            for target in (1, 2, 3)
+            for target in range(1, 1 + guests)
             for outside in (False, True)
         }
         self._windows[OUTSIDE, False] = Window(port, outside_window)
         self._expected: dict[tuple[int, int], deque[bytes]] = {
             (source, target): deque()
-            for source in range(4)
-            for target in range(4)
+            for source in range(1 + guests)
+            for target in range(1 + guests)
             if source != target
         }
-        self._hosts = {guest_mac(host): host for host in range(4)}
+        self._hosts = {guest_mac(host): host for host in range(1 + guests)}
         self.delivered = self.mismatches = 0
         self.problems: list[str] = []
         self.last_cycle = 0

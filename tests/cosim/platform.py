@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,7 +12,9 @@ from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.paging.pager import Mechanisms, Pager
 from cosim.hypervisor.vm import MESSAGE_GPA, RAM_GPA, Vm
+from models.pagetable import KIB_4
 from models.spec.config import config
 from models.spec.nic import FEATURE_FLAGS, Stat
 
@@ -44,6 +47,7 @@ class Platform:
     machine: GoldenMachine
     hypervisor: Hypervisor
     seed: int
+    pager: Pager | None = None
 
     async def guest(
         self,
@@ -55,7 +59,11 @@ class Platform:
         assign: dict[str, Any] | None = None,
         **options: Any,
     ) -> Guest:
-        vm = self.hypervisor.new_vm(f"guest{function}", GUEST_BYTES)
+        if self.pager is not None:
+            vm = self.pager.new_vm(f"guest{function}", GUEST_BYTES)
+            options["prepare"] = partial(self.pager.prepare, vm.pages)
+        else:
+            vm = self.hypervisor.new_vm(f"guest{function}", GUEST_BYTES)
         if not ats:
             self.hypervisor.pin(vm)
         mac = bytes((0x02, 0x10, 0, 0, 0, function))
@@ -70,6 +78,9 @@ class Platform:
             )
             options["message_address"] = space.map_page(MESSAGE_GPA)
             await self.hypervisor.attach_first_stage(vm, function, space.fsc, pscid=function)
+            if self.pager is not None:
+                assignment = self.hypervisor.assignment(function)
+                await self.pager.pin_walk(assignment, options["message_address"])
         driver = VirtioNet(
             self.machine,
             bar,
@@ -108,9 +119,21 @@ def run(
     costs: Costs | None = None,
     limit: int = 50_000_000,
     owns_iommu: bool = True,
+    frames: int = 0,
+    mechanisms: Mechanisms | None = None,
+    scan_cycles: int = 20_000,
+    iommu: dict[str, Any] | None = None,
 ) -> Any:
-    """Run a scenario on a new golden machine, with a NIC that may differ from the named one."""
-    system = replace(config(name), nic=replace(config(name).nic, **(nic or {})))
+    """Run a scenario on a new golden machine, with a NIC that may differ from the named one.
+
+    With ``frames``, a pager has so many for all guests.
+    """
+    system = config(name)
+    system = replace(
+        system,
+        nic=replace(system.nic, **(nic or {})),
+        iommu=replace(system.iommu, **(iommu or {})),
+    )
     machine = GoldenMachine(system, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, batch=batch)
     hypervisor = Hypervisor(
         machine, system, base=HOST_BASE, size=HOST_BYTES, costs=costs, owns_iommu=owns_iommu
@@ -119,6 +142,9 @@ def run(
 
     async def main() -> Any:
         await hypervisor.start()
+        if frames:
+            platform.pager = Pager(hypervisor, frames * KIB_4, mechanisms, scan_cycles=scan_cycles)
+            platform.pager.start()
         return await scenario(platform)
 
     return machine.run(main(), limit=limit)
