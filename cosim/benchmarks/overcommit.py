@@ -42,7 +42,7 @@ def checked_sizes(system: SystemConfig, *, guests: int, pages: int, frames: int)
 
 def loads(*, guests: int, pages: int, frames: int, seed: int) -> Iterator[Load]:
     """Each point: all memory there is, then with a half and a quarter of it."""
-    common = {"guests": guests, "pages": pages, "frames": frames, "seed": seed}
+    common: dict[str, Any] = {"guests": guests, "pages": pages, "frames": frames, "seed": seed}
     everything = guests * pages
     off: dict[str, bool] = dict.fromkeys(("swap", *_MECHANISMS), False)
     yield Load(memory_pages=everything, mechanisms=off, **common)

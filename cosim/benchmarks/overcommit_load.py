@@ -10,7 +10,8 @@ from typing import Any
 from cosim.benchmarks.overcommit_guest import OvercommitGuest, corpus
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
-from cosim.hypervisor.paging.pager import Mechanisms, Pager
+from cosim.hypervisor.paging.mechanisms import Mechanisms
+from cosim.hypervisor.paging.pager import Pager
 from cosim.port import Port
 from cosim.scenarios.exchange import Exchange
 from cosim.scenarios.traffic import OUTSIDE, Frame, guest_mac
@@ -22,8 +23,6 @@ __all__ = ["HOST_BASE", "HOST_BYTES", "Load", "run_load"]
 
 #: Host memory; far more than guests may have, which the pager sees to.
 HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 28
-#: Cycles without any arrival after which what is on its way is lost.
-_PATIENCE = 2_000_000
 #: Cycles between two looks; looks without any change after which memory has settled, and at most.
 _LOOK, _QUIET, _LOOKS = 10_000, 6, 60
 
@@ -45,6 +44,10 @@ class Load:
     mechanisms : dict
         Members of :class:`~cosim.hypervisor.paging.pager.Mechanisms`.
     seed : int
+    plant : str
+        ``"no-invalidation"``: translations are never forgotten, a mistake that must be found.
+    patience : int
+        Cycles without any arrival after which what is on its way is lost.
     """
 
     guests: int
@@ -53,6 +56,8 @@ class Load:
     frames: int
     mechanisms: dict[str, bool]
     seed: int = 1
+    plant: str = ""
+    patience: int = 2_000_000
 
 
 class _Run:
@@ -61,6 +66,8 @@ class _Run:
         self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=Costs())
         mechanisms = Mechanisms(**load.mechanisms)
         self.pager = Pager(self.hypervisor, load.memory_pages * KIB_4, mechanisms)
+        if load.plant == "no-invalidation":
+            self.pager.stage.forgets = False
         share = min(3, config.nic.rx_quota)
         outside = min(8, config.nic.tx_slots // 2)
         self.exchange = Exchange(port, (share, share), outside, guests=load.guests)
@@ -133,7 +140,7 @@ class _Run:
         senders.append(port.spawn(self._outside(), "outside"))
         while not (all(sender.done for sender in senders) and not exchange.on_the_way):
             await port.sleep(500)
-            if port.now() - exchange.last_cycle > _PATIENCE:
+            if port.now() - exchange.last_cycle > self.load.patience:
                 break
         else:
             for sender in senders:

@@ -12,7 +12,8 @@ from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.hypervisor import Hypervisor
-from cosim.hypervisor.paging.pager import Mechanisms, Pager
+from cosim.hypervisor.paging.mechanisms import Mechanisms
+from cosim.hypervisor.paging.pager import Pager
 from cosim.hypervisor.vm import MESSAGE_GPA, RAM_GPA, Vm
 from models.pagetable import KIB_4
 from models.spec.config import config

@@ -4,11 +4,11 @@ Every change of state is made in one go, without waiting; whoever has waited loo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from cosim.hypervisor.hypervisor import Assignment, Hypervisor
 from cosim.hypervisor.memory import NotGuestMemory, VmMemory
 from cosim.hypervisor.paging.contents import Content, Page
+from cosim.hypervisor.paging.mechanisms import Mechanisms, PagerCounts
 from cosim.hypervisor.paging.memory import PagedMemory
 from cosim.hypervisor.paging.page_store import Copy, PageStore
 from cosim.hypervisor.paging.processor import ProcessorAccess
@@ -20,44 +20,10 @@ from cosim.hypervisor.vm import Vm
 from models.pagetable import KIB_4, PageTable
 from models.spec.iommu import Atp
 
-__all__ = ["Mechanisms", "Pager", "PagerCounts"]
+__all__ = ["Pager"]
 
 #: Share of memory for compressed pages: a quarter (Linux' zswap has a fifth).
 _POOL_SHARE = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mechanisms:
-    """What the pager may do."""
-
-    swap: bool = True
-    compression: bool = False
-    sharing: bool = False
-    balloon: bool = False
-
-
-@dataclass
-class PagerCounts:
-    """What the pager has done.
-
-    ``device_faults`` are page requests, ``processor_faults`` exits of guests; ``evictions`` frames
-    taken away, ``clean`` those of them that needed no write; ``breaks`` copies on write,
-    ``at_once`` those of them for processors that had not asked; ``emulated`` accesses of processors
-    for which no frame was free; ``rescued`` pages wanted again while they were being evicted or
-    merged; ``merged`` pages that gave up a frame of their own; ``ballooned`` pages that guests gave
-    back.
-    """
-
-    device_faults: int = 0
-    processor_faults: int = 0
-    evictions: int = 0
-    clean: int = 0
-    breaks: int = 0
-    at_once: int = 0
-    emulated: int = 0
-    rescued: int = 0
-    merged: int = 0
-    ballooned: int = 0
 
 
 class Pager:

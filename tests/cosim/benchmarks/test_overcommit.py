@@ -1,10 +1,16 @@
 """``iovirt bench overcommit``: nothing is lost with a half and a quarter of memory."""
 
+from dataclasses import asdict, replace
+
 import pytest
 
+from cosim.bench.run import SimulationError
+from cosim.bench.run import run as simulate
 from cosim.benchmarks.overcommit import bench_overcommit, checked_sizes, loads
 from cosim.benchmarks.overcommit_load import HOST_BASE, HOST_BYTES, run_load
 from cosim.golden_machine import GoldenMachine
+from cosim.scenarios.on_rtl import build_system
+from cosim.scenarios.settings import Settings
 from models.pagetable import KIB_4
 from models.spec.config import config
 
@@ -58,6 +64,20 @@ def test_points_on_the_rtl():
     assert len(found["points"]) == 3
     check(found["points"])
     assert found["points"][2]["faults"] > 0
+
+
+@pytest.mark.full
+def test_a_pager_that_forgets_no_translation_is_found_out():
+    """Without invalidations, frames or pages are wrong or missing, or a driver finds nonsense."""
+    load = list(loads(guests=2, pages=48, frames=24, seed=1))[1]
+    load = replace(load, plant="no-invalidation", patience=200_000)
+    built = build_system(Settings(config="tiny"))
+    found = ""
+    try:
+        point = simulate(built, "cosim.benchmarks.overcommit_bench", options=asdict(load))
+    except SimulationError as error:
+        found = str(error)
+    assert "BrokenDevice" in found if found else point["lost"] or point["mismatches"]
 
 
 @pytest.mark.full

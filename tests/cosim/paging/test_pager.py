@@ -8,7 +8,8 @@ from cosim.guest.balloon import BalloonDriver
 from cosim.guest.virtqueue import Piece
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.paging.balloon import Balloon
-from cosim.hypervisor.paging.pager import Mechanisms, Pager
+from cosim.hypervisor.paging.mechanisms import Mechanisms
+from cosim.hypervisor.paging.pager import Pager
 from cosim.hypervisor.vm import RAM_GPA
 from models.pagetable import KIB_4, PageFlags
 from models.spec.nic import QueueError
