@@ -187,6 +187,7 @@ class GoldenMachine:
         return found
 
     def _invalidate(self, message: InvalidationMessage) -> None:
+        self.nic.invalidate((message.segment or 0) << 16 | message.rid, message.payload)
         self.iommu.invalidation_completion(
             rid=message.rid, segment=message.segment, itag_vector=1 << message.itag, count=1
         )

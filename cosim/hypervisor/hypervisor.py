@@ -282,6 +282,9 @@ class Hypervisor:
         assignment = self.assignment(function)
         assignment.first_stage, assignment.pscid = fsc, pscid
         await self._set_context(assignment)
+        if assignment.ats:
+            await self.iommu.invalidate_device(assignment.device_id)
+            await self.iommu.fence()
 
     async def invalidate_first_stage(self, vm: Vm, function: int, iova: int | None = None) -> None:
         """Forget translations of a guest's own tables: an exit (``viommu``)."""
@@ -308,7 +311,9 @@ class Hypervisor:
         await self.iommu.fence()
         for assignment in self.assignments.values():
             if assignment.vm is vm and assignment.ats:
-                await self.iommu.invalidate_device(assignment.device_id)
+                # Where a first stage maps the page is the guest's business.
+                iova = None if assignment.first_stage else gpa & -KIB_4
+                await self.iommu.invalidate_device(assignment.device_id, iova)
         await self.iommu.fence()
         vm.pages.page_out(gpa)
 

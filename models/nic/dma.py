@@ -10,6 +10,7 @@ from typing import Protocol
 
 from models.iommu.records import PageRequest, Request, Response
 from models.memory import ByteMemory
+from models.nic.atc import Atc
 from models.spec.iommu import PAGE_SHIFT, PageRequestPayload, PageResponse
 from models.spec.nic import QueueError, Stat
 from models.spec.translation import AddressType, TranslationStatus
@@ -96,6 +97,8 @@ class Dma:
         Tells whether the function translates by ATS.
     count : Count
         Counts for the function.
+    atc : Atc or None
+        Translations that it keeps.
     """
 
     def __init__(
@@ -104,9 +107,11 @@ class Dma:
         device_id: int,
         ats: Callable[[], bool],
         count: Count,
+        atc: Atc | None = None,
     ) -> None:
         self._outside, self.device_id = surroundings, device_id
         self._ats, self._count = ats, count
+        self.atc = atc
 
     def read(self, iova: int, size: int, refused: QueueError) -> Transfer:
         """Return bytes; a fault that retry cannot mend stops the queue with ``refused``."""
@@ -166,8 +171,14 @@ class Dma:
         if not self._ats():
             return self._ask(AddressType.UNTRANSLATED, iova, write, refused).spa
         while True:
+            known = self.atc.find(iova, write) if self.atc is not None else None
+            if known is not None:
+                self._count(Stat.ATC_HITS, 1)
+                return self._ask(AddressType.TRANSLATED, known, write, refused).spa
             self._count(Stat.TRANSLATIONS, 1)
             answer = self._ask(AddressType.ATS_REQUEST, iova, write, refused)
+            if self.atc is not None:
+                self.atc.keep(iova, answer)
             if answer.w if write else answer.r:
                 return self._ask(AddressType.TRANSLATED, answer.spa, write, refused).spa
             self._count(Stat.PAGE_REQUESTS, 1)

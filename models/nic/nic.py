@@ -1,5 +1,6 @@
 """The golden NIC: functions, their virtqueues, the switch between them, MSI-X."""
 
+from models.nic.atc import Atc, invalidated_pages
 from models.nic.dma import Dma, Parked, Stopped, Surroundings
 from models.nic.function import Function
 from models.nic.moderation import Moderation
@@ -12,7 +13,14 @@ from models.nic.switch import Switch
 from models.pci import all_ones
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageResponse
-from models.spec.nic import BAR_BYTES, CONFIG_BASE, FUNCTION_BYTES, MANAGEMENT_BASE, Isr
+from models.spec.nic import (
+    BAR_BYTES,
+    CONFIG_BASE,
+    FUNCTION_BYTES,
+    MANAGEMENT_BASE,
+    Isr,
+    Stat,
+)
 from models.spec.virtio import Feature
 
 __all__ = ["GoldenNic"]
@@ -72,7 +80,13 @@ class GoldenNic:
         )
         self.functions.append(function)
         self._dma.append(
-            Dma(self._outside, function.device_id, lambda: function.ats, function.count)
+            Dma(
+                self._outside,
+                function.device_id,
+                lambda: function.ats,
+                function.count,
+                Atc() if self.config.atc_entries else None,
+            )
         )
 
     # Register port -----------------------------------------------------------------------------
@@ -126,7 +140,8 @@ class GoldenNic:
         return 0
 
     def _configured(self) -> None:
-        """Do what configuration spaces have come to allow."""
+        """Do what configuration spaces have come to allow, and not what they do not any more."""
+        self._drop()
         for function in self.functions:
             function.send_pending()
         self._ask()
@@ -156,6 +171,7 @@ class GoldenNic:
                 self._moderations[number].forget(index)
             self.switch.flush(number)
         else:  # a queue may be able to run now
+            self._drop()
             for index in range(self.config.queues_per_function):
                 self._start(number, index)
 
@@ -198,6 +214,21 @@ class GoldenNic:
         if queue is None or queue.parked is None or queue.parked.device_id != device_id:
             return
         self._resume(response.index, queue, PageResponse(response.code))
+
+    def invalidate(self, device_id: int, payload: int) -> None:
+        """Take an Invalidate Request Message; nothing older is used when this returns."""
+        number = device_id - self.config.device_id
+        if 0 <= number < len(self.functions):
+            self.functions[number].count(Stat.INVALIDATIONS, 1)
+            atc = self._dma[number].atc
+            if atc is not None:
+                atc.forget(invalidated_pages(payload))
+
+    def _drop(self) -> None:
+        """Functions that do not translate by ATS keep no translations (PCIe 10.5.1.3)."""
+        for function, dma in zip(self.functions, self._dma, strict=True):
+            if dma.atc is not None and not (function.enabled and function.ats):
+                dma.atc.drop()
 
     @property
     def deadline(self) -> int | None:

@@ -200,6 +200,9 @@ class NicConfig:
         group index of 9 bits tells them, and one request from the next.
     dma_slots : int
         Parts of DMA requests, each within a page, that are translated or move at once.
+    atc_entries : int
+        Translations of 4 KiB that the device TLB holds, beside an eighth as many of 2 MiB, at least
+        4; a power of two from 8, or 0 for none.
     mtu : int
         ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
     packed, indirect, event_idx, in_order : bool
@@ -222,6 +225,7 @@ class NicConfig:
     max_burst_beats: int = 16
     dma_tags: int = 64
     dma_slots: int = 16
+    atc_entries: int = 64
     mtu: int = 1500
     packed: bool = False
     indirect: bool = False
@@ -247,6 +251,8 @@ class NicConfig:
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
         _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
+        if self.atc_entries:
+            _check_power_of_two("atc_entries", self.atc_entries, 8, 4096)
         for name, spare in (("tx_slots", 1 + self.segmentation), ("rx_slots", 1)):
             if getattr(self, name) < 2 * self.functions + spare:
                 raise ValueError(
@@ -354,6 +360,7 @@ CONFIGS = {
                 tx_slots=16,
                 rx_slots=16,
                 dma_slots=4,
+                atc_entries=32,
                 checksum=True,
             ),
         ),

@@ -243,7 +243,7 @@ class Stat(enum.IntEnum, shape=5):
     INTERRUPTS_MASKED = 11  # recorded as pending instead
     DMA_READ_BYTES = 12
     DMA_WRITE_BYTES = 13
-    TRANSLATIONS = 14  # ATS requests
+    TRANSLATIONS = 14  # ATS requests; with an ATC those are its misses
     DMA_FAULTS = 15  # DMA that failed for good
     TX_DROPPED_OFFLOAD = 16  # of TX_DROPPED: an offload not negotiated or not possible
     TX_DROPPED_MAC = 17  # of TX_DROPPED: sent under a MAC that is not the function's
@@ -258,6 +258,8 @@ class Stat(enum.IntEnum, shape=5):
     RX_CHECKSUM_BAD = 26
     RX_MERGED = 27  # receive buffers used beyond the first of a frame
     NOTIFICATIONS = 28  # doorbells
+    ATC_HITS = 29  # pages of DMA whose translation was known
+    INVALIDATIONS = 30  # ATS invalidations that the function has carried out
 
 
 def _register(

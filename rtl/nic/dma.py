@@ -16,6 +16,8 @@ from models.spec.translation import (
 from rtl.bus.axi import Axi4
 from rtl.bus.stream import StreamArbiter, StreamFifo
 from rtl.iommu.seams import TranslationPort
+from rtl.nic.atc import Atc
+from rtl.nic.dma_ask import DmaAsk
 from rtl.nic.dma_begin import DmaBegin
 from rtl.nic.dma_complete import DmaComplete
 from rtl.nic.dma_count import DmaCount
@@ -39,16 +41,18 @@ class Dma(wiring.Component):
 
     ::
 
-        request --> DmaBegin --> translate --> DmaTranslated --> DmaRead, DmaWrite --.
-                    ^    ^                           |                               v
-                    |    |                           '-- refused --> DmaComplete --> done
-                    |    '---------- next page -------------------------'  |
-                    '--- DmaParking <------------- no rights --------------'
+        request --> DmaBegin --> DmaAsk --> translate --> DmaTranslated --> DmaRead, DmaWrite --.
+                    ^    ^        |  ^                    ^     |                               v
+                    |    |        v  |                    |     '-- refused --> DmaComplete --> done
+                    |    |        Atc --------------------'                      |  |
+                    |    '---------- next page ----------------------------------'  |
+                    '--- DmaParking <------------- no rights -----------------------'
 
     Latency
     -------
-    Without waiting for the IOMMU and memory: 17 cycles from request to ``done``.  Every pipeline
-    takes a segment per cycle, so the bus limits what is longer than a beat, given slots enough.
+    Without waiting for the IOMMU and memory: 17 cycles from request to ``done``, 18 with an ATC.
+    Every pipeline takes a segment per cycle, so the bus limits what is longer than a beat, given
+    slots enough.
 
     Parameters
     ----------
@@ -103,6 +107,7 @@ class Dma(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.begin = begin = DmaBegin(config)
+        m.submodules.ask = ask = DmaAsk(config)
         m.submodules.translated = translated = DmaTranslated(config)
         m.submodules.reads = reads = DmaRead(config, self.id_width)
         m.submodules.writes = writes = DmaWrite(config, self.id_width)
@@ -110,17 +115,18 @@ class Dma(wiring.Component):
         m.submodules.parking = parking = DmaParking(config)
 
         # Segments
-        connect(m, begin.translate, flipped(self.translate.request))
+        connect(m, begin.cut, ask.cut)
+        connect(m, ask.translate, flipped(self.translate.request))
         connect(m, flipped(self.translate.response), translated.response)
-        connect(m, begin.answer, translated.answer)
+        connect(m, ask.answer, translated.answer)
         connect(m, translated.reads, reads.segment)
         connect(m, translated.ended, complete.ended)
         connect(m, reads.done, complete.reads)
         connect(m, writes.done, complete.writes)
-        connect(m, complete.freed, begin.freed)
-        connect(m, complete.following, begin.following)
+        connect(m, complete.freed, ask.freed)
+        connect(m, complete.again, begin.again)
         for block in (translated, complete):
-            m.d.comb += [block.begun.eq(begin.begun), block.begun_en.eq(begin.begun_en)]
+            m.d.comb += [block.begun.eq(ask.begun), block.begun_en.eq(ask.begun_en)]
 
         # Pages that are not there
         connect(m, complete.park, parking.park)
@@ -129,7 +135,7 @@ class Dma(wiring.Component):
         connect(m, flipped(self.group_response), parking.group_response)
         connect(m, parking.page_request, flipped(self.page_request))
         m.d.comb += [
-            begin.controls.eq(self.controls),
+            ask.controls.eq(self.controls),
             parking.controls.eq(self.controls),
             parking.page_timeout.eq(self.page_timeout),
         ]
@@ -145,8 +151,10 @@ class Dma(wiring.Component):
         self._requests(m, begin, parking, (translated, complete, parking))
         self._ends(m, complete, parking)
         messages = self._messages(m, translated, writes)
-        self._invalidations(m, begin, complete)
-        self._counts(m, begin, complete, (complete, parking, messages))
+        invalidator = self._invalidations(m, ask, complete)
+        if config.atc_entries:
+            self._atc(m, ask, translated, invalidator)
+        self._counts(m, ask, complete, (complete, parking, messages, invalidator))
         return m
 
     def _requests(self, m: Module, begin, parking, asking) -> None:
@@ -197,24 +205,36 @@ class Dma(wiring.Component):
         ]
         return messages
 
-    def _invalidations(self, m: Module, begin, complete) -> None:
+    def _invalidations(self, m: Module, ask, complete):
         m.submodules.invalidator = invalidator = Invalidator(self.config)
         connect(m, flipped(self.invalidation), invalidator.request)
         connect(m, invalidator.completion, flipped(self.invalidation_completion))
         m.d.comb += [
-            begin.colour.eq(invalidator.colour),
-            invalidator.begun.eq(begin.begun_en),
+            ask.colour.eq(invalidator.colour),
+            invalidator.begun.eq(ask.begun_en),
             invalidator.ended.eq(complete.freed.valid),
             invalidator.ended_colour.eq(complete.colour),
         ]
+        return invalidator
 
-    def _counts(self, m: Module, begin, complete, others) -> None:
+    def _atc(self, m: Module, ask, translated, invalidator) -> None:
+        m.submodules.atc = atc = Atc(self.config)
+        connect(m, ask.look, atc.look)
+        connect(m, translated.atc, atc.answer)
+        connect(m, invalidator.forget, atc.forget)
+        m.d.comb += [
+            atc.begun.eq(ask.begun),
+            atc.asks.eq(ask.begun_en & ask.asks),
+            atc.controls.eq(self.controls),
+        ]
+
+    def _counts(self, m: Module, ask, complete, others) -> None:
         """What happens with every segment is summed up, the rest goes out as it is."""
-        m.submodules.asked = asked = DmaCount(self.config, (Stat.TRANSLATIONS, Stat.TRANSLATIONS))
+        m.submodules.asked = asked = DmaCount(self.config, (Stat.TRANSLATIONS, Stat.ATC_HITS))
         m.submodules.moved = moved = DmaCount(
             self.config, (Stat.DMA_READ_BYTES, Stat.DMA_WRITE_BYTES)
         )
-        connect(m, begin.count, asked.count)
+        connect(m, ask.count, asked.count)
         connect(m, complete.count, moved.count)
         sources = (asked, moved, *others)
         m.submodules.events = events = StreamArbiter(StatEvent, len(sources))

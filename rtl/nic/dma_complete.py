@@ -1,4 +1,4 @@
-"""Third pipeline of the DMA engine: segments end; their requests go on, end, or park."""
+"""Fourth pipeline of the DMA engine: segments end; their requests go on, end, or park."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -10,7 +10,7 @@ from models.spec.nic import Stat
 from rtl.bus.stream import StreamArbiter
 from rtl.nic.dma_count import Count
 from rtl.nic.seams import DmaDone, DmaStatus, StatEvent
-from rtl.nic.segments import TAG_BITS, Begun, End, EndKind
+from rtl.nic.segments import TAG_BITS, Again, Begun, End, EndKind
 
 __all__ = ["DmaComplete"]
 
@@ -45,8 +45,8 @@ class DmaComplete(wiring.Component):
     freed : ``Out(stream)`` of a slot; colour : ``Out(1)``
         Slots given back, with the colour of their segments.
     done : ``Out(stream.Signature(DmaDone))``
-    following, park : ``Out(stream)`` of a tag
-        Requests that go on with their next page, and those that wait for a page.
+    again : ``Out(stream.Signature(Again))``; park : ``Out(stream)`` of a tag
+        Requests that go on, and those that wait for a page.
     count : ``Out(stream.Signature(Count))``
         Bytes moved, ``which`` is set for writes.
     stat : ``Out(stream.Signature(StatEvent))``
@@ -67,7 +67,7 @@ class DmaComplete(wiring.Component):
                 "freed": Out(stream.Signature(exact_log2(config.dma_slots))),
                 "colour": Out(1),
                 "done": Out(stream.Signature(DmaDone)),
-                "following": Out(stream.Signature(TAG_BITS)),
+                "again": Out(stream.Signature(Again)),
                 "park": Out(stream.Signature(TAG_BITS)),
                 "count": Out(stream.Signature(Count)),
                 "stat": Out(stream.Signature(StatEvent)),
@@ -96,15 +96,16 @@ class DmaComplete(wiring.Component):
         """One output, of several, takes note of the request."""
         kind, moved = end.payload.kind, Signal()
         follows, parks, faults = Signal(), Signal(), Signal()
-        fire, room = Signal(), Signal()
+        onward, fire, room = Signal(), Signal(), Signal()
         m.d.comb += [
             self.tag.eq(begun.tag),
             moved.eq(kind == EndKind.MOVED),
             follows.eq(moved & begun.more & ~self.cancelled),
+            onward.eq(follows | (kind == EndKind.STALE)),
             parks.eq(kind == EndKind.PARKED),
             faults.eq((kind == EndKind.ERROR) | (kind == EndKind.REFUSED)),
             room.eq(
-                Mux(follows, self.following.ready, Mux(parks, self.park.ready, self.done.ready))
+                Mux(onward, self.again.ready, Mux(parks, self.park.ready, self.done.ready))
                 & (~moved | self.count.ready)
                 & (~faults | ~self.stat.valid)
                 & self.freed.ready
@@ -114,11 +115,12 @@ class DmaComplete(wiring.Component):
             self.freed.valid.eq(fire),
             self.freed.payload.eq(end.payload.slot),
             self.colour.eq(begun.colour),
-            self.following.valid.eq(fire & follows),
-            self.following.payload.eq(begun.tag),
+            self.again.valid.eq(fire & onward),
+            self.again.payload.tag.eq(begun.tag),
+            self.again.payload.following.eq(follows),
             self.park.valid.eq(fire & parks),
             self.park.payload.eq(begun.tag),
-            self.done.valid.eq(fire & ~follows & ~parks),
+            self.done.valid.eq(fire & ~onward & ~parks),
             self.count.valid.eq(fire & moved),
             self.count.payload.function.eq(begun.function),
             self.count.payload.which.eq(begun.write),

@@ -1,4 +1,4 @@
-"""Second pipeline of the DMA engine: translated segments go to the bus, others end."""
+"""Third pipeline of the DMA engine: translated segments go to the bus, others end."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -6,8 +6,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import TranslationResponse, TranslationStatus
 from rtl.bus.stream import StreamFifo
+from rtl.nic.atc_records import LARGE, AtcAnswer
 from rtl.nic.segments import TAG_BITS, Answer, AnswerKind, Begun, End, EndKind, Segment
 
 __all__ = ["DmaTranslated"]
@@ -15,7 +17,7 @@ __all__ = ["DmaTranslated"]
 
 class DmaTranslated(wiring.Component):
     """Takes translations in any order; each slot has one at most, so the IOMMU never waits for
-    more than an answer made by :class:`~rtl.nic.dma_begin.DmaBegin`.
+    more than an answer made by :class:`~rtl.nic.dma_ask.DmaAsk`.
 
     Latency
     -------
@@ -37,12 +39,16 @@ class DmaTranslated(wiring.Component):
         Of each direction, with room for all slots: neither waits for the other.
     ended : ``Out(stream.Signature(End))``
         Segments that will not move.
+    atc : ``Out(AtcAnswer())``
+        Only with an ATC: what has been answered.
     """
 
     def __init__(self, config: NicConfig):
         self.config = config
+        atc = {"atc": Out(AtcAnswer())} if config.atc_entries else {}
         super().__init__(
             {
+                **atc,
                 "begun": In(Begun),
                 "begun_en": In(1),
                 "response": In(stream.Signature(TranslationResponse)),
@@ -105,6 +111,7 @@ class DmaTranslated(wiring.Component):
                 ),
                 found.r.eq(response.payload.r),
                 found.w.eq(response.payload.w),
+                found.large.eq(response.payload.size >= PAGE_SHIFT + LARGE),
                 found.value.eq(Mux(refused, response.payload.cause, response.payload.spa[12:])),
             ]
 
@@ -118,8 +125,11 @@ class DmaTranslated(wiring.Component):
             ended.payload.slot.eq(answer.slot),
             ended.payload.cause.eq(answer.value),
         ]
+        stale = self.atc.stale if self.config.atc_entries else 0
         with m.If(self.cancelled):
             m.d.comb += ended.payload.kind.eq(EndKind.CANCELLED)
+        with m.Elif(stale):
+            m.d.comb += ended.payload.kind.eq(EndKind.STALE)
         with m.Elif(answer.kind == AnswerKind.DISABLED):
             m.d.comb += ended.payload.kind.eq(EndKind.DISABLED)
         with m.Elif(answer.kind == AnswerKind.REFUSED):
@@ -143,3 +153,19 @@ class DmaTranslated(wiring.Component):
         ]
         for name in ("length", "function", "memory", "offset"):
             m.d.comb += segment[name].eq(begun[name])
+        if self.config.atc_entries:
+            self._fill(m, answer, begun, fire)
+
+    def _fill(self, m: Module, answer, begun, fire) -> None:
+        """Show the ATC what it may keep."""
+        atc = self.atc
+        paged = answer.kind == AnswerKind.PAGE
+        m.d.comb += [
+            atc.slot.eq(answer.slot),
+            atc.answered.eq(fire),
+            atc.fills.eq(fire & paged & (answer.r | answer.w)),
+            atc.fill.key.function.eq(begun.function),
+            atc.fill.key.page.eq(begun.iova[PAGE_SHIFT:]),
+        ]
+        for name in ("large", "r", "w", "value"):
+            m.d.comb += atc.fill[name].eq(answer[name])

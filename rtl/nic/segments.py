@@ -12,9 +12,11 @@ __all__ = [
     "PAGE_BYTES",
     "SLOT_BITS",
     "TAG_BITS",
+    "Again",
     "Answer",
     "AnswerKind",
     "Begun",
+    "Cut",
     "End",
     "EndKind",
     "Segment",
@@ -32,6 +34,27 @@ SLOT_BITS = 7
 TAG_BITS = 8
 
 
+class Again(data.Struct):
+    """A request that goes on."""
+
+    tag: TAG_BITS
+    following: 1  # with its next page, else with the same one
+
+
+class Cut(data.Struct):
+    """A segment that is to begin."""
+
+    tag: TAG_BITS
+    function: 8
+    write: 1
+    hurried: 1
+    iova: 64
+    length: 13
+    memory: LocalMemory
+    offset: 24
+    more: 1  # the request goes on beyond this page
+
+
 class Begun(data.Struct):
     """A segment that has taken a slot: all that is known before its translation."""
 
@@ -44,9 +67,9 @@ class Begun(data.Struct):
     length: 13
     memory: LocalMemory
     offset: 24
+    more: 1
     ats: 1
     colour: 1  # of the invalidator
-    more: 1  # the request goes on beyond this page
 
 
 class AnswerKind(enum.IntEnum, shape=2):
@@ -65,6 +88,7 @@ class Answer(data.Struct):
     kind: AnswerKind
     r: 1
     w: 1
+    large: 1  # the page is part of a range of 2 MiB or more, all of it translated likewise
     value: 47  # page number, or the cause
 
 
@@ -90,6 +114,7 @@ class EndKind(enum.IntEnum, shape=3):
     CANCELLED = 4
     ABSENT = 5
     PARKED = 6  # the request is to wait for its page
+    STALE = 7  # its translation is older than an invalidation; it asks again
 
 
 class End(data.Struct):

@@ -3,15 +3,22 @@
 import random
 from collections import deque
 
+from models.iommu.records import Response
+from models.nic.atc import AtcRules
 from models.spec.config import NicConfig
-from models.spec.iommu import GroupResponsePayload, PageRequestPayload
-from models.spec.translation import AddressType, GroupResponse, InvalidationRequest
+from models.spec.iommu import GroupResponsePayload, InvalidationPayload, PageRequestPayload
+from models.spec.translation import (
+    AddressType,
+    GroupResponse,
+    InvalidationRequest,
+    TranslationStatus,
+)
 from rtl.nic.dma import Dma
 from rtl.nic.seams import DmaRequest, DmaStatus, LocalMemory, MsiWrite
 
 __all__ = ["OFFSET", "World"]
 
-#: The SPA of a page is its IOVA plus this.
+#: The SPA of a page is its IOVA plus this; plus as much again for each time that it has moved.
 OFFSET = 0x1_0000_0000
 
 
@@ -19,7 +26,8 @@ class World:
     """Agents round a :class:`Dma`; every delay is drawn from one generator.
 
     Pages of ``missing`` are without rights until their page request is answered.  ``stall`` is the
-    probability that a channel of the bus is not ready; without stalls answers come in order.
+    probability that a channel of the bus is not ready; without stalls answers come in order.  The
+    rules of ATS are judged always.
     """
 
     def __init__(
@@ -41,6 +49,13 @@ class World:
         self.bad_bus: set[int] = set()
         self.bad_beats: set[int] = set()  # addresses of beats that get an error
         self.plain: set[int] = set()  # pages to be accessed untranslated
+        self.read_only: set[int] = set()
+        self.size_log2 = 12  # of the ranges that are answered
+        self.rules = AtcRules()
+        self.moves: dict[int, int] = {}  # how often a page has moved
+        self.freed: set[tuple[int, int]] = set()  # pages, and places where they are not any more
+        self.leaving: dict[int, tuple[int, int]] = {}  # by tag of the invalidation
+        self.asked = 0  # translation requests
         self.asked_at: dict[int, int] = {}  # page to cycle of its last translation request
         self.moved_at: dict[int, int] = {}  # page to cycle of its last beat or write response
         self.done_ready = True
@@ -78,10 +93,25 @@ class World:
             return None
         return self.rng.choice(ready) if self.stall else ready[0]
 
+    def place(self, address: int, user) -> int:
+        """The IOVA of an access."""
+        if user.at != AddressType.TRANSLATED:
+            return address
+        moves, iova = divmod(address - OFFSET, OFFSET)
+        assert (iova >> 12, moves) not in self.freed, f"{iova:#x} is not there any more"
+        return iova
+
+    def _begin(self, key, address: int, user, write: bool) -> None:
+        if user.at == AddressType.TRANSLATED:
+            self.rules.begin(key, user.device_id, address, write)
+
+    def _end(self, key, user) -> None:
+        if user.at == AddressType.TRANSLATED:
+            self.rules.end(key)
+
     def read(self, address: int, user) -> tuple[bytes, int]:
         """Bytes of a beat and its response."""
-        if user.at == AddressType.TRANSLATED:
-            address -= OFFSET
+        address = self.place(address, user)
         self.moved_at[address >> 12] = self.now
         if address >> 12 in self.bad_bus or not 0 <= address < len(self.guest):
             return bytes(16), 2
@@ -100,7 +130,7 @@ class World:
                 chosen = min(candidates, key=lambda i: self._reads[i][0][4])
                 chosen = self.rng.choice(candidates) if self.stall else chosen
             if chosen is not None:
-                _, address, user, last, _ = self._reads[chosen][0]
+                _, address, user, last, number = self._reads[chosen][0]
                 content, resp = self.read(address, user)
                 ctx.set(dut.bus.r.payload.data, int.from_bytes(content, "little"))
                 ctx.set(dut.bus.r.payload.resp, resp)
@@ -116,19 +146,22 @@ class World:
                 self.now += 1
                 if ar:
                     self.accesses.append((self.now, False, payload.addr, payload.user))
+                    self._begin(len(self.accesses), payload.addr, payload.user, False)
                     when, end = self.delay(), payload.addr + 16 * payload.len
                     assert payload.addr >> 12 == end >> 12, "burst crosses a page"
                     queue = self._reads.setdefault(payload.id, deque())
                     for beat in range(payload.len + 1):
-                        last = beat == payload.len
+                        ends = beat == payload.len
                         at = payload.addr + 16 * beat
-                        queue.append((when, at, payload.user, last, len(self.accesses)))
+                        queue.append((when, at, payload.user, ends, len(self.accesses)))
                         self.pending += 1
                 if chosen is None or r:
                     if chosen is not None:
                         self.beats[0].append(self.now)
                         self._reads[chosen].popleft()
                         self.pending -= 1
+                        if last:
+                            self._end(number, user)
                     break
 
     async def writes(self, ctx):
@@ -153,7 +186,8 @@ class World:
                 )
                 if aw:
                     self.accesses.append((self.now, True, address.addr, address.user))
-                    self._writes.append([address, 0, 0])
+                    self._begin(len(self.accesses), address.addr, address.user, True)
+                    self._writes.append([address, 0, 0, len(self.accesses)])
                 if w:
                     self.beats[1].append(self.now)
                     self._write_beats.append(beat)
@@ -162,15 +196,14 @@ class World:
                     if chosen:
                         self._b.remove(chosen)
                         self.moved_at[chosen[3]] = self.now
+                        self._end(*chosen[4:])
                     break
 
     def _store(self):
         while self._writes and self._write_beats:
             entry, beat = self._writes[0], self._write_beats.popleft()
-            address, count, resp = entry
-            at = address.addr + 16 * count
-            if address.user.at == AddressType.TRANSLATED:
-                at -= OFFSET
+            address, count, resp, number = entry
+            at = self.place(address.addr + 16 * count, address.user)
             content = beat.data.to_bytes(16, "little")
             if at >= 1 << 28 and at >> 12 in self.bad_bus:
                 resp = 2
@@ -182,10 +215,11 @@ class World:
                 for i in range(16):
                     if beat.strb >> i & 1:
                         self.guest[at + i] = content[i]
-            entry[1], entry[2] = count + 1, resp
+            entry[1:3] = count + 1, resp
             assert beat.last == (count == address.len), "WLAST in the wrong place"
             if beat.last:
-                self._b.append((self.delay(), address.id, resp, at >> 12))
+                end = self.delay(), address.id, resp, at >> 12, number, address.user
+                self._b.append(end)
                 self._writes.popleft()
 
     async def iommu(self, ctx):
@@ -196,17 +230,23 @@ class World:
             ready = [entry for entry in self._t if entry[0] <= self.now]
             chosen = self._any(ready)
             if chosen:
-                _, request = chosen
+                _, request, spa = chosen
                 page, function = request.iova >> 12, request.device_id - self.config.device_id
                 present = (function, page) not in self.missing
+                answer = Response(
+                    status=TranslationStatus(page in self.refused),
+                    cause=260 if page in self.refused else 0,
+                    u=page in self.plain,
+                    r=present,
+                    w=present and bool(request.write) and page not in self.read_only,
+                    size=1 << self.size_log2,
+                    spa=spa,
+                )
                 response = dut.translate.response.payload
                 ctx.set(response.tag, request.tag)
-                ctx.set(response.status, 1 if page in self.refused else 0)
-                ctx.set(response.cause, 260 if page in self.refused else 0)
-                ctx.set(response.u, page in self.plain)
-                ctx.set(response.r, present)
-                ctx.set(response.w, present and request.write)
-                ctx.set(response.spa, request.iova + OFFSET)
+                ctx.set(response.size, self.size_log2)
+                for name in ("status", "cause", "u", "r", "w", "spa"):
+                    ctx.set(response[name], int(getattr(answer, name)))
             ctx.set(dut.translate.response.valid, chosen is not None)
             *_, took, request, answered = await ctx.tick().sample(
                 dut.translate.request.valid & dut.translate.request.ready,
@@ -214,10 +254,15 @@ class World:
                 dut.translate.response.ready,
             )
             if took:
-                self._t.append((self.delay(), request))
+                # What is true when it is asked for, however old it is when it is answered.
+                moves = self.moves.get(request.iova >> 12, 0)
+                self._t.append((self.delay(), request, request.iova + OFFSET * (1 + moves)))
+                self.asked += 1
                 self.asked_at[request.iova >> 12] = self.now
+                self.rules.ask(request.tag, request.device_id, request.iova)
             if chosen and answered:
                 self._t.remove(chosen)
+                self.rules.answer(chosen[1].tag, answer)
 
     async def pager(self, ctx):
         """Take page requests; make the page present; answer."""
@@ -299,6 +344,10 @@ class World:
                 self.stats[key] = self.stats.get(key, 0) + count.amount
             if inval:
                 self.completions.append((self.now, completion, self.pending, len(self._t)))
+                itag = completion.itag_vector.bit_length() - 1
+                self.rules.completion(completion.device_id, itag)
+                if itag in self.leaving:
+                    self.freed.add(self.leaving.pop(itag))
 
     async def put(self, ctx, port, value):
         """Send one payload."""
@@ -352,13 +401,22 @@ class World:
         """Send an MSI."""
         await self.put(ctx, self.dut.message, MsiWrite.const(fields))
 
-    async def invalidate(self, ctx, device_id: int, itag: int):
-        """Send an invalidation request."""
-        await self.put(
-            ctx,
-            self.dut.invalidation,
-            InvalidationRequest.const({"device_id": device_id, "itag": itag}),
-        )
+    async def invalidate(
+        self, ctx, device_id: int, itag: int, page: int = 0, *, pages_log2: int = 0
+    ):
+        """Send an invalidation request for aligned pages."""
+        ones = (1 << pages_log2) - 1 >> 1
+        body = {"s": int(pages_log2 > 0), "address": page & -(1 << pages_log2) | ones}
+        payload = InvalidationPayload.const(body).as_bits()
+        fields = {"device_id": device_id, "itag": itag, "payload": payload}
+        await self.put(ctx, self.dut.invalidation, InvalidationRequest.const(fields))
+        self.rules.invalidation(device_id, itag, payload)
+
+    async def move(self, ctx, device_id: int, itag: int, page: int):
+        """Let a page be elsewhere from now on, and where it was until that is answered."""
+        moves = self.moves.get(page, 0)
+        self.moves[page], self.leaving[itag] = moves + 1, (page, moves)
+        await self.invalidate(ctx, device_id, itag, page)
 
     def run(self, test) -> None:
         """Simulate until ``test`` ends."""

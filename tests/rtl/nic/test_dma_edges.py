@@ -118,7 +118,7 @@ def test_invalidations_outlive_all_older_uses_and_only_these():
     """Every request has a page of its own; what was asked for before an invalidation came has moved
     when it is answered, however many requests follow.
     """
-    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=32, dma_slots=16)
+    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=32, dma_slots=16, atc_entries=0)
     world = World(config, seed=26, latency=3, jitter=60)
     sent = []
 

@@ -24,17 +24,27 @@ def transfers(directions, length, skew, count):
     ]
 
 
-def measure(directions, length, latency, *, skew=0, count=64, slots=64):
+def measure(directions, length, latency, *, skew=0, count=64, slots=64, known=False):
     """Move ``count`` transfers in each direction; return cycles from its first beat to its last
-    for each.
+    for each.  With ``known`` an ATC has all translations, else there is none.
     """
-    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=64, dma_slots=slots)
+    entries = 64 if known else 0
+    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=64, dma_slots=slots, atc_entries=entries)
     world = World(config, seed=1, latency=latency, jitter=0, stall=0)
     requests = transfers(directions, length, skew, count)
 
     async def test(ctx):
         before = filled(world)
+        if known:
+            pages = {(r["function"], r["iova"] >> 12): r for r in requests}
+            for request in pages.values():
+                await world.run_all(ctx, [request], 1)
+            for beats in world.beats:
+                beats.clear()
+            await ctx.tick().repeat(2)
+        asked = world.asked
         await world.run_all(ctx, requests, config.dma_tags)
+        assert not known or world.asked == asked
         for request in requests:
             check(world, request, before)
         assert world.guest == before[0]
@@ -50,6 +60,7 @@ def measure(directions, length, latency, *, skew=0, count=64, slots=64):
 def test_short_requests_of_both_directions_follow_each_other_on_the_bus(latency):
     """One request is taken per cycle, so those of a beat take two in each direction."""
     assert measure((0, 1), 16, latency) == [127, 127]
+    assert measure((0, 1), 16, latency, known=True) == [127, 127]
     assert measure((0, 1), 64, latency) == [64 * 4, 64 * 4]
 
 
