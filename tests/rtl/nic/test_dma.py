@@ -313,6 +313,9 @@ def test_an_index_is_not_used_again_before_its_answer():
         assert (await world.wait(ctx, 1))[0] == DmaStatus.OK
         # A function that has been disabled owes nothing and is owed nothing.
         world.missing.add((0, 0))
+        await world.invalidate(ctx, device, 0, 0)
+        while not world.completions:
+            await ctx.tick()
         for _ in range(5):
             count = len(world.page_requests)
             await world.request(ctx, **p)
