@@ -28,7 +28,7 @@ _TYPE = b"\x88\xb5"
 
 
 def _text(rng: Random) -> bytes:
-    """A page that compresses to about a fourth."""
+    """A page that compresses to about a half."""
     words = [rng.randbytes(3).hex().encode() for _ in range(40)]
     return b" ".join(rng.choice(words) for _ in range(KIB_4 // 6))[:KIB_4]
 

@@ -31,8 +31,8 @@ class Costs:
         Reading a page of 4 KiB from the swap file's disk, and writing some at once.  Source: order
         of data sheets of NVMe drives with flash, random read 80 us, write into their buffer 20 us.
     compress_ns, decompress_ns : int
-        zlib of a page of text at level 1.  Source: timed here with Python's zlib, 130 and 40 us on
-        a loaded core of 2 GHz or so; half of that.
+        LZ4 of a page of text.  Source: timed here with Python's lz4 on a loaded core, 20 us each;
+        half of that.
     interrupt_ns : int
         From message to handler, host or guest.  Source: assumption, the order of a Linux
         interrupt entry.
@@ -47,8 +47,8 @@ class Costs:
     page_copy_ns: int = 400
     swap_read_ns: int = 80_000
     swap_write_ns: int = 20_000
-    compress_ns: int = 65_000
-    decompress_ns: int = 20_000
+    compress_ns: int = 10_000
+    decompress_ns: int = 10_000
     interrupt_ns: int = 300
     service_cycles: int | None = None
 

@@ -4,13 +4,13 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import lz4.block
+
 from cosim.hypervisor.paging.swap_file import SwapFile
 from models.pagetable import KIB_4
 
 __all__ = ["Copy", "PageStore"]
 
-#: zlib's fastest level: a page waits for it.
-_LEVEL = 1
 #: A page that compresses to more is not worth its room.
 _WORTH = KIB_4 * 3 // 4
 
@@ -49,7 +49,7 @@ class PageStore:
         """Store a page, compressed only if ``pooled``."""
         copy = Copy(zlib.crc32(data))
         pooled = pooled and self._pool_limit > 0
-        blob = zlib.compress(data, _LEVEL) if pooled else data
+        blob = lz4.block.compress(data, store_size=False) if pooled else data
         if pooled and len(blob) <= min(_WORTH, self._pool_limit):
             copy.blob = blob
             self._pool[copy] = None
@@ -79,7 +79,7 @@ class PageStore:
     def get(self, copy: Copy) -> bytes:
         """Return a stored page, compared with its CRC; a difference is counted."""
         if copy.blob is not None:
-            data = zlib.decompress(copy.blob)
+            data = lz4.block.decompress(copy.blob, uncompressed_size=KIB_4)
         else:
             assert copy.slot is not None
             data = self.swap.load(copy.slot)

@@ -31,7 +31,10 @@ def check(points):
         on = point["mechanisms"]
         assert (point["evictions"] + point["boot_evictions"] > 0) == on["swap"]
         assert (point["compressed_bytes"] > 0) == on["compression"]
-        assert (point["shared_pages"] > 0) == on["sharing"]
+        # With few frames, equal pages may never be resident together.
+        assert (point["shared_pages"] > 0) <= on["sharing"]
+        if point["memory_bytes"] * 2 >= point["guest_bytes"]:
+            assert (point["shared_pages"] > 0) == on["sharing"]
         assert (point["ballooned"] > 0) == on["balloon"]
     assert points[0]["faults"] == 0
     assert points[0]["throughput"] == max(point["throughput"] for point in points)

@@ -11,7 +11,8 @@ from models.pagetable import KIB_4
 
 def text(rng):
     """A page that compresses well."""
-    return b" ".join(b"%d" % rng.randrange(100) for _ in range(2000))[:KIB_4]
+    words = [rng.randbytes(4).hex().encode() for _ in range(30)]
+    return b" ".join(rng.choice(words) for _ in range(KIB_4 // 8))[:KIB_4]
 
 
 def test_slots_hold_what_was_written_and_are_used_again():
