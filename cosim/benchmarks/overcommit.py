@@ -14,7 +14,7 @@ from models.spec.config import SystemConfig, config
 __all__ = ["FRAMES", "GUESTS", "PAGES", "bench_overcommit", "checked_sizes", "loads"]
 
 _BENCH = "cosim.benchmarks.overcommit_bench"
-GUESTS, PAGES, FRAMES = 8, 128, 100
+GUESTS, PAGES, FRAMES = 8, 128, 60
 _PAGES_MAX, _FRAMES_MAX = 4096, 100_000
 #: What is on beside swapping, and the share of guests' memory that exists: one of so many.
 _POINTS = (

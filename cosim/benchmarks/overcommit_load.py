@@ -162,9 +162,9 @@ class _Run:
             "lost": expected - exchange.delivered,
         }
 
-    async def wrong(self) -> int:
-        """Return how many frames and pages are not what they should be; counted, not raised."""
-        pages = sum([await guest.verify() for guest in self.guests])
+    def wrong(self) -> int:
+        """Return how many frames and pages are not what they should be."""
+        pages = sum(guest.verify() for guest in self.guests)
         return self.exchange.mismatches + pages + self.pager.store.mismatches
 
     async def dropped(self) -> int:
@@ -183,7 +183,7 @@ async def run_load(port: Port, config: SystemConfig, load: Load) -> dict[str, An
     found = await run.traffic()
     pager = run.pager
     if not found["lost"]:
-        mismatches = await run.wrong()
+        mismatches = run.wrong()
     else:  # a queue may have stopped, and a page may not come
         mismatches = run.exchange.mismatches + pager.store.mismatches
     point = {
