@@ -4,6 +4,9 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
+from cosim.benchmarks.faulting import POLICIES
+from cosim.benchmarks.faults import DIRECTIONS as FAULT_DIRECTIONS
+from cosim.benchmarks.faults import RATES, bench_faults
 from cosim.benchmarks.hyper import bench_hyper
 from cosim.benchmarks.interrupts import bench_interrupts
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
@@ -12,6 +15,7 @@ from cosim.benchmarks.nic import QUICK as QUICK_POINTS
 from cosim.benchmarks.overcommit import FRAMES as OVERCOMMIT_FRAMES
 from cosim.benchmarks.overcommit import GUESTS, PAGES, bench_overcommit
 from cosim.benchmarks.report import (
+    print_faults,
     print_hyper,
     print_interrupts,
     print_iommu,
@@ -61,7 +65,16 @@ def add_bench(commands: Any) -> None:
     overcommit.add_argument(
         "--frames", type=int, default=OVERCOMMIT_FRAMES, metavar="N", help="that each guest sends"
     )
-    for one in (iommu, hyper, nic, interrupts, overcommit):
+    faults = kinds.add_parser("faults", help="DMA page faults: pin, drop, stall, retry")
+    faults.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
+    faults.add_argument("--policy", nargs="+", choices=POLICIES, default=POLICIES, metavar="P",
+                        help=f"of {', '.join(POLICIES)}; pin is always measured")  # fmt: skip
+    faults.add_argument("--rate", type=float, nargs="+", default=RATES, metavar="R",
+                        help="faults per packet")  # fmt: skip
+    faults.add_argument("--direction", nargs="+", choices=FAULT_DIRECTIONS,
+                        default=FAULT_DIRECTIONS, metavar="D", help="of tx, rx")  # fmt: skip
+    faults.add_argument("--functions", type=int, default=2, metavar="N", help="one of them faults")
+    for one in (iommu, hyper, nic, interrupts, overcommit, faults):
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
         one.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
@@ -70,6 +83,7 @@ def add_bench(commands: Any) -> None:
     nic.set_defaults(function=_bench_nic)
     interrupts.set_defaults(function=_bench_interrupts)
     overcommit.set_defaults(function=_bench_overcommit)
+    faults.set_defaults(function=_bench_faults)
 
 
 def _sensible(asked: argparse.Namespace) -> None:
@@ -146,4 +160,27 @@ def _bench_overcommit(asked: argparse.Namespace) -> int:
     except ValueError as error:
         raise Wrong(str(error)) from None
     give(found, asked.json, print_overcommit)
+    return int(any(point["lost"] or point["mismatches"] for point in found["points"]))
+
+
+def _bench_faults(asked: argparse.Namespace) -> int:
+    _sensible(asked)
+    nic = CONFIGS[asked.config].nic
+    if not 2 <= asked.functions <= nic.vfs:
+        raise Wrong(f"--functions is from 2 to the {nic.vfs} VFs of {asked.config}")
+    if not all(0 <= rate <= 1 for rate in asked.rate):
+        raise Wrong("rates are from 0 to 1")
+    if not nic.backup:
+        raise Wrong(f"the NIC of {asked.config} has no backup rings")
+    found = bench_faults(
+        name=asked.config,
+        policies=tuple(asked.policy),
+        rates=tuple(asked.rate),
+        directions=tuple(asked.direction),
+        functions=asked.functions,
+        seed=asked.seed,
+        quick=asked.quick,
+        say=say,
+    )
+    give(found, asked.json, print_faults)
     return int(any(point["lost"] or point["mismatches"] for point in found["points"]))

@@ -120,3 +120,16 @@ def print_overcommit(found: dict[str, Any], file: TextIO | None = None) -> None:
         share = point["memory_bytes"] / point["guest_bytes"]
         table.add_row(named or "pinned", f"{share:.0%}", *map(_shown, values))
     Console(file=file or sys.stdout, width=150).print(table)
+
+
+def print_faults(found: dict[str, Any], file: TextIO | None = None) -> None:
+    """Print a row per point."""
+    table = Table(box=None, title="DMA page faults of one function", title_justify="left")
+    names = [name for name in found["points"][0] if name != "service_cycles"]
+    for name in (*names, "parked", "software"):
+        table.add_column(name, justify="right", overflow="fold")
+    for point in found["points"]:
+        service = point["service_cycles"]
+        shown = [_shown(point[name]) for name in names]
+        table.add_row(*shown, _shown(service["parked"]), _shown(service["software"]))
+    Console(file=file or sys.stdout, width=160).print(table)

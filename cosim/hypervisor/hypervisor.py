@@ -95,6 +95,8 @@ class Hypervisor:
             raise ValueError("The mailbox's messages need an IOMMU of the hypervisor's own")
         self.owns_iommu = owns_iommu
         self.mailbox: Mailbox | None = None
+        #: Page requests are answered "invalid" while the page is brought: DMA is dropped, not late.
+        self.refuses = False
         self.port, self.config, self.costs = port, config, costs or Costs()
         self.bus = HostBus(port, config.nic)
         self.pages = HostPages(port.memory, base, size)
@@ -223,6 +225,15 @@ class Hypervisor:
         await self.iommu.invalidate_second_stage(vm.gscid)
         await self.iommu.fence()
 
+    async def own_physical_function(self) -> None:
+        """Let the PF do DMA for the hypervisor itself, with host addresses."""
+        block = function_block(0)
+        device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
+        if device_id in self.assignments:
+            raise ValueError("The physical function is a guest's")
+        await self.iommu.set_context(device_id, Context())
+        await self._manage(block, "control", FunctionControl.const({"enable": 1}).as_bits())
+
     def assignment(self, function: int) -> Assignment:
         """Return what is known of a function that is assigned."""
         for assignment in self.assignments.values():
@@ -334,11 +345,13 @@ class Hypervisor:
         await self.port.sleep(self.costs.interrupt)
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
+        if self.refuses:
+            await self.iommu.respond(request.device_id, request.index, code)
         if assignment is not None:
             assignment.requests += 1
             if await self._page_served(assignment, request):
                 code = PageResponse.SUCCESS
-        if request.last:
+        if request.last and not self.refuses:
             await self.iommu.respond(request.device_id, request.index, code)
         if assignment is not None:
             cycles = self.port.now() - since

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from cosim.hypervisor.control_queue import ControlQueue, GuestAccess
 from cosim.hypervisor.memory import NotGuestMemory
 from cosim.hypervisor.net_control import NetControl
-from models.directory import Context
 from models.pagetable import KIB_4
 from models.spec.nic import (
     MANAGEMENT,
@@ -57,16 +56,13 @@ class Mailbox:
         """Let the PF raise an interrupt of the host for events, and serve them."""
         page = self._hypervisor.pages.allocate(1)
         self._port.on_message(page, KIB_4, lambda *_: self._wake.set())
-        device_id = await self._load(_PF, "device_id")
-        await self._hypervisor.iommu.set_context(device_id, Context())
         await self._hypervisor.bus.enable_messages()
         vector = self._hypervisor.config.nic.msix_vectors - 1
         entry = bar_base(_PF) + MSIX_TABLE_OFFSET + vector * MSIX_ENTRY_BYTES
         for offset, value in ((0, page & 0xFFFF_FFFF), (4, page >> 32), (8, 0), (12, 0)):
             await self._port.mmio_write("nic", entry + offset, value)
         await self._store(_PF, "mailbox_vector", vector)
-        enabled = FunctionControl.const({"enable": 1}).as_bits()
-        await self._store(_PF, "control", enabled)
+        await self._hypervisor.own_physical_function()
         self._port.spawn(self._serve(), "mailbox")
 
     async def _load(self, function: int, name: str) -> int:

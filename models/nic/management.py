@@ -9,6 +9,7 @@ from models.spec.nic import (
     MAC_FILTERS,
     MANAGEMENT,
     VLAN_FILTERS,
+    BackupRing,
     FunctionControl,
     FunctionVlan,
     Isr,
@@ -72,6 +73,10 @@ class ManagedFunction:
         self._vlans = [0] * VLAN_FILTERS
         #: QueueCoalescing of each queue.
         self.coalescing = [0] * COALESCED_QUEUES
+        #: Of the PF: while a queue waits for a page no other goes on.
+        self.fault_stall = 0
+        #: BackupRing, and the address of the rings.
+        self.backup = self.backup_base = 0
 
     @property
     def may(self) -> bool:
@@ -146,6 +151,10 @@ class ManagedFunction:
             "mailbox": self.mailbox(),
             "mailbox_vector": self.mailbox_vector,
             "interrupt": 0,
+            "backup_low": self.backup_base & 0xFFFF_FFFF,
+            "backup_high": self.backup_base >> 32,
+            "backup": self.backup,
+            "fault_stall": self.fault_stall,
             "rss": self.steering.control,
             "rss_types": self.steering.types,
             "features_low": self.driver_features & 0xFFFF_FFFF,
@@ -215,6 +224,14 @@ class ManagedFunction:
             self.mailbox_vector = value & 0xFFFF
         elif name == "interrupt":
             self.raise_vector(value & 0xFFFF)
+        elif name == "backup_low":
+            self.backup_base = self.backup_base >> 32 << 32 | value
+        elif name == "backup_high":
+            self.backup_base = self.backup_base & 0xFFFF_FFFF | value << 32
+        elif name == "backup":
+            self.backup = _keep(BackupRing, value)
+        elif name == "fault_stall" and not self.number:
+            self.fault_stall = value & 1
         elif name == "rss":
             self.steering.control = _keep(RssControl, value)
         elif name == "rss_types":

@@ -1,6 +1,7 @@
 """The golden NIC: functions, their virtqueues, the switch between them, MSI-X."""
 
 from models.nic.atc import Atc, invalidated_pages
+from models.nic.backup import Backup
 from models.nic.dma import Dma, Parked, Stopped, Surroundings
 from models.nic.function import Function
 from models.nic.moderation import Moderation
@@ -52,7 +53,8 @@ class GoldenNic:
         self._dma: list[Dma] = []
         for number in range(config.functions):
             self._add(number)
-        self.switch = Switch(self.functions, config, surroundings.transmit)
+        backup = Backup(config, self.functions, self._dma[0], self._waits)
+        self.switch = Switch(self.functions, config, surroundings.transmit, backup)
         self._moderations = [self._moderation(function) for function in self.functions]
         self._servants = [
             Servant(function, self.switch, batch, moderation)
@@ -61,6 +63,11 @@ class GoldenNic:
         self.functions[0].mailbox = self._mailbox
         self._queues: dict[int, RunningQueue] = {}
         self._turn = 0
+
+    def _waits(self, number: int, pair: int) -> bool:
+        """Whether a receive queue waits for a page."""
+        queue = self._queues.get(number * self.config.queues_per_function + 2 * pair)
+        return queue is not None and queue.parked is not None
 
     def _moderation(self, function: Function) -> Moderation:
         def notify(queue: int) -> None:
@@ -243,16 +250,18 @@ class GoldenNic:
     def step(self) -> bool:
         """Let one queue go on until it parks or has done one thing; ``False`` if none can."""
         served = [moderation.serve() for moderation in self._moderations]
-        if any(served):
+        if any(served) or self.switch.give_back():
             return True
         keys = sorted(self._queues)
+        parked = any(queue.parked for queue in self._queues.values())
+        stalled = self.functions[0].fault_stall and parked
         for position in range(len(keys)):
             key = keys[(self._turn + position) % len(keys)]
             queue = self._queues[key]
             if queue.deadline is not None and queue.deadline <= self._outside.now():
                 self._resume(key, queue, PageResponse.FAILURE)
                 return True
-            if queue.parked is None and self._serve(key, queue):
+            if queue.parked is None and not stalled and self._serve(key, queue):
                 self._turn = (self._turn + position + 1) % max(1, len(keys))
                 return True
         return False

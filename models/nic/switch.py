@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from models.nic.backup import Backup
 from models.nic.function import Function
 from models.nic.packets import VLAN_TAG_BYTES, vlan_of
 from models.spec.config import NicConfig
@@ -37,12 +38,19 @@ class Switch:
     config : NicConfig
     transmit : callable
         Sends a frame out of the port.
+    backup : Backup
+        Where frames wait whose queue waits for a page.
     """
 
     def __init__(
-        self, functions: Sequence[Function], config: NicConfig, transmit: Callable[[bytes], None]
+        self,
+        functions: Sequence[Function],
+        config: NicConfig,
+        transmit: Callable[[bytes], None],
+        backup: Backup,
     ) -> None:
         self._functions, self._config, self._transmit = functions, config, transmit
+        self._backup = backup
         self._fifos: list[dict[int, deque[bytes]]] = [
             {pair: deque() for pair in range(config.queue_pairs)} for _ in functions
         ]
@@ -69,6 +77,15 @@ class Switch:
         """Drop what waits for a function."""
         for fifo in self._fifos[number].values():
             fifo.clear()
+        self._backup.flush(number)
+
+    def give_back(self) -> bool:
+        """Let a frame that waited in a backup ring go to its queue; return whether there is one."""
+        found = self._backup.back()
+        if found is not None:
+            number, pair, frame = found
+            self._fifos[number][pair].append(frame)
+        return found is not None
 
     def from_port(self, frame: bytes) -> None:
         """Forward a frame from the wire; too short or too long ones are dropped and counted."""
@@ -156,8 +173,10 @@ class Switch:
         if len(frame) - header > self._config.mtu:
             function.count(Stat.RX_DROPPED_FILTER)
             return
-        fifos = self._fifos[number]
-        if sum(map(len, fifos.values())) >= self._depth:
+        fifos, pair = self._fifos[number], function.pair_of(frame)
+        if self._backup.takes(number, pair):
+            self._backup.put(number, pair, frame)
+        elif sum(map(len, fifos.values())) >= self._depth:
             function.count(Stat.RX_DROPPED_FULL)
         else:
-            fifos[function.pair_of(frame)].append(frame)
+            fifos[pair].append(frame)

@@ -10,6 +10,10 @@ __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConf
 
 #: Queues of a NIC.
 QUEUES_MAX = 256
+#: DMA requests of the backup rings at once.
+BACKUP_TAGS = 8
+#: Frames beyond all quotas that may be on their way to the backup rings.
+BACKUP_TRANSIT = 2
 #: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
 TAGS_MAX = 256
 
@@ -22,11 +26,6 @@ def _check_power_of_two(name: str, value: int, low: int, high: int) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be in {low} to {high}, not {value!r}")
-
-
-def _quota(slots: int, functions: int) -> int:
-    """Share of one function when one slot is nobody's."""
-    return (slots - 1) // functions
 
 
 #: Capabilities that are of no use, or not allowed, without another (section 6.3).
@@ -211,6 +210,9 @@ class NicConfig:
         Mergeable receive buffers, checksum offload both ways, TSO (virtio 1.3, 5.1.3).
     control_queue, multiqueue, rss : bool
         Control queue, several queue pairs at once, receive-side scaling (virtio 1.3, 5.1.3).
+    backup : bool
+        Backup rings for frames whose receive queue waits for a page (``BackupRing``).  They have
+        8 of the ``dma_tags``, and 2 slots of each memory that are in no function's share.
     """
 
     vfs: int = 8
@@ -237,6 +239,7 @@ class NicConfig:
     control_queue: bool = False
     multiqueue: bool = False
     rss: bool = False
+    backup: bool = False
 
     def __post_init__(self) -> None:
         _check_range("vfs", self.vfs, 1, 255)
@@ -250,10 +253,10 @@ class NicConfig:
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
         _check_power_of_two("dma_slots", self.dma_slots, 2, 64)
-        _check_range("dma_tags", self.dma_tags, 8, TAGS_MAX)
         if self.atc_entries:
             _check_power_of_two("atc_entries", self.atc_entries, 8, 4096)
-        for name, spare in (("tx_slots", 1 + self.segmentation), ("rx_slots", 1)):
+        _check_range("dma_tags", self.dma_tags, 8 + BACKUP_TAGS * self.backup, TAGS_MAX)
+        for name, spare in (("tx_slots", self._tx_spare), ("rx_slots", self._rx_spare)):
             if getattr(self, name) < 2 * self.functions + spare:
                 raise ValueError(
                     f"{name} must be at least {2 * self.functions + spare} for {self.functions} "
@@ -262,6 +265,8 @@ class NicConfig:
         if self.queues > QUEUES_MAX:
             raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
+        if self.backup and self.mtu + 18 >= 1 << 14:
+            raise ValueError(f"backup needs an mtu below {(1 << 14) - 18}, not {self.mtu!r}")
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name} needs {needed}")
@@ -279,12 +284,33 @@ class NicConfig:
 
         A slot more is nobody's where large frames are cut into segments.
         """
-        return _quota(self.tx_slots - self.segmentation, self.functions)
+        return (self.tx_slots - self._tx_spare) // self.functions
 
     @property
     def rx_quota(self) -> int:
         """Frames from the port that one function may have waiting and under way."""
-        return _quota(self.rx_slots, self.functions)
+        return (self.rx_slots - self._rx_spare) // self.functions
+
+    @property
+    def _tx_spare(self) -> int:
+        """Slots of the TX memory that are in no share."""
+        return self._rx_spare + self.segmentation
+
+    @property
+    def _rx_spare(self) -> int:
+        """Likewise of the RX memory."""
+        return 1 + BACKUP_TRANSIT * self.backup
+
+    @property
+    def engine_tags(self) -> int:
+        """DMA requests that the virtqueue engine may have at once; the other tags follow."""
+        return self.dma_tags - BACKUP_TAGS * self.backup
+
+    @property
+    def backup_stride(self) -> int:
+        """Bytes from one entry of a backup ring to the next."""
+        longest = 16 + self.mtu + 18  # what is before the frame, Ethernet header and tag
+        return self.frame_bytes if longest <= self.frame_bytes else 2 * self.frame_bytes
 
     @property
     def queues_per_function(self) -> int:
@@ -333,7 +359,7 @@ class SystemConfig:
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
-    nic=NicConfig(checksum=True),
+    nic=NicConfig(checksum=True, backup=True),
 )
 
 #: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
@@ -362,6 +388,7 @@ CONFIGS = {
                 dma_slots=4,
                 atc_entries=32,
                 checksum=True,
+                backup=True,
             ),
         ),
         _DEFAULT,

@@ -15,6 +15,8 @@ from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH
 
 __all__ = [
     "ADDRESS_BITS",
+    "BACKUP_ENTRIES_LOG2_MAX",
+    "BACKUP_FRAME_OFFSET",
     "BAR_BYTES",
     "BASE_FEATURES",
     "COALESCED_QUEUES",
@@ -36,6 +38,8 @@ __all__ = [
     "NOTIFY_OFFSET",
     "PORT_SOURCE",
     "VLAN_FILTERS",
+    "BackupEntry",
+    "BackupRing",
     "FunctionControl",
     "FunctionVlan",
     "Isr",
@@ -115,6 +119,10 @@ FEATURE_FLAGS: dict[str, tuple[Feature, ...]] = {
     "multiqueue": (Feature.NET_MQ,),
     "rss": (Feature.NET_RSS,),
 }
+#: Largest ``BackupRing.entries_log2``.
+BACKUP_ENTRIES_LOG2_MAX = 12
+#: Where the frame begins in an entry of a backup ring; before it is a BackupEntry.
+BACKUP_FRAME_OFFSET = 16
 #: ``source`` of a frame that came from the Ethernet port.
 PORT_SOURCE = 0xFF
 
@@ -195,6 +203,27 @@ class QueueCoalescing(data.Struct):
     cycles: 22  # 0: at once
 
 
+class BackupRing(data.Struct):
+    """``backup`` of a function: the ring of each of its queue pairs, in memory that is pinned.
+
+    Frames for a receive queue that waits for a page go there, and from there to the queue in their
+    order.  Entry ``n`` of queue pair ``p`` is at ``backup_low/high + ((p << entries_log2) + n) *
+    NicConfig.backup_stride``, by the PF's DMA.  Written last; the address must not change while a
+    ring is enabled.
+    """
+
+    entries_log2: 4  # at most BACKUP_ENTRIES_LOG2_MAX
+    reserved: 27
+    enable: 1
+
+
+class BackupEntry(data.Struct):
+    """Begins an entry of a backup ring; what follows up to the frame has no meaning."""
+
+    length: 14  # bytes of the frame
+    checksum: 2  # 0: nothing is known of it, 1: it is good, 2: it is bad
+
+
 class MailboxEvent(enum.IntFlag, shape=32):
     """``events`` of a function, for the hypervisor's software."""
 
@@ -234,7 +263,7 @@ class Stat(enum.IntEnum, shape=5):
     RX_PACKETS = 2
     RX_BYTES = 3
     TX_DROPPED = 4  # too short or long, asks for an offload, to nobody, or its page was refused
-    RX_DROPPED_FULL = 5  # no room in the receive FIFO, or a page of the buffer was refused
+    RX_DROPPED_FULL = 5  # no room in receive FIFO or backup ring, or a buffer's page was refused
     RX_DROPPED_FILTER = 6  # the function is disabled
     PAGE_REQUESTS = 7
     PAGE_RETRIES = 8  # DMA begun again after a group response
@@ -260,6 +289,7 @@ class Stat(enum.IntEnum, shape=5):
     NOTIFICATIONS = 28  # doorbells
     ATC_HITS = 29  # pages of DMA whose translation was known
     INVALIDATIONS = 30  # ATS invalidations that the function has carried out
+    RX_BACKUP = 31  # frames that waited in the backup ring
 
 
 def _register(
@@ -290,6 +320,10 @@ _ALL = (
         _register(f"rss_key{n}", 0x40 + 4 * n, _RW, "Toeplitz key, first byte lowest.")
         for n in range(RSS_KEY_BYTES // 4)
     ),
+    _register("backup_low", 0x68, _RW, "Address of the function's backup rings, pages."),
+    _register("backup_high", 0x6C, _RW, "Likewise, from bit 32 on."),
+    _register("backup", 0x70, _RW, "BackupRing."),
+    _register("fault_stall", 0x74, _RW, "PF: 1 lets no queue begin DMA while one waits.", 0),
     *(
         _register(f"mac_filter_low{n}", 0x80 + 8 * n, _RW, "As mac_low, of a further MAC.")
         for n in range(MAC_FILTERS)

@@ -12,6 +12,7 @@ from models.spec.nic import (
     MAC_FILTERS,
     MANAGEMENT,
     VLAN_FILTERS,
+    BackupRing,
     FunctionControl,
     MacFilterHigh,
     RssControl,
@@ -49,6 +50,9 @@ _KEPT = {
     "control": _mask(FunctionControl),
     "mac_low": 0xFFFF_FFFF,
     "mac_high": 0xFFFF,
+    "backup_low": 0xFFFF_FFFF,
+    "backup_high": 0xFFFF_FFFF,
+    "backup": _mask(BackupRing),
     "rss": _mask(RssControl),
     "rss_types": 0xFFFF_FFFF,
     **{f"rss_key{n}": 0xFFFF_FFFF for n in range(RSS_KEY_BYTES // 4)},
@@ -91,7 +95,7 @@ class Management(wiring.Component):
         MAC of a function, in the same cycle; first byte lowest.
     steering : ``Out(functions)``; unsteer : ``In(functions)``
         ``rss.enable`` of the functions; functions to clear it for.
-    page_timeout : ``Out(32)``
+    page_timeout : ``Out(32)``; fault_stall : ``Out(1)``
     changed : ``Out(functions)``
         MAC or link (which is up while a function is enabled and not ``link_down``) was set.
     """
@@ -110,6 +114,7 @@ class Management(wiring.Component):
                 "steering": Out(config.functions),
                 "unsteer": In(config.functions),
                 "page_timeout": Out(32),
+                "fault_stall": Out(1),
                 "changed": Out(config.functions),
             }
         )
@@ -238,6 +243,11 @@ class Management(wiring.Component):
                 m.d.sync += timeout.eq((timeout & ~strobes) | (access.data & strobes))
             with m.Else():
                 m.d.sync += answer.eq(self.page_timeout)
+        with m.If((self.word == _word("fault_stall")) & (self.function == 0)):
+            with m.If(access.write & access.strb[0]):
+                m.d.sync += self.fault_stall.eq(access.data[0])
+            with m.Elif(~access.write):
+                m.d.sync += answer.eq(self.fault_stall)
 
     def _decode(self, m: Module) -> None:
         """What kind of word is accessed."""

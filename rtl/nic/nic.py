@@ -32,7 +32,7 @@ from rtl.nic.offload.verifier import Verifier
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
-from rtl.nic.seams import CHECKED_BIT, LARGE_BIT, FrameRef, Interrupt, LocalMemory
+from rtl.nic.seams import BACKUP_BIT, CHECKED_BIT, LARGE_BIT, FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
 
@@ -128,6 +128,7 @@ class Nic(wiring.Component):
             msix.clear.eq(registers.clear),
             registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
+            engine.stall.eq(registers.fault_stall),
             switch.live.eq(registers.live),
         ]
 
@@ -136,8 +137,11 @@ class Nic(wiring.Component):
         m.d.comb += switch.steering.eq(registers.steering)
 
         # Engine and DMA
-        connect(m, engine.request, dma.request)
-        connect(m, dma.done, engine.done)
+        if config.backup:
+            self._backup(m, dma, engine, switch, frames)
+        else:
+            connect(m, engine.request, dma.request)
+            connect(m, dma.done, engine.done)
         m.submodules.offload = offload = Offload(config)
         self._memories(m, dma, engine, frames, offload)
 
@@ -163,6 +167,29 @@ class Nic(wiring.Component):
             connect(m, block.stat, source)
         connect(m, registers.stat, stats.read)
         return m
+
+    def _backup(self, m: Module, dma, engine, switch, frames) -> None:
+        """The backup rings' DMA goes before the engine's, of which there is always more."""
+        ports, last, own = switch.backup, Signal(), Signal()
+        asked, done = dma.request, dma.done
+        stays = Signal()  # an offer of the engine's does
+        m.d.comb += [
+            own.eq(ports.request.valid & ~stays),
+            asked.valid.eq(own | engine.request.valid),
+            asked.payload.eq(Mux(own, ports.request.payload, engine.request.payload)),
+            ports.request.ready.eq(asked.ready & own),
+            engine.request.ready.eq(asked.ready & ~own),
+            last.eq(done.payload.tag >= self.config.engine_tags),
+            done.ready.eq(Mux(last, ports.done.ready, engine.done.ready)),
+            ports.waits.eq(engine.waits),
+        ]
+        if not self.config.checksum:
+            m.d.comb += ports.note_free.eq(1)
+        m.d.sync += stays.eq(~own & engine.request.valid & ~asked.ready)
+        for target, ours in ((engine.done, ~last), (ports.done, last)):
+            m.d.comb += [target.valid.eq(done.valid & ours), target.payload.eq(done.payload)]
+        for name in ("en", "memory", "addr", "data", "mask"):
+            m.d.comb += getattr(ports.store, name).eq(getattr(dma.store, name))
 
     def _memories(self, m: Module, dma, engine, frames, offload) -> None:
         """The DMA's way into scratch, frame memories and large buffer.
@@ -207,8 +234,9 @@ class Nic(wiring.Component):
         for port, targets in ((store, (engine.store, frames.store)),
                               (load, (engine.load, frames.load))):  # fmt: skip
             kept = large if port is store else 0
+            others = (port.memory == LocalMemory.SCRATCH) & port.addr[BACKUP_BIT]
             for target in targets:
-                m.d.comb += [target.en.eq(port.en & ~kept), target.memory.eq(port.memory)]
+                m.d.comb += [target.en.eq(port.en & ~kept & ~others), target.memory.eq(port.memory)]
             base = port.addr[bits:] << (bits - 1)
             m.d.comb += [
                 targets[0].addr.eq(port.addr),
@@ -246,8 +274,19 @@ class Nic(wiring.Component):
         connect(m, switch.found, verifier.i)
         connect(m, verifier.o, switch.checked)
         connect(m, verifier.read, frames.verify)
-        connect(m, verifier.note, findings.tx)
         connect(m, engine.finding, findings.count)
+        m.d.comb += [findings.tx.en.eq(verifier.note.en), findings.tx.slot.eq(verifier.note.slot)]
+        m.d.comb += findings.tx.finding.eq(verifier.note.finding)
+        if self.config.backup:
+            ports = switch.backup
+            connect(m, ports.finding, findings.backup)
+            m.d.comb += ports.note_free.eq(~verifier.note.en)
+            with m.If(ports.note.en):
+                m.d.comb += [
+                    findings.tx.en.eq(1),
+                    findings.tx.slot.eq(ports.note.slot),
+                    findings.tx.finding.eq(ports.note.finding),
+                ]
         m.d.comb += [
             negotiated.en.eq(command.valid & command.ready),
             negotiated.command.eq(command.payload),
@@ -290,10 +329,13 @@ class Nic(wiring.Component):
             offload.taken_en.eq(frames.tx_alloc.valid & frames.tx_alloc.ready),
             offload.taken.eq(frames.tx_alloc.payload),
         ]
+        slots = frames.tx_alloc
         if self.config.segmentation:
-            self._tx_slots(m, frames, engine, offload)
+            slots = self._segment_slots(m, frames, offload)
+        if self.config.backup:
+            share_slots(m, slots, switch.backup.alloc, engine.tx_alloc, 1)
         else:
-            connect(m, frames.tx_alloc, engine.tx_alloc)
+            connect(m, slots, engine.tx_alloc)
         connect(m, switch.arrival, engine.arrival)
         connect(m, engine.rx_pop, switch.rx_pop)
         connect(m, switch.header, frames.header)
@@ -313,11 +355,13 @@ class Nic(wiring.Component):
         connect(m, releases.o, frames.release0)
         connect(m, egress.release, frames.release1)
 
-    def _tx_slots(self, m: Module, frames, engine, offload) -> None:
+    def _segment_slots(self, m: Module, frames, offload):
         """Slots for segments go first: frames that are sent may wait for those before them.
 
         One slot is left for segments, so that they never wait for frames behind them.
         """
         connect(m, offload.read_bytes, frames.cut)
         spare = frames.tx_free > 1
-        share_slots(m, frames.tx_alloc, offload.alloc, engine.tx_alloc, spare)
+        others = stream.Signature(8).create()
+        share_slots(m, frames.tx_alloc, offload.alloc, others, spare)
+        return others

@@ -6,9 +6,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from models.spec.config import NicConfig
-from rtl.bus.stream import StreamRegister
-from rtl.nic.seams import Arrival, FrameRef, HeadRead, LocalMemory, PolicyWrite, RxPop, TxFrame
+from models.spec.config import BACKUP_TRANSIT, NicConfig
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.nic.backup import Backup
+from rtl.nic.backup.ports import BackupPorts
+from rtl.nic.seams import (
+    Arrival,
+    FrameRef,
+    HeadRead,
+    LocalMemory,
+    PolicyWrite,
+    RxPop,
+    StatEvent,
+    TxFrame,
+)
 from rtl.nic.steering import Steering
 from rtl.nic.toeplitz import Steered
 
@@ -25,6 +36,9 @@ class ReceiveFifos(wiring.Component):
 
     Counts are in two small RAMs, of what was pushed and given back; the FIFOs' ends in two others.
     Each is written by one side.
+    With ``config.backup`` frames for a queue that waits for a page go to memory and come back
+    (:class:`~rtl.nic.backup.backup.Backup`).  For these a few more have ``room`` than the quota
+    has; in the TX memory, where they come back to, they count like others.
     What waits for a function that does not receive is taken out and given back, one FIFO looked at
     per cycle in which the engine neither pops nor gives back.
 
@@ -51,7 +65,10 @@ class ReceiveFifos(wiring.Component):
     pop : ``In(RxPop)``
     receiving : ``In(functions)``
     release : ``Out(stream)`` of FrameRef
-        Frames of functions that do not receive.
+        Frames of functions that do not receive, and what has gone to a backup ring.
+    quiet : ``In(1)``
+        Nobody has looked at ``room`` who has not pushed yet.
+    backup : ``In(BackupPorts)``
     head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
         See :class:`~rtl.nic.steering.Steering`.
     """
@@ -76,7 +93,16 @@ class ReceiveFifos(wiring.Component):
                 "head": Out(HeadRead()),
                 "stored": In(PolicyWrite()),
                 "steering": In(config.functions),
+                "quiet": In(1),
             }
+            | (
+                {
+                    "backup": In(BackupPorts(config)),
+                    "stat": Out(stream.Signature(StatEvent)),
+                }
+                if config.backup
+                else {}
+            )
         )
 
     def elaborate(self, platform):
@@ -103,7 +129,10 @@ class ReceiveFifos(wiring.Component):
             m.d.sync += [scan.eq(0), owner.eq(0), pair.eq(0), clearing.eq(0)]
         self.scan, self.owner = scan, owner
 
+        self.given_en = Signal()
         self._claim(m, pushed, gone)
+        if self.config.backup:
+            self._keep(m)
         self._put(m, tails, frames, kinds)
         self._take(m, tails, heads, frames, kinds, gone)
         return m
@@ -114,6 +143,7 @@ class ReceiveFifos(wiring.Component):
         claimed = pushed.read_port(domain="comb")
         ours, theirs, bits = claimed.data, given.data, self.index_bits
         from_rx, waiting_tx, waiting_rx = Signal(), Signal(bits), Signal(bits)
+        self.within = within = Signal()  # the quota
         m.submodules.queue = queue = StreamRegister(TxFrame)
         m.d.comb += [
             claimed.addr.eq(self.function),
@@ -121,9 +151,10 @@ class ReceiveFifos(wiring.Component):
             from_rx.eq(self.frame.memory == LocalMemory.RX),
             waiting_tx.eq(ours.tx - theirs.tx),
             waiting_rx.eq(ours.rx - theirs.rx),
-            self.room.eq(Mux(from_rx, waiting_rx != self.quotas[1], waiting_tx != self.quotas[0])),
+            within.eq(Mux(from_rx, waiting_rx < self.quotas[1], waiting_tx < self.quotas[0])),
+            self.room.eq(within),
             claim.addr.eq(Mux(self.clearing, self.owner, self.function)),
-            claim.en.eq(self.clearing | self.push),
+            claim.en.eq(self.clearing | (self.push & within)),
             queue.i.payload.frame.eq(self.frame),
             queue.i.payload.function.eq(self.function),
             queue.i.valid.eq(self.push),
@@ -134,6 +165,8 @@ class ReceiveFifos(wiring.Component):
                 claim.data.tx.eq(ours.tx + ~from_rx),
                 claim.data.rx.eq(ours.rx + from_rx),
             ]
+        if self.config.backup:
+            self._claim_back(m, pushed, gone, claim)
         m.submodules.steered = steered = StreamRegister(Steered)
         if self.steers:
             m.submodules.steering = steering = Steering(self.config)
@@ -150,6 +183,70 @@ class ReceiveFifos(wiring.Component):
                 queue.o.ready.eq(steered.i.ready),
             ]
         self.steered = steered.o
+
+    def _claim_back(self, m: Module, pushed, gone, claim) -> None:
+        """Count a frame that is to come back from a backup ring, when the quota has room."""
+        ports, bits = self.backup, self.index_bits
+        m.submodules.rings = self.rings = rings = Backup(self.config)
+        ours, theirs = (ram.read_port(domain="comb") for ram in (pushed, gone))
+        m.d.comb += [
+            ours.addr.eq(rings.claim_function),
+            theirs.addr.eq(rings.claim_function),
+            rings.claimed.eq(
+                rings.claim
+                & self.quiet
+                & ~self.push
+                & ~self.clearing
+                & ((ours.data.tx - theirs.data.tx)[:bits] < self.quotas[0])
+            ),
+        ]
+        with m.If(rings.claimed):
+            m.d.comb += [
+                claim.en.eq(1),
+                claim.addr.eq(rings.claim_function),
+                claim.data.tx.eq(ours.data.tx + 1),
+                claim.data.rx.eq(ours.data.rx),
+            ]
+        for name in ("request", "finding", "note"):
+            connect(m, getattr(rings, name), flipped(getattr(ports, name)))
+        for name in ("alloc", "done", "store"):
+            connect(m, flipped(getattr(ports, name)), getattr(rings, name))
+        connect(m, rings.stat, flipped(self.stat))
+        connect(m, flipped(self.stored), rings.stored)
+        m.d.comb += [
+            rings.waits.eq(ports.waits),
+            rings.note_free.eq(ports.note_free),
+            rings.receiving.eq(self.receiving),
+            rings.clearing.eq(self.clearing),
+            rings.clear.eq(self.scan),
+        ]
+
+    def _keep(self, m: Module) -> None:
+        """Frames in transit; what the backup rings let through."""
+        rings, steered = self.rings, self.steered
+        transit, begins, ends = Signal(range(64)), Signal(), Signal()
+        m.submodules.transits = transits = StreamFifo(1, 8)
+        more, function = Signal(), self.function
+        m.d.comb += [
+            more.eq(self.rings.spills.bit_select(function, 1) & (transit < BACKUP_TRANSIT)),
+            self.room.eq((self.within | more) & ~self.rings.refuses.bit_select(function, 1)),
+            transits.i.valid.eq(self.push),
+            transits.i.payload.eq(~self.within),
+            begins.eq(self.push & ~self.within),
+            rings.i.valid.eq(steered.valid & transits.o.valid),
+            rings.i.payload.eq(steered.payload),
+            rings.transit.eq(transits.o.payload),
+            transits.o.ready.eq(steered.valid & rings.i.ready),
+            steered.ready.eq(rings.i.ready & transits.o.valid),
+        ]
+        given = rings.given
+        m.d.comb += [
+            self.given_en.eq(given.valid & ~given.payload.transit),
+            given.ready.eq(given.payload.transit | ~self.pop.back),
+            ends.eq(given.valid & given.payload.transit),
+        ]
+        m.d.sync += transit.eq(transit + begins - ends)
+        self.steered = rings.o
 
     def _put(self, m: Module, tails, frames, kinds) -> None:
         """Into the FIFO of a queue pair; there is a place, as it was counted."""
@@ -180,7 +277,13 @@ class ReceiveFifos(wiring.Component):
     def _take(self, m: Module, tails, heads, frames, kinds, gone) -> None:
         """Out of a FIFO, for the engine or to give back."""
         m.submodules.returns = returns = StreamRegister(FrameRef)
-        connect(m, returns.o, flipped(self.release))
+        if self.config.backup:
+            m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
+            connect(m, returns.o, releases.i0)
+            connect(m, self.rings.release, releases.i1)
+            connect(m, releases.o, flipped(self.release))
+        else:
+            connect(m, returns.o, flipped(self.release))
         get_frame, get_kind = frames.read_port(), kinds.read_port(domain="comb")
         tail, head = tails.read_port(domain="comb"), heads.read_port(domain="comb")
         move, pop = heads.write_port(), self.pop
@@ -195,6 +298,7 @@ class ReceiveFifos(wiring.Component):
             returned.eq(
                 ~pop.en
                 & ~pop.back
+                & ~self.given_en
                 & ~self.receiving.bit_select(self.owner, 1)
                 & returns.i.ready
                 & ~returning
@@ -227,8 +331,12 @@ class ReceiveFifos(wiring.Component):
             from_rx.eq(Mux(self.pop.back, self.pop.back_memory == LocalMemory.RX, kind)),
             read.addr.eq(function),
             write.addr.eq(Mux(self.clearing, self.owner, function)),
-            write.en.eq(self.clearing | self.pop.back | returned),
+            write.en.eq(self.clearing | self.pop.back | returned | self.given_en),
         ]
+        if self.config.backup:
+            given = self.rings.given.payload
+            with m.If(self.given_en & ~self.pop.back):
+                m.d.comb += [function.eq(given.function), from_rx.eq(given.received)]
         with m.If(~self.clearing):
             m.d.comb += [
                 write.data.tx.eq(read.data.tx + ~from_rx),

@@ -85,7 +85,7 @@ class Registers(wiring.Component):
         Functions that spread what they receive over their queue pairs.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK.
-    page_timeout : ``Out(32)``
+    page_timeout : ``Out(32)``; fault_stall : ``Out(1)``
     """
 
     def __init__(self, config: NicConfig):
@@ -111,6 +111,7 @@ class Registers(wiring.Component):
                 "steering": Out(config.functions),
                 "live": Out(config.functions),
                 "page_timeout": Out(32),
+                "fault_stall": Out(1),
             }
         )
 
@@ -158,6 +159,7 @@ class Registers(wiring.Component):
             self.clear.eq(pci.clear),
             self.live.eq(common.live),
             self.page_timeout.eq(management.page_timeout),
+            self.fault_stall.eq(management.fault_stall),
         ]
         for number in range(functions):
             control, granted = self.controls[number], management.controls[number]

@@ -35,6 +35,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.nic import QueueError, Stat
 
 __all__ = [
+    "BACKUP_BIT",
     "CHECKED_BIT",
     "LARGE_BIT",
     "Arrival",
@@ -64,6 +65,8 @@ __all__ = [
 
 #: Bit of an offset in TX or RX memory: see :class:`DmaRequest`.
 CHECKED_BIT = 23
+#: Of an offset into scratch memory: it is not the virtqueue engine's, but of the backup rings.
+BACKUP_BIT = 22
 #: Of an offset into the TX memory to store to: it is into the large buffer.
 LARGE_BIT = 23
 

@@ -8,6 +8,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, Stat
 from rtl.bus.priority import lowest
 from rtl.bus.stream import StreamArbiter, StreamFifo
+from rtl.nic.backup.ports import BackupPorts
 from rtl.nic.forwarding import Lookup, delivery
 from rtl.nic.frame_slots import COUNT_BITS
 from rtl.nic.frames import FrameRead, FrameShare
@@ -66,6 +67,8 @@ class Switch(wiring.Component):
     live : ``In(functions)``
         Functions that have a driver.
     stat : ``Out(stream)`` of StatEvent
+    backup : ``In(BackupPorts)``
+        With ``config.backup``, the way of frames to backup rings and back.
     found : ``Out(stream)`` of ``delivery(functions)``; checked : ``In(stream)``
         With ``config.checksum``, frames of which it is known who is to have them; they come back
         when their checksums have been looked at.
@@ -76,6 +79,7 @@ class Switch(wiring.Component):
         found = stream.Signature(delivery(config.functions))
         super().__init__(
             ({"found": Out(found), "checked": In(found)} if config.checksum else {})
+            | ({"backup": In(BackupPorts(config))} if config.backup else {})
             | {
                 "tx_frame": In(stream.Signature(TxFrame)),
                 "port_frame": In(stream.Signature(PortFrame)),
@@ -100,7 +104,7 @@ class Switch(wiring.Component):
         config = self.config
         m.submodules.lookup = lookup = Lookup(config)
         m.submodules.fifos = fifos = ReceiveFifos(config)
-        m.submodules.events = events = StreamArbiter(StatEvent, 2)
+        m.submodules.events = events = StreamArbiter(StatEvent, 2 + config.backup)
         # Every TX slot may be on its way to the wire once.
         m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots)
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
@@ -112,6 +116,9 @@ class Switch(wiring.Component):
         for name in ("arrival", "head"):
             connect(m, getattr(fifos, name), flipped(getattr(self, name)))
         connect(m, flipped(self.stored), fifos.stored)
+        if config.backup:
+            connect(m, flipped(self.backup), fifos.backup)
+            connect(m, fifos.stat, events.i2)
         connect(m, sending.o, flipped(self.egress))
         connect(m, lookup.stat, events.i0)
         connect(m, events.o, flipped(self.stat))
@@ -152,7 +159,7 @@ class Switch(wiring.Component):
         others = remaining & (remaining - 1)[: len(remaining)]  # without the lowest
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += result.ready.eq(fifos.ready)
+                m.d.comb += [result.ready.eq(fifos.ready), fifos.quiet.eq(1)]
                 m.d.sync += [
                     current.eq(result.payload),
                     remaining.eq(result.payload.functions),

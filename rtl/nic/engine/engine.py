@@ -92,12 +92,18 @@ class VirtqueueEngine(wiring.Component):
         A frame has been cut, or will not be; the large buffer is free again.
     stat : ``Out(stream)`` of StatEvent
     controls : ``In(ArrayLayout(FunctionControl))``
+    waits : ``Out(receivers)``
+        Receive queues that wait for a page.
+    stall : ``In(1)``
+        While a queue waits for a page no other's DMA begins.
     """
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
         super().__init__(
             {
+                "waits": Out(config.receivers),
+                "stall": In(1),
                 "command": In(stream.Signature(QueueCommand)),
                 "stopped": Out(stream.Signature(16)),
                 "doorbell": In(stream.Signature(Doorbell)),
@@ -149,6 +155,7 @@ class VirtqueueEngine(wiring.Component):
                                           Unit.TRANSMIT: self.transmit}  # fmt: skip
         connect(m, requests.request, flipped(self.request))
         connect(m, flipped(self.done), requests.done)
+        m.d.comb += [self.waits.eq(Cat(requests.waits[::2])), requests.stall.eq(self.stall)]
         ended = requests.ended
         for unit, job in zip(Unit, requests.jobs, strict=True):
             connect(m, units[unit].job, job)

@@ -147,7 +147,7 @@ class Shapes:
         self.window = 1 << ceil_log2(min(PACKETS, config.tx_quota + config.rx_quota))
         #: Bits of the length of a chain, or of a descriptor.
         self.length = 17 if config.segmentation else 16
-        self.tag = max(1, ceil_log2(config.dma_tags))
+        self.tag = max(1, ceil_log2(config.engine_tags))
         self.owner = data.StructLayout(
             {"unit": Unit, "queue": self.queue, "packet": self.packet, "piece": self.piece}
         )

@@ -38,12 +38,16 @@ class Requests(wiring.Component):
     ended : ``Out(stream)`` of ``Shapes.ended``
     patient_room : ``Out(1)``
         Four more patient jobs may come.
+    waits : ``Out(queues)``
+        Queues with patient jobs.
+    stall : ``In(1)``
+        No other job begins while there is a patient one.
     """
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
         #: Tags for patient jobs.
-        self.patient = config.dma_tags - max(2, config.dma_tags // 4)
+        self.patient = config.engine_tags - max(2, config.engine_tags // 4)
         job = stream.Signature(self.shapes.job)
         super().__init__(
             {f"jobs{number}": In(job) for number in range(len(Unit))}
@@ -54,6 +58,8 @@ class Requests(wiring.Component):
                 "done": In(stream.Signature(DmaDone)),
                 "ended": Out(stream.Signature(self.shapes.ended)),
                 "patient_room": Out(1),
+                "waits": Out(config.data_queues),
+                "stall": In(1),
             }
         )
 
@@ -64,7 +70,7 @@ class Requests(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shapes, tags = self.shapes, self.config.dma_tags
+        shapes, tags = self.shapes, self.config.engine_tags
         m.submodules.arbiter = arbiter = StreamArbiter(shapes.job, len(Unit))
         m.submodules.free = free = StreamFifo(shapes.tag, tags)
         m.submodules.out = out = StreamRegister(DmaRequest)
@@ -82,6 +88,7 @@ class Requests(wiring.Component):
         queue = job.payload.owner.queue
         halted, refuses, sends, cancels = Signal(), Signal(), Signal(), Signal()
         tag, doomed = Signal(shapes.tag), Signal(shapes.queue)
+        waiting = Signal(range(tags + 1))
         m.d.comb += halted.eq(self.halted.bit_select(queue, 1))
         with m.FSM():
             with m.State("SERVE"):
@@ -94,7 +101,7 @@ class Requests(wiring.Component):
                         refuses.eq(ends.i.ready & ~self.done.valid),
                         job.ready.eq(refuses),
                     ]
-                with m.Elif(job.valid):
+                with m.Elif(job.valid & (~self.stall | (waiting == 0) | job.payload.patient)):
                     m.d.comb += [sends.eq(free.o.valid & out.i.ready), job.ready.eq(sends)]
             with m.State("WALK"):
                 m.d.comb += cancels.eq(busy.bit_select(tag, 1) & (walk.data.owner.queue == doomed))
@@ -146,7 +153,6 @@ class Requests(wiring.Component):
 
         sent, gone = Signal(tags), Signal(tags)
         begun, over = Signal(), Signal()
-        waiting = Signal(range(tags + 1))
         m.d.comb += [
             sent.eq(sends << free.o.payload),
             gone.eq(finishes << done.payload.tag[: shapes.tag]),
@@ -155,4 +161,14 @@ class Requests(wiring.Component):
             self.patient_room.eq(waiting + 4 <= self.patient),
         ]
         m.d.sync += [busy.eq((busy | sent) & ~gone), waiting.eq(waiting + begun - over)]
+        self._count(m, begun, over, queue, look.data.owner.queue)
         return m
+
+    def _count(self, m: Module, begun, over, beginner, ender) -> None:
+        """Count patient jobs of each queue: at most one of each unit that serves it."""
+        for number in range(self.config.data_queues):
+            count = Signal(2, name=f"patient{number}")
+            m.d.sync += count.eq(
+                count + (begun & (beginner == number)) - (over & (ender == number))
+            )
+            m.d.comb += self.waits[number].eq(count.any())

@@ -36,7 +36,7 @@ class Findings(wiring.Component):
     Members
     -------
     tx, rx : ``In(FindingNote)``
-    header, count : ``In(FindingRead)``
+    header, count, backup : ``In(FindingRead)``
     """
 
     def __init__(self, config: NicConfig):
@@ -47,12 +47,13 @@ class Findings(wiring.Component):
                 "rx": In(FindingNote()),
                 "header": In(FindingRead()),
                 "count": In(FindingRead()),
+                "backup": In(FindingRead()),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        ports = []
+        ports, readers = [], (self.header, self.count, self.backup)
         for name, slots in (("tx", self.config.tx_slots), ("rx", self.config.rx_slots)):
             m.submodules[name] = ram = Memory(shape=Finding, depth=slots, init=[])
             note, write = getattr(self, name), ram.write_port()
@@ -61,8 +62,8 @@ class Findings(wiring.Component):
                 write.addr.eq(note.slot),
                 write.data.eq(note.finding),
             ]
-            ports.append([ram.read_port() for _ in range(2)])
-        for reader, tx, rx in zip((self.header, self.count), *ports, strict=True):
+            ports.append([ram.read_port() for _ in readers])
+        for reader, tx, rx in zip(readers, *ports, strict=True):
             from_rx = Signal()
             m.d.sync += from_rx.eq(reader.memory == LocalMemory.RX)
             m.d.comb += [

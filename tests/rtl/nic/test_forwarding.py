@@ -1,5 +1,6 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
+from models.nic.backup import Backup
 from models.nic.function import Function
 from models.nic.switch import Switch
 from models.spec.config import config
@@ -38,7 +39,8 @@ class World:
         ]
         for function in self.functions:
             function.status = DeviceStatus.DRIVER_OK
-        self.switch = Switch(self.functions, TINY, self.wire.append)
+        backup = Backup(TINY, self.functions, None, lambda *_: False)  # type: ignore[arg-type]
+        self.switch = Switch(self.functions, TINY, self.wire.append, backup)
 
     def _macs(self):
         return self.rng.choice([*MACS, *GROUPS])

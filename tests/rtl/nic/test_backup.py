@@ -1,0 +1,194 @@
+"""Backup rings against one deque per queue, with a memory that answers late and sometimes not."""
+
+from collections import Counter, deque
+from dataclasses import replace
+
+import pytest
+
+from models.spec.config import config
+from models.spec.nic import BACKUP_FRAME_OFFSET, MANAGEMENT, BackupRing, Stat
+from rtl.nic.backup import Backup
+from rtl.nic.seams import BACKUP_BIT, DmaStatus, LocalMemory
+from tests.rtl.agents import run, seeded
+
+NIC = replace(config("tiny").nic, queue_pairs=2, frame_bytes=2048)
+_LOG2 = 3
+_BASES = [0x1_0000_0000 + (number << 20) for number in range(NIC.functions)]
+_STRIDE = NIC.backup_stride
+
+
+class _World:
+    """Everything around the rings: DMA, slots, the functions' quotas."""
+
+    def __init__(self, rng, *, faults: float = 0.0):
+        self.rng, self.faults = rng, faults
+        self.memory: dict[int, object] = {}  # entry's number, or the length of its frame
+        self.slots: dict[int, int] = {}  # length of the frame in a slot of the TX memory
+        self.pending: list[tuple[int, dict]] = []
+        self.free = deque(range(100, 120))
+        self.claimed: Counter = Counter()
+        self.store = self.ending = None
+        self.now = 0
+
+    def ask(self, request) -> None:
+        late = self.now + self.rng.randrange(3, 60)
+        self.pending.append((late, request))
+
+    def finish(self):
+        """A request that ends now: its tag and status."""
+        ending, self.ending = self.ending, None
+        if ending:
+            return ending
+        ready = [entry for entry in self.pending if entry[0] <= self.now]
+        if not ready or self.rng.random() < 0.2:
+            return None
+        entry = self.rng.choice(ready)
+        self.pending.remove(entry)
+        request = entry[1]
+        if self.rng.random() < self.faults:
+            return request["tag"], DmaStatus.BUS
+        self._move(**request)
+        self.ending = request["tag"], DmaStatus.OK  # behind what is stored
+        return None
+
+    def _move(self, tag, write, iova, length, memory, offset) -> None:
+        if write and memory == LocalMemory.NOWHERE:
+            assert (length, offset & 15) == (2, 10)
+            self.memory[iova] = offset >> 4
+        elif write:
+            self.memory[iova] = length
+        elif memory == LocalMemory.SCRATCH:
+            assert length == BACKUP_FRAME_OFFSET
+            self.store = offset, self.memory[iova]
+        else:
+            assert memory == LocalMemory.TX
+            assert self.memory[iova] == length
+            slot, at = divmod(offset, 2 * NIC.frame_bytes)
+            assert at == BACKUP_FRAME_OFFSET
+            self.slots[slot] = length
+
+
+@pytest.mark.parametrize("faults", [0.0, 0.01])
+def test_order_and_what_is_given_back(faults):
+    dut, rng = Backup(NIC), seeded(7 + int(100 * faults))
+    world = _World(rng, faults=faults)
+    receivers, pairs = NIC.receivers, NIC.queue_pairs
+    expected = [deque() for _ in range(receivers)]  # lengths
+    inside: Counter = Counter()  # (function, transit) of frames that came in
+    given: Counter = Counter()
+    stats: Counter = Counter()
+    handed = dropped = 0
+    used = set()
+
+    async def set_ring(ctx, function, enable):
+        base, ring = _BASES[function], BackupRing.const({"entries_log2": _LOG2, "enable": enable})
+        for name, value in (("backup_low", base & 0xFFFF_FFFF), ("backup_high", base >> 32),
+                            ("backup", ring.as_bits())):  # fmt: skip
+            ctx.set(dut.stored.en, 1)
+            ctx.set(dut.stored.function, function)
+            ctx.set(dut.stored.word, MANAGEMENT[name].offset // 4)
+            ctx.set(dut.stored.data, value)
+            await ctx.tick()
+        ctx.set(dut.stored.en, 0)
+
+    async def bench(ctx):
+        nonlocal handed, dropped
+        ctx.set(dut.receiving, -1 & (1 << NIC.functions) - 1)
+        ctx.set(dut.note_free, 1)
+        for function in range(NIC.functions):
+            await set_ring(ctx, function, 1)
+        waits, coming, length, cycles = 0, None, 60, 10_000
+        for number in range(cycles):
+            world.now = number
+            ending = number > cycles - 3000
+            if rng.random() < 0.01:
+                waits ^= 1 << rng.randrange(receivers)
+            if ending:
+                waits = 0
+            ctx.set(dut.waits, waits)
+            if coming is None and not ending and rng.random() < 0.06:
+                length = 60 + (length + 1) % 1400
+                coming = {
+                    "function": rng.randrange(NIC.functions),
+                    "pair": rng.randrange(pairs),
+                    "frame": {
+                        "memory": rng.choice((LocalMemory.TX, LocalMemory.RX)),
+                        "slot": rng.randrange(40),
+                        "length": length,
+                    },
+                }
+                ctx.set(dut.i.payload, coming)
+                ctx.set(dut.transit, rng.random() < 0.1)
+            ctx.set(dut.i.valid, coming is not None)
+            ctx.set(dut.o.ready, rng.random() < 0.9)
+            for port in (dut.request, dut.given, dut.release, dut.stat):
+                ctx.set(port.ready, rng.random() < 0.9)
+            ctx.set(dut.alloc.valid, bool(world.free))
+            ctx.set(dut.alloc.payload, world.free[0] if world.free else 0)
+            claim = ctx.get(dut.claim)
+            claimed = bool(claim and rng.random() < 0.8)
+            ctx.set(dut.claimed, claimed)
+            if claimed:
+                world.claimed[ctx.get(dut.claim_function)] += 1
+            done = world.finish()
+            ctx.set(dut.done.valid, done is not None)
+            if done:
+                ctx.set(dut.done.payload, {"tag": done[0], "status": done[1]})
+            ctx.set(dut.store.en, world.store is not None)
+            if world.store:
+                offset, value = world.store
+                assert offset >> BACKUP_BIT == 1
+                ctx.set(dut.store.memory, LocalMemory.SCRATCH)
+                ctx.set(dut.store.addr, offset)
+                ctx.set(dut.store.data, value)
+                world.store = None
+            ctx.set(dut.finding.finding, ctx.get(dut.finding.slot) % 3)
+            taken = coming is not None and ctx.get(dut.i.ready)
+            transit = ctx.get(dut.transit)
+            out, given_, back, stat, asked, slot = (
+                ctx.get(port.payload) if ctx.get(port.valid) and ctx.get(port.ready) else None
+                for port in (dut.o, dut.given, dut.release, dut.stat, dut.request, dut.alloc)
+            )  # fmt: skip
+            if slot is not None:
+                used.add(world.free.popleft())
+            if taken:
+                receiver = coming["function"] * pairs + coming["pair"]
+                expected[receiver].append(length)
+                inside[coming["function"], transit] += 1
+                coming = None
+            if out is not None:
+                receiver = out.function * pairs + out.pair
+                while expected[receiver][0] != out.frame.length:
+                    expected[receiver].popleft()
+                    dropped += 1
+                expected[receiver].popleft()
+                handed += 1
+                if out.frame.slot in used:  # of the ring's own
+                    assert world.slots[out.frame.slot] == out.frame.length
+                    used.discard(out.frame.slot)
+                    world.free.append(out.frame.slot)
+                else:
+                    inside[out.function, 0] -= 1  # it passes
+            if given_ is not None:
+                given[given_.function, given_.transit] += 1
+            if back is not None and back.memory == LocalMemory.TX and back.slot in used:
+                used.discard(back.slot)
+                world.free.append(back.slot)
+            if stat is not None:
+                stats[Stat(stat.stat)] += stat.amount
+            if asked is not None:
+                names = ("tag", "write", "iova", "length", "memory", "offset")
+                assert asked.function == 0
+                assert asked.hurried
+                world.ask({name: getattr(asked, name) for name in names})
+            await ctx.tick()
+
+    run(dut, bench)
+    dropped += sum(map(len, expected))
+    assert not used, "slots are lost"
+    assert stats[Stat.RX_BACKUP] > 100
+    assert stats[Stat.RX_DROPPED_FULL] == dropped
+    if not faults:
+        # Each that did not pass is given back once, as what it was.
+        assert +inside == +given
+        assert 5 < dropped < handed / 3
