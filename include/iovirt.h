@@ -368,6 +368,14 @@
 /* 0 to 9: Toeplitz key, first byte lowest. */
 #define IOVIRT_NIC_FUNCTION_RSS_KEY(n) (0x40u + 0x4u * (n))
 
+#define IOVIRT_NIC_FUNCTION_BACKUP_LOW 0x68u /* Address of the function's backup rings, pages. */
+
+#define IOVIRT_NIC_FUNCTION_BACKUP_HIGH 0x6cu /* Likewise, from bit 32 on. */
+
+#define IOVIRT_NIC_FUNCTION_BACKUP 0x70u /* BackupRing. */
+
+#define IOVIRT_NIC_FUNCTION_FAULT_STALL 0x74u /* PF: 1 lets no queue begin DMA while one waits. */
+
 /* 0 to 7: As mac_low, of a further MAC. */
 #define IOVIRT_NIC_FUNCTION_MAC_FILTER_LOW(n) (0x80u + 0x8u * (n))
 
@@ -2440,6 +2448,7 @@ enum iovirt_nic_stat {
     IOVIRT_NIC_STAT_NOTIFICATIONS = 28,
     IOVIRT_NIC_STAT_ATC_HITS = 29,
     IOVIRT_NIC_STAT_INVALIDATIONS = 30,
+    IOVIRT_NIC_STAT_RX_BACKUP = 31,
 };
 
 #endif

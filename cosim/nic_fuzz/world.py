@@ -7,6 +7,7 @@ from random import Random
 from cosim.guest.memory import Allocator
 from cosim.guest.stack import Outgoing, large, partial, plain
 from cosim.guest.virtio_net import VirtioNet
+from cosim.hypervisor.backup import BackupRings
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import RAM_GPA, Vm
@@ -33,6 +34,8 @@ _FRAMES, _FRAME_BYTES = 6, 4500
 _SEGMENT = 1448
 _SIZES = (60, 61, 64, 90, 590, 1513, 1514)
 _PATIENCE = 400_000
+#: Frames that wait for a page of a correct driver at most.
+_BACKUP_ENTRIES = 64
 #: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
 #: the same place has room beside them.
 _WINDOW = 5
@@ -141,6 +144,11 @@ class World:
     async def start(self) -> None:
         """Start hypervisor and correct drivers."""
         await self.hypervisor.start()
+        if self.config.nic.backup:
+            rings = BackupRings(self.hypervisor, _BACKUP_ENTRIES)
+            await rings.start()
+            for function in CORRECT:
+                await rings.enable(function)
         for guest in self.guests.values():
             await guest.start(self._features)
         await self.port.sleep(20_000)  # commands of control queues are carried out

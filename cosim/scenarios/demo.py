@@ -13,6 +13,7 @@ from cosim.guest.memory import Allocator, FirstStage
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.stack import partial, plain
 from cosim.guest.virtio_net import VirtioNet
+from cosim.hypervisor.backup import BackupRings
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Assignment, Hypervisor
 from cosim.hypervisor.vm import MESSAGE_GPA, RAM_GPA, Vm
@@ -38,6 +39,8 @@ _PAGE = 4096
 _NOT_OWNED = 0x4000_0000
 #: Cycles without any arrival after which what is on its way is lost.
 _PATIENCE = 400_000
+#: Frames that wait for a page of a guest at most.
+_BACKUP_ENTRIES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +207,11 @@ class Demo:
         port = self.port
         port.on_frame(lambda frame, cycle: self.exchange.arrive(OUTSIDE, frame))
         await self.hypervisor.start()
+        if self.config.nic.backup:
+            rings = BackupRings(self.hypervisor, _BACKUP_ENTRIES)
+            await rings.start()
+            for host in _GUESTS:
+                await rings.enable(host)
         for guest in self.guests:
             await guest.boot()
         begin = port.now()
