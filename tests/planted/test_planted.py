@@ -359,6 +359,24 @@ PLANTS = [
         _FORGET,
         slow=True,
     ),
+    Plant(
+        "what comes while a backup ring empties overtakes it",
+        "rtl/nic/backup/backup.py",
+        "keeps.eq(self.transit | known | (waits & enabled))",
+        "keeps.eq(self.transit | (waits & enabled))",
+        "tests/rtl/nic/test_backup.py",
+    ),
+    Plant(
+        "what comes back goes behind what came later",
+        "rtl/nic/backup/backup.py",
+        "out.payload.eq(Mux(back.valid, back.payload, given.payload)),\n"
+        "            back.ready.eq(out.ready),\n"
+        "            given.ready.eq(Mux(keeps, queue.i.ready, out.ready & ~back.valid)),",
+        "out.payload.eq(Mux(given.valid & ~keeps, given.payload, back.payload)),\n"
+        "            back.ready.eq(out.ready & (~given.valid | keeps)),\n"
+        "            given.ready.eq(Mux(keeps, queue.i.ready, out.ready)),",
+        "tests/rtl/nic/test_backup.py",
+    ),
 ]
 
 
