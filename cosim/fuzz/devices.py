@@ -131,7 +131,8 @@ def make_process(rng: random.Random, device: Device, directory: Directory, numbe
     if draw < 0.02:
         words[0] |= 1 << rng.choice([3, 11, 32, 63])
     elif draw < 0.04:
-        words[1] |= 1 << rng.choice([44, 59, 60, 61])
+        # Reserved bits and modes: another mode would be another first stage of that PSCID.
+        words[1] |= 1 << rng.choice([44, 59, 62])
     address = directory.slot(number)
     directory.store(address, words)
     device.processes[number] = Process(address, tree, words)

@@ -10,7 +10,7 @@ from models.spec.translation import AddressType, TranslationStatus
 from .failure import Failure
 from .oracle import Judged
 
-__all__ = ["difference", "same_but_dirty", "same_word"]
+__all__ = ["difference", "same_but_dirty", "same_word", "unreadable"]
 
 _NAPOT_LEAF, _LEAF = bits_of(Pte, "n", "v"), bits_of(Pte, "r", "x")
 _UPDATED = bits_of(Pte, "a", "d")
@@ -63,6 +63,13 @@ def _completion_difference(judged: Judged, got: Response) -> Failure | None:
     if granted and not 4096 <= got.size <= want.size:
         return Failure("range", f"range {got.size:#x}, expected at most {want.size:#x}")
     return None
+
+
+def unreadable(judged: Judged) -> bool:
+    """Whether it is an ATS request for writing that is granted nothing."""
+    request, want = judged.request, judged.response
+    writes = request.at is AddressType.ATS_REQUEST and request.write
+    return writes and want.status == TranslationStatus.SUCCESS and not (want.r or want.w)
 
 
 def same_word(want: int, got: int) -> bool:

@@ -1,6 +1,6 @@
 """The golden IOMMU as the judge: answers, records and facts of every request."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cosim.conformance.golden_target import GoldenTarget
 from models.iommu import Parameters, Request, Response
@@ -109,6 +109,26 @@ class Oracle(GoldenTarget):
             return self.judge(rows)
         finally:
             queue.push, iommu.monitor.count = push, count
+            iommu.registers._values.update(values)
+            self._records = kept
+
+    def reading(self, judged: Judged) -> Judged:
+        """What the request would get if it did not ask to write; nothing is changed.
+
+        A cached entry without W answers an ATS request for writing with what may be read, where a
+        walk ends at the store to D that the second stage does not allow.
+        """
+        memory, store = self.iommu._memory, self.iommu._memory.store_bytes
+        memory.store_bytes = lambda *args, **how: None
+        iommu, values, kept = self.iommu, dict(self.iommu.registers._values), list(self._records)
+        count, push = iommu.monitor.count, iommu._faults.push
+        iommu.monitor.count = lambda *args, **how: None
+        iommu._faults.push = lambda *args, **how: True
+        request = replace(judged.request, write=False)
+        try:
+            return replace(judged, request=request, response=iommu.translate(request))
+        finally:
+            memory.store_bytes, iommu.monitor.count, iommu._faults.push = store, count, push
             iommu.registers._values.update(values)
             self._records = kept
 

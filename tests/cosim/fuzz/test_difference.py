@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cosim.conformance.sync import finish
-from cosim.fuzz.difference import difference, same_word
+from cosim.fuzz.difference import difference, same_word, unreadable
 from cosim.fuzz.failure import Differs, Failure
 from cosim.fuzz.golden import GoldenImplementation
 from cosim.fuzz.lockstep import Lockstep
@@ -90,6 +90,14 @@ def test_a_napot_page_may_be_granted_for_writing_by_another_entry():
     assert found.kind == "w"
     wrong = difference(Judged(request, want, None, Facts(first=16)), replace(got, spa=4096))
     assert wrong is not None
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("read", [False, True])
+def test_only_who_wants_to_write_and_gets_nothing_may_have_been_cached_for_reading(write, read):
+    request = Request(device_id=1, iova=0, at=AddressType.ATS_REQUEST, write=write)
+    want = Response(status=TranslationStatus.SUCCESS, r=read, size=4096)
+    assert unreadable(Judged(request, want, None, Facts())) == (write and not read)
 
 
 def test_shrinking_keeps_the_kind_of_failure():
