@@ -1983,6 +1983,31 @@ struct iovirt_nic_msix_entry {
 #define IOVIRT_NIC_MSIX_ENTRY_MASK_MASK 0x100000000ull
 static_assert(sizeof(struct iovirt_nic_msix_entry) == 16, "size");
 
+/* backup of a function: the ring of each of its queue pairs, in memory that is pinned. */
+struct iovirt_nic_backup_ring {
+    uint32_t word[1];
+};
+#define IOVIRT_NIC_BACKUP_RING_ENTRIES_LOG2_WORD 0
+#define IOVIRT_NIC_BACKUP_RING_ENTRIES_LOG2_SHIFT 0
+#define IOVIRT_NIC_BACKUP_RING_ENTRIES_LOG2_MASK 0xfu /* at most BACKUP_ENTRIES_LOG2_MAX */
+#define IOVIRT_NIC_BACKUP_RING_ENABLE_WORD 0
+#define IOVIRT_NIC_BACKUP_RING_ENABLE_SHIFT 31
+#define IOVIRT_NIC_BACKUP_RING_ENABLE_MASK 0x80000000u
+static_assert(sizeof(struct iovirt_nic_backup_ring) == 4, "size");
+
+/* Begins an entry of a backup ring; what follows up to the frame has no meaning. */
+struct iovirt_nic_backup_entry {
+    uint32_t word[0];
+};
+#define IOVIRT_NIC_BACKUP_ENTRY_LENGTH_WORD 0
+#define IOVIRT_NIC_BACKUP_ENTRY_LENGTH_SHIFT 0
+#define IOVIRT_NIC_BACKUP_ENTRY_LENGTH_MASK 0x3fffu /* bytes of the frame */
+#define IOVIRT_NIC_BACKUP_ENTRY_CHECKSUM_WORD 0
+#define IOVIRT_NIC_BACKUP_ENTRY_CHECKSUM_SHIFT 14
+/* 0: nothing is known of it, 1: it is good, 2: it is bad */
+#define IOVIRT_NIC_BACKUP_ENTRY_CHECKSUM_MASK 0xc000u
+static_assert(sizeof(struct iovirt_nic_backup_entry) == 2, "size");
+
 /* control of a function in the management pages. */
 struct iovirt_nic_function_control {
     uint32_t word[1];

@@ -313,7 +313,7 @@ def build(
     """Return a simulation of ``design``, building what is not there yet.
 
     ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty; ``quick``: built in a third of the
-    time by Verilator, to run slower; so is everything where ``IOVIRT_BUILD`` is ``quick``.  Raises
+    time by Verilator, to run slower; so is everything where ``IOVIRT_QUICK`` is set.  Raises
     ``ValueError`` for unknown names and :class:`ToolError` for a tool that is missing or fails.
     """
     if simulator not in SIMULATORS:
@@ -323,7 +323,7 @@ def build(
     if simulator == "icarus" and not shutil.which("iverilog"):
         raise ToolError("iverilog is not installed (apt-get install iverilog)")
     sources = _sources(design, simulator)
-    quick = quick or os.environ.get("IOVIRT_BUILD") == "quick"
+    quick = quick or bool(os.environ.get("IOVIRT_QUICK"))
     kind = f"{trace}{'quick' if quick else ''}" if simulator == "verilator" else ""
     key = _simulation_digest(sources, simulator, kind, design)
     folder = build_folder() / "sim" / f"{design.top}-{simulator}-{key}"

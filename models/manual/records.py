@@ -41,6 +41,8 @@ IN_MEMORY: dict[str, tuple[type[data.Struct], ...]] = {
     ),
     "nic": (
         nic.MsixEntry,
+        nic.BackupRing,
+        nic.BackupEntry,
         nic.FunctionControl,
         nic.FunctionVlan,
         nic.MacFilterHigh,
