@@ -73,7 +73,7 @@ def add_bench(commands: Any) -> None:
                         help="faults per packet")  # fmt: skip
     faults.add_argument("--direction", nargs="+", choices=FAULT_DIRECTIONS,
                         default=FAULT_DIRECTIONS, metavar="D", help="of tx, rx")  # fmt: skip
-    faults.add_argument("--functions", type=int, default=2, metavar="N", help="one of them faults")
+    faults.add_argument("--functions", type=int, metavar="N", help="8, or all VFs; one faults")
     for one in (iommu, hyper, nic, interrupts, overcommit, faults):
         one.add_argument("--seed", type=int, default=1)
         one.add_argument("--quick", action="store_true", help="fewer points and shorter runs")
@@ -166,7 +166,8 @@ def _bench_overcommit(asked: argparse.Namespace) -> int:
 def _bench_faults(asked: argparse.Namespace) -> int:
     _sensible(asked)
     nic = CONFIGS[asked.config].nic
-    if not 2 <= asked.functions <= nic.vfs:
+    functions = min(8, nic.vfs) if asked.functions is None else asked.functions
+    if not 2 <= functions <= nic.vfs:
         raise Wrong(f"--functions is from 2 to the {nic.vfs} VFs of {asked.config}")
     if not all(0 <= rate <= 1 for rate in asked.rate):
         raise Wrong("rates are from 0 to 1")
@@ -177,7 +178,7 @@ def _bench_faults(asked: argparse.Namespace) -> int:
         policies=tuple(asked.policy),
         rates=tuple(asked.rate),
         directions=tuple(asked.direction),
-        functions=asked.functions,
+        functions=functions,
         seed=asked.seed,
         quick=asked.quick,
         say=say,
