@@ -1997,7 +1997,7 @@ static_assert(sizeof(struct iovirt_nic_backup_ring) == 4, "size");
 
 /* Begins an entry of a backup ring; what follows up to the frame has no meaning. */
 struct iovirt_nic_backup_entry {
-    uint32_t word[0];
+    uint32_t word[1];
 };
 #define IOVIRT_NIC_BACKUP_ENTRY_LENGTH_WORD 0
 #define IOVIRT_NIC_BACKUP_ENTRY_LENGTH_SHIFT 0
@@ -2006,7 +2006,7 @@ struct iovirt_nic_backup_entry {
 #define IOVIRT_NIC_BACKUP_ENTRY_CHECKSUM_SHIFT 14
 /* 0: nothing is known of it, 1: it is good, 2: it is bad */
 #define IOVIRT_NIC_BACKUP_ENTRY_CHECKSUM_MASK 0xc000u
-static_assert(sizeof(struct iovirt_nic_backup_entry) == 2, "size");
+static_assert(sizeof(struct iovirt_nic_backup_entry) == 4, "size");
 
 /* control of a function in the management pages. */
 struct iovirt_nic_function_control {

@@ -222,6 +222,7 @@ class BackupEntry(data.Struct):
 
     length: 14  # bytes of the frame
     checksum: 2  # 0: nothing is known of it, 1: it is good, 2: it is bad
+    reserved: 16  # not written
 
 
 class MailboxEvent(enum.IntFlag, shape=32):

@@ -174,7 +174,7 @@ class Spill(wiring.Component):
         m.d.comb += [
             entry.length.eq(frame.length),
             entry.checksum.eq(self.finding.finding),
-            number.eq(entry),
+            number.eq(entry.as_value()[:16]),
             request.tag.eq(entry_tag(self.config, 2 * last + second)),
             request.function.eq(0),
             request.write.eq(1),
