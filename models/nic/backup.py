@@ -51,12 +51,12 @@ class Backup:
         }
         self._next = dict.fromkeys(self._rings, 0)
 
-    def takes(self, number: int, pair: int) -> bool:
-        """Whether a frame for a queue goes here."""
+    def takes(self, number: int, pair: int, *, full: bool) -> bool:
+        """Whether a frame for a queue goes here; ``full``: its FIFO has no room."""
         if not self._config.backup:
             return False
         return bool(self._rings[number, pair]) or (
-            self._enabled(number) and self._waits(number, pair)
+            self._enabled(number) and (full or self._waits(number, pair))
         )
 
     def put(self, number: int, pair: int, frame: bytes) -> None:
@@ -79,10 +79,13 @@ class Backup:
                 return
         function.count(Stat.RX_BACKUP)
 
-    def back(self) -> tuple[int, int, bytes] | None:
-        """Return the function, the queue pair and the frame of one that may go to its queue."""
+    def back(self, room: Callable[[int], bool]) -> tuple[int, int, bytes] | None:
+        """Return the function, the queue pair and the frame of one that may go to its queue.
+
+        ``room(function)`` tells whether its FIFOs have room.
+        """
         for (number, pair), ring in self._rings.items():
-            if not ring or self._waits(number, pair):
+            if not ring or self._waits(number, pair) or not room(number):
                 continue
             if not self._enabled(number):
                 self._break(number)

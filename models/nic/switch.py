@@ -79,9 +79,13 @@ class Switch:
             fifo.clear()
         self._backup.flush(number)
 
+    def _full(self, number: int) -> bool:
+        """Whether the FIFOs of a function have no room."""
+        return sum(map(len, self._fifos[number].values())) >= self._depth
+
     def give_back(self) -> bool:
         """Let a frame that waited in a backup ring go to its queue; return whether there is one."""
-        found = self._backup.back()
+        found = self._backup.back(lambda number: not self._full(number))
         if found is not None:
             number, pair, frame = found
             self._fifos[number][pair].append(frame)
@@ -174,9 +178,10 @@ class Switch:
             function.count(Stat.RX_DROPPED_FILTER)
             return
         fifos, pair = self._fifos[number], function.pair_of(frame)
-        if self._backup.takes(number, pair):
+        full = self._full(number)
+        if self._backup.takes(number, pair, full=full):
             self._backup.put(number, pair, frame)
-        elif sum(map(len, fifos.values())) >= self._depth:
+        elif full:
             function.count(Stat.RX_DROPPED_FULL)
         else:
             fifos[pair].append(frame)

@@ -206,10 +206,10 @@ class QueueCoalescing(data.Struct):
 class BackupRing(data.Struct):
     """``backup`` of a function: the ring of each of its queue pairs, in memory that is pinned.
 
-    Frames for a receive queue that waits for a page go there, and from there to the queue in their
-    order.  Entry ``n`` of queue pair ``p`` is at ``backup_low/high + ((p << entries_log2) + n) *
-    NicConfig.backup_stride``, by the PF's DMA.  Written last; the address must not change while a
-    ring is enabled.
+    Frames for a receive queue that waits for a page, or whose function has no room, go there, and
+    from there to the queue in their order.  Entry ``n`` of queue pair ``p`` is at
+    ``backup_low/high + ((p << entries_log2) + n) * NicConfig.backup_stride``, by the PF's DMA.
+    Written last; the address must not change while a ring is enabled.
     """
 
     entries_log2: 4  # at most BACKUP_ENTRIES_LOG2_MAX

@@ -27,7 +27,8 @@ class Backup(wiring.Component):
     """Takes frames to backup rings while their receive queues wait for pages, and back in order.
 
     What comes for a queue that waits, or of which frames are still in its ring, goes into the ring
-    (``BackupRing``); so does what is in transit, beyond the function's quota.  With the ring full,
+    (``BackupRing``); so does what is in transit, that is, all that the function's quota has no room
+    for.  With the ring full,
     disabled or broken it is dropped and counted (RX_DROPPED_FULL).  A ring is emptied when its
     function ceases to receive, when it is disabled, and when a write to it fails, which is what
     breaks it until it is empty: what was in it is counted then.  A read that fails costs its frame.
@@ -271,9 +272,8 @@ class Backup(wiring.Component):
             gone_bad = spill.broken & (spill.broken_function == function)
             m.d.comb += [
                 broken[here].eq((gone_bad | ~able[function]).replicate(pairs)),
-                self.spills[function].eq(
-                    self.enabled[function] & (self.waits[here] | self.kept[here]).any()
-                ),
+                # What came back is in the TX memory: guests' frames may find no room there.
+                self.spills[function].eq(self.enabled[function]),
                 self.refuses[function].eq(self.flush[here].any()),
             ]
         m.d.sync += [
