@@ -13,7 +13,7 @@ from cosim.bench.library import SharedMemory
 from cosim.bench.registers import Access
 from cosim.port import MessageHandler
 
-__all__ = ["PERIOD_NS", "Bench", "Machine", "Stream", "options", "report"]
+__all__ = ["PERIOD_NS", "Bench", "Machine", "Stream", "options", "report", "started"]
 
 
 class _Task:
@@ -142,3 +142,14 @@ class Machine:
 def _check(offset: int, size: int) -> None:
     if size not in (1, 2, 4, 8) or offset % size:
         raise ValueError(f"No access of {size} bytes at {offset:#x}: must be aligned, 1, 2, 4 or 8")
+
+
+async def started(dut, *, base: int, size: int, latency: int, seed: int) -> Machine:
+    """Bring a system up whose memory, DMA's and tables', answers after ``latency`` cycles."""
+    bench = Bench(dut)
+    bench.memory.map(base, size)
+    for manager in ("memory", "tables"):
+        bench.timing(manager, latency=latency - 1, jitter=0, seed=seed)
+    machine = Machine(bench)
+    await bench.start()
+    return machine

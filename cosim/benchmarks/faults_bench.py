@@ -2,7 +2,7 @@
 
 import cocotb
 
-from cosim.bench.machine import Bench, Machine, options, report
+from cosim.bench.machine import options, report, started
 from cosim.benchmarks.faulting import SERVICE_CYCLES, Workload, measure
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
@@ -17,14 +17,9 @@ _BASE, _BYTES = 0x8000_0000, 1 << 28
 async def point(dut) -> None:
     """Measure the point that the options ask for."""
     asked = options()
-    latency = asked.pop("latency")
-    bench = Bench(dut)
-    system: SystemConfig = bench.built.design.arguments[0]
-    bench.memory.map(_BASE, _BYTES)
-    for manager in ("memory", "tables"):
-        bench.timing(manager, latency=latency - 1, jitter=0, seed=asked["seed"])
-    machine = Machine(bench)
-    await bench.start()
+    latency, seed = asked.pop("latency"), asked["seed"]
+    machine = await started(dut, base=_BASE, size=_BYTES, latency=latency, seed=seed)
+    system: SystemConfig = machine.bench.built.design.arguments[0]
     costs = Costs(service_cycles=SERVICE_CYCLES)
     hypervisor = Hypervisor(machine, system, base=_BASE, size=_BYTES, costs=costs)
     await hypervisor.start()

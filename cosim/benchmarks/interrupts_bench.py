@@ -2,7 +2,7 @@
 
 import cocotb
 
-from cosim.bench.machine import Bench, Machine, options, report
+from cosim.bench.machine import options, report, started
 from cosim.benchmarks.moderation import receive
 from cosim.hypervisor.hypervisor import Hypervisor
 from models.spec.config import config
@@ -18,12 +18,7 @@ async def measure(dut) -> None:
     """Receive frames at the pace and with the moderation that the options ask for."""
     asked = options()
     system = config(asked.pop("config"))
-    bench = Bench(dut)
-    bench.memory.map(_BASE, _BYTES)
-    for manager in ("memory", "tables"):
-        bench.timing(manager, latency=_LATENCY - 1, jitter=0, seed=1)
-    machine = Machine(bench)
-    await bench.start()
+    machine = await started(dut, base=_BASE, size=_BYTES, latency=_LATENCY, seed=1)
     hypervisor = Hypervisor(machine, system, base=_BASE, size=_BYTES)
     await hypervisor.start()
     report(await receive(machine, hypervisor, **asked))

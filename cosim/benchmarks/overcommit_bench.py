@@ -2,7 +2,7 @@
 
 import cocotb
 
-from cosim.bench.machine import Bench, Machine, options, report
+from cosim.bench.machine import options, report, started
 from cosim.benchmarks.overcommit_load import HOST_BASE, HOST_BYTES, Load, run_load
 from models.spec.config import SystemConfig
 
@@ -16,11 +16,7 @@ _LATENCY = 20
 async def measure(dut) -> None:
     """Run the load that the options hold, and report its figures."""
     load = Load(**options())
-    bench = Bench(dut)
-    system: SystemConfig = bench.built.design.arguments[0]
-    bench.memory.map(HOST_BASE, HOST_BYTES)
-    for manager in ("memory", "tables"):
-        bench.timing(manager, latency=_LATENCY - 1, jitter=0, seed=load.seed)
-    machine = Machine(bench)
-    await bench.start()
+    where = {"base": HOST_BASE, "size": HOST_BYTES}
+    machine = await started(dut, **where, latency=_LATENCY, seed=load.seed)
+    system: SystemConfig = machine.bench.built.design.arguments[0]
     report(await run_load(machine, system, load))

@@ -1,5 +1,7 @@
 """The golden IOMMU as the judge: answers, records and facts of every request."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from cosim.conformance.golden_target import GoldenTarget
@@ -94,6 +96,27 @@ class Oracle(GoldenTarget):
 
     def second_opinion(self, rows: list[list]) -> list[Judged]:
         """Translate again, leaving neither records nor counts."""
+        with self._aside():
+            return self.judge(rows)
+
+    def reading(self, judged: Judged) -> Judged:
+        """What the request would get if it did not ask to write; nothing is changed.
+
+        A cached entry without W answers an ATS request for writing with what may be read, where a
+        walk ends at the store to D that the second stage does not allow.
+        """
+        memory, store = self.iommu._memory, self.iommu._memory.store_bytes
+        memory.store_bytes = lambda *args, **how: None
+        request = replace(judged.request, write=False)
+        try:
+            with self._aside():
+                return replace(judged, request=request, response=self.iommu.translate(request))
+        finally:
+            memory.store_bytes = store
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Let what is translated leave neither records nor counts."""
         iommu, values = self.iommu, dict(self.iommu.registers._values)
         queue = iommu._faults
         push, count = queue.push, iommu.monitor.count
@@ -106,29 +129,9 @@ class Oracle(GoldenTarget):
 
         queue.push, iommu.monitor.count = only_noted, lambda *args, **how: None
         try:
-            return self.judge(rows)
+            yield
         finally:
             queue.push, iommu.monitor.count = push, count
-            iommu.registers._values.update(values)
-            self._records = kept
-
-    def reading(self, judged: Judged) -> Judged:
-        """What the request would get if it did not ask to write; nothing is changed.
-
-        A cached entry without W answers an ATS request for writing with what may be read, where a
-        walk ends at the store to D that the second stage does not allow.
-        """
-        memory, store = self.iommu._memory, self.iommu._memory.store_bytes
-        memory.store_bytes = lambda *args, **how: None
-        iommu, values, kept = self.iommu, dict(self.iommu.registers._values), list(self._records)
-        count, push = iommu.monitor.count, iommu._faults.push
-        iommu.monitor.count = lambda *args, **how: None
-        iommu._faults.push = lambda *args, **how: True
-        request = replace(judged.request, write=False)
-        try:
-            return replace(judged, request=request, response=iommu.translate(request))
-        finally:
-            memory.store_bytes, iommu.monitor.count, iommu._faults.push = store, count, push
             iommu.registers._values.update(values)
             self._records = kept
 

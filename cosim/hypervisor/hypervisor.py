@@ -9,12 +9,12 @@ from cosim.hypervisor.function import FunctionPort
 from cosim.hypervisor.host_bus import HostBus
 from cosim.hypervisor.iommu_driver import IommuDriver, PageRequestEntry
 from cosim.hypervisor.mailbox import Mailbox
-from cosim.hypervisor.memory import HostPages, NotGuestMemory, VmMemory
+from cosim.hypervisor.memory import HostPages, NotGuestMemory, VmMemory, read_only_table
 from cosim.hypervisor.virtual_config import VirtualConfig
 from cosim.hypervisor.vm import MESSAGE_GPA, Vm
 from cosim.port import Port
 from models.directory import Context
-from models.pagetable import KIB_4, PageFlags, PageTable
+from models.pagetable import KIB_4, PageFlags
 from models.spec.config import SystemConfig
 from models.spec.iommu import Atp, HpmEvent, IoatpMode, PageResponse
 from models.spec.nic import (
@@ -345,7 +345,7 @@ class Hypervisor:
         await self.port.sleep(self.costs.interrupt)
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
-        if self.refuses:
+        if request.last and self.refuses:
             await self.iommu.respond(request.device_id, request.index, code)
         if assignment is not None:
             assignment.requests += 1
@@ -387,12 +387,8 @@ class Hypervisor:
         if atp.mode == IoatpMode.BARE:
             return iova
 
-        def refuse(*_: object) -> int:
-            raise NotGuestMemory("A walk changes nothing")
-
         try:
-            table = PageTable(memory.load, refuse, refuse, root=atp.ppn << 12)  # type: ignore[arg-type]
-            leaf = table.walk(iova)
+            leaf = read_only_table(memory.load, atp.ppn << 12).walk(iova)
         except ValueError:
             return None
         needed = PageFlags.W if write else PageFlags.R

@@ -1,7 +1,7 @@
 """Host pages, and the memory of a VM: resident pages, backing store, second stage."""
 
-from collections.abc import Collection, Iterator
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator
+from typing import NoReturn, Protocol
 
 from cosim.hypervisor.costs import Costs
 from cosim.port import PhysicalMemory
@@ -12,6 +12,15 @@ __all__ = ["HostPages", "NotGuestMemory", "PageServer", "VmMemory"]
 
 class NotGuestMemory(ValueError):
     """A guest physical address that the VM does not own."""
+
+
+def read_only_table(load: Callable[[int, int], bytes], root: int) -> PageTable:
+    """Return a guest's own table, to walk it alone; what would change it is refused."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise NotGuestMemory("A walk changes nothing")
+
+    return PageTable(load, refuse, refuse, root=root)
 
 
 class HostPages:

@@ -124,8 +124,8 @@ class Backup:
         transfer.close()
         return None
 
-    def _ring(self, number: int) -> BackupRing:
-        return BackupRing.from_bits(self._functions[number].backup)  # type: ignore[return-value]
+    def _ring(self, number: int):
+        return BackupRing.from_bits(self._functions[number].backup)
 
     def _enabled(self, number: int) -> bool:
         return bool(self._ring(number).enable)

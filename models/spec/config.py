@@ -265,7 +265,7 @@ class NicConfig:
         if self.queues > QUEUES_MAX:
             raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
         _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
-        if self.backup and self.mtu + 18 >= 1 << 14:
+        if self.backup and self.longest_frame >= 1 << 14:
             raise ValueError(f"backup needs an mtu below {(1 << 14) - 18}, not {self.mtu!r}")
         for name, needed in _NIC_NEEDS:
             if getattr(self, name) and not getattr(self, needed):
@@ -302,6 +302,11 @@ class NicConfig:
         return 1 + BACKUP_TRANSIT * self.backup
 
     @property
+    def longest_frame(self) -> int:
+        """Bytes of the longest frame that a function receives: Ethernet header, tag, MTU."""
+        return 14 + 4 + self.mtu
+
+    @property
     def engine_tags(self) -> int:
         """DMA requests that the virtqueue engine may have at once; the other tags follow."""
         return self.dma_tags - BACKUP_TAGS * self.backup
@@ -309,8 +314,8 @@ class NicConfig:
     @property
     def backup_stride(self) -> int:
         """Bytes from one entry of a backup ring to the next."""
-        longest = 16 + self.mtu + 18  # what is before the frame, Ethernet header and tag
-        return self.frame_bytes if longest <= self.frame_bytes else 2 * self.frame_bytes
+        fits = 16 + self.longest_frame <= self.frame_bytes  # with what is before the frame
+        return self.frame_bytes if fits else 2 * self.frame_bytes
 
     @property
     def queues_per_function(self) -> int:

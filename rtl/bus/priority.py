@@ -1,8 +1,8 @@
 """Which of several bits is first."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 
-__all__ = ["lowest"]
+__all__ = ["lowest", "lowest_bit"]
 
 
 def lowest(m: Module, bits, index) -> None:
@@ -10,3 +10,8 @@ def lowest(m: Module, bits, index) -> None:
     for number in reversed(range(len(bits))):
         with m.If(bits[number]):
             m.d.comb += index.eq(number)
+
+
+def lowest_bit(bits):
+    """The lowest bit that is set, and no other, as a vector; 0 if none is."""
+    return Cat(bit & ~bits[:number].any() for number, bit in enumerate(bits))

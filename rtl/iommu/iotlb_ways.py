@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
+from rtl.bus.priority import lowest_bit
 from rtl.iommu.iotlb_entry import (
     covers_range,
     covers_space,
@@ -21,11 +22,6 @@ __all__ = ["IotlbWays"]
 
 #: What is known of an entry of the looked-up set.
 PARTS = ("space", "page", "glob", "piece")
-
-
-def _lowest(bits):
-    """The lowest one of a vector."""
-    return Cat(bit & ~bits[:i].any() for i, bit in enumerate(bits))
 
 
 class IotlbWays(wiring.Component):
@@ -193,7 +189,7 @@ class IotlbWays(wiring.Component):
         victim = Cat(read.data == number for number in range(ways))
         evicts = self.accept & ~same.any() & ~free.any()
         # The entry with equal tag, else the lowest free way, else the victim.
-        chosen = Mux(same.any(), _lowest(same), Mux(free.any(), _lowest(free), victim))
+        chosen = Mux(same.any(), lowest_bit(same), Mux(free.any(), lowest_bit(free), victim))
         moves, following = Signal(), Signal.like(read.data)
         m.d.comb += [
             read.addr.eq(self.set),

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In
 
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
-from rtl.nic.atc_array import AtcArray, lowest
+from rtl.bus.priority import lowest_bit
+from rtl.nic.atc_array import AtcArray
 from rtl.nic.atc_asks import AtcAsks
 from rtl.nic.atc_records import LARGE, AtcAnswer, AtcFill, AtcLook, AtcRange
 from rtl.nic.segments import Begun
@@ -110,7 +111,7 @@ class Atc(wiring.Component):
                 with m.If(last):
                     m.next = "CHOOSE"
             with m.State("CHOOSE"):
-                m.d.comb += begun.eq(lowest(self.dropping))
+                m.d.comb += begun.eq(lowest_bit(self.dropping))
                 m.d.sync += [
                     pointer.eq(0),
                     self.drops.eq(self.dropping.any()),
@@ -211,6 +212,6 @@ class Atc(wiring.Component):
         inside = look.key.page[:LARGE]
         pages = [*small.pages, *(Cat(inside, page) for page in large.pages)]
         found = 0
-        for hit, page in zip(lowest(hits), pages, strict=True):
+        for hit, page in zip(lowest_bit(hits), pages, strict=True):
             found |= Mux(hit, page, 0)
         m.d.comb += [look.hit.eq(hits.any() & ~late & ~now), look.page.eq(found)]

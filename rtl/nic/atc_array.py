@@ -5,14 +5,10 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from rtl.bus.priority import lowest_bit
 from rtl.nic.atc_records import PAGE_BITS, VALUE_BITS, AtcFill, AtcKey, AtcRange
 
-__all__ = ["AtcArray", "lowest"]
-
-
-def lowest(bits):
-    """The lowest one of a vector."""
-    return Cat(bit & ~bits[:i].any() for i, bit in enumerate(bits))
+__all__ = ["AtcArray"]
 
 
 class AtcArray(wiring.Component):
@@ -155,7 +151,7 @@ class AtcArray(wiring.Component):
                 row.valid & (row.function == wanted.function) & here & (others == 0)
             )
         free, turn = Cat(~row.valid for row in rows), Signal(self.ways, init=1)
-        chosen = Mux(same.any(), lowest(same), Mux(free.any(), lowest(free), turn))
+        chosen = Mux(same.any(), lowest_bit(same), Mux(free.any(), lowest_bit(free), turn))
         m.d.comb += self.writes.eq(
             Mux(self.fills, chosen, Mux(self.forgets, same, self.clears.replicate(self.ways)))
         )

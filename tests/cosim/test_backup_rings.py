@@ -51,3 +51,24 @@ def test_a_full_ring_drops_what_comes_then_and_no_more():
     assert received == [one for one in frames if one in received]
     assert kept >= 8
     assert 8 <= len(received) < 20
+
+
+def test_a_ring_that_is_disabled_drops_what_is_in_it_and_counts_it():
+    async def scenario(platform):
+        rng = Random(4)
+        rings = BackupRings(platform.hypervisor, 16)
+        await rings.start()
+        guest = await platform.guest(1)
+        await rings.enable(1)
+        for number in range(10):
+            await platform.machine.send_frame(frame(guest.mac, b"\x02" * 6, rng, 1514))
+            await platform.machine.sleep(0 if number else 2000)
+        await platform.machine.sleep(2000)  # all are off the wire
+        await rings.disable(1)
+        await platform.until(
+            lambda: len(guest.received) + platform.stat(1, Stat.RX_DROPPED_FULL) == 10
+        )
+        return len(guest.received), platform.stat(1, Stat.RX_BACKUP)
+
+    received, kept = run(scenario, costs=Costs(service_cycles=20_000))
+    assert (received, kept) == (1, 9)

@@ -1,11 +1,10 @@
 """The golden switch, where the hardware once differed from it."""
 
-from models.nic.backup import Backup
 from models.nic.function import Function
-from models.nic.switch import Switch
 from models.spec.config import config
 from models.spec.nic import FunctionControl, FunctionVlan, Stat, initial_mac
 from models.spec.virtio import DeviceStatus
+from tests.models.switch_alone import switch_alone
 
 TINY = config("tiny").nic
 
@@ -20,8 +19,7 @@ def make(**controls):
         more = controls if function.number == 3 else {}
         function.control = FunctionControl.const({"enable": 1} | more).as_bits()
         function.status = DeviceStatus.DRIVER_OK
-    backup = Backup(TINY, functions, None, lambda *_: False)  # type: ignore[arg-type]
-    return Switch(functions, TINY, sent.append, backup), functions, sent
+    return switch_alone(functions, TINY, sent.append), functions, sent
 
 
 def test_promiscuous_functions_get_everything_but_their_own():

@@ -6,7 +6,7 @@ Every change of state is made in one go, without waiting; whoever has waited loo
 from collections.abc import Iterable, Sequence
 
 from cosim.hypervisor.hypervisor import Assignment, Hypervisor
-from cosim.hypervisor.memory import NotGuestMemory, VmMemory
+from cosim.hypervisor.memory import NotGuestMemory, VmMemory, read_only_table
 from cosim.hypervisor.paging.contents import Content, Page
 from cosim.hypervisor.paging.mechanisms import Mechanisms, PagerCounts
 from cosim.hypervisor.paging.memory import PagedMemory
@@ -17,7 +17,7 @@ from cosim.hypervisor.paging.second_stage import SecondStage
 from cosim.hypervisor.paging.sharing import Sharing
 from cosim.hypervisor.paging.swap_file import SwapFile
 from cosim.hypervisor.vm import Vm
-from models.pagetable import KIB_4, PageTable
+from models.pagetable import KIB_4
 from models.spec.iommu import Atp
 
 __all__ = ["Pager"]
@@ -215,11 +215,7 @@ class Pager:
             read.append((gpa, size))
             return memory.load(gpa, size)
 
-        def refuse(*_: object) -> int:
-            raise NotGuestMemory("A walk changes nothing")
-
-        root = Atp.from_bits(assignment.first_stage).ppn << 12
-        PageTable(load, refuse, refuse, root=root).walk(iova)  # type: ignore[arg-type]
+        read_only_table(load, Atp.from_bits(assignment.first_stage).ppn << 12).walk(iova)
         await self.pin(memory, read)
 
     async def discard(self, pages: Sequence[Page]) -> None:

@@ -28,10 +28,10 @@ class Backup(wiring.Component):
 
     What comes for a queue that waits, or of which frames are still in its ring, goes into the ring
     (``BackupRing``); so does what is in transit, that is, all that the function's quota has no room
-    for.  With the ring full,
-    disabled or broken it is dropped and counted (RX_DROPPED_FULL).  A ring is emptied when its
-    function ceases to receive, when it is disabled, and when a write to it fails, which is what
-    breaks it until it is empty: what was in it is counted then.  A read that fails costs its frame.
+    for.  With the ring full, disabled or broken it is dropped and counted (RX_DROPPED_FULL).  A
+    ring is emptied when its function ceases to receive, when it is disabled, and when a write to it
+    fails, which is what breaks it until it is empty: what was in it is counted, unless its function
+    does not receive.  A read that fails costs its frame.
 
     Latency
     -------
@@ -167,7 +167,7 @@ class Backup(wiring.Component):
         self.enabled = Signal(self.config.functions)
         for number in range(self.config.functions):
             with m.If(stored.en & (stored.word == words["backup"]) & (stored.function == number)):
-                m.d.sync += self.enabled[number].eq(stored.data[31])
+                m.d.sync += self.enabled[number].eq(BackupRing(stored.data).enable)
         self.sizes = rams["backup"].read_port(domain="comb")
 
     def _read(self, name: str, receiver, m: Module):
@@ -260,20 +260,21 @@ class Backup(wiring.Component):
             Mux(restore.flushed, complete, gone + 1),
         )
         enters, ends = Signal.like(self.kept), Signal.like(self.kept)
-        flushed, of, broken = Signal.like(self.kept), self.config.functions, Signal.like(self.kept)
+        flushed, broken = Signal.like(self.kept), Signal.like(self.kept)
         m.d.comb += [
             enters.eq(self.enters << self.entering),
             ends.eq((restore.left & ((gone + 1)[:COUNTER_BITS] == last)) << leaving),
             flushed.eq(restore.flushed << at),
         ]
+        # Not only of queues that wait: what came back is in the TX memory, and guests' frames may
+        # find no room there.
+        m.d.comb += self.spills.eq(self.enabled)
         able = self.receiving & self.enabled
-        for function in range(of):
+        for function in range(self.config.functions):
             here = slice(function * pairs, (function + 1) * pairs)
             gone_bad = spill.broken & (spill.broken_function == function)
             m.d.comb += [
                 broken[here].eq((gone_bad | ~able[function]).replicate(pairs)),
-                # What came back is in the TX memory: guests' frames may find no room there.
-                self.spills[function].eq(self.enabled[function]),
                 self.refuses[function].eq(self.flush[here].any()),
             ]
         m.d.sync += [

@@ -1,15 +1,27 @@
 """What the parts of the backup rings tell each other."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import BACKUP_ENTRIES_LOG2_MAX, BackupRing
+from rtl.bus.stream import StreamRegister
 from rtl.nic.seams import FrameRef
 
-__all__ = ["COUNTER_BITS", "Given", "Kept", "RingAddress", "RingRead", "entry_tag", "receiver_bits"]
+__all__ = [
+    "COUNTER_BITS",
+    "Given",
+    "Kept",
+    "RingAddress",
+    "RingRead",
+    "entry_tag",
+    "outgoing",
+    "receiver_bits",
+]
 
 #: Bits of a counter of a ring's entries: one more than a place takes.
 COUNTER_BITS = BACKUP_ENTRIES_LOG2_MAX + 1
@@ -48,6 +60,16 @@ def receiver_bits(config: NicConfig) -> int:
 def entry_tag(config: NicConfig, number):
     """Tag of a DMA of the backup rings."""
     return config.engine_tags + number
+
+
+def outgoing(m: Module, component, **shapes) -> dict[str, Any]:
+    """Give streams that a component sends a register each; returns what goes into these."""
+    inputs = {}
+    for name, shape in shapes.items():
+        m.submodules[name] = register = StreamRegister(shape)
+        connect(m, register.o, flipped(getattr(component, name)))
+        inputs[name] = register.i
+    return inputs
 
 
 class RingAddress(wiring.Component):

@@ -7,13 +7,13 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import BACKUP_TAGS, NicConfig
 from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
-from rtl.bus.stream import StreamRegister
 from rtl.nic.backup.records import (
     COUNTER_BITS,
     Given,
     RingAddress,
     RingRead,
     entry_tag,
+    outgoing,
     receiver_bits,
 )
 from rtl.nic.backup.spill import JOBS as SPILL_JOBS
@@ -139,19 +139,14 @@ class Restore(wiring.Component):
         config = self.config
         m.submodules.address = address = RingAddress(config)
         connect(m, address.read, flipped(self.ring))
-        outs = (("o", Steered), ("release", FrameRef), ("given", Given), ("stat", StatEvent))
-        for name, shape in outs:
-            register = StreamRegister(shape)
-            m.submodules[name] = register
-            connect(m, register.o, flipped(getattr(self, name)))
-            setattr(self, f"_{name}", register.i)
+        self.out = outgoing(m, self, o=Steered, release=FrameRef, given=Given, stat=StatEvent)
         self.jobs = [Signal(_Job, name=f"job{number}") for number in range(JOBS)]
         bits = JOBS.bit_length()
         # In turn: taken up, asked for, handed on.
         self.begun, self.asked, self.ended = (Signal(bits, name=n) for n in ("b", "a", "e"))
         self.oldest, self.next = self._job(m, self.ended), self._job(m, self.asked)
         oldest, following = self.oldest, self.next
-        calm = Cat(getattr(self, f"_{name}").ready for name, _ in outs).all()
+        calm = Cat(port.ready for port in self.out.values()).all()
         room = (self.begun - self.ended)[:bits] != JOBS
         waits = (self.asked != self.begun) & following.known
         done = (self.ended != self.asked) & oldest.ended
@@ -176,13 +171,8 @@ class Restore(wiring.Component):
                     self._set(m, self.asked, slot=self.alloc.payload, has_slot=1)
                     m.next = "FRAME"
                 with m.Elif(self.flush & calm):
-                    m.d.comb += [
-                        self.flushed.eq(1),
-                        self._stat.valid.eq(self._counts(self.owner) & self.waiting.any()),
-                        self._stat.payload.function.eq(self.owner),
-                        self._stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
-                        self._stat.payload.amount.eq(self.waiting),
-                    ]
+                    m.d.comb += self.flushed.eq(1)
+                    self._drop(m, self.owner, self.waiting, self.waiting.any())
                     m.next = "TURN"
                 with m.Elif(self.wanted & room):
                     m.d.comb += self.claim.eq(1)
@@ -216,9 +206,15 @@ class Restore(wiring.Component):
         self._request(m, address, fsm.ongoing("FRAME"))
         return m
 
-    def _counts(self, function):
-        """Whether what is thrown away of a function's is counted."""
-        return self.receiving.bit_select(function, 1)
+    def _drop(self, m: Module, function, amount, any_) -> None:
+        """Count frames that are thrown away, if their function receives."""
+        stat = self.out["stat"]
+        m.d.comb += [
+            stat.valid.eq(any_ & self.receiving.bit_select(function, 1)),
+            stat.payload.function.eq(function),
+            stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
+            stat.payload.amount.eq(amount),
+        ]
 
     def _job(self, m: Module, place):
         """The job at a place."""
@@ -284,13 +280,13 @@ class Restore(wiring.Component):
                     m.d.sync += job.ended.eq(1)
                 with m.Else():
                     m.d.sync += job.known.eq(1)
-                    with m.If((length < SHORTEST) | (length > self.config.mtu + 18)):
+                    with m.If((length < SHORTEST) | (length > self.config.longest_frame)):
                         m.d.sync += job.bad.eq(1)
 
     def _hand_on(self, m: Module) -> None:
         """The oldest frame goes to its queue's FIFO, or is thrown away."""
         job, frame = self.oldest, Signal(FrameRef)
-        out, given, stat = self._o, self._given, self._stat
+        out, release, given = self.out["o"], self.out["release"], self.out["given"]
         m.d.comb += [
             frame.memory.eq(LocalMemory.TX),
             frame.slot.eq(job.slot),
@@ -299,19 +295,13 @@ class Restore(wiring.Component):
             out.payload.frame.eq(frame),
             out.payload.function.eq(job.function),
             out.payload.pair.eq(job.pair),
-            self._release.payload.eq(frame),
+            release.payload.eq(frame),
             given.payload.function.eq(job.function),
-            stat.payload.function.eq(job.function),
-            stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
-            stat.payload.amount.eq(1),
             self.note.slot.eq(job.slot),
             self.note.finding.eq(job.entry.checksum),
         ]
         with m.If(job.bad | self.discards):
-            m.d.comb += [
-                self._release.valid.eq(job.has_slot),
-                given.valid.eq(1),
-                stat.valid.eq(self._counts(job.function)),
-            ]
+            m.d.comb += [release.valid.eq(job.has_slot), given.valid.eq(1)]
+            self._drop(m, job.function, 1, 1)
         with m.Else():
             m.d.comb += [out.valid.eq(1), self.note.en.eq(1)]

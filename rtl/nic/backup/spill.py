@@ -7,7 +7,6 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
-from rtl.bus.stream import StreamRegister
 from rtl.nic.backup.records import (
     COUNTER_BITS,
     Given,
@@ -15,6 +14,7 @@ from rtl.nic.backup.records import (
     RingAddress,
     RingRead,
     entry_tag,
+    outgoing,
     receiver_bits,
 )
 from rtl.nic.offload.findings import FindingRead
@@ -45,15 +45,14 @@ class Spill(wiring.Component):
     Members
     -------
     i : ``In(stream)`` of Kept
-    receiver, pair, place : see :class:`~rtl.nic.backup.backup.Backup`
+    receiver : ``Out``; place : ``In``
+        Whose ring the oldest frame goes to, and the entry that is next there.
     taken : ``Out(1)``
         The entry at ``place`` of ``receiver`` is in use.
     written, written_receiver : ``Out``
         An entry is complete.
     broken, broken_function : ``Out``
         A ring is not to be had.
-    idle : ``Out(1)``
-        No frame is on its way.
     ring : ``Out(RingRead)``; finding : ``Out(FindingRead)``
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
         Tags 0 to ``2 * JOBS - 1`` of the backup rings.
@@ -74,7 +73,6 @@ class Spill(wiring.Component):
                 "written_receiver": Out(receiver),
                 "broken": Out(1),
                 "broken_function": Out(8),
-                "idle": Out(1),
                 "ring": Out(RingRead()),
                 "finding": Out(FindingRead()),
                 "request": Out(stream.Signature(DmaRequest)),
@@ -90,12 +88,7 @@ class Spill(wiring.Component):
         config, pairs = self.config, self.config.queue_pairs
         m.submodules.address = address = RingAddress(config)
         connect(m, address.read, flipped(self.ring))
-        outs = (("release", FrameRef), ("given", Given), ("stat", StatEvent))
-        for name, shape in outs:
-            register = StreamRegister(shape)
-            m.submodules[name] = register
-            connect(m, register.o, flipped(getattr(self, name)))
-            setattr(self, f"_{name}", register.i)
+        self.out = outgoing(m, self, release=FrameRef, given=Given, stat=StatEvent)
         job = data.StructLayout(
             {"kept": Kept, "busy": 1, "frame": 1, "number": 1, "bad": 1}  # writes under way
         )
@@ -115,14 +108,13 @@ class Spill(wiring.Component):
             self.receiver.eq(kept.function * pairs + kept.pair),
             self.written_receiver.eq(oldest.kept.function * pairs + oldest.kept.pair),
             self.broken_function.eq(oldest.kept.function),
-            self.idle.eq(~self.i.valid & ~Cat(one.busy for one in jobs).any()),
             address.function.eq(kept.function),
             address.pair.eq(kept.pair),
             address.place.eq(self.place),
             self.finding.memory.eq(kept.frame.memory),
             self.finding.slot.eq(kept.frame.slot),
         ]
-        calm = self._release.ready & self._given.ready & self._stat.ready
+        calm = Cat(port.ready for port in self.out.values()).all()
         complete = oldest.busy & ~oldest.frame & ~oldest.number
         self._requests(m, address, last)
         with m.FSM():
@@ -211,15 +203,16 @@ class Spill(wiring.Component):
 
     def _give(self, m: Module, kept, stat: Stat, counts) -> None:
         """Give a frame's slot back, and its place in the quota."""
+        release, given, event = self.out["release"], self.out["given"], self.out["stat"]
         m.d.comb += [
-            self._release.valid.eq(1),
-            self._release.payload.eq(kept.frame),
-            self._given.valid.eq(1),
-            self._given.payload.function.eq(kept.function),
-            self._given.payload.received.eq(kept.frame.memory == LocalMemory.RX),
-            self._given.payload.transit.eq(kept.transit),
-            self._stat.valid.eq(counts),
-            self._stat.payload.function.eq(kept.function),
-            self._stat.payload.stat.eq(stat),
-            self._stat.payload.amount.eq(1),
+            release.valid.eq(1),
+            release.payload.eq(kept.frame),
+            given.valid.eq(1),
+            given.payload.function.eq(kept.function),
+            given.payload.received.eq(kept.frame.memory == LocalMemory.RX),
+            given.payload.transit.eq(kept.transit),
+            event.valid.eq(counts),
+            event.payload.function.eq(kept.function),
+            event.payload.stat.eq(stat),
+            event.payload.amount.eq(1),
         ]

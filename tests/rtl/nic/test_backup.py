@@ -68,8 +68,9 @@ class _World:
             self.slots[slot] = length
 
 
-@pytest.mark.parametrize("faults", [0.0, 0.01])
-def test_order_and_what_is_given_back(faults):
+@pytest.mark.parametrize(("faults", "toggles"), [(0.0, False), (0.01, False), (0.0, True)])
+def test_order_and_what_is_given_back(faults, toggles):
+    """With ``toggles`` software switches rings off and on meanwhile."""
     dut, rng = Backup(NIC), seeded(7 + int(100 * faults))
     world = _World(rng, faults=faults)
     receivers, pairs = NIC.receivers, NIC.queue_pairs
@@ -98,6 +99,7 @@ def test_order_and_what_is_given_back(faults):
         for function in range(NIC.functions):
             await set_ring(ctx, function, 1)
         waits, coming, length, cycles = 0, None, 60, 10_000
+        enabled = [1] * NIC.functions
         for number in range(cycles):
             world.now = number
             ending = number > cycles - 3000
@@ -106,6 +108,16 @@ def test_order_and_what_is_given_back(faults):
             if ending:
                 waits = 0
             ctx.set(dut.waits, waits)
+            if toggles and rng.random() < 0.004:
+                function = rng.randrange(NIC.functions)
+                enabled[function] = ending or not enabled[function]
+                ring = {"entries_log2": _LOG2, "enable": enabled[function]}
+                ctx.set(dut.stored.function, function)
+                ctx.set(dut.stored.word, MANAGEMENT["backup"].offset // 4)
+                ctx.set(dut.stored.data, BackupRing.const(ring).as_bits())
+                ctx.set(dut.stored.en, 1)
+            else:
+                ctx.set(dut.stored.en, 0)
             if coming is None and not ending and rng.random() < 0.06:
                 length = 60 + (length + 1) % 1400
                 coming = {
@@ -186,9 +198,9 @@ def test_order_and_what_is_given_back(faults):
     run(dut, bench)
     dropped += sum(map(len, expected))
     assert not used, "slots are lost"
-    assert stats[Stat.RX_BACKUP] > 100
+    assert stats[Stat.RX_BACKUP] > (50 if toggles else 100)
     assert stats[Stat.RX_DROPPED_FULL] == dropped
-    if not faults:
+    if not faults and not toggles:  # what is thrown away on its way back is given back again
         # Each that did not pass is given back once, as what it was.
         assert +inside == +given
         assert 5 < dropped < handed / 3

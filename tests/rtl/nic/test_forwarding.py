@@ -1,8 +1,6 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
-from models.nic.backup import Backup
 from models.nic.function import Function
-from models.nic.switch import Switch
 from models.spec.config import config
 from models.spec.nic import (
     MAC_FILTERS,
@@ -18,6 +16,7 @@ from models.spec.nic import (
 from models.spec.virtio import DeviceStatus
 from rtl.nic.forwarding import Lookup
 from rtl.nic.seams import LocalMemory
+from tests.models.switch_alone import switch_alone
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
 
 TINY = config("tiny").nic
@@ -39,8 +38,7 @@ class World:
         ]
         for function in self.functions:
             function.status = DeviceStatus.DRIVER_OK
-        backup = Backup(TINY, self.functions, None, lambda *_: False)  # type: ignore[arg-type]
-        self.switch = Switch(self.functions, TINY, self.wire.append, backup)
+        self.switch = switch_alone(self.functions, TINY, self.wire.append)
 
     def _macs(self):
         return self.rng.choice([*MACS, *GROUPS])
