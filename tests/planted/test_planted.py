@@ -191,6 +191,15 @@ PLANTS = [
         often=True,
     ),
     Plant(
+        "an answer wakes a request that has ended",
+        "rtl/nic/dma_parking.py",
+        "with m.If(record.parked & (same | ~record.asked)):",
+        "with m.If(same | ~record.asked):",
+        "tests/rtl/nic/test_races.py",
+        "response_against and cancel",
+        often=True,
+    ),
+    Plant(
         "an invalidation is answered before older uses have ended",
         "rtl/nic/invalidator.py",
         "(Mux(self.colour, *counts) == 0)",
