@@ -36,6 +36,11 @@ DEVICES = {
 #: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
 #: mapped to fewer cells.  Without an aim the deepest path of each block alone decides.
 _LOGIC_PS = 5000
+#: RAMs of no more rows are made of LUTs, unless they say ``ram_style`` themselves.  yosys weighs
+#: bits alone, and takes block RAMs for what is shallow and wide: of 512 rows by 36 bits each, for
+#: a table of 36 queues and 228 bits seven for each read port.  Of 64 rows, 36 bits of a read port
+#: are about 340 LUTs with their multiplexer, of 16 rows 54; the device has 400 per block RAM.
+_LUT_ROWS = 64
 #: Seconds between two looks at a tool's log.
 _LOOK = 2.0
 
@@ -141,7 +146,10 @@ def synthesize(component, top: str, folder: Path, *, levels: int, say: Say) -> S
     script = f"""read_verilog -sv {top}.v
 {keep}
 scratchpad -set abc9.D {_LOGIC_PS}
-synth_ecp5 -top {top}
+synth_ecp5 -top {top} -run begin:map_ram
+setattr -set ram_style "distributed" t:$mem_v2 r:SIZE<={_LUT_ROWS} %i a:ram_style %d r:WR_PORTS=0 %d
+setattr -set rom_style "logic" t:$mem_v2 r:SIZE<={_LUT_ROWS} %i r:WR_PORTS=0 %i
+synth_ecp5 -top {top} -run map_ram:
 write_rtlil {top}.il
 tee -q -o {top}.stat.json stat -json
 setattr -mod -unset keep_hierarchy *

@@ -1,6 +1,10 @@
 """The ECP5 flow on a small block: cells are counted once, and what is there is kept."""
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 from rtl.fpga.flow import CELLS, carve, place, synthesize
 from rtl.fpga.synth import main
@@ -37,6 +41,48 @@ def test_a_run_goes_on_where_it_was(made):
     assert again == made
     assert place(carve(again, "slots", say=quiet), 1, "LFE5U-85F", say=quiet) == mhz
     assert {path: path.stat().st_mtime for path in netlist.parent.iterdir()} == before
+
+
+class _Table(wiring.Component):
+    """A memory with a write port, or a ROM of rows that are all different."""
+
+    def __init__(self, depth: int, width: int, *, fixed: bool = False):
+        self.depth, self.width, self.fixed = depth, width, fixed
+        super().__init__(
+            {
+                "en": In(1),
+                "store": In(range(depth)),
+                "load": In(range(depth)),
+                "stored": In(width),
+                "loaded": Out(width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        init = [1 << row | row << 8 for row in range(self.depth)] if self.fixed else []
+        m.submodules.ram = ram = Memory(shape=self.width, depth=self.depth, init=init)
+        read = ram.read_port()
+        m.d.comb += [read.addr.eq(self.load), self.loaded.eq(read.data)]
+        if not self.fixed:
+            write = ram.write_port()
+            m.d.comb += [
+                write.en.eq(self.en),
+                write.addr.eq(self.store),
+                write.data.eq(self.stored),
+            ]
+        return m
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "fixed", "luts", "blocks"),
+    [(36, 72, False, 3 * 18, 0), (256, 72, False, 0, 2), (64, 72, True, 0, 0)],
+    ids=["shallow", "deep", "rom"],
+)
+def test_block_rams_are_for_what_is_deep(tmp_path, depth, width, fixed, luts, blocks):
+    table = _Table(depth, width, fixed=fixed)
+    cells = synthesize(table, "table", tmp_path, levels=1, say=quiet).blocks["table"]
+    assert (cells["DPR"], cells["DP16KD"]) == (luts, blocks)
 
 
 def test_names_are_checked(capsys):
