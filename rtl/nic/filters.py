@@ -13,6 +13,9 @@ from rtl.nic.seams import FilterChange
 __all__ = ["Filters", "Found"]
 
 _VID_BITS = 12
+#: Bits of a part of what is compared.  With 16 rows a RAM is of LUTs, without a multiplexer; with
+#: more it would be a block RAM that is nearly empty.
+_PART_BITS = 4
 
 
 class Found(data.StructLayout):
@@ -69,8 +72,9 @@ class Filters(wiring.Component):
         for function in range(functions):
             macs.append(int.from_bytes(initial_mac(function), "little"))
             macs += [None] * MAC_FILTERS
-        m.submodules.macs = macs = Matcher(6, 8, macs)
-        m.submodules.vlans = vlans = Matcher(2, 6, [None] * (functions * (1 + VLAN_FILTERS)))
+        m.submodules.macs = macs = Matcher(48 // _PART_BITS, _PART_BITS, macs)
+        vlans = [None] * (functions * (1 + VLAN_FILTERS))
+        m.submodules.vlans = vlans = Matcher(_VID_BITS // _PART_BITS, _PART_BITS, vlans)
         m.d.comb += [
             self.ready.eq(macs.ready & vlans.ready),
             macs.en.eq(self.en),
