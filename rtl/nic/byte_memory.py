@@ -4,12 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 __all__ = ["BEAT_BYTES", "ByteMemory"]
 
 #: Bytes of a beat.
 BEAT_BYTES = 16
+#: Words of a RAM: so many bytes are in one block RAM of ECP5.  What is deeper is made of as few
+#: RAMs as can be: yosys, asked for 2560 words, takes five shallow ones and a multiplexer of five.
+_WORDS = 2048
 
 
 class ByteMemory(wiring.Component):
@@ -61,24 +64,37 @@ class ByteMemory(wiring.Component):
             m.d.sync += loaded.eq(loading)
         found = []
         for bank in range(2):
-            m.submodules[f"bank{bank}"] = words = Memory(
-                shape=8 * BEAT_BYTES, depth=(self.beats + 1) // 2, init=[]
-            )
-            write, read = words.write_port(granularity=8), words.read_port()
-            m.d.comb += [
-                write.addr.eq(self._word(self.write_addr, bank)),
-                write.data.eq(self.write_data),
-                write.en.eq(self.write_mask & (storing if bank else ~storing)),
-                read.addr.eq(self._word(self.read_addr, bank)),
-                read.en.eq(self.read_en),
-            ]
-            found.append(read.data)
+            mask = self.write_mask & (storing if bank else ~storing)
+            found.append(self._bank(m, bank, mask))
         for lane in range(BEAT_BYTES):
             even, odd = (data.word_select(lane, 8) for data in found)
             m.d.comb += self.read_data.word_select(lane, 8).eq(Mux(loaded[lane], odd, even))
         return m
 
+    def _bank(self, m: Module, bank: int, mask):
+        """Add a bank; returns what it has read."""
+        words, bits = (self.beats + 1) // 2, exact_log2(_WORDS)
+        store, load = (self._word(addr, bank) for addr in (self.write_addr, self.read_addr))
+        data = Signal(8 * BEAT_BYTES, name=f"data{bank}")
+        loaded = Signal.like(load[bits:], name=f"loaded{bank}")
+        with m.If(self.read_en):
+            m.d.sync += loaded.eq(load[bits:])
+        for number, first in enumerate(range(0, words, _WORDS)):
+            ram = Memory(shape=8 * BEAT_BYTES, depth=min(words - first, _WORDS), init=[])
+            m.submodules[f"bank{bank}_{number}" if words > _WORDS else f"bank{bank}"] = ram
+            write, read = ram.write_port(granularity=8), ram.read_port()
+            m.d.comb += [
+                write.addr.eq(store),
+                write.data.eq(self.write_data),
+                write.en.eq(Mux(store[bits:] == number, mask, 0)),
+                read.addr.eq(load),
+                read.en.eq(self.read_en),
+            ]
+            with m.If(loaded == number):
+                m.d.comb += data.eq(read.data)
+        return data
+
     @staticmethod
     def _word(addr, bank: int):
         """Word of a bank: the even one's is the next if the first byte is in the odd one."""
-        return addr[5:] if bank else addr[5:] + addr[4]
+        return addr[5:] if bank else (addr[5:] + addr[4])[: len(addr) - 5]

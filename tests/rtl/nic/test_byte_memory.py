@@ -2,12 +2,15 @@
 
 import pytest
 
+from rtl.nic import byte_memory
 from rtl.nic.byte_memory import ByteMemory
 from tests.rtl.agents import run, seeded
 
 
-@pytest.mark.parametrize("beats", [4, 7])
-def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats):
+@pytest.mark.parametrize(("beats", "words"), [(4, 2048), (7, 2048), (8, 2), (9, 2)])
+def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats, words, monkeypatch):
+    """``words``: of a RAM; a bank has as many RAMs as it takes."""
+    monkeypatch.setattr(byte_memory, "_WORDS", words)
     dut, rng = ByteMemory(beats), seeded(5)
     size = 16 * beats
 
@@ -38,8 +41,10 @@ def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats):
     run(dut, bench)
 
 
-def test_a_beat_may_begin_before_the_first_byte():
+@pytest.mark.parametrize("words", [2048, 1])
+def test_a_beat_may_begin_before_the_first_byte(words, monkeypatch):
     """As the first beat of the bus does whose first bytes are not wanted."""
+    monkeypatch.setattr(byte_memory, "_WORDS", words)
     dut = ByteMemory(4)
 
     async def bench(ctx):
