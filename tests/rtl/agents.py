@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from rtl.bus.axi import Resp
+from tests.rtl.simulators import simulator
 
 __all__ = [
     "AxiMemory",
@@ -44,8 +44,7 @@ def mostly_full(values, fast: int) -> list:
 
 def run(dut, *testbenches, background=()) -> None:
     """Simulate until all testbenches return; background ones go on for ever."""
-    sim = Simulator(dut)
-    sim.add_clock(1e-9)
+    sim = simulator(dut)
 
     async def watchdog(ctx):
         for _ in range(CYCLES_MAX):

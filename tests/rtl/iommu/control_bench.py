@@ -14,6 +14,7 @@ from models.spec.translation import TranslationStatus
 from rtl.bus.axi import Axi4
 from rtl.iommu.control import Control
 from tests.rtl.agents import AxiMemory, Registers, Sink, Source, get, put, run
+from tests.rtl.simulators import built
 
 __all__ = ["ControlBench", "small"]
 
@@ -76,8 +77,8 @@ class ControlBench:
     def __init__(self, seed: int = 1, stall: float = 0.0, latency=(1, 8), **changes):
         print(f"seed {seed}")
         self.rng = rng = random.Random(seed)
-        self.dut = Control(small(**changes))
-        self._top = _OneMemory(self.dut)
+        self.dut = built(Control, small(**changes))
+        self._top = built(_OneMemory, self.dut)
         self.memory = AxiMemory(self._top.memory, rng, latency=latency, stall=stall)
         self.software = Registers(self.dut.regs)
         self.invalidations = Sink(self.dut.invalidate, rng, stall)

@@ -12,6 +12,7 @@ from models.spec.translation import AddressType
 from rtl.bus.axi import Burst, Resp
 from rtl.iommu.directory import Directory
 from tests.rtl.agents import get, put
+from tests.rtl.simulators import built
 
 __all__ = ["SECOND_STAGE_CAUSES", "Builder", "Scene", "World"]
 
@@ -52,7 +53,7 @@ class World:
 
     def __init__(self, config: IommuConfig, rng: random.Random):
         self.config, self.rng = config, rng
-        self.dut = Directory(config)
+        self.dut = built(Directory, config)
         self.scene: Scene = None  # type: ignore
         self.latency = (0, 0)
 

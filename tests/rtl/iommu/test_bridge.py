@@ -10,6 +10,7 @@ from models.spec.translation import AddressType, TranslationStatus
 from rtl.bus.axi import Burst, Resp
 from rtl.iommu.bridge import Bridge
 from tests.rtl.agents import AxiMemory, Sink, Source, run, seeded, wait_for
+from tests.rtl.simulators import built
 
 PAS = 40
 WIDTH = 16
@@ -114,7 +115,7 @@ class BridgeBench:
 
     def __init__(self, seed=1, *, stall=0.0, translation=(1, 1), latency=(1, 1), **options):
         self.rng = rng = seeded(seed)
-        self.dut = Bridge(addr_width=PAS, id_width=3, **{"slots": 4, "beats": 4} | options)
+        self.dut = built(Bridge, addr_width=PAS, id_width=3, **{"slots": 4, "beats": 4} | options)
         self.memory = AxiMemory(self.dut.down, rng, latency=latency, stall=stall, reorder=True)
         self.translation = self.translator(self.dut.translate, rng, translation, stall)
         up = self.dut.up
@@ -408,7 +409,7 @@ def test_drain_waits_for_what_was_accepted_and_for_nothing_later(write):
 
 def test_latency_of_an_idle_bridge_is_fixed():
     """Address to translation request one cycle, answer to address below two, data one."""
-    bench = Bridge(addr_width=PAS, id_width=3, slots=4, beats=4)
+    bench = built(Bridge, addr_width=PAS, id_width=3, slots=4, beats=4)
     times = []
 
     async def testbench(ctx):
@@ -472,4 +473,4 @@ def test_throughput_of_full_bursts():
 )
 def test_impossible_sizes_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Bridge(addr_width=PAS, **options)
+        built(Bridge, addr_width=PAS, **options)

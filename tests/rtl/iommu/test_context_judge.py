@@ -20,6 +20,7 @@ from models.spec.iommu import (
 from models.spec.iommu_registers import FCTL
 from rtl.iommu.context_judge import ContextJudge
 from tests.rtl.agents import mostly_full, run, seeded
+from tests.rtl.simulators import built
 
 WIDE = dict.fromkeys(("sv48", "sv48x4", "sv57", "sv57x4", "pd8", "pd17", "pd20"), True)
 CONFIGS = {
@@ -162,7 +163,7 @@ def expected_context(context) -> dict[str, int]:
 def test_device_contexts(name):
     config = CONFIGS[name]
     parameters = parameters_of(config)
-    dut = ContextJudge(config)
+    dut = built(ContextJudge, config)
     seen = set()
 
     async def bench(ctx):
@@ -192,7 +193,7 @@ def test_device_contexts(name):
 @pytest.mark.parametrize("name", ["default", "all", "sv48"])
 def test_process_contexts(name):
     config = CONFIGS[name]
-    dut = ContextJudge(config)
+    dut = built(ContextJudge, config)
     rng = seeded(1)
     capabilities = parameters_of(config).capabilities
     mode = ProcessContext.as_shape()["fsc"].offset + 60
@@ -267,7 +268,7 @@ WRITABLE = {(0, 0), (1, 0), (1, 1)}
 def test_schemes_of_32_bits(sv32, sv32x4, wide):
     """SXL and GXL by the tables of iosatp and iohgatp encodings."""
     config = IommuConfig(sv32=sv32, sv32x4=sv32x4, sv39x4=wide, pd8=True)
-    dut = ContextJudge(config)
+    dut = built(ContextJudge, config)
     fixed = 1 if sv32x4 else 0  # GXL when it is not writable
     writable = sv32x4 and wide
     first_there = {0: {0: 0, 8: 3}, 1: {0: 0} | ({8: 2} if sv32 else {})}

@@ -3,13 +3,13 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from models.spec import iommu_registers as regs
 from models.spec.iommu import HpmEvent
 from rtl.iommu.counters import Counters
 from tests.rtl.agents import get, put, seeded
 from tests.rtl.iommu.control_bench import small
+from tests.rtl.simulators import built, simulator
 
 BITS = {
     HpmEvent.UNTRANSLATED_REQUEST: "untranslated",
@@ -36,7 +36,7 @@ class Bench:
     """Counters alone, at their register port."""
 
     def __init__(self, **changes):
-        self.dut = Counters(small(**changes))
+        self.dut = built(Counters, small(**changes))
 
     async def write(self, ctx, register, value):
         """Store a register."""
@@ -66,8 +66,7 @@ class Bench:
 
     def run(self, testbench):
         """Simulate."""
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-9)
+        sim = simulator(self.dut)
         sim.add_testbench(testbench)
         sim.run()
 

@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbLookup
 from rtl.iommu.iotlb import Iotlb
+from tests.rtl.simulators import simulator
 
 
 class Contents:
@@ -218,8 +218,7 @@ def test_random_operations_agree(ways, sets, supers, more):
     async def bench(ctx):
         await play(ctx, dut, rng, config, Contents(config), seen)
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
+    sim = simulator(dut)
     sim.add_testbench(bench)
     sim.run()
     assert seen["lookups"] > 5000
@@ -257,7 +256,6 @@ def test_time_of_an_invalidation(op, cycles):
     async def bench(ctx):
         assert await _cycles(ctx, dut, op) == cycles
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
+    sim = simulator(dut)
     sim.add_testbench(bench)
     sim.run()

@@ -8,6 +8,7 @@ from rtl.bus.axi import Resp
 from rtl.iommu.mrif import MrifStore
 from tests.rtl.agents import Sink, get, put, run, seeded
 from tests.rtl.iommu.mrif_world import WordMemory, pending_bit
+from tests.rtl.simulators import built
 
 PAS = 40
 FILE, NOTICE = 0x12_3456_7200, 0x77_7777_7000
@@ -34,7 +35,7 @@ class Bench:
 
     def __init__(self, seed=1, *, atomic=True, qos=False, latency=(1, 1), **target):
         rng = seeded(seed)
-        self.dut = MrifStore(addr_width=PAS, atomic=atomic, qos=qos)
+        self.dut = built(MrifStore, addr_width=PAS, atomic=atomic, qos=qos)
         self.memory = WordMemory(self.dut.memory, rng, latency)
         self.faults = Sink(self.dut.faults, rng, 0.3)
         self.target = TARGET | target

@@ -9,6 +9,7 @@ from models.spec.translation import AddressType
 from rtl.iommu.seams import InvalidateKind
 from tests.rtl.agents import mostly_full
 from tests.rtl.iommu.walk_world import DDT, LEAF, WalkWorld
+from tests.rtl.simulators import simulator
 
 
 def phases(count, fast):
@@ -424,10 +425,7 @@ def test_random_requests_with_reordered_memory_and_stalled_answers(
                     assert answer.spa == spa | tag
         assert world.events["lookup"] == 20 * rounds
 
-    from amaranth.sim import Simulator
-
-    sim = Simulator(world.dut)
-    sim.add_clock(1e-6)
+    sim = simulator(world.dut)
     for agent in (world.memory, world.client, stall):
         sim.add_testbench(agent, background=True)
 

@@ -5,13 +5,13 @@ from collections import Counter
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.bus.arbiter import AxiReadArbiter
 from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Invalidate
 from rtl.iommu.translator import Translator
+from tests.rtl.simulators import built, simulator
 
 __all__ = ["DDT", "LEAF", "WalkWorld"]
 
@@ -59,7 +59,7 @@ class WalkWorld:
     """Memory of 8-byte words behind a translator; table pages are handed out from 0x2000 up."""
 
     def __init__(self, config, *, seed: int = 1, latency: int = 5, jitter: int = 0):
-        self.dut, self.config = _Bed(config), config
+        self.dut, self.config = built(_Bed, config), config
         self.rng, self.latency, self.jitter = random.Random(seed), latency, jitter
         self.words: dict[int, int] = {}
         self.free = 0x200_0000
@@ -202,8 +202,7 @@ class WalkWorld:
 
     def run(self, test) -> None:
         """Simulate until ``test`` ends."""
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-6)
+        sim = simulator(self.dut)
         for agent in (self.memory, self.client):
             sim.add_testbench(agent, background=True)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
-from amaranth.sim import Simulator
 
 from models.iommu import Parameters, Request
 from models.iommu.access import PhysicalMemory
@@ -19,6 +18,7 @@ from models.spec.translation import AddressType
 from rtl.bus.axi import Resp
 from rtl.iommu.requests import Held
 from rtl.iommu.walker import Walker
+from tests.rtl.simulators import built, simulator
 
 __all__ = ["PAGES", "SLOTS", "Ask", "WalkerWorld", "compare", "random_tables", "tables_of"]
 
@@ -121,7 +121,7 @@ class WalkerWorld:
     def __init__(self, config, *, seed: int, latency: int = 3, jitter: int = 6):
         self.config, self.rng = config, random.Random(seed)
         self.latency, self.jitter = latency, jitter
-        self.bed = _Bed(config)
+        self.bed = built(_Bed, config)
         self.store, self.golden_store = Memory(config.pas), Memory(config.pas)
         self.faulty, self.golden_faulty = (
             FaultyMemory(self.store),
@@ -337,13 +337,12 @@ class WalkerWorld:
     def run(self, testbench) -> None:
         """Simulate until the testbench ends."""
         self.locks = {}
-        simulator = Simulator(self.bed)
-        simulator.add_clock(1e-8)
-        simulator.add_testbench(self._reader, background=True)
-        simulator.add_testbench(self._writer, background=True)
-        simulator.add_testbench(self._collector, background=True)
-        simulator.add_testbench(testbench)
-        simulator.run()
+        sim = simulator(self.bed)
+        sim.add_testbench(self._reader, background=True)
+        sim.add_testbench(self._writer, background=True)
+        sim.add_testbench(self._collector, background=True)
+        sim.add_testbench(testbench)
+        sim.run()
 
 
 def compare(ask: Ask, expected, got) -> None:

@@ -15,6 +15,7 @@ from models.spec.translation import (
 )
 from rtl.nic.dma import Dma
 from rtl.nic.seams import DmaRequest, DmaStatus, LocalMemory, MsiWrite
+from tests.rtl.simulators import built, simulator
 
 __all__ = ["OFFSET", "World"]
 
@@ -39,7 +40,7 @@ class World:
         jitter: int = 10,
         stall: float = 0.1,
     ):
-        self.dut = Dma(config)
+        self.dut = built(Dma, config)
         self.config, self.rng = config, random.Random(seed)
         self.latency, self.jitter, self.stall = latency, jitter, stall
         self.guest = bytearray(1 << 18)
@@ -420,10 +421,7 @@ class World:
 
     def run(self, test) -> None:
         """Simulate until ``test`` ends."""
-        from amaranth.sim import Simulator
-
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-6)
+        sim = simulator(self.dut)
         for agent in (
             self.memory,
             self.writes,

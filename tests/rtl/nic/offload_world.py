@@ -16,6 +16,7 @@ from rtl.nic.offload.offload import Offload
 from rtl.nic.offload.verifier import Verifier
 from rtl.nic.seams import FrameRef, LocalMemory, Offloads, SentFrame, StatEvent, StorePort, TxFrame
 from tests.rtl.agents import get, put
+from tests.rtl.simulators import built
 
 __all__ = ["OffloadBench", "OffloadWorld"]
 
@@ -84,7 +85,7 @@ class OffloadWorld:
 
     def __init__(self, config: NicConfig, rng: Random):
         self.config, self.rng = config, rng
-        self.dut = OffloadBench(config)
+        self.dut = built(OffloadBench, config)
 
     async def _store(self, ctx, port, addr: int, content: bytes, first: int) -> None:
         """Store bytes of which those from ``first`` on count."""

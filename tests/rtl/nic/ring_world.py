@@ -4,11 +4,10 @@ import random
 import struct
 from collections import defaultdict, deque
 
-from amaranth.sim import Simulator
-
 from models.spec.config import NicConfig
 from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.seams import LARGE_BIT, DmaStatus, LocalMemory, QueueCommand
+from tests.rtl.simulators import built, simulator
 
 __all__ = ["PackedRing", "Ring", "RingWorld"]
 
@@ -119,7 +118,7 @@ class RingWorld:
     """Agents round an engine; ``status`` maps a page to how DMA to it ends."""
 
     def __init__(self, config: NicConfig, seed: int, latency: int = 8, slots: int = 4):
-        self.dut, self.config = VirtqueueEngine(config), config
+        self.dut, self.config = built(VirtqueueEngine, config), config
         self.rng, self.latency = random.Random(seed), latency
         self.guest = bytearray(1 << 20)
         self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
@@ -422,8 +421,7 @@ class RingWorld:
 
     def run(self, test) -> None:
         """Simulate until ``test`` ends."""
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-6)
+        sim = simulator(self.dut)
         for agent in (self.dma, self.driver, self.sinks, self.segmenter):
             sim.add_testbench(agent, background=True)
 

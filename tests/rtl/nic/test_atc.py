@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
@@ -11,6 +10,7 @@ from rtl.nic.atc import Atc
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.dma_world import World
 from tests.rtl.nic.test_dma import check, filled
+from tests.rtl.simulators import built, simulator
 
 CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
 P = {"tag": 3, "function": 1, "write": 0, "memory": 1, "offset": 0, "length": 64}
@@ -22,11 +22,10 @@ class Block:
     """The block alone: tells what it is asked, one thing at a time."""
 
     def __init__(self, config=CONFIG):
-        self.dut = Atc(config)
+        self.dut = built(Atc, config)
 
     def run(self, test):
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-6)
+        sim = simulator(self.dut)
 
         async def start(ctx):
             for function in range(self.dut.config.functions):

@@ -19,6 +19,7 @@ from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, run, seeded
 from tests.rtl.nic.pci_world import configure, obey
+from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
 S = DeviceStatus
@@ -34,7 +35,7 @@ class Machine:
         self.nic = replace(
             TINY, vfs=1, queue_pairs=pairs, control_queue=True, multiqueue=True, rss=True
         )
-        self.dut = Registers(self.nic)
+        self.dut = built(Registers, self.nic)
         rng = seeded(5)
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, rng, 0)

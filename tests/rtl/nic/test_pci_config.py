@@ -13,6 +13,7 @@ from models.spec.registers import Access
 from rtl.nic.pci_config import PciConfig
 from tests.rtl.agents import get, put, run, seeded
 from tests.rtl.nic.pci_world import settings
+from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
 ALL = range(TINY.functions)
@@ -22,7 +23,7 @@ class World:
     """RTL and golden model side by side; behind both a BAR whose words are its addresses."""
 
     def __init__(self):
-        self.dut = PciConfig(TINY)
+        self.dut = built(PciConfig, TINY)
         self.passed: list[tuple[int, int | None]] = []
         self.wanted: list[tuple[int, int | None]] = []
         self.resets: list[int] = []

@@ -7,6 +7,7 @@ from models.spec.nic import Stat
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.seams import LocalMemory
 from tests.rtl.agents import Sink, Source, put, run, seeded, wait_for
+from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
 BEATS = TINY.frame_bytes // 16
@@ -32,7 +33,7 @@ class Ingress:
     """PortIngress with its memory, in Python."""
 
     def __init__(self, slots, stall=0.0):
-        self.dut = PortIngress(TINY)
+        self.dut = built(PortIngress, TINY)
         self.rng = seeded(5)
         self.alloc = Source(self.dut.alloc, self.rng)
         self.alloc.queue.extend(slots)

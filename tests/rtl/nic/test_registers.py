@@ -28,6 +28,7 @@ from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
 from tests.rtl.nic.pci_world import configure, obey
+from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
@@ -39,7 +40,7 @@ class Machine:
     """Registers with an engine that answers DISABLE when it is told to."""
 
     def __init__(self, *, stall=0.0, take_doorbells=True, obedient=True):
-        self.dut = Registers(TINY)
+        self.dut = built(Registers, TINY)
         self.rng = seeded(3)
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, self.rng, stall)

@@ -3,7 +3,6 @@
 from random import Random
 
 import pytest
-from amaranth.sim import Simulator
 
 from models.nic.steering import Steering as Golden
 from models.spec.config import NicConfig
@@ -11,6 +10,7 @@ from models.spec.nic import MANAGEMENT, RssControl
 from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType
 from rtl.nic.seams import LocalMemory
 from rtl.nic.steering import Steering
+from tests.rtl.simulators import simulator
 
 CONFIG = NicConfig(
     vfs=1, queue_pairs=4, tx_slots=8, rx_slots=8, control_queue=True, multiqueue=True, rss=True
@@ -124,8 +124,7 @@ class World:
                 )
                 pairs.append(found.pair)
 
-        sim = Simulator(dut)
-        sim.add_clock(1e-6)
+        sim = simulator(dut)
         sim.add_testbench(self.memories, background=True)
         sim.add_testbench(feed)
         sim.add_testbench(collect)
