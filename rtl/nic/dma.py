@@ -73,6 +73,8 @@ class Dma(wiring.Component):
         ATS and PRI messages.
     bus : ``Out(Axi4)``
         DMA, with whose it is at the sideband.
+    writing : ``Out(1)``
+        Writes keep the bus busy.
     stat : ``Out(stream.Signature(StatEvent))``
         Counts.
     controls : ``In(data.ArrayLayout(FunctionControl, functions))``; page_timeout : ``In(32)``
@@ -97,6 +99,7 @@ class Dma(wiring.Component):
                 "invalidation": In(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": Out(stream.Signature(InvalidationCompletion)),
                 "bus": Out(Axi4(**bus)),
+                "writing": Out(1),
                 "stat": Out(stream.Signature(StatEvent)),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
                 "page_timeout": In(32),
@@ -143,6 +146,7 @@ class Dma(wiring.Component):
         # Data
         connect(m, reads.store, flipped(self.store))
         connect(m, writes.load, flipped(self.load))
+        m.d.comb += self.writing.eq(writes.busy)
         for name in ("ar", "r"):
             connect(m, getattr(reads.bus, name), flipped(getattr(self.bus, name)))
         for name in ("aw", "w", "b"):

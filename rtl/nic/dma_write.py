@@ -48,6 +48,8 @@ class DmaWrite(wiring.Component):
         All responses have come, MOVED or ERROR.
     message_done, message_error : ``Out(1)``
         The message has its response.
+    busy : ``Out(1)``
+        A segment is being gathered, or waits for it.
     load : ``Out(LoadPort())``
         From the local memories.
     bus : ``Out(Axi4)``, writes alone
@@ -64,6 +66,7 @@ class DmaWrite(wiring.Component):
                 "done": Out(stream.Signature(End)),
                 "message_done": Out(1),
                 "message_error": Out(1),
+                "busy": Out(1),
                 "load": Out(LoadPort()),
                 "bus": Out(Axi4(**bus, read=False)),
             }
@@ -165,6 +168,7 @@ class DmaWrite(wiring.Component):
             Cat(w.payload.data, w.payload.strb, w.payload.last).eq(beats.r_data),
             beats.r_en.eq(w.ready),
         ]
+        m.d.comb += self.busy.eq(busy | self.segment.valid)
         return ~busy | (load.en & is_last)
 
     def _responses(self, m: Module, start) -> None:

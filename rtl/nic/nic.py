@@ -169,7 +169,7 @@ class Nic(wiring.Component):
         return m
 
     def _backup(self, m: Module, dma, engine, switch, frames) -> None:
-        """The backup rings' DMA goes before the engine's, of which there is always more."""
+        """The backup rings' DMA, which has its pace, goes before the engine's."""
         ports, last, own = switch.backup, Signal(), Signal()
         asked, done = dma.request, dma.done
         stays = Signal()  # an offer of the engine's does
@@ -182,6 +182,7 @@ class Nic(wiring.Component):
             last.eq(done.payload.tag >= self.config.engine_tags),
             done.ready.eq(Mux(last, ports.done.ready, engine.done.ready)),
             ports.waits.eq(engine.waits),
+            ports.pressed.eq(dma.writing),
         ]
         if not self.config.checksum:
             m.d.comb += ports.note_free.eq(1)

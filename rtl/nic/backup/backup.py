@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, BackupRing
 from rtl.bus.stream import StreamArbiter, StreamFifo
+from rtl.nic.backup.pace import Pace
 from rtl.nic.backup.records import COUNTER_BITS, Given, Kept, receiver_bits
 from rtl.nic.backup.restore import Restore
-from rtl.nic.backup.spill import JOBS, Spill
+from rtl.nic.backup.spill import JOB_TAGS, JOBS, Spill
 from rtl.nic.offload.findings import FindingNote, FindingRead
 from rtl.nic.seams import DmaDone, DmaRequest, FrameRef, PolicyWrite, StatEvent, StorePort
 from rtl.nic.toeplitz import Steered
@@ -19,6 +20,8 @@ __all__ = ["Backup"]
 
 #: Frames that wait to be written.
 _PLACES = 16
+#: Bytes per cycle that go to and come from the rings while others write.
+SPILL_RATE, RESTORE_RATE = 4, 1
 #: Counters of a ring, each behind the one before it.
 _COUNTERS = ("entered", "taken", "written", "fetched", "left")
 
@@ -62,6 +65,8 @@ class Backup(wiring.Component):
     alloc : ``In(stream)`` of 8
         Slots of the TX memory.
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
+    pressed : ``In(1)``
+        DMA writes keep the bus busy.
     store : ``In(StorePort)``
     finding : ``Out(FindingRead)``; note : ``Out(FindingNote)``; note_free : ``In(1)``
         What is known of checksums of frames that go and come back.
@@ -91,6 +96,7 @@ class Backup(wiring.Component):
                 "alloc": In(stream.Signature(8)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
+                "pressed": In(1),
                 "store": In(StorePort()),
                 "finding": Out(FindingRead()),
                 "note": Out(FindingNote()),
@@ -118,13 +124,19 @@ class Backup(wiring.Component):
     def _connect(self, m: Module) -> None:
         """Streams of both sides together."""
         spill, restore = self.spill, self.restore
+        arbiters = {}
         for name, shape in (("given", Given), ("release", FrameRef), ("stat", StatEvent),
                             ("request", DmaRequest)):  # fmt: skip
-            m.submodules[f"{name}_arbiter"] = arbiter = StreamArbiter(shape, 2)
-            connect(m, getattr(spill, name), arbiter.i0)
-            connect(m, getattr(restore, name), arbiter.i1)
+            m.submodules[f"{name}_arbiter"] = arbiters[name] = arbiter = StreamArbiter(shape, 2)
             connect(m, arbiter.o, flipped(getattr(self, name)))
-        theirs = self.done.payload.tag < self.config.engine_tags + 2 * JOBS
+        for number, (side, rate) in enumerate(((spill, SPILL_RATE), (restore, RESTORE_RATE))):
+            for name in ("given", "release", "stat"):
+                connect(m, getattr(side, name), arbiters[name].inputs[number])
+            m.submodules[f"pace{number}"] = pace = Pace(rate)
+            connect(m, side.request, pace.i)
+            connect(m, pace.o, arbiters["request"].inputs[number])
+            m.d.comb += pace.pressed.eq(self.pressed)
+        theirs = self.done.payload.tag < self.config.engine_tags + JOBS * JOB_TAGS
         for side, ours in ((spill, theirs), (restore, ~theirs)):
             m.d.comb += [
                 side.done.valid.eq(self.done.valid & ours),

@@ -16,6 +16,7 @@ from rtl.nic.backup.records import (
     outgoing,
     receiver_bits,
 )
+from rtl.nic.backup.spill import JOB_TAGS
 from rtl.nic.backup.spill import JOBS as SPILL_JOBS
 from rtl.nic.engine.records import SHORTEST
 from rtl.nic.offload.findings import FindingNote
@@ -34,8 +35,8 @@ from rtl.nic.toeplitz import Steered
 __all__ = ["JOBS", "Restore"]
 
 #: Entries that are read at once.
-JOBS = BACKUP_TAGS - 2 * SPILL_JOBS
-_FIRST_TAG = 2 * SPILL_JOBS
+_FIRST_TAG = SPILL_JOBS * JOB_TAGS
+JOBS = BACKUP_TAGS - _FIRST_TAG
 
 
 class _Job(data.Struct):

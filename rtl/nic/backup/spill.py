@@ -22,21 +22,36 @@ from rtl.nic.seams import DmaDone, DmaRequest, DmaStatus, FrameRef, LocalMemory,
 
 __all__ = ["JOBS", "Spill"]
 
-#: Frames that are written at once; each has two DMA requests, and so two tags.
-JOBS = 2
+#: Frames that are written at once, and tags of each: so many of its pieces are on their way.
+JOBS, JOB_TAGS = 2, 2
+#: Bytes of a piece: others' writes wait for one of them at the most.
+PIECE_BYTES = 256
 #: Place of a number from NOWHERE in its 16 bytes.
 _NUMBER_AT = 10
+
+
+class _Job(data.Struct):
+    """A frame that is being written."""
+
+    kept: Kept
+    address: 64  # of its entry
+    entry: BackupEntry
+    at: 15  # the next piece, from the entry's begin
+    more: 1  # there is one
+    asked: JOB_TAGS  # writes under way
+    busy: 1
+    bad: 1
 
 
 class Spill(wiring.Component):
     """Writes frames into backup rings, and gives their slots back.
 
-    A frame and what is known of it are two writes.  If one does not end well the ring is not to be
-    had: it is ``broken``.
+    What is known of a frame is written first, then the frame, in pieces that end where a burst
+    does.  If a write does not end well the ring is not to be had: it is ``broken``.
 
     Latency
     -------
-    8 cycles and a DMA write; two frames at once.
+    9 cycles, and a DMA write per two pieces; two frames at once.
 
     Parameters
     ----------
@@ -55,7 +70,7 @@ class Spill(wiring.Component):
         A ring is not to be had.
     ring : ``Out(RingRead)``; finding : ``Out(FindingRead)``
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
-        Tags 0 to ``2 * JOBS - 1`` of the backup rings.
+        Tags 0 to ``JOBS * JOB_TAGS - 1`` of the backup rings.
     release : ``Out(stream)`` of FrameRef; given : ``Out(stream)`` of Given
     stat : ``Out(stream)`` of StatEvent
     """
@@ -89,12 +104,9 @@ class Spill(wiring.Component):
         m.submodules.address = address = RingAddress(config)
         connect(m, address.read, flipped(self.ring))
         self.out = outgoing(m, self, release=FrameRef, given=Given, stat=StatEvent)
-        job = data.StructLayout(
-            {"kept": Kept, "busy": 1, "frame": 1, "number": 1, "bad": 1}  # writes under way
-        )
-        jobs = [Signal(job, name=f"job{number}") for number in range(JOBS)]
+        jobs = [Signal(_Job, name=f"job{number}") for number in range(JOBS)]
         first, last = Signal(range(JOBS)), Signal(range(JOBS))  # the oldest; the next
-        oldest, kept = Signal(job), self.i.payload
+        oldest, kept = Signal(_Job), self.i.payload
         with m.Switch(first):
             for number in range(JOBS):
                 with m.Case(number):
@@ -115,8 +127,9 @@ class Spill(wiring.Component):
             self.finding.slot.eq(kept.frame.slot),
         ]
         calm = Cat(port.ready for port in self.out.values()).all()
-        complete = oldest.busy & ~oldest.frame & ~oldest.number
-        self._requests(m, address, last)
+        complete = oldest.busy & ~oldest.more & ~oldest.asked.any()
+        which, tag, due = self._next_piece(m, jobs, first)
+        self._pieces(m, jobs, which, tag)
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(complete & calm):
@@ -130,76 +143,95 @@ class Spill(wiring.Component):
                     with m.If(calm):
                         self._give(m, kept, Stat.RX_DROPPED_FULL, 1)
                         m.d.comb += self.i.ready.eq(1)
+                with m.Elif(due):
+                    m.next = "PIECE"
                 with m.Elif(self.i.valid & ~full):
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.next = "ADDRESS"
             with m.State("ADDRESS"):
-                m.next = "FRAME"
-            with m.State("FRAME"):
+                m.next = "TAKE"
+            with m.State("TAKE"):
+                m.d.comb += [self.taken.eq(1), self.i.ready.eq(1)]
+                m.d.sync += last.eq(last + 1)
+                for number in range(JOBS):
+                    with m.If(last == number):
+                        m.d.sync += [
+                            jobs[number].kept.eq(kept),
+                            jobs[number].address.eq(address.address),
+                            jobs[number].entry.length.eq(kept.frame.length),
+                            jobs[number].entry.checksum.eq(self.finding.finding),
+                            jobs[number].at.eq(0),
+                            jobs[number].more.eq(1),
+                            jobs[number].busy.eq(1),
+                            jobs[number].bad.eq(0),
+                        ]
+                m.next = "IDLE"
+            with m.State("PIECE"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.next = "NUMBER"
-            with m.State("NUMBER"):
-                m.d.comb += self.request.valid.eq(1)
-                with m.If(self.request.ready):
-                    m.d.comb += [self.taken.eq(1), self.i.ready.eq(1)]
-                    m.d.sync += last.eq(last + 1)
-                    for number in range(JOBS):
-                        with m.If(last == number):
-                            m.d.sync += [
-                                jobs[number].kept.eq(kept),
-                                jobs[number].busy.eq(1),
-                            ]
                     m.next = "IDLE"
-        self._ends(m, jobs, last, self.request.valid & self.request.ready)
         return m
 
-    def _requests(self, m: Module, address, last) -> None:
-        """The two writes of a frame."""
-        request, frame = self.request.payload, self.i.payload.frame
-        number, entry = Signal(16), Signal(BackupEntry)
+    def _next_piece(self, m: Module, jobs, first):
+        """Look, while nothing is asked for, for a piece with a tag, of the older frame first."""
+        which, tag = Signal(range(JOBS)), Signal(range(JOB_TAGS))
+        due = Signal()
+        order = [(first + number)[: exact_log2(JOBS)] for number in reversed(range(JOBS))]
+        for place in order:
+            for number, job in enumerate(jobs):
+                with m.If((place == number) & job.busy & job.more & ~job.asked.all()):
+                    m.d.comb += due.eq(1)
+                    with m.If(~self.request.valid):
+                        m.d.sync += [which.eq(number), tag.eq(job.asked[0])]
+        return which, tag, due
+
+    def _pieces(self, m: Module, jobs, which, tag) -> None:
+        """Ask for pieces, and note how they end."""
+        request, job = self.request.payload, Signal(_Job)
+        end, after = Signal(15), Signal(15)
         bits = exact_log2(2 * self.config.frame_bytes)
-        self.second = second = Signal()
-        with m.If(self.request.valid & self.request.ready):
-            m.d.sync += second.eq(~second)
+        with m.Switch(which):
+            for number, one in enumerate(jobs):
+                with m.Case(number):
+                    m.d.comb += job.eq(one)
+        begins = job.at == 0
         m.d.comb += [
-            entry.length.eq(frame.length),
-            entry.checksum.eq(self.finding.finding),
-            number.eq(entry.as_value()[:16]),
-            request.tag.eq(entry_tag(self.config, 2 * last + second)),
+            end.eq(job.entry.length + BACKUP_FRAME_OFFSET),
+            after.eq((job.at | (PIECE_BYTES - 1)) + 1),
+            request.tag.eq(entry_tag(self.config, JOB_TAGS * which + tag)),
             request.function.eq(0),
             request.write.eq(1),
             request.hurried.eq(1),
-            request.iova.eq(address.address + Mux(second, 0, BACKUP_FRAME_OFFSET)),
-            request.length.eq(Mux(second, 2, frame.length)),
-            request.memory.eq(Mux(second, LocalMemory.NOWHERE, frame.memory)),
-            request.offset.eq(
-                Mux(
-                    second,
-                    (number << 4) | _NUMBER_AT,
-                    (frame.slot << bits) + BACKUP_FRAME_OFFSET,
-                )
-            ),
+            request.iova.eq(job.address + job.at),
+            request.length.eq(Mux(after < end, after, end) - job.at),
+            request.memory.eq(job.kept.frame.memory),
+            request.offset.eq((job.kept.frame.slot << bits) + job.at),
         ]
-
-    def _ends(self, m: Module, jobs, last, asked) -> None:
-        """Note what has been asked for, and how it ended."""
-        tag = Signal(2 * JOBS)
+        with m.If(begins):
+            m.d.comb += [
+                after.eq(BACKUP_FRAME_OFFSET),
+                request.length.eq(2),
+                request.memory.eq(LocalMemory.NOWHERE),
+                request.offset.eq((job.entry.as_value()[:16] << 4) | _NUMBER_AT),
+            ]
+        asked = self.request.valid & self.request.ready
+        ended, place = Signal(JOBS * JOB_TAGS), Signal(range(JOBS * JOB_TAGS))
         m.d.comb += [
             self.done.ready.eq(1),
-            tag.eq(self.done.payload.tag - self.config.engine_tags),
+            place.eq(self.done.payload.tag - self.config.engine_tags),
+            ended.eq(self.done.valid << place),
         ]
-        for number, job in enumerate(jobs):
-            for place, name in enumerate(("frame", "number")):
-                with m.If(self.done.valid & (tag == 2 * number + place)):
-                    m.d.sync += job[name].eq(0)
+        for number, one in enumerate(jobs):
+            with m.If(asked & (which == number)):
+                m.d.sync += [one.at.eq(after), one.more.eq(after < end)]
+            for place in range(JOB_TAGS):
+                with m.If(ended[JOB_TAGS * number + place]):
+                    m.d.sync += one.asked[place].eq(0)
                     with m.If(self.done.payload.status != DmaStatus.OK):
-                        m.d.sync += job.bad.eq(1)
-                with m.If(asked & (last == number) & (self.second == place)):
-                    m.d.sync += job[name].eq(1)
-                    if not place:
-                        m.d.sync += job.bad.eq(0)
+                        m.d.sync += one.bad.eq(1)
+                with m.If(asked & (which == number) & (tag == place)):
+                    m.d.sync += one.asked[place].eq(1)
 
     def _give(self, m: Module, kept, stat: Stat, counts) -> None:
         """Give a frame's slot back, and its place in the quota."""

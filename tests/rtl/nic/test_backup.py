@@ -23,6 +23,8 @@ class _World:
     def __init__(self, rng, *, faults: float = 0.0):
         self.rng, self.faults = rng, faults
         self.memory: dict[int, object] = {}  # entry's number, or the length of its frame
+        self.numbers: dict[int, int] = {}  # of entries whose frames are being written
+        self.pieces: dict[int, set[int]] = {}  # bytes of an entry that have been written
         self.slots: dict[int, int] = {}  # length of the frame in a slot of the TX memory
         self.pending: list[tuple[int, dict]] = []
         self.free = deque(range(100, 120))
@@ -31,6 +33,8 @@ class _World:
         self.now = 0
 
     def ask(self, request) -> None:
+        if request["memory"] == LocalMemory.NOWHERE:  # comes first
+            self.pieces.pop(request["iova"], None)
         late = self.now + self.rng.randrange(3, 60)
         self.pending.append((late, request))
 
@@ -54,9 +58,14 @@ class _World:
     def _move(self, tag, write, iova, length, memory, offset) -> None:
         if write and memory == LocalMemory.NOWHERE:
             assert (length, offset & 15) == (2, 10)
-            self.memory[iova] = offset >> 4
-        elif write:
-            self.memory[iova] = length
+            self.numbers[iova] = offset >> 4
+            self._complete(iova)
+        elif write:  # a piece: none goes over the end of a burst
+            assert iova % 256 + length <= 256
+            entry, at = iova & -_STRIDE, offset % (2 * NIC.frame_bytes)
+            assert iova - entry == at
+            self.pieces.setdefault(entry, set()).update(range(at, at + length))
+            self._complete(entry)
         elif memory == LocalMemory.SCRATCH:
             assert length == BACKUP_FRAME_OFFSET
             self.store = offset, self.memory[iova]
@@ -66,6 +75,14 @@ class _World:
             slot, at = divmod(offset, 2 * NIC.frame_bytes)
             assert at == BACKUP_FRAME_OFFSET
             self.slots[slot] = length
+
+    def _complete(self, entry: int) -> None:
+        """See whether all of an entry has been written."""
+        length, first = self.numbers.get(entry, 0) & 0x3FFF, BACKUP_FRAME_OFFSET
+        if length and self.pieces.get(entry) == set(range(first, first + length)):
+            self.memory[entry] = self.numbers.pop(entry)
+            del self.pieces[entry]
+            self.memory[entry + first] = length
 
 
 @pytest.mark.parametrize(("faults", "toggles"), [(0.0, False), (0.01, False), (0.0, True)])
