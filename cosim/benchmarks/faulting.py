@@ -257,8 +257,6 @@ async def measure(port: Port, hypervisor: Hypervisor, work: Workload) -> dict[st
     arrived = sum(len(guest.arrived) for guest in guests)
     first_share = len(first.arrived) * FRAME_BYTES / (first.arrived[-1] - begin)
     faults = await hypervisor.stat(first.function, Stat.PAGE_REQUESTS)
-    parked = await hypervisor.stat(first.function, Stat.PARKED_CYCLES)
-    services = [s.cycles for a in hypervisor.assignments.values() for s in a.services]
     beside = [cycles for guest in others for cycles in guest.latency]
     return {
         "goodput": first_share,
@@ -269,8 +267,6 @@ async def measure(port: Port, hypervisor: Hypervisor, work: Workload) -> dict[st
         "dropped_counted": dropped["all"],
         "mismatches": sum(guest.differ for guest in guests),
         "faults": faults,
-        "parked_cycles": parked / faults if faults else 0.0,
-        "software_cycles": float(np.mean(services)) if services else 0.0,
         "backed_up": await hypervisor.stat(first.function, Stat.RX_BACKUP),
         "cycles": port.now() - begin,
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from cosim.bench.build import Design, build
 from cosim.bench.run import run as simulate
+from cosim.benchmarks.fault_times import PARTS, fault_taps
 from cosim.benchmarks.faulting import POLICIES
 from models.spec.config import config
 
@@ -36,7 +37,7 @@ def bench_faults(
     sends a tenth of the frames.
     """
     say(f"building {name}")
-    built = build(Design("rtl.system:System", (config(name),)))
+    built = build(Design("rtl.system:System", (config(name),), fault_taps()))
     points: list[dict[str, Any]] = []
     for direction in directions:
         pinned: dict[str, Any] = {}
@@ -70,7 +71,6 @@ def _point(
     def relative(name: str) -> float:
         return measured[name] / pinned[name]
 
-    hardware = measured["parked_cycles"] - measured["software_cycles"]
     return {
         "policy": policy,
         "rate": rate,
@@ -81,11 +81,7 @@ def _point(
         "p50": measured["p50"],
         "p99_rel": relative("p99"),
         "others_p99_rel": relative("others_p99"),
-        "service_cycles": {
-            "parked": measured["parked_cycles"],
-            "software": measured["software_cycles"],
-            "messages": hardware if measured["faults"] else 0.0,
-        },
+        "service_cycles": {part: measured[part] for part in (*PARTS, "total")},
         **{
             key: measured[key]
             for key in ("goodput", "p99", "others_p99", "mismatches", "faults", "backed_up")

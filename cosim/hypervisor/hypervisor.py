@@ -32,14 +32,16 @@ from models.spec.nic import (
 __all__ = ["Assignment", "Hypervisor", "Service"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Service:
-    """A page request that was served; cycles from its message to the answer queued."""
+    """A page request that was served: since when, and cycles until the answer was queued."""
 
     device_id: int
+    index: int
     iova: int
     write: bool
     code: PageResponse
+    since: int
     cycles: int
 
 
@@ -356,7 +358,15 @@ class Hypervisor:
         if assignment is not None:
             cycles = self.port.now() - since
             assignment.services.append(
-                Service(request.device_id, request.iova, request.write, code, cycles)
+                Service(
+                    device_id=request.device_id,
+                    index=request.index,
+                    iova=request.iova,
+                    write=request.write,
+                    code=code,
+                    since=since,
+                    cycles=cycles,
+                )
             )
 
     async def _page_served(self, assignment: Assignment, request: PageRequestEntry) -> bool:
