@@ -24,6 +24,11 @@ def add_fuzz(commands: Any) -> None:
     nic.add_argument("--sessions", type=int, default=20, metavar="N")
     nic.add_argument("--steps", type=int, default=STEPS, metavar="N", help="of a session")
     nic.add_argument("--config", default="tiny", metavar="NAME", help="its NIC has everything")
+    nic.add_argument(
+        "--paged",
+        action="store_true",
+        help="a pager evicts at random in every session, not in some",
+    )
     nic.add_argument("--quiet", action="store_true", help="no progress")
     nic.set_defaults(function=_nic)
     for one in (iommu, nic):
@@ -54,6 +59,7 @@ def _nic(asked: argparse.Namespace) -> int:
         name=asked.config,
         sessions=asked.sessions,
         steps=asked.steps,
+        paged=asked.paged or None,
         seed=asked.seed,
         replay=asked.replay,
         jobs=asked.jobs,

@@ -174,7 +174,11 @@ class GoldenMachine:
             self.kernel.call_later(max(1, self.nic.deadline - self.now()), self._schedule)
 
     def _carry_messages(self) -> bool:
-        """Take messages from the IOMMU to the NIC; invalidations are complete at once."""
+        """Take messages from the IOMMU to the NIC; invalidations are complete at once.
+
+        Who was answered may ask again, and if the IOMMU answers that itself because its queue has
+        no room, that takes time too: it is the next step's.
+        """
         found = False
         while messages := self.iommu.take_messages():
             found = True
@@ -184,6 +188,8 @@ class GoldenMachine:
                     self.nic.group_response(device_id, message.payload)
                 else:
                     self._invalidate(message)
+            if any(isinstance(message, ResponseMessage) for message in messages):
+                break
         return found
 
     def _invalidate(self, message: InvalidationMessage) -> None:

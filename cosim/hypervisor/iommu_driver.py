@@ -74,6 +74,8 @@ class IommuDriver:
         Called with each :class:`PageRequestEntry`.
     queue_log2 : int
         log2 of the entries of each queue.
+    requests_log2 : int or None
+        Of the page-request queue, if it is to be another.
     last_device : int
         Largest device_id; the directory is as deep as it needs.
     """
@@ -85,14 +87,18 @@ class IommuDriver:
         on_page_request: Callable[[PageRequestEntry], None],
         *,
         queue_log2: int = 7,
+        requests_log2: int | None = None,
         last_device: int = 63,
     ) -> None:
         self._port, self._allocate = port, allocate
         self._on_page_request = on_page_request
         self._entries = 1 << queue_log2
         self._queue_log2, self._last_device = queue_log2, last_device
+        self.requests_log2 = queue_log2 if requests_log2 is None else requests_log2
         self.faults: list[Fault] = []
         self.messages = 0
+        #: How often the page-request queue was found to have overflowed.
+        self.overflows = 0
         #: Invalidations commanded, of its own caches and of devices'.
         self.invalidations = 0
         self._tail = self._fence = 0
@@ -134,9 +140,9 @@ class IommuDriver:
             await self._store(spec.msi_addr(vector), self._message_page + 4 * vector)
             await self._store(spec.msi_data(vector), vector)
             await self._store(spec.msi_vec_ctl(vector), 0)
-        self._commands = await self._queue(spec.CQB, _COMMAND_BYTES)
-        self._fault_records = await self._queue(spec.FQB, _FAULT_BYTES)
-        self._requests = await self._queue(spec.PQB, _REQUEST_BYTES)
+        self._commands = await self._queue(spec.CQB, _COMMAND_BYTES, self._queue_log2)
+        self._fault_records = await self._queue(spec.FQB, _FAULT_BYTES, self._queue_log2)
+        self._requests = await self._queue(spec.PQB, _REQUEST_BYTES, self.requests_log2)
         await self._enable(spec.CQCSR, "cqen", "cqon")
         await self._enable(spec.FQCSR, "fqen", "fqon", "fie")
         await self._enable(spec.PQCSR, "pqen", "pqon", "pie")
@@ -170,10 +176,10 @@ class IommuDriver:
     def _store(self, register: Register, value: int):
         return self._port.mmio_write("iommu", register.offset, value, register.bytes)
 
-    async def _queue(self, base: Register, entry_bytes: int) -> int:
-        pages = max(1, self._entries * entry_bytes // 4096)
+    async def _queue(self, base: Register, entry_bytes: int, log2: int) -> int:
+        pages = max(1, (entry_bytes << log2) // 4096)
         address = self._allocate(pages)
-        value = base["ppn"].insert(address >> 12) | base["log2szm1"].insert(self._queue_log2 - 1)
+        value = base["ppn"].insert(address >> 12) | base["log2szm1"].insert(log2 - 1)
         await self._store(base, value)
         if await self._load(base) != value:
             raise IommuError(f"{base.name} does not take {value:#x}")
@@ -311,25 +317,31 @@ class IommuDriver:
         pending: str,
         registers: tuple[Register, Register, Register],
         take: Callable[[int], None],
-    ) -> None:
-        """Take all records of a queue; clearing the interrupt first lets none be missed."""
+        log2: int,
+    ) -> int:
+        """Take all records of a queue; clearing the interrupt first lets none be missed.
+
+        Returns the queue's control and status.
+        """
         head_register, tail_register, csr = registers
         await self._store(spec.IPSR, spec.IPSR[pending].mask)
         flags = await self._load(csr)
-        for name in (f"{prefix}mf", f"{prefix}of"):
-            if csr[name].extract(flags):
-                raise IommuError(f"{csr.name}.{name}: records were lost")
+        if csr[f"{prefix}mf"].extract(flags):
+            raise IommuError(f"{csr.name}.{prefix}mf: records were lost")
         tail = await self._load(tail_register)
-        if tail == self._heads[prefix]:
-            return
-        while self._heads[prefix] != tail:
-            index = self._heads[prefix]
-            self._heads[prefix] = (index + 1) % self._entries
-            take(index)
-        await self._store(head_register, self._heads[prefix])
+        if tail != self._heads[prefix]:
+            while self._heads[prefix] != tail:
+                index = self._heads[prefix]
+                self._heads[prefix] = (index + 1) % (1 << log2)
+                take(index)
+            await self._store(head_register, self._heads[prefix])
+        return flags
 
     async def _drain_faults(self) -> None:
-        await self._drain("fq", "fip", (spec.FQH, spec.FQT, spec.FQCSR), self._take_fault)
+        registers = spec.FQH, spec.FQT, spec.FQCSR
+        flags = await self._drain("fq", "fip", registers, self._take_fault, self._queue_log2)
+        if spec.FQCSR["fqof"].extract(flags):
+            raise IommuError("fqcsr.fqof: records were lost")
 
     def _take_fault(self, index: int) -> None:
         raw = self._port.memory.read(self._fault_records + _FAULT_BYTES * index, _FAULT_BYTES)
@@ -346,7 +358,13 @@ class IommuDriver:
         )
 
     async def _drain_requests(self) -> None:
-        await self._drain("pq", "pip", (spec.PQH, spec.PQT, spec.PQCSR), self._take_request)
+        """Requests that found no room were answered by the IOMMU; devices ask again."""
+        registers = spec.PQH, spec.PQT, spec.PQCSR
+        flags = await self._drain("pq", "pip", registers, self._take_request, self.requests_log2)
+        if spec.PQCSR["pqof"].extract(flags):
+            self.overflows += 1
+            on = sum(spec.PQCSR[name].mask for name in ("pqen", "pie", "pqof"))
+            await self._store(spec.PQCSR, on)
 
     def _take_request(self, index: int) -> None:
         raw = self._port.memory.read(self._requests + _REQUEST_BYTES * index, _REQUEST_BYTES)

@@ -198,7 +198,25 @@ class _Maker:
         return ["setup", self.driver()]
 
 
-def generate(name: str, *, steps: int, sizes: tuple[int, ...]) -> Session:
+def _paging(name: str, ats: bool) -> dict[str, int]:
+    """A pager, drawn apart from what a session does.
+
+    Who shares pages holds doorbells back now and then, which the hostile driver does not bear.
+    """
+    rng = Random(f"{name}/paging")
+    hostile = int(ats and rng.random() < 0.6)
+    return {
+        "frames": rng.choice((64, 96, 160)) if hostile else rng.choice((32, 48, 96)),
+        "compression": rng.randrange(2),
+        "sharing": 0 if hostile else rng.randrange(2),
+        "hostile": hostile,
+        "pause": rng.choice((1000, 3000, 8000)),
+    }
+
+
+def generate(
+    name: str, *, steps: int, sizes: tuple[int, ...], paged: bool | None = None
+) -> Session:
     """Make the session of a name, always the same.
 
     Parameters
@@ -207,10 +225,15 @@ def generate(name: str, *, steps: int, sizes: tuple[int, ...]) -> Session:
     steps : int
     sizes : tuple of int
         Queue sizes that the driver may have.
+    paged : bool or None
+        Whether there is a pager; ``None``: in one of three sessions.
     """
     maker = _Maker(Random(name), sizes)
     session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver())
     driver = session.driver
+    drawn = Random(f"{name}/paged").random() < 1 / 3
+    if drawn if paged is None else paged:
+        session.paging = _paging(name, session.ats)
     kinds = {"post": 40, "way": 18, "registers": 8, "chaos": 8, "reset": 8, "evict": 6,
              "rebind": 2, "setup": 6}  # fmt: skip
     for kind in maker.rng.choices(list(kinds), list(kinds.values()), k=steps):

@@ -58,7 +58,8 @@ class Hostile:
     async def start(self) -> None:
         """Make the VM, give it the function, and bring its device up."""
         world, hypervisor = self.world, self.world.hypervisor
-        self.vm = hypervisor.new_vm("hostile", _BYTES)
+        paged = bool(self.session.paging.get("hostile"))
+        self.vm = world.new_vm("hostile", _BYTES, paged=paged)
         if not self.session.ats:
             hypervisor.pin(self.vm)
         self.bus = await hypervisor.assign(
@@ -75,7 +76,7 @@ class Hostile:
     async def end(self) -> None:
         """Take the function away, whatever it is doing."""
         await self.world.hypervisor.revoke(self.vm, HOSTILE)
-        self.world.forget(self.vm)
+        await self.world.forget(self.vm)
 
     async def restart(self) -> None:
         """Reset the device and set everything up anew, in the same memory."""
@@ -239,14 +240,15 @@ class Hostile:
 
     async def _settled(self, before: list[int], *, used: bool = True) -> Observed:
         """Wait until nothing changes any more; return what there is."""
-        last, since = await self._look(before, used), 0
+        last, since, requests = await self._look(before, used), 0, -1
         for _ in range(_LOOKS):
             await self.port.sleep(_STEP)
             now = await self._look(before, used)
-            since = since + 1 if now == last else 0
+            asked = await self.world.hypervisor.stat(HOSTILE, Stat.PAGE_REQUESTS)
+            since = since + 1 if (now, asked) == (last, requests) else 0
             if since == _QUIET:
                 break
-            last = now
+            last, requests = now, asked
         last["frames"] = self.world.take_hostile()
         return last
 

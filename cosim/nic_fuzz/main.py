@@ -51,6 +51,7 @@ def fuzz_nic(
     name: str,
     sessions: int,
     steps: int = STEPS,
+    paged: bool | None = None,
     seed: int = 1,
     replay: Sequence[Path] = (),
     jobs: int | None = None,
@@ -66,6 +67,8 @@ def fuzz_nic(
         Configuration; its NIC gets all features.
     sessions, steps, seed : int
         How many, steps of each, and what they are drawn from.
+    paged : bool or None
+        Whether there is a pager that evicts at random; ``None``: in some of them.
     replay : sequence of Path
         Files to play instead.
     jobs : int or None
@@ -100,7 +103,7 @@ def fuzz_nic(
                 options["files"] = [str(path.resolve()) for path in replay]
             else:
                 first, end = sessions * part // parts, sessions * (part + 1) // parts
-                options |= {"seed": seed, "steps": steps}
+                options |= {"seed": seed, "steps": steps, "paged": paged}
                 options |= {"first": first, "sessions": end - first}
             running.append(
                 pool.submit(
@@ -122,6 +125,11 @@ def fuzz_nic(
         "seconds": max(one["seconds"] for one in found),
         "failures": failures,
         "steps": {k: n for k, n in sorted(counts.items()) if " " not in k},
+        "paging": {
+            name.removeprefix("paging "): n
+            for name, n in sorted(counts.items())
+            if name.startswith("paging ")
+        },
         "ways": {way.name: counts[f"way {way.name}"] for way in WAYS},
         "codes": {code.name: counts[f"code {code.name}"] for code in QueueError if code},
     }
@@ -145,7 +153,7 @@ def print_nic_fuzz(found: dict[str, Any], to: TextIO) -> None:
         f"{found['config']}, seed {found['seed']}: {found['sessions']} sessions, "
         f"{found['cycles']:,} cycles, {found['seconds']:.0f} s"
     )
-    for title in ("steps", "ways", "codes"):
+    for title in ("steps", "paging", "ways", "codes"):
         say(f"{title}:")
         for name, count in found[title].items():
             say(f"  {name:<42} {count:>7,}")

@@ -7,7 +7,8 @@ from cosim.fuzz.failure import Failure
 from cosim.guest.virtqueue import BrokenDevice
 from cosim.nic_fuzz.hostile import Hostile, Observed
 from cosim.nic_fuzz.session import DETERMINED, Session
-from cosim.nic_fuzz.world import World, Wrong
+from cosim.nic_fuzz.world import World
+from cosim.nic_fuzz.wrong import Wrong
 from models.spec.nic import QueueError
 
 __all__ = ["compared", "observe"]
@@ -53,6 +54,8 @@ async def observe(world: World, session: Session, counts: Counter | None = None)
             counts.update(f"way {operands[0]}" for _ in range(kind == "way"))
             counts.update(f"code {name}" for name in hostile.codes(observed))
         await hostile.end()
+        where = f"{session.name}: end"
+        counts.update(await world.settle())
     except (Wrong, BrokenDevice) as error:
         kind = error.kind if isinstance(error, Wrong) else "broken device"
         raise Wrong(kind, f"{where}: {error}") from None

@@ -1,7 +1,8 @@
 """Plays sessions on golden machine and RTL; runs inside of the simulator.
 
 Options: ``files`` to replay, or ``seed``, ``sessions`` and ``steps`` (of one) to generate from;
-``sizes`` of queues; ``failure``, where to put what failed, and ``shrinking``, seconds for that.
+``sizes`` of queues; ``paged``, whether a pager is beneath; ``failure``, where to put what failed,
+and ``shrinking``, seconds for that.
 """
 
 import sys
@@ -23,7 +24,8 @@ from cosim.guest.features import KNOWN_FEATURES
 from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.play import compared, observe
 from cosim.nic_fuzz.session import Session
-from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World, Wrong
+from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World
+from cosim.nic_fuzz.wrong import Wrong
 from models.spec.config import SystemConfig
 from models.spec.virtio import Feature
 
@@ -36,7 +38,12 @@ def _sessions(asked: dict[str, Any]) -> Iterator[Session]:
     if "files" not in asked:
         for number in range(asked["first"], asked["first"] + asked["sessions"]):
             name = f"{asked['seed']}/{number}"
-            yield generate(name, steps=asked["steps"], sizes=tuple(asked["sizes"]))
+            yield generate(
+                name,
+                steps=asked["steps"],
+                sizes=tuple(asked["sizes"]),
+                paged=asked.get("paged"),
+            )
 
 
 class _Rtl(Machine):
@@ -62,8 +69,8 @@ class _Rtl(Machine):
 class _Both:
     """Golden machine and RTL after reset, with a world on each."""
 
-    def __init__(self, dut, asked: dict[str, Any], name: str) -> None:
-        bench = Bench(dut)
+    def __init__(self, dut, session: Session) -> None:
+        name, bench = session.name, Bench(dut)
         config = bench.built.design.arguments[0]
         assert isinstance(config, SystemConfig)
         bench.memory.map(HOST_BASE, HOST_BYTES)
@@ -78,6 +85,7 @@ class _Both:
                 config,
                 features=KNOWN_FEATURES & ~(split << Feature.RING_PACKED),
                 seed=name,
+                paging=session.paging,
             )
             for port in (self.golden, self.rtl)
         ]
@@ -90,19 +98,19 @@ class _Both:
     async def play(self, session: Session, counts: Counter) -> Failure | None:
         """Play a session on both; returns what went wrong."""
         try:
-            golden = self.golden.run(observe(self._worlds[0], session, counts))
+            golden = self.golden.run(observe(self._worlds[0], session))
         except Wrong as error:
             return Failure(f"golden {error.kind}", f"on the golden machine: {error}")
         try:
-            rtl = await observe(self._worlds[1], session)
+            rtl = await observe(self._worlds[1], session, counts)
         except Wrong as error:
             return Failure(error.kind, str(error))
         return compared(session, golden, rtl)
 
 
-async def _alone(dut, asked: dict[str, Any], session: Session, counts: Counter):
+async def _alone(dut, session: Session, counts: Counter):
     """Play a session after reset; returns what went wrong, and the cycles that it took."""
-    both = _Both(dut, asked, session.name)
+    both = _Both(dut, session)
     await both.start()
     failure = await both.play(session, counts)
     both.rtl.stop()
@@ -116,7 +124,7 @@ async def sessions(dut) -> None:
     counts, told, cycles, played = Counter(), "", 0, 0
     began = time.monotonic()
     for session in _sessions(asked):
-        failure, more = await _alone(dut, asked, session, counts)
+        failure, more = await _alone(dut, session, counts)
         cycles += more
         if failure:
             told = failure.what
@@ -148,7 +156,7 @@ async def _smaller(dut, asked: dict[str, Any], session: Session, first: Failure)
         if time.monotonic() > end:
             return False
         shorter = replace(session, steps=steps)
-        failure, _ = await _alone(dut, asked, shorter, Counter())
+        failure, _ = await _alone(dut, shorter, Counter())
         if failure is None or failure.kind != first.kind:
             return False
         best = shorter

@@ -53,12 +53,17 @@ class Session:
         Whether the hostile function waits for pages.
     driver : dict
         ``features`` that it accepts, ``size`` and number of ``pairs`` of its queues.
+    paging : dict
+        Empty: all memory of guests is the host's own.  Else a pager has it that evicts at random,
+        some pages every ``pause`` cycles; it has so many ``frames``, may have ``compression`` and
+        ``sharing``, and the ``hostile`` guest's memory too.
     steps : list
     """
 
     name: str = ""
     ats: bool = True
     driver: dict[str, int] = field(default_factory=dict)
+    paging: dict[str, int] = field(default_factory=dict)
     steps: list[list[Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:

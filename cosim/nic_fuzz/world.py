@@ -1,7 +1,7 @@
 """Two correct drivers beside the hostile one, on either machine."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from cosim.guest.memory import Allocator
@@ -10,7 +10,11 @@ from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.backup import BackupRings
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.paging.memory import PagedMemory
 from cosim.hypervisor.vm import RAM_GPA, Vm
+from cosim.nic_fuzz.books import Books
+from cosim.nic_fuzz.paging import PAGING_COSTS, RandomPager
+from cosim.nic_fuzz.wrong import Wrong
 from cosim.packets import ipv4, summed
 from cosim.port import Port
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
@@ -20,7 +24,7 @@ from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature, NetHeader
 
-__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World", "Wrong"]
+__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World"]
 
 #: Functions of the correct drivers, and of the hostile one.
 CORRECT, HOSTILE = (1, 2), 3
@@ -39,14 +43,6 @@ _BACKUP_ENTRIES = 64
 #: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
 #: the same place has room beside them.
 _WINDOW = 5
-
-
-class Wrong(Exception):
-    """A correct driver has noticed something; ``kind`` tells failures apart."""
-
-    def __init__(self, kind: str, what: str) -> None:
-        super().__init__(what)
-        self.kind = kind
 
 
 def _addresses(target: bytes, source: bytes) -> tuple[bytes, bytes]:
@@ -83,7 +79,7 @@ class _Guest:
     async def start(self, features: int) -> None:
         world, function = self.world, self.function
         hypervisor = world.hypervisor
-        self.vm = hypervisor.new_vm(f"guest {function}", _GUEST_BYTES)
+        self.vm = world.new_vm(f"guest {function}", _GUEST_BYTES)
         self.bus = await hypervisor.assign(self.vm, function, guest_mac(function), count=False)
         allocator = Allocator(RAM_GPA, _GUEST_BYTES)
         self.driver = VirtioNet(
@@ -93,6 +89,7 @@ class _Guest:
             allocator,
             Random(f"{world.seed}/{function}"),
             pay=self.vm.pay,
+            prepare=self._prepare if world.paging else None,
             features=features,
             buffers=32,
         )
@@ -110,7 +107,14 @@ class _Guest:
         self.sent += segments
         await self._submit(number, large(frame, _SEGMENT))
 
+    async def _prepare(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Wait until the processor can write to pages."""
+        assert self.world.paging is not None
+        await self.world.paging.pager.prepare(self.vm.pages, ranges)
+
     async def _submit(self, number: int, outgoing: Outgoing) -> None:
+        if self.world.paging:
+            await self._prepare([(self.areas[number], len(outgoing.content))])
         self.vm.memory.write(self.areas[number], outgoing.content)
         await self.driver.send_from(
             self.areas[number], len(outgoing.content), header=outgoing.header
@@ -128,12 +132,25 @@ class World:
         Features that the correct drivers accept.
     seed : str
         Of what they send.
+    paging : dict or None
+        That of a session.
     """
 
-    def __init__(self, port: Port, config: SystemConfig, *, features: int, seed: str) -> None:
+    def __init__(
+        self,
+        port: Port,
+        config: SystemConfig,
+        *,
+        features: int,
+        seed: str,
+        paging: dict[str, int] | None = None,
+    ) -> None:
         self.port, self.config, self.seed = port, config, seed
-        self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=Costs())
+        costs = PAGING_COSTS if paging else Costs()
+        self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=costs)
+        self.paging = RandomPager(self.hypervisor, paging, seed) if paging else None
         self.guests = {function: _Guest(self, function) for function in CORRECT}
+        self.books = Books(self.hypervisor, CORRECT)
         self._features = features
         self._wire: list[bytes] = []
         self._round = 0
@@ -141,9 +158,17 @@ class World:
         self._under_way: Counter[tuple[int, bool]] = Counter()
         port.on_frame(lambda frame, _: self.arrive(OUTSIDE, frame))
 
+    def new_vm(self, name: str, memory_bytes: int, *, paged: bool = True) -> Vm:
+        """Make a VM, whose memory the pager has if there is one and it is to be ``paged``."""
+        if self.paging and paged:
+            return self.paging.pager.new_vm(name, memory_bytes)
+        return self.hypervisor.new_vm(name, memory_bytes)
+
     async def start(self) -> None:
         """Start hypervisor and correct drivers."""
         await self.hypervisor.start()
+        if self.paging:
+            self.paging.start()
         if self.config.nic.backup:
             rings = BackupRings(self.hypervisor, _BACKUP_ENTRIES)
             await rings.start()
@@ -255,6 +280,7 @@ class World:
         driver = self.guests[function].driver
         await driver.stop()
         await driver.start()
+        self.books.rebound(function)
         await self.port.sleep(10_000)
 
     async def unharmed(self) -> None:
@@ -268,16 +294,36 @@ class World:
             if packets != guest.sent:
                 raise Wrong("counter", f"function {function}: {packets} sent, not {guest.sent}")
 
+    async def settle(self) -> dict[str, int]:
+        """See that all books balance when nothing is under way; return what was counted."""
+        received = {function: guest.driver.received for function, guest in self.guests.items()}
+        found = await self.books.balance(received)
+        if self.paging:
+            if wrong := self.paging.wrong():
+                raise Wrong("books", wrong)
+            counts = self.paging.pager.counts
+            if counts.device_faults < found["page requests"]:
+                raise Wrong("books", f"the pager has served only {counts.device_faults}")
+            found += Counter(evictions=counts.evictions, rescued=counts.rescued)
+        return {f"paging {name}": count for name, count in found.items()}
+
     async def evict(self, vm: Vm, pages: list[int]) -> None:
         """Take pages of a VM away, those that are there."""
+        if self.paging and isinstance(vm.pages, PagedMemory):
+            await self.paging.evict(vm, pages)
+            return
         there = sorted(vm.pages.resident_addresses)
         for number in pages:
             gpa = there[number % len(there)]
             if vm.pages.resident(gpa):
                 await self.hypervisor.evict(vm, gpa)
 
-    def forget(self, vm: Vm) -> None:
+    async def forget(self, vm: Vm) -> None:
         """Give the pages of a VM that has ended back to the host."""
+        if self.paging and isinstance(vm.pages, PagedMemory):
+            await self.paging.forget(vm)
+            self.hypervisor.vms.remove(vm)
+            return
         for gpa in list(vm.pages.resident_addresses):
             vm.pages.unmap(gpa)
             vm.pages.page_out(gpa)

@@ -1,5 +1,6 @@
 """Eviction: victims by second chance, taken away under active DMA, and only then reused."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cosim.hypervisor.paging.contents import Content, Operation, Page
@@ -81,8 +82,14 @@ class Reclaim:
 
     async def evict(self, count: int) -> int:
         """Evict up to ``count`` frames; return how many."""
+        return await self.take(*self.victims(count))
+
+    async def take(self, found: list[Content], spared: Sequence[Page] = ()) -> int:
+        """Evict contents, none of them pinned or quiet; return how many frames that has freed.
+
+        Translations of ``spared`` are forgotten with theirs.
+        """
         pager = self._pager
-        found, spared = self.victims(count)
         if not found:
             await pager.stage.forget(spared)
             return 0
@@ -100,7 +107,7 @@ class Reclaim:
         pager.stage.end(operation, pages)
         return freed
 
-    async def _quiesce(self, pages: list[Page], spared: list[Page]) -> Operation:
+    async def _quiesce(self, pages: list[Page], spared: Sequence[Page]) -> Operation:
         """Quiesce the victims' pages; the others' translations are forgotten with theirs."""
         operation = Operation(yields=True, ended=self._pager.port.event())
         for page in pages:

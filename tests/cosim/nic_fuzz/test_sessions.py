@@ -9,7 +9,8 @@ from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.main import fuzz_nic, system
 from cosim.nic_fuzz.play import compared, observe
 from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
-from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World, Wrong
+from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World
+from cosim.nic_fuzz.wrong import Wrong
 from models.nic.rings import ChainBuilder, Direction
 from models.nic.switch import Switch
 from models.spec.virtio import DescriptorFlag, Feature
@@ -18,14 +19,14 @@ SIZES = (4, 8, 64)
 TINY = system("tiny")
 
 
-def golden(session, *, latency=20):
+def golden(session, *, latency=20, counts=None):
     """What comes of a session on a golden machine."""
     machine = GoldenMachine(TINY, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, latency=latency)
-    world = World(machine, TINY, features=KNOWN_FEATURES, seed=session.name)
+    world = World(machine, TINY, features=KNOWN_FEATURES, seed=session.name, paging=session.paging)
 
     async def main():
         await world.start()
-        return await observe(world, session)
+        return await observe(world, session, counts)
 
     return machine.run(main())
 

@@ -1,0 +1,98 @@
+"""Counters of hardware and software that must come to the same when a session has ended."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.nic_fuzz.wrong import Wrong
+from models.spec.iommu import PageResponse
+from models.spec.nic import Stat
+
+__all__ = ["Books"]
+
+_PATIENCE, _LOOK = 100_000, 500
+#: Requests of a function that a reset may find parked: of each of its two queues.
+_PARKED = 2
+
+
+class Books:
+    """Accounts of the correct functions.
+
+    Each page request that hardware counts comes to software, once; software answers each, once; the
+    request that waited is retried, fails, or is dropped by a reset, once.
+
+    Parameters
+    ----------
+    hypervisor : Hypervisor
+    functions : iterable of int
+        Those of correct drivers.
+    """
+
+    def __init__(self, hypervisor: Hypervisor, functions: Iterable[int]) -> None:
+        self._hypervisor, self._functions = hypervisor, tuple(functions)
+        self._resets: Counter[int] = Counter()
+
+    def rebound(self, function: int) -> None:
+        """A driver has reset its function."""
+        self._resets[function] += 1
+
+    async def balance(self, received: dict[int, int]) -> Counter[str]:
+        """Compare what was counted; return sums.
+
+        Parameters
+        ----------
+        received : dict
+            Frames that each driver has taken.
+
+        Raises
+        ------
+        Wrong
+            If there is a difference.
+        """
+        sums: Counter[str] = Counter()
+        for function in self._functions:
+            await self._settle(function)
+            try:
+                sums += await self._requests(function)
+            except AssertionError as error:
+                raise Wrong("books", f"function {function}: {error}") from None
+            packets = await self._hypervisor.stat(function, Stat.RX_PACKETS)
+            if packets != received[function] and not self._resets[function]:
+                what = f"{packets} frames received by hardware, {received[function]} by the driver"
+                raise Wrong("books", f"function {function}: {what}")
+        self._no_faults()
+        return sums
+
+    async def _settle(self, function: int) -> None:
+        """Wait until every page request has its answer."""
+        assignment = self._hypervisor.assignment(function)
+        end = self._hypervisor.port.now() + _PATIENCE
+        while await self._hypervisor.stat(function, Stat.PAGE_REQUESTS) != len(assignment.services):
+            if self._hypervisor.port.now() > end:
+                asked = await self._hypervisor.stat(function, Stat.PAGE_REQUESTS)
+                what = f"{asked} page requests, {assignment.requests} came, "
+                what += f"{len(assignment.services)} answered"
+                raise Wrong("books", f"function {function}: {what}")
+            await self._hypervisor.port.sleep(_LOOK)
+
+    async def _requests(self, function: int) -> Counter[str]:
+        """Page requests of a function against what came of them."""
+        assignment = self._hypervisor.assignment(function)
+        requests, retries, faults = [
+            await self._hypervisor.stat(function, stat)
+            for stat in (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
+        ]
+        assert assignment.requests == requests, f"{assignment.requests} of {requests} came"
+        refused = [s for s in assignment.services if s.code != PageResponse.SUCCESS]
+        assert not refused, f"refused: {refused}"
+        assert not faults, f"{faults} DMA faults"
+        dropped = requests - retries
+        most = _PARKED * self._resets[function]
+        assert 0 <= dropped <= most, f"{requests} requests, {retries} retries, {most} dropped"
+        return Counter({"page requests": requests, "retries": retries, "dropped": dropped})
+
+    def _no_faults(self) -> None:
+        devices = {self._hypervisor.assignment(f).device_id for f in self._functions}
+        found = [f for f in self._hypervisor.iommu.faults if f.device_id in devices]
+        if found:
+            raise Wrong("books", f"faults of correct drivers: {found}")

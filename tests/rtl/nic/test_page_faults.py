@@ -1,0 +1,157 @@
+"""Page requests when something goes wrong: storms of answers, errors of memory, a full queue."""
+
+from random import Random
+
+from models.spec.config import NicConfig
+from models.spec.iommu import PageResponse
+from models.spec.nic import Stat
+from rtl.nic.seams import DmaStatus
+from tests.rtl.nic.dma_world import World
+from tests.rtl.nic.test_dma import check, filled
+
+CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
+STATUS = {
+    PageResponse.SUCCESS: DmaStatus.OK,
+    PageResponse.INVALID: DmaStatus.INVALID,
+    PageResponse.FAILURE: DmaStatus.FAILURE,
+}
+P = {"tag": 3, "function": 1, "memory": 1, "offset": 0x100, "length": 200}
+PAGE = 5
+
+
+def totals(world):
+    """Page requests, retries, faults of all functions."""
+    stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
+    return [sum(n for (_, s), n in world.stats.items() if s == stat) for stat in stats]
+
+
+async def asked(world, ctx, count):
+    """Wait until so many page requests have come in all."""
+    for _ in range(3000):
+        if len(world.page_requests) >= count:
+            return
+        await ctx.tick()
+    raise AssertionError(f"{len(world.page_requests)} page requests, not {count}")
+
+
+def test_a_storm_of_answers_wakes_those_that_wait_for_them():
+    """Of groups that nobody knows, of other functions, of earlier requests, and each twice."""
+    seed = 61
+    print(f"seed {seed}")
+    rng, world = Random(seed), World(CONFIG, seed=seed, jitter=0)
+    world.answer_code = None
+
+    async def test(ctx):
+        before, expected = filled(world), {}
+        for tag in range(7):
+            function, page = tag // 2, 8 * tag
+            world.missing.add((function, page))
+            p = {**P, "tag": tag, "function": function, "write": tag % 2, "memory": 1 + tag % 2}
+            expected[tag] = {**p, "iova": page << 12, "offset": 0x1000 * tag}
+            await world.request(ctx, **expected[tag])
+        await asked(world, ctx, 7)
+        own = {payload.index % 256: (r.device_id, payload) for _, r, payload in world.page_requests}
+        codes = {tag: rng.choice(list(STATUS)) for tag in own}
+        codes[0], codes[1] = PageResponse.SUCCESS, PageResponse.INVALID
+        storm = []
+        for tag, (device, payload) in own.items():
+            storm.append((device, payload.index, codes[tag]))
+            if codes[tag] == PageResponse.SUCCESS:
+                world.missing.discard((tag // 2, payload.address))
+        known = {(device, index) for device, index, _ in storm}
+        while len(storm) < 160:
+            device = CONFIG.device_id + rng.randrange(-1, CONFIG.functions + 1)
+            index = rng.choice((rng.randrange(512), rng.choice(storm)[1] ^ rng.choice((0, 256))))
+            if (device, index) not in known:
+                storm.append((device, index, rng.choice((0, 1, 3, 15))))
+        rng.shuffle(storm)
+        for answer in storm:
+            world.respond(*answer)
+            if answer[:2] in known:
+                world.respond(*answer)  # the second of a group is nobody's
+        # Another request goes through meanwhile.
+        beside = {**P, "tag": 7, "function": 2, "write": 0, "iova": 0x3000, "memory": 0}
+        begun = world.now
+        await world.request(ctx, **beside)
+        assert (await world.wait(ctx, 7))[0] == DmaStatus.OK
+        assert world.now - begun < 200
+        check(world, beside, before)
+        for tag, p in expected.items():
+            assert (await world.wait(ctx, tag))[0] == STATUS[codes[tag]], f"tag {tag}"
+            if codes[tag] == PageResponse.SUCCESS:
+                check(world, p, before)
+        while world._responses:
+            await ctx.tick()
+        await ctx.tick().repeat(40)
+        assert (world.guest, world.local) == before
+        well = list(codes.values()).count(PageResponse.SUCCESS)
+        assert totals(world) == [7, well, 7 - well]
+        assert len(world.page_requests) == 7
+
+    world.run(test)
+
+
+def test_errors_of_memory_and_a_full_queue_while_requests_are_parked():
+    world = World(CONFIG, seed=62, jitter=0)
+    world.service = 60
+
+    async def park(ctx, **more):
+        """Let a request wait for its page."""
+        world.missing.add((1, PAGE))
+        answered = len(world.completions)
+        await world.invalidate(ctx, CONFIG.device_id + 1, 0, PAGE)
+        while len(world.completions) == answered:
+            await ctx.tick()
+        count = len(world.page_requests)
+        await world.request(ctx, **{**P, "iova": PAGE << 12, **more})
+        await asked(world, ctx, count + 1)
+
+    async def ends(ctx, status):
+        """Wait for its end; return what has been counted since the last time."""
+        assert (await world.wait(ctx, P["tag"]))[0] == status
+        await ctx.tick().repeat(20)
+        now, before = totals(world), seen[:]
+        seen[:] = now
+        return [new - old for new, old in zip(now, before, strict=True)]
+
+    seen = [0, 0, 0]
+
+    async def test(ctx):
+        before = filled(world)
+        for write in (0, 1):
+            # Memory answers the retry with an error: it was retried, and has failed.
+            await park(ctx, write=write)
+            world.bad_bus.add(PAGE)
+            assert await ends(ctx, DmaStatus.BUS) == [1, 1, 1]
+            world.bad_bus.clear()
+            # The IOMMU cannot read its tables any more.
+            await park(ctx, write=write)
+            world.refused.add(PAGE)
+            assert await ends(ctx, DmaStatus.FAULT) == [1, 1, 1]
+            world.refused.clear()
+            # Somebody else's error does not end its waiting.
+            await park(ctx, write=write)
+            world.bad_bus.add(9)
+            await world.request(ctx, **{**P, "tag": 4, "write": write, "iova": 9 << 12})
+            assert (await world.wait(ctx, 4))[0] == DmaStatus.BUS
+            assert P["tag"] not in world.done
+            assert await ends(ctx, DmaStatus.OK) == [1, 1, 1]
+            check(world, {**P, "write": write, "iova": PAGE << 12}, before)
+            world.bad_bus.clear()
+        # A queue without room: the IOMMU says Success itself, and the page is not there.
+        world.answer_code = None
+        await park(ctx, write=0)
+        for number in range(6):
+            _, request, payload = world.page_requests[-1]
+            if number == 5:
+                world.missing.clear()
+            count = len(world.page_requests)
+            world.respond(request.device_id, payload.index, PageResponse.SUCCESS)
+            if number < 5:
+                await asked(world, ctx, count + 1)
+                assert P["tag"] not in world.done
+        assert await ends(ctx, DmaStatus.OK) == [6, 6, 0]
+        check(world, {**P, "write": 0, "iova": PAGE << 12}, before)
+        assert (world.guest, world.local) == before
+
+    world.run(test)
