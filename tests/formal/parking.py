@@ -1,0 +1,176 @@
+"""Harness of parked requests: none is forgotten, and none goes on twice."""
+
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.lib import data
+
+from models.spec.config import NicConfig
+from models.spec.iommu import GroupResponsePayload, PageRequestPayload, PageResponse
+
+from .prover import Plant, Proof, constant
+
+__all__ = ["PROOFS"]
+
+CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
+#: Tags that are used.
+TAGS = 2
+#: Cycles in which an answer could be taken that a page request waits for it, at the most.
+ANSWERED = 6
+#: Cycles that a request waits then, at the most.
+BOUND = 44
+
+
+def parking(module):
+    """An engine that parks two tags, and an IOMMU that answers in time, in any order."""
+    m, ports = Module(), []
+    m.submodules.dut = dut = module.DmaParking(CONFIG)
+
+    def free(name: str, width: int = 1) -> Signal:
+        signal = Signal(width, name=name)
+        ports.append(signal)
+        return signal
+
+    for control in dut.controls:
+        m.d.comb += [control.enable.eq(1), control.ats.eq(1)]
+    who = constant(m, ports, 1, "who")  # the tag that is followed
+    waits, cancelled, functions = Signal(TAGS), Signal(TAGS), Signal(TAGS)
+    # Parking: a tag that does not wait.
+    parks, tag, function = free("parks"), free("park_tag"), free("park_function")
+    m.d.comb += [
+        dut.park.valid.eq(parks),
+        dut.park.payload.eq(tag),
+        Assume(~parks | ~waits.bit_select(tag, 1)),
+    ]
+    parked = dut.park.valid & dut.park.ready
+    # Cancels: of one that waits, once.
+    cancels, gone = free("cancels"), free("cancel_tag")
+    offered, before = Signal(), Signal()
+    m.d.comb += [
+        dut.cancel.valid.eq(cancels),
+        dut.cancel.payload.eq(gone),
+        Assume(~cancels | (waits & ~cancelled).bit_select(gone, 1) | offered),
+        Assume(~offered | (cancels & (gone == before))),
+        dut.cancelled.eq(cancelled.bit_select(dut.tag, 1) & (dut.tag < TAGS)),
+    ]
+    m.d.sync += [offered.eq(cancels & ~dut.cancel.ready), before.eq(gone)]
+    # What the engine keeps of each request.
+    at = Signal(8)
+    with m.If(dut.position.en):
+        m.d.sync += at.eq(dut.position.tag)
+    m.d.comb += [dut.position.function.eq(functions.bit_select(at, 1)), dut.position.page.eq(at)]
+    # Ends
+    ends = Signal(TAGS)
+    done, retried = dut.done.valid & dut.done.ready, dut.retry.valid & dut.retry.ready
+    m.d.comb += [dut.done.ready.eq(1), dut.retry.ready.eq(1), dut.stat.ready.eq(1)]
+    for number in range(TAGS):
+        ended = done & (dut.done.payload.tag == number)
+        again = retried & (dut.retry.payload == number)
+        m.d.comb += [
+            ends[number].eq(ended | again),
+            Assert(~(ended & again)),
+            Assert(~ends[number] | waits[number]),
+        ]
+        with m.If(ends[number]):
+            m.d.sync += [waits[number].eq(0), cancelled[number].eq(0)]
+        with m.If(parked & (tag == number)):
+            m.d.sync += [waits[number].eq(1), functions[number].eq(function)]
+        with m.If(dut.cancel.valid & dut.cancel.ready & (gone == number) & ~ends[number]):
+            m.d.sync += cancelled[number].eq(1)
+    # Page requests, and their answers: by function, tag and generation.
+    request, response = dut.page_request, dut.group_response
+    asked = data.View(PageRequestPayload, request.payload.payload)
+    answer = data.View(GroupResponsePayload, response.payload.payload)
+    owed, place = Signal(8), free("answer_place", 3)
+    asks, answers = request.valid & request.ready, response.valid & response.ready
+    index = Cat(request.payload.device_id[0], asked.index[0], asked.index[8])
+    late = [Signal(range(ANSWERED + 2), name=f"late{n}") for n in range(8)]
+    m.d.comb += [
+        request.ready.eq(1),
+        response.valid.eq(free("answers")),
+        Assume(~response.valid | owed.bit_select(place, 1)),
+        response.payload.device_id.eq(place[0]),
+        answer.index[0].eq(place[1]),
+        answer.index[8].eq(place[2]),
+        answer.code.eq(free("code", 4)),
+        Assume(
+            (answer.code == PageResponse.SUCCESS)
+            | (answer.code == PageResponse.INVALID)
+            | (answer.code == PageResponse.FAILURE)
+        ),
+        Assert(~asks | ~owed.bit_select(index, 1)),
+    ]
+    new, old = Mux(asks, 1 << index, 0)[:8], Mux(answers, 1 << place, 0)[:8]
+    m.d.sync += owed.eq((owed & ~old) | new)
+    for number, since in enumerate(late):
+        m.d.sync += since.eq(Mux(owed[number] & ~old[number], since + response.ready, 0))
+        m.d.comb += Assume(since <= ANSWERED)
+    # What the IOMMU has said of the page that the followed tag has asked for.
+    asked_for, said, verdict, mine = Signal(), Signal(), Signal(4), Signal(3)
+    restarts = parked & (tag == who)
+    own = asks & (index[1] == who)
+    with m.If(restarts):
+        m.d.sync += [asked_for.eq(0), said.eq(0)]
+    with m.If(own):
+        m.d.sync += [asked_for.eq(1), said.eq(0), mine.eq(index)]
+    with m.Elif(answers & asked_for & (place == mine)):
+        m.d.sync += [said.eq(1), verdict.eq(answer.code)]
+    goes_on = retried & (dut.retry.payload == who)
+    fails = done & (dut.done.payload.tag == who) & ~cancelled.bit_select(who, 1)
+    m.d.comb += [
+        Assert(~(goes_on & asked_for) | (said & (verdict == PageResponse.SUCCESS))),
+        Assert(~fails | (said & (verdict != PageResponse.SUCCESS))),
+    ]
+    # Nobody waits for ever.
+    age = Signal(range(2 * BOUND))
+    waiting = waits.bit_select(who, 1)
+    m.d.sync += age.eq(Mux(waiting & ~ends.bit_select(who, 1), age + 1, 0))
+    m.d.comb += [
+        Assert(age <= BOUND),
+        Cover(goes_on),
+        Cover(fails),
+        Cover(done & (dut.done.payload.tag == who) & cancelled.bit_select(who, 1)),
+        Cover(owed[0] & owed[4]),
+        Cover(answers & ~waits.any()),
+    ]
+    return m, ports
+
+
+PROOFS = (
+    Proof(
+        name="parking",
+        claim=f"a parked request goes on, fails or is cancelled, once, within {BOUND} cycles",
+        module="rtl.nic.dma_parking",
+        harness=parking,
+        depth=52,
+        quick=22,
+        assumptions=(
+            "two tags of eight, two functions that stay enabled",
+            f"a page request is answered within {ANSWERED} cycles in which that is possible; "
+            "nothing else is answered",
+            "page requests, ends and retries are taken at once",
+        ),
+        covers=(
+            "a request goes on",
+            "one fails, as the answer says",
+            "a request that was cancelled ends",
+            "both generations of a tag are owed an answer",
+            "an answer comes for a request that has ended",
+        ),
+        plants=(
+            Plant(
+                name="an answer to an earlier page request wakes the tag",
+                old="with m.If(record.parked & (same | ~record.asked)):",
+                new="with m.If(record.parked):",
+            ),
+            Plant(
+                name="a tag asks with an index that is still owed an answer",
+                old="generation.eq(Mux(taken.any(), taken[0], record.owed[0].valid)),",
+                new="generation.eq(0),",
+            ),
+            Plant(
+                name="a request that has been cancelled while it waits to be parked waits on",
+                old="with m.If(self.cancelled | ~enabled):",
+                new="with m.If(~enabled):",
+            ),
+        ),
+    ),
+)
