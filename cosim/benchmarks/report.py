@@ -126,10 +126,10 @@ def print_faults(found: dict[str, Any], file: TextIO | None = None) -> None:
     """Print a row per point."""
     table = Table(box=None, title="DMA page faults of one function", title_justify="left")
     names = [name for name in found["points"][0] if name != "service_cycles"]
-    for name in (*names, "parked", "software"):
+    parts = list(found["points"][0]["service_cycles"])
+    for name in (*names, *parts):
         table.add_column(name, justify="right", overflow="fold")
     for point in found["points"]:
-        service = point["service_cycles"]
-        shown = [_shown(point[name]) for name in names]
-        table.add_row(*shown, _shown(service["parked"]), _shown(service["software"]))
+        shown = [point[name] for name in names] + [point["service_cycles"][part] for part in parts]
+        table.add_row(*map(_shown, shown))
     Console(file=file or sys.stdout, width=160).print(table)

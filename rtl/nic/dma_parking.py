@@ -158,7 +158,8 @@ class DmaParking(wiring.Component):
         ]
         with m.If(self.cancel.valid):
             m.d.comb += [position.tag.eq(self.cancel.payload), self.cancel.ready.eq(1)]
-            m.d.sync += self.event.eq(_Event.CANCEL)
+            # Cancels that come one after another leave every second event to the others.
+            m.d.sync += [self.event.eq(_Event.CANCEL), scans.eq(scans)]
         with m.Elif(scans):
             m.d.sync += scans.eq(0)
         with m.Elif(response.valid):

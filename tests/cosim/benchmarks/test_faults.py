@@ -1,5 +1,7 @@
 """``iovirt bench faults``: what a missing page costs, and that no frame is lost."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from cosim.benchmarks import fault_times
 from cosim.benchmarks.fault_times import PARTS, FaultTimes
 from cosim.benchmarks.faulting import SERVICE_CYCLES
 from cosim.benchmarks.faults import bench_faults
+from cosim.benchmarks.report import print_faults
 from cosim.cli import main
 from cosim.hypervisor.hypervisor import Service
 from models.spec.iommu import PageRequestPayload, PageResponse
@@ -34,6 +37,14 @@ def test_nothing_is_lost_and_others_go_on():
         assert parts["software"] > SERVICE_CYCLES
         assert all(0 < parts[part] < SERVICE_CYCLES for part in PARTS if part != "software")
     assert points["rx", "retry"]["backed_up"] > 0
+
+
+def test_the_table_has_every_figure_of_a_point():
+    point = {"policy": "retry", "rate": 0.01, "service_cycles": dict.fromkeys(PARTS, 1234.0)}
+    text = io.StringIO()
+    print_faults({"points": [point]}, text)
+    assert all(part in text.getvalue() for part in PARTS)
+    assert text.getvalue().count("1234.000") == len(PARTS)
 
 
 def _column(**columns):
