@@ -45,7 +45,7 @@ def on_rtl(delays, sizes, *, latency=20, plant=""):
 
 
 def test_rtl():
-    delays, sizes = list(range(0, 420, 30)), [1514]
+    delays, sizes = list(range(0, 420, 45)), [1514]
     check(on_rtl(delays, sizes), delays, sizes)
 
 

@@ -59,7 +59,7 @@ def test_a_storm_of_answers_wakes_those_that_wait_for_them():
             if codes[tag] == PageResponse.SUCCESS:
                 world.missing.discard((tag // 2, payload.address))
         known = {(device, index) for device, index, _ in storm}
-        while len(storm) < 160:
+        while len(storm) < 90:
             device = CONFIG.device_id + rng.randrange(-1, CONFIG.functions + 1)
             index = rng.choice((rng.randrange(512), rng.choice(storm)[1] ^ rng.choice((0, 256))))
             if (device, index) not in known:

@@ -56,6 +56,7 @@ ANSWERED = {
 }
 #: Distance between two moments that are tried.
 EVERY = pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.full)])
+SELDOM = pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.full)])
 
 
 class Ledger:
@@ -184,7 +185,7 @@ def test_response_against(end, step):
     world.run(test)
 
 
-@EVERY
+@SELDOM
 def test_two_queues_fault_on_one_page(step):
     """The second comes before the first has asked, while it waits, and when the page is there."""
     world = World(CONFIG, seed=52, latency=6, jitter=0, stall=0)
@@ -255,7 +256,7 @@ def test_each_its_own_answer(step):
     world.run(test)
 
 
-@EVERY
+@SELDOM
 @pytest.mark.parametrize("responds", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_reset_while_two_wait_and_the_page_is_invalidated(responds, step):
     """Another function's request waits for the page of the same number, and does not notice."""
