@@ -20,6 +20,8 @@ from rtl.iommu.iotlb_entry import (
 __all__ = ["IotlbWays"]
 
 
+#: From so many sets on tags are in block RAM: two read ports would take more LUTs than elsewhere.
+_BLOCK_SETS = 64
 #: What is known of an entry of the looked-up set.
 PARTS = ("space", "page", "glob", "piece")
 
@@ -153,7 +155,10 @@ class IotlbWays(wiring.Component):
     def _memories(self, m: Module, number: int) -> tuple:
         """Tags and payloads of one way; returns the rows of the looked-up and the visited set."""
         sets = self.config.iotlb_sets
-        m.submodules[f"tags{number}"] = tags = memory.Memory(shape=self.row, depth=sets, init=[])
+        attributes = {"ram_style": "block"} if sets >= _BLOCK_SETS else {}
+        m.submodules[f"tags{number}"] = tags = memory.Memory(
+            shape=self.row, depth=sets, init=[], attrs=attributes
+        )
         m.submodules[f"payloads{number}"] = payloads = memory.Memory(
             shape=self.payload, depth=sets, init=[]
         )

@@ -15,8 +15,6 @@ __all__ = ["CACHED_LEVELS", "TableKey", "WalkCache"]
 CACHED_LEVELS = (0, 1)
 #: First bit of an address above the reach of a table of level 0, and of further ones per level.
 _REACH, _LEVEL_BITS = 21, 9
-#: From so many entries on tables are in block RAM.
-_BLOCK_ENTRIES = 16
 
 
 class TableKey(data.Struct):
@@ -166,8 +164,7 @@ class WalkCache(wiring.Component):
                 "glob": 1,
             }
         )
-        attributes = {"ram_style": "block"} if self.entries >= _BLOCK_ENTRIES else {}
-        ram = memory.Memory(shape=layout, depth=2 * self.entries, init=[], attrs=attributes)
+        ram = memory.Memory(shape=layout, depth=2 * self.entries, init=[])
         m.submodules[f"level{level}"] = ram
         read, write = ram.read_port(), ram.write_port()
         entry, new, key, fill = read.data, write.data, self.key, self.fill
