@@ -41,6 +41,8 @@ _LOGIC_PS = 5000
 #: a table of 36 queues and 228 bits seven for each read port.  Of 64 rows, 36 bits of a read port
 #: are about 340 LUTs with their multiplexer, of 16 rows 54; the device has 400 per block RAM.
 _LUT_ROWS = 64
+#: ROMs of no more rows are logic: what they have of contents is mostly zeros.
+_ROM_ROWS = 256
 #: Seconds between two looks at a tool's log.
 _LOOK = 2.0
 
@@ -148,7 +150,7 @@ def synthesize(component, top: str, folder: Path, *, levels: int, say: Say) -> S
 scratchpad -set abc9.D {_LOGIC_PS}
 synth_ecp5 -top {top} -run begin:map_ram
 setattr -set ram_style "distributed" t:$mem_v2 r:SIZE<={_LUT_ROWS} %i a:ram_style %d r:WR_PORTS=0 %d
-setattr -set rom_style "logic" t:$mem_v2 r:SIZE<={_LUT_ROWS} %i r:WR_PORTS=0 %i
+setattr -set rom_style "logic" t:$mem_v2 r:SIZE<={_ROM_ROWS} %i r:WR_PORTS=0 %i
 synth_ecp5 -top {top} -run map_ram:
 write_rtlil {top}.il
 tee -q -o {top}.stat.json stat -json

@@ -60,7 +60,7 @@ class _Table(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        init = [1 << row | row << 8 for row in range(self.depth)] if self.fixed else []
+        init = [row * row for row in range(self.depth)] if self.fixed else []
         m.submodules.ram = ram = Memory(shape=self.width, depth=self.depth, init=init)
         read = ram.read_port()
         m.d.comb += [read.addr.eq(self.load), self.loaded.eq(read.data)]
@@ -76,7 +76,7 @@ class _Table(wiring.Component):
 
 @pytest.mark.parametrize(
     ("depth", "width", "fixed", "luts", "blocks"),
-    [(36, 72, False, 3 * 18, 0), (256, 72, False, 0, 2), (64, 72, True, 0, 0)],
+    [(36, 72, False, 3 * 18, 0), (256, 72, False, 0, 2), (256, 16, True, 0, 0)],
     ids=["shallow", "deep", "rom"],
 )
 def test_block_rams_are_for_what_is_deep(tmp_path, depth, width, fixed, luts, blocks):
