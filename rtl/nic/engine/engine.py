@@ -17,6 +17,7 @@ from rtl.nic.engine.records import (
     EVENT_BEAT,
     FLAGS_BEAT,
     INDEX_BEAT,
+    INWARD_BEATS,
     SCRATCH_BEATS,
     QueueSetup,
     Shapes,
@@ -262,14 +263,14 @@ class VirtqueueEngine(wiring.Component):
     def _scratch(self, m: Module) -> None:
         """Scratch memory: what DMA stores is read here, what it loads is written here."""
         queues, store, load, fetch = self.config.data_queues, self.store, self.load, self.fetch
-        m.submodules.inward = inward = ByteMemory(queues * SCRATCH_BEATS)
+        m.submodules.inward = inward = ByteMemory(queues * INWARD_BEATS)
         here = store.en & (store.memory == LocalMemory.SCRATCH)
         m.d.comb += [
-            inward.write_addr.eq(store.addr),
+            inward.write_addr.eq(self._inward(store.addr)),
             inward.write_data.eq(store.data),
             inward.write_mask.eq(Mux(here, store.mask, 0)),
             inward.read_en.eq(1),
-            inward.read_addr.eq(Cat(Const(0, 4), fetch.scratch_addr)),
+            inward.read_addr.eq(self._inward(Cat(Const(0, 4), fetch.scratch_addr))),
             fetch.scratch_data.eq(inward.read_data),
         ]
         bits = exact_log2(SCRATCH_BEATS)
@@ -284,6 +285,15 @@ class VirtqueueEngine(wiring.Component):
         self._numbers(m, bits)
         for lane in self.lanes:
             m.d.comb += lane.load_at.eq(Cat(load.addr[: 4 + bits], load.addr[5 + bits :]))
+
+    @staticmethod
+    def _inward(addr):
+        """Where a queue's beats are kept: without those that are never read.
+
+        What is stored may begin in the beat before the queue's first one.
+        """
+        queue = (addr + BEAT_BYTES - 1) >> exact_log2(SCRATCH_BEATS * BEAT_BYTES)
+        return addr - queue * ((SCRATCH_BEATS - INWARD_BEATS) * BEAT_BYTES)
 
     def _numbers(self, m: Module, bits: int) -> None:
         """Used index and avail_event of each queue; used elements are in the lanes."""

@@ -20,6 +20,7 @@ __all__ = [
     "INDEX_BEAT",
     "INNER_BEAT",
     "INNER_WINDOW",
+    "INWARD_BEATS",
     "PACKETS",
     "SCRATCH_BEATS",
     "SHORTEST",
@@ -61,7 +62,9 @@ TABLE_BEAT = 4
 WINDOW = 12
 #: Likewise of indirect tables.
 INNER_BEAT = 16
-INNER_WINDOW = 16
+INNER_WINDOW = 12
+#: Beats per queue that are kept of what is read: those of 36 queues fit the least block RAMs.
+INWARD_BEATS = INNER_BEAT + INNER_WINDOW
 
 
 class Unit(enum.IntEnum, shape=2):
