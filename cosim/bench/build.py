@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,30 @@ def _verilog(component, top: str, simulator: str) -> str:
     return done.stdout
 
 
+def _check_taps(text: str, top: str, ports: Ports) -> None:
+    """Fail with ``ValueError`` unless every tap is on the stream that it names.
+
+    Among signals of one name within a module Amaranth gives all but one a number, and it may be the
+    instance's own that gets it.
+    """
+    for port in ports.streams:
+        if not port.instance or port.instance == TOP:
+            continue
+        begin = text.find(f"module \\{top}.{port.instance} (")
+        module = text[begin : text.find("\nendmodule", begin)] if begin >= 0 else ""
+        for part, width in (("valid", 1), ("ready", 1), ("payload", port.width)):
+            name, bits = f"{port.name}__{part}", rf"\[{width - 1}:0\] " if width > 1 else ""
+            mine = re.search(rf"^  (in|out)put {bits}{name};", module, re.M)
+            others = re.search(rf"\\{name}\$\d", module)
+            if not mine and (
+                others or not re.search(rf"^  (wire|reg) {bits}{name};", module, re.M)
+            ):
+                raise ValueError(
+                    f"{port.instance} has no {name} of {width} bits, or more than one: tap the "
+                    "stream at its other end"
+                )
+
+
 def _sources(design: Design, simulator: str) -> Path:
     """Generate Verilog, bench and manifest; returns their folder."""
     key = _digest(_sources_digest(design), repr(design), simulator)
@@ -208,9 +233,9 @@ def _sources(design: Design, simulator: str) -> Path:
         if part is not None:
             component = design.make()
             ports = classify(component, list(design.taps))
-            (part / "design.v").write_text(
-                _verilog(component, design.top, simulator), encoding="utf-8"
-            )
+            text = _verilog(component, design.top, simulator)
+            _check_taps(text, design.top, ports)
+            (part / "design.v").write_text(text, encoding="utf-8")
             dump = [(f"dut.{path}".rstrip("."), levels) for path, levels in design.waves]
             (part / "bench.sv").write_text(wrapper(ports, design.top, dump=dump), encoding="utf-8")
             (part / "ports.json").write_text(json.dumps(manifest(ports), indent=1))

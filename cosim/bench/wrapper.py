@@ -74,7 +74,9 @@ class _Writer:
         ]
 
     def tap(self, port: StreamPort) -> None:
-        base = port.name if port.instance == TOP else f"dut.{port.instance}.{port.name}"
+        # Escaped: an instance may be called as a word of the language is.
+        path = ".".join(f"\\{part} " for part in port.instance.split("."))
+        base = port.name if port.instance == TOP else f"dut.{path}.{port.name}"
         self.push(port, f"{base}__valid && {base}__ready", f"{base}__payload")
 
     def signal(self, port: StreamPort) -> None:

@@ -15,11 +15,13 @@ from rtl.nic.segments import TAG_BITS
 
 __all__ = ["PARTS", "STREAMS", "FaultTimes", "fault_taps", "split"]
 
-_DMA, _PARKING = "nic.dma", "nic.dma.parking"
-REQUEST, DONE, ASKED = (f"{_DMA}.{name}" for name in ("request", "done", "page_request"))
-PARK, RETRY = (f"{_PARKING}.{name}" for name in ("park", "retry"))
+_BEGIN, _COMPLETE, _PARKING = (f"nic.dma.{name}" for name in ("begin", "complete", "parking"))
+REQUEST, DONE = f"{_BEGIN}.request", f"{_COMPLETE}.done"
+ASKED, PARK, RETRY, FAILED = (
+    f"{_PARKING}.{name}" for name in ("page_request", "park", "retry", "done")
+)
 #: Streams of the taps, as the bench names them.
-STREAMS = (REQUEST, DONE, ASKED, PARK, RETRY)
+STREAMS = (REQUEST, DONE, FAILED, ASKED, PARK, RETRY)
 #: Parts of a fault's time, in order.
 PARTS = ("detect", "request", "software", "retry")
 
@@ -27,9 +29,10 @@ PARTS = ("detect", "request", "software", "retry")
 def fault_taps() -> tuple[Tap, ...]:
     """Return taps on the DMA engine: requests and their ends, parking, page requests."""
     return (
-        Tap(instance=_DMA, name="request", shape=DmaRequest),
-        Tap(instance=_DMA, name="done", shape=DmaDone),
-        Tap(instance=_DMA, name="page_request", shape=PageRequest),
+        Tap(instance=_BEGIN, name="request", shape=DmaRequest),
+        Tap(instance=_COMPLETE, name="done", shape=DmaDone),
+        Tap(instance=_PARKING, name="done", shape=DmaDone),
+        Tap(instance=_PARKING, name="page_request", shape=PageRequest),
         Tap(instance=_PARKING, name="park", shape=TAG_BITS),
         Tap(instance=_PARKING, name="retry", shape=TAG_BITS),
     )
@@ -88,9 +91,11 @@ def split(
     services : sequence of Service
         What the hypervisor has served.
     """
-    asks = log[REQUEST]["cancel"] == 0
-    requests = _Cycles(log[REQUEST]["cycle"][asks], log[REQUEST]["tag"][asks])
-    dones = _Cycles(log[DONE]["cycle"], log[DONE]["tag"])
+    requests = _Cycles(log[REQUEST]["cycle"], log[REQUEST]["tag"])
+    dones = _Cycles(
+        *(np.concatenate([log[name][column] for name in (DONE, FAILED)])
+          for column in ("cycle", "tag"))
+    )  # fmt: skip
     parks = _Cycles(log[PARK]["cycle"], log[PARK]["value"])
     retries = _Cycles(log[RETRY]["cycle"], log[RETRY]["value"])
     served: dict[tuple[int, int], list[Service]] = {}

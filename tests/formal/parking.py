@@ -14,9 +14,9 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 #: Tags that are used.
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
-ANSWERED = 6
+ANSWERED = 2
 #: Cycles that a request waits then, at the most.
-BOUND = 44
+BOUND = 26
 
 
 def parking(module):
@@ -140,7 +140,7 @@ PROOFS = (
         claim=f"a parked request goes on, fails or is cancelled, once, within {BOUND} cycles",
         module="rtl.nic.dma_parking",
         harness=parking,
-        depth=52,
+        depth=32,
         quick=22,
         assumptions=(
             "two tags of eight, two functions that stay enabled",

@@ -65,10 +65,26 @@ def test_fst_waves_are_written_on_request(tmp_path):
 
 def test_failing_tool_is_named_with_its_errors(monkeypatch, tmp_path):
     monkeypatch.setenv("IOVIRT_BUILD", str(tmp_path))
+    monkeypatch.setattr("cosim.bench.build._check_taps", lambda text, top, ports: None)
     renamed = replace(DESIGN, taps=(Tap(instance="echo", name="renamed", shape=32),))
     with pytest.raises(ToolError, match=r"^verilator failed:\n.*renamed__valid"):
         build(renamed, "verilator")
     assert not list((tmp_path / "sim").glob("*/"))
+
+
+@pytest.mark.parametrize(
+    "tap",
+    [
+        Tap(instance="echo", name="renamed", shape=32),
+        Tap(instance="nobody", name="sink", shape=32),
+        Tap(instance="echo", name="sink", shape=31),
+    ],
+)
+def test_a_tap_on_anything_but_that_port_is_refused(tap, monkeypatch, tmp_path):
+    """Amaranth may give the port a number, and its name to another signal of the module."""
+    monkeypatch.setenv("IOVIRT_BUILD", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"^{tap.instance} has no {tap.name}__"):
+        build(replace(DESIGN, taps=(tap,)), "verilator")
 
 
 def test_failing_test_is_reported():

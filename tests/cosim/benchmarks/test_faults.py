@@ -55,11 +55,12 @@ def test_the_parts_of_a_fault_are_those_between_its_events():
     """Tag 5 meets two pages that are not there; tag 6's end is not in the log."""
     asked = [PageRequestPayload.const({"index": index}).as_bits() for index in (5, 0x105, 6)]
     log = {
-        fault_times.REQUEST: _column(cycle=[3, 10, 400], tag=[5, 5, 6], cancel=[0, 0, 0]),
+        fault_times.REQUEST: _column(cycle=[3, 10, 400], tag=[5, 5, 6]),
         fault_times.PARK: _column(cycle=[50, 250, 450], value=[5, 5, 6]),
         fault_times.ASKED: _column(cycle=[55, 255, 455], device_id=[2, 2, 2], payload=asked),
         fault_times.RETRY: _column(cycle=[210], value=[5]),
-        fault_times.DONE: _column(cycle=[8, 330], tag=[5, 5]),
+        fault_times.DONE: _column(cycle=[8], tag=[5]),
+        fault_times.FAILED: _column(cycle=[330], tag=[5]),
     }
     services = [
         Service(device_id=2, index=index, iova=0, write=False, code=PageResponse.SUCCESS,
