@@ -14,9 +14,9 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 #: Tags that are used.
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
-ANSWERED = 2
+ANSWERED = 6
 #: Cycles that a request waits then, at the most.
-BOUND = 26
+BOUND = 36
 
 
 def parking(module):
@@ -117,6 +117,7 @@ def parking(module):
     fails = done & (dut.done.payload.tag == who) & ~cancelled.bit_select(who, 1)
     m.d.comb += [
         Assert(~(goes_on & asked_for) | (said & (verdict == PageResponse.SUCCESS))),
+        Assert(~(goes_on & cancelled.bit_select(who, 1))),
         Assert(~fails | (said & (verdict != PageResponse.SUCCESS))),
     ]
     # Nobody waits for ever.
@@ -140,7 +141,7 @@ PROOFS = (
         claim=f"a parked request goes on, fails or is cancelled, once, within {BOUND} cycles",
         module="rtl.nic.dma_parking",
         harness=parking,
-        depth=32,
+        depth=42,
         quick=22,
         assumptions=(
             "two tags of eight, two functions that stay enabled",
