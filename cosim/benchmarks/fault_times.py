@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -22,8 +22,6 @@ ASKED, PARK, RETRY, FAILED = (
 )
 #: Streams of the taps, as the bench names them.
 STREAMS = (REQUEST, DONE, FAILED, ASKED, PARK, RETRY)
-#: Parts of a fault's time, in order.
-PARTS = ("detect", "request", "software", "retry")
 
 
 def fault_taps() -> tuple[Tap, ...]:
@@ -55,7 +53,11 @@ class FaultTimes:
 
     @property
     def total(self) -> int:
-        return self.detect + self.request + self.software + self.retry
+        return sum(getattr(self, part) for part in PARTS)
+
+
+#: Parts of a fault's time, in order.
+PARTS = tuple(field.name for field in fields(FaultTimes))
 
 
 class _Cycles:
@@ -109,7 +111,7 @@ def split(
         tag = index & ((1 << TAG_BITS) - 1)
         parked = parks.last(tag, cycle)
         own = served.get((device, index), [])
-        place = bisect_left([service.since for service in own], cycle)
+        place = bisect_left(own, cycle, key=lambda service: service.since)
         if parked is None or place == len(own):
             continue
         service = own[place]

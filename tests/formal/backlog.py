@@ -1,11 +1,13 @@
 """Harness of the backlog: nothing is lost or overtaken, and a device keeps to its share."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 
 from models.spec.config import IommuConfig
 
 from .ports import stable, take
-from .prover import Plant, Proof, constant
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -24,10 +26,7 @@ def backlog(module):
     m.submodules.dut = dut
     count, lane = dut.entries, module.Lane
 
-    def free(name, width=1):
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     # Requests: two devices; ``mark`` tells one of them from all others.
     arrives, back, device, mark = (free(n) for n in ("arrives", "back", "device", "mark"))

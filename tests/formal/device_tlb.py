@@ -1,11 +1,13 @@
 """Harnesses of the device TLB and of the invalidator: what is answered is not used any more."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 
 from models.spec.config import NicConfig
 
-from .ports import take
-from .prover import Plant, Proof, constant
+from .ports import promise, take
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -40,9 +42,7 @@ class _Outside:
 
     def input(self, name: str, width: int = 1) -> Signal:
         """Return a new free input."""
-        signal = Signal(width, name=name)
-        self.ports.append(signal)
-        return signal
+        return anything(self.ports, name, width)
 
     def _about(self, function, page, large=0):
         """Whether a translation of a page is about the one that moves."""
@@ -125,16 +125,16 @@ class _Outside:
         m, forget = self.m, self.atc.forget
         valid, function = self.input("forgets"), self.input("forget_function")
         page, several = _page(self.input("forget_page", len(FREE))), self.input("several")
-        waits, before = Signal(), Signal(54)
+        waits = Signal()
         m.d.comb += [
             forget.valid.eq(valid),
             forget.payload.key.function.eq(function),
             forget.payload.key.page.eq(page),
             # With S the lowest zero and all below it are open.
             forget.payload.open.eq(Mux(several, (page ^ (page + 1))[:52], 0)),
-            Assume(~waits | (valid & (before == Cat(function, several, page)))),
         ]
-        m.d.sync += [waits.eq(valid & ~forget.ready), before.eq(Cat(function, several, page))]
+        promise(m, forget, "forget")
+        m.d.sync += waits.eq(valid & ~forget.ready)
         apart = (page ^ self.page) & ~forget.payload.open
         covers = (function == self.function) & (apart == 0)
         armed, forgotten = Signal(), Signal()  # the move came before it was offered
@@ -173,10 +173,7 @@ def invalidator(module):
     m, ports = Module(), []
     m.submodules.dut = dut = module.Invalidator(CONFIG)
 
-    def free(name: str, width: int = 1) -> Signal:
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     # Requests: one of them is marked by its tag.
     request, marked = dut.request, Signal()

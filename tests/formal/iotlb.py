@@ -6,7 +6,7 @@ from amaranth.lib import data
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbKey
 
-from .prover import Plant, Proof, held
+from .prover import Plant, Proof, anything, held
 
 __all__ = ["PROOFS"]
 
@@ -69,9 +69,7 @@ class _Outside:
 
     def input(self, name: str, width: int) -> Signal:
         """Return a new free input."""
-        signal = Signal(width, name=name)
-        self.ports.append(signal)
-        return signal
+        return anything(self.ports, name, width)
 
 
 def _range_bits(size):

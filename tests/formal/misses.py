@@ -1,11 +1,13 @@
 """Harness of the miss table: staleness, joins, and who waits for whom."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 
-from .prover import Plant, Proof, constant
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -23,10 +25,7 @@ def miss_table(module):
         module.PIPELINE_DEPTH = depth
     count = dut.entries
 
-    def free(name, width):
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     for name in ("allocate_en", "free_en", "release_en", "close_en", "stale_all"):
         m.d.comb += getattr(dut, name).eq(free(name, 1))

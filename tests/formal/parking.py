@@ -1,12 +1,15 @@
 """Harness of parked requests: none goes on twice, or by an answer that is not its own."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, PageRequestPayload, PageResponse
 
-from .prover import Plant, Proof, constant
+from .ports import promise
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -22,10 +25,7 @@ def parking(module):
     m, ports = Module(), []
     m.submodules.dut = dut = module.DmaParking(CONFIG)
 
-    def free(name: str, width: int = 1) -> Signal:
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     for control in dut.controls:
         m.d.comb += [control.enable.eq(1), control.ats.eq(1)]
@@ -41,15 +41,15 @@ def parking(module):
     parked = dut.park.valid & dut.park.ready
     # Cancels: of one that waits, once.
     cancels, gone = free("cancels"), free("cancel_tag")
-    offered, before = Signal(), Signal()
+    offered = Signal()
     m.d.comb += [
         dut.cancel.valid.eq(cancels),
         dut.cancel.payload.eq(gone),
         Assume(~cancels | (waits & ~cancelled).bit_select(gone, 1) | offered),
-        Assume(~offered | (cancels & (gone == before))),
         dut.cancelled.eq(cancelled.bit_select(dut.tag, 1) & (dut.tag < TAGS)),
     ]
-    m.d.sync += [offered.eq(cancels & ~dut.cancel.ready), before.eq(gone)]
+    promise(m, dut.cancel, "cancel")
+    m.d.sync += offered.eq(cancels & ~dut.cancel.ready)
     # What the engine keeps of each request.
     at = Signal(8)
     with m.If(dut.position.en):

@@ -14,13 +14,14 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
 from .smt_server import SOLVER, install
 
-__all__ = ["Outcome", "Plant", "Proof", "constant", "emit", "held", "run_sby"]
+__all__ = ["Outcome", "Plant", "Proof", "anything", "constant", "emit", "held", "run_sby"]
 
 #: From a module (the RTL, or one with a planted bug) to a harness and its ports.
 Factory = Callable[[types.ModuleType], tuple[Module, list[Signal]]]
@@ -97,11 +98,16 @@ def _planted(module: types.ModuleType, plant: Plant) -> types.ModuleType:
     return changed
 
 
+def anything(ports: list, name: str, shape: Any = 1) -> Signal:
+    """Return an input that may be anything in every cycle."""
+    signal = Signal(shape, name=name)
+    ports.append(signal)
+    return signal
+
+
 def constant(m: Module, ports: list, shape, name: str):
     """Return a value that is arbitrary but the same in all cycles."""
-    value = Signal(shape, name=name)
-    ports.append(value)
-    return held(m, value)
+    return held(m, anything(ports, name, shape))
 
 
 def held(m: Module, value):

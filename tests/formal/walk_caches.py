@@ -1,12 +1,14 @@
 """Harness of the walk caches: they answer only from fills that no later invalidation covers."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 from rtl.iommu.seams import InvalidateKind
 
-from .prover import Plant, Proof, constant
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -31,10 +33,7 @@ def _harness(module, *, second: bool):
     m, ports = Module(), []
     m.submodules.dut = dut = module.WalkCache(IommuConfig(walk_cache=ENTRIES))
 
-    def free(name, width=1):
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     key_bits, table_bits = len(dut.key.as_value()), len(dut.fill.as_value())
     key = _narrow(module.TableKey, constant(m, ports, key_bits, "the_key"))

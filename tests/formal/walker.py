@@ -1,11 +1,13 @@
 """Harness of the walker: no walk is lost, doubled or forgotten, whatever its steps decide."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Fragment, Module, Mux, Signal
 
 from models.spec.config import IommuConfig
 
 from .ports import promise, stable, take
-from .prover import Plant, Proof, constant
+from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
@@ -63,10 +65,7 @@ def walker(module):
     """Follow one arbitrary walk."""
     m, ports = Module(), []
 
-    def free(name, width=1):
-        signal = Signal(width, name=name)
-        ports.append(signal)
-        return signal
+    free = partial(anything, ports)
 
     m.submodules.bench = bench = _Bench(module, free("decides", 2))
     dut = bench.dut

@@ -1,6 +1,6 @@
 """From an entry of a backup ring to a slot, and on to the queue's receive FIFO."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -141,11 +141,11 @@ class Restore(wiring.Component):
         m.submodules.address = address = RingAddress(config)
         connect(m, address.read, flipped(self.ring))
         self.out = outgoing(m, self, o=Steered, release=FrameRef, given=Given, stat=StatEvent)
-        self.jobs = [Signal(_Job, name=f"job{number}") for number in range(JOBS)]
+        self.jobs = Array(Signal(_Job, name=f"job{number}") for number in range(JOBS))
         bits = JOBS.bit_length()
         # In turn: taken up, asked for, handed on.
         self.begun, self.asked, self.ended = (Signal(bits, name=n) for n in ("b", "a", "e"))
-        self.oldest, self.next = self._job(m, self.ended), self._job(m, self.asked)
+        self.oldest, self.next = self._job(self.ended), self._job(self.asked)
         oldest, following = self.oldest, self.next
         calm = Cat(port.ready for port in self.out.values()).all()
         room = (self.begun - self.ended)[:bits] != JOBS
@@ -217,20 +217,14 @@ class Restore(wiring.Component):
             stat.payload.amount.eq(amount),
         ]
 
-    def _job(self, m: Module, place):
+    def _job(self, place):
         """The job at a place."""
-        job = Signal(_Job)
-        with m.Switch(place[: exact_log2(JOBS)]):
-            for number, one in enumerate(self.jobs):
-                with m.Case(number):
-                    m.d.comb += job.eq(one)
-        return job
+        return self.jobs[place[: exact_log2(JOBS)]]
 
     def _set(self, m: Module, place, **fields) -> None:
         """Change the job at a place."""
-        for number, job in enumerate(self.jobs):
-            with m.If(place[: exact_log2(JOBS)] == number):
-                m.d.sync += [job[name].eq(value) for name, value in fields.items()]
+        job = self._job(place)
+        m.d.sync += [getattr(job, name).eq(value) for name, value in fields.items()]
 
     def _turns(self, m: Module) -> None:
         """Queues are looked at one after the other."""

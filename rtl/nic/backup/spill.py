@@ -1,6 +1,6 @@
 """From a slot to an entry of a backup ring."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -104,18 +104,9 @@ class Spill(wiring.Component):
         m.submodules.address = address = RingAddress(config)
         connect(m, address.read, flipped(self.ring))
         self.out = outgoing(m, self, release=FrameRef, given=Given, stat=StatEvent)
-        jobs = [Signal(_Job, name=f"job{number}") for number in range(JOBS)]
+        jobs = Array(Signal(_Job, name=f"job{number}") for number in range(JOBS))
         first, last = Signal(range(JOBS)), Signal(range(JOBS))  # the oldest; the next
-        oldest, kept = Signal(_Job), self.i.payload
-        with m.Switch(first):
-            for number in range(JOBS):
-                with m.Case(number):
-                    m.d.comb += oldest.eq(jobs[number])
-        full = Signal()
-        with m.Switch(last):
-            for number in range(JOBS):
-                with m.Case(number):
-                    m.d.comb += full.eq(jobs[number].busy)
+        oldest, following, kept = jobs[first], jobs[last], self.i.payload
         m.d.comb += [
             self.receiver.eq(kept.function * pairs + kept.pair),
             self.written_receiver.eq(oldest.kept.function * pairs + oldest.kept.pair),
@@ -135,17 +126,14 @@ class Spill(wiring.Component):
                 with m.If(complete & calm):
                     self._give(m, oldest.kept, Stat.RX_BACKUP, ~oldest.bad)
                     m.d.comb += [self.written.eq(1), self.broken.eq(oldest.bad)]
-                    m.d.sync += first.eq(first + 1)
-                    for number in range(JOBS):
-                        with m.If(first == number):
-                            m.d.sync += jobs[number].busy.eq(0)
+                    m.d.sync += [first.eq(first + 1), oldest.busy.eq(0)]
                 with m.Elif(self.i.valid & kept.drop):
                     with m.If(calm):
                         self._give(m, kept, Stat.RX_DROPPED_FULL, 1)
                         m.d.comb += self.i.ready.eq(1)
                 with m.Elif(due):
                     m.next = "PIECE"
-                with m.Elif(self.i.valid & ~full):
+                with m.Elif(self.i.valid & ~following.busy):
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.next = "ADDRESS"
@@ -153,19 +141,17 @@ class Spill(wiring.Component):
                 m.next = "TAKE"
             with m.State("TAKE"):
                 m.d.comb += [self.taken.eq(1), self.i.ready.eq(1)]
-                m.d.sync += last.eq(last + 1)
-                for number in range(JOBS):
-                    with m.If(last == number):
-                        m.d.sync += [
-                            jobs[number].kept.eq(kept),
-                            jobs[number].address.eq(address.address),
-                            jobs[number].entry.length.eq(kept.frame.length),
-                            jobs[number].entry.checksum.eq(self.finding.finding),
-                            jobs[number].at.eq(0),
-                            jobs[number].more.eq(1),
-                            jobs[number].busy.eq(1),
-                            jobs[number].bad.eq(0),
-                        ]
+                m.d.sync += [
+                    last.eq(last + 1),
+                    following.kept.eq(kept),
+                    following.address.eq(address.address),
+                    following.entry.length.eq(kept.frame.length),
+                    following.entry.checksum.eq(self.finding.finding),
+                    following.at.eq(0),
+                    following.more.eq(1),
+                    following.busy.eq(1),
+                    following.bad.eq(0),
+                ]
                 m.next = "IDLE"
             with m.State("PIECE"):
                 m.d.comb += self.request.valid.eq(1)
@@ -177,24 +163,20 @@ class Spill(wiring.Component):
         """Look, while nothing is asked for, for a piece with a tag, of the older frame first."""
         which, tag = Signal(range(JOBS)), Signal(range(JOB_TAGS))
         due = Signal()
-        order = [(first + number)[: exact_log2(JOBS)] for number in reversed(range(JOBS))]
-        for place in order:
-            for number, job in enumerate(jobs):
-                with m.If((place == number) & job.busy & job.more & ~job.asked.all()):
-                    m.d.comb += due.eq(1)
-                    with m.If(~self.request.valid):
-                        m.d.sync += [which.eq(number), tag.eq(job.asked[0])]
+        for number in reversed(range(JOBS)):
+            place = (first + number)[: exact_log2(JOBS)]
+            job = jobs[place]
+            with m.If(job.busy & job.more & ~job.asked.all()):
+                m.d.comb += due.eq(1)
+                with m.If(~self.request.valid):
+                    m.d.sync += [which.eq(place), tag.eq(job.asked[0])]
         return which, tag, due
 
     def _pieces(self, m: Module, jobs, which, tag) -> None:
         """Ask for pieces, and note how they end."""
-        request, job = self.request.payload, Signal(_Job)
+        request, job = self.request.payload, jobs[which]
         end, after = Signal(15), Signal(15)
         bits = exact_log2(2 * self.config.frame_bytes)
-        with m.Switch(which):
-            for number, one in enumerate(jobs):
-                with m.Case(number):
-                    m.d.comb += job.eq(one)
         begins = job.at == 0
         m.d.comb += [
             end.eq(job.entry.length + BACKUP_FRAME_OFFSET),
@@ -213,25 +195,24 @@ class Spill(wiring.Component):
                 after.eq(BACKUP_FRAME_OFFSET),
                 request.length.eq(2),
                 request.memory.eq(LocalMemory.NOWHERE),
-                request.offset.eq((job.entry.as_value()[:16] << 4) | _NUMBER_AT),
+                request.offset.eq((Cat(job.entry.length, job.entry.checksum) << 4) | _NUMBER_AT),
             ]
-        asked = self.request.valid & self.request.ready
-        ended, place = Signal(JOBS * JOB_TAGS), Signal(range(JOBS * JOB_TAGS))
+        place = Signal(range(JOBS * JOB_TAGS))  # job and tag of what has ended
+        ended, its_tag = jobs[place >> exact_log2(JOB_TAGS)], place[: exact_log2(JOB_TAGS)]
         m.d.comb += [
             self.done.ready.eq(1),
             place.eq(self.done.payload.tag - self.config.engine_tags),
-            ended.eq(self.done.valid << place),
         ]
-        for number, one in enumerate(jobs):
-            with m.If(asked & (which == number)):
-                m.d.sync += [one.at.eq(after), one.more.eq(after < end)]
-            for place in range(JOB_TAGS):
-                with m.If(ended[JOB_TAGS * number + place]):
-                    m.d.sync += one.asked[place].eq(0)
-                    with m.If(self.done.payload.status != DmaStatus.OK):
-                        m.d.sync += one.bad.eq(1)
-                with m.If(asked & (which == number) & (tag == place)):
-                    m.d.sync += one.asked[place].eq(1)
+        with m.If(self.done.valid):
+            m.d.sync += ended.asked.bit_select(its_tag, 1).eq(0)
+            with m.If(self.done.payload.status != DmaStatus.OK):
+                m.d.sync += ended.bad.eq(1)
+        with m.If(self.request.valid & self.request.ready):
+            m.d.sync += [
+                job.at.eq(after),
+                job.more.eq(after < end),
+                job.asked.bit_select(tag, 1).eq(1),
+            ]
 
     def _give(self, m: Module, kept, stat: Stat, counts) -> None:
         """Give a frame's slot back, and its place in the quota."""

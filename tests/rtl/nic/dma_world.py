@@ -7,6 +7,7 @@ from models.iommu.records import Response
 from models.nic.atc import AtcRules
 from models.spec.config import NicConfig
 from models.spec.iommu import GroupResponsePayload, InvalidationPayload, PageRequestPayload
+from models.spec.nic import Stat
 from models.spec.translation import (
     AddressType,
     GroupResponse,
@@ -17,8 +18,10 @@ from rtl.nic.dma import Dma
 from rtl.nic.seams import DmaRequest, DmaStatus, LocalMemory, MsiWrite
 from tests.rtl.simulators import built, simulator
 
-__all__ = ["OFFSET", "World"]
+__all__ = ["CONFIG", "OFFSET", "World"]
 
+#: A small engine with an ATC, for tests of single moments.
+CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
 #: The SPA of a page is its IOVA plus this; plus as much again for each time that it has moved.
 OFFSET = 0x1_0000_0000
 
@@ -418,6 +421,19 @@ class World:
         moves = self.moves.get(page, 0)
         self.moves[page], self.leaving[itag] = moves + 1, (page, moves)
         await self.invalidate(ctx, device_id, itag, page)
+
+    def page_counts(self) -> list[int]:
+        """Return page requests, retries and faults of all functions."""
+        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
+        return [sum(n for (_, s), n in self.stats.items() if s == stat) for stat in stats]
+
+    async def until_asked(self, ctx, count: int) -> None:
+        """Wait until so many page requests have come in all."""
+        for _ in range(2000):
+            if len(self.page_requests) >= count:
+                return
+            await ctx.tick()
+        raise AssertionError(f"{len(self.page_requests)} page requests, not {count}")
 
     def run(self, test) -> None:
         """Simulate until ``test`` ends."""

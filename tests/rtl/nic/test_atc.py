@@ -8,11 +8,10 @@ from models.spec.config import NicConfig
 from models.spec.nic import Stat
 from rtl.nic.atc import Atc
 from rtl.nic.seams import DmaStatus
-from tests.rtl.nic.dma_world import World
+from tests.rtl.nic.dma_world import CONFIG, World
 from tests.rtl.nic.test_dma import check, filled
 from tests.rtl.simulators import built, simulator
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
 P = {"tag": 3, "function": 1, "write": 0, "memory": 1, "offset": 0, "length": 64}
 DEVICE = CONFIG.device_id + 1
 PAGE = 5

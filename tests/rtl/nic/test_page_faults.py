@@ -2,14 +2,11 @@
 
 from random import Random
 
-from models.spec.config import NicConfig
 from models.spec.iommu import PageResponse
-from models.spec.nic import Stat
 from rtl.nic.seams import DmaStatus
-from tests.rtl.nic.dma_world import World
+from tests.rtl.nic.dma_world import CONFIG, World
 from tests.rtl.nic.test_dma import check, filled
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
 STATUS = {
     PageResponse.SUCCESS: DmaStatus.OK,
     PageResponse.INVALID: DmaStatus.INVALID,
@@ -17,21 +14,6 @@ STATUS = {
 }
 P = {"tag": 3, "function": 1, "memory": 1, "offset": 0x100, "length": 200}
 PAGE = 5
-
-
-def totals(world):
-    """Page requests, retries, faults of all functions."""
-    stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
-    return [sum(n for (_, s), n in world.stats.items() if s == stat) for stat in stats]
-
-
-async def asked(world, ctx, count):
-    """Wait until so many page requests have come in all."""
-    for _ in range(3000):
-        if len(world.page_requests) >= count:
-            return
-        await ctx.tick()
-    raise AssertionError(f"{len(world.page_requests)} page requests, not {count}")
 
 
 def test_a_storm_of_answers_wakes_those_that_wait_for_them():
@@ -49,7 +31,7 @@ def test_a_storm_of_answers_wakes_those_that_wait_for_them():
             p = {**P, "tag": tag, "function": function, "write": tag % 2, "memory": 1 + tag % 2}
             expected[tag] = {**p, "iova": page << 12, "offset": 0x1000 * tag}
             await world.request(ctx, **expected[tag])
-        await asked(world, ctx, 7)
+        await world.until_asked(ctx, 7)
         own = {payload.index % 256: (r.device_id, payload) for _, r, payload in world.page_requests}
         codes = {tag: rng.choice(list(STATUS)) for tag in own}
         codes[0], codes[1] = PageResponse.SUCCESS, PageResponse.INVALID
@@ -85,7 +67,7 @@ def test_a_storm_of_answers_wakes_those_that_wait_for_them():
         await ctx.tick().repeat(40)
         assert (world.guest, world.local) == before
         well = list(codes.values()).count(PageResponse.SUCCESS)
-        assert totals(world) == [7, well, 7 - well]
+        assert world.page_counts() == [7, well, 7 - well]
         assert len(world.page_requests) == 7
 
     world.run(test)
@@ -104,13 +86,13 @@ def test_errors_of_memory_and_a_full_queue_while_requests_are_parked():
             await ctx.tick()
         count = len(world.page_requests)
         await world.request(ctx, **{**P, "iova": PAGE << 12, **more})
-        await asked(world, ctx, count + 1)
+        await world.until_asked(ctx, count + 1)
 
     async def ends(ctx, status):
         """Wait for its end; return what has been counted since the last time."""
         assert (await world.wait(ctx, P["tag"]))[0] == status
         await ctx.tick().repeat(20)
-        now, before = totals(world), seen[:]
+        now, before = world.page_counts(), seen[:]
         seen[:] = now
         return [new - old for new, old in zip(now, before, strict=True)]
 
@@ -148,7 +130,7 @@ def test_errors_of_memory_and_a_full_queue_while_requests_are_parked():
             count = len(world.page_requests)
             world.respond(request.device_id, payload.index, PageResponse.SUCCESS)
             if number < 5:
-                await asked(world, ctx, count + 1)
+                await world.until_asked(ctx, count + 1)
                 assert P["tag"] not in world.done
         assert await ends(ctx, DmaStatus.OK) == [6, 6, 0]
         check(world, {**P, "write": 0, "iova": PAGE << 12}, before)

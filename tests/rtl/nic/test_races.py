@@ -35,14 +35,11 @@ reset; bytes are right; the tag can be used again.
 
 import pytest
 
-from models.spec.config import NicConfig
 from models.spec.iommu import PageResponse
-from models.spec.nic import Stat
 from rtl.nic.seams import DmaStatus
-from tests.rtl.nic.dma_world import World
+from tests.rtl.nic.dma_world import CONFIG, World
 from tests.rtl.nic.test_dma import check, filled
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, dma_tags=8, dma_slots=4, atc_entries=32)
 TAG, OTHER, STRANGER = 3, 5, 6
 PAGE, NEXT = 5, 9
 DEVICE = CONFIG.device_id + 1
@@ -68,8 +65,7 @@ class Ledger:
 
     def take(self):
         """Return page requests, retries and faults."""
-        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
-        now = [sum(n for (_, s), n in self.world.stats.items() if s == stat) for stat in stats]
+        now = self.world.page_counts()
         found = [new - old for new, old in zip(now, self._before, strict=True)]
         self._before = now
         return found
@@ -93,15 +89,6 @@ async def reset(world, ctx, tags, *, back=True):
         ctx.set(world.dut.controls[1].enable, 1)
 
 
-async def asked(world, ctx, count):
-    """Wait until so many page requests have come in all."""
-    for _ in range(2000):
-        if len(world.page_requests) >= count:
-            return
-        await ctx.tick()
-    raise AssertionError("no page request")
-
-
 def respond(world, number, code):
     """Answer a page request; with success the page is there."""
     _, request, payload = world.page_requests[number]
@@ -123,7 +110,7 @@ def test_response_against(end, step):
         world.missing |= {(1, PAGE), (1, NEXT)}
         number = len(world.page_requests)
         await world.request(ctx, **HERE)
-        await asked(world, ctx, number + 1)
+        await world.until_asked(ctx, number + 1)
         if offset < 0:
             respond(world, number, code)
             await later(ctx, -offset)
@@ -160,7 +147,7 @@ def test_response_against(end, step):
             quiet, count = len(world.accesses), len(world.page_requests)
             after = {**HERE, "iova": NEXT << 12}
             await world.request(ctx, **after)
-            await asked(world, ctx, count + 1)
+            await world.until_asked(ctx, count + 1)
             await later(ctx, 12)
             assert TAG not in world.done, "it took an answer for its own"
             pages = [payload.address for *_, payload in world.page_requests[count:]]
@@ -236,7 +223,7 @@ def test_each_its_own_answer(step):
             count = len(world.page_requests)
             for p in plans:
                 await world.request(ctx, **p)
-            await asked(world, ctx, count + 2)
+            await world.until_asked(ctx, count + 2)
             # The one that is answered well is answered last; else it would ask again.
             gave = codes[gap % 2 + 1], codes[gap % 3]
             order = [0, 1] if gap < 0 else [1, 0]
