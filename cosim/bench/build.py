@@ -308,6 +308,8 @@ def _verilate(
     # The include works round a precompiled-header rule that breaks for larger designs.
     make = ["make", "-C", folder, "-f", "Vtop.mk", f"-j{os.cpu_count()}", "OPT_GLOBAL=-O2"]
     make += ["CFG_CXXFLAGS_PCH_I=-include", f"VM_TRACE={int(bool(trace))}"]
+    # Small designs are put together by a script; Debian has no `python`, which it would ask for.
+    make += [f"PYTHON3={sys.executable}"]
     # One file for the compiler, whose headers are read once, and little optimization: a third.
     make += ["OPT_FAST=-O1", "VM_PARALLEL_BUILDS=0"] if quick else ["OPT_FAST=-O3"]
     # Verilator's own library is the same for all designs: kept, it halves a small build.

@@ -1,5 +1,6 @@
 """The bench on both simulators, held against each other."""
 
+import os
 import time
 from dataclasses import replace
 
@@ -61,6 +62,15 @@ def test_fst_waves_are_written_on_request(tmp_path):
     assert header[0] == 0
     assert int.from_bytes(header[1:9], "big") == 329
     assert int.from_bytes(header[17:25], "big") > 1000
+
+
+def test_no_command_named_python_is_needed(monkeypatch, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("IOVIRT_BUILD", str(tmp_path / "build"))
+    built = build(DESIGN, "verilator", quick=True)
+    assert run(built, MODULE, options={"seed": 5}, test="everything")["cycle"] > 500
 
 
 def test_failing_tool_is_named_with_its_errors(monkeypatch, tmp_path):
