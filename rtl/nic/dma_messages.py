@@ -6,14 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
+from rtl.bus.stream import StreamFifo
 from rtl.nic.seams import MsiWrite, StatEvent
 from rtl.nic.segments import Segment
 
-__all__ = ["DmaMessages"]
+__all__ = ["MESSAGES", "DmaMessages"]
+
+#: Messages that are under way at once.
+MESSAGES = 4
 
 
 class DmaMessages(wiring.Component):
-    """Puts one message at a time before the segments of writes, in a slot of its own.
+    """Puts messages before the segments of writes, in a slot of their own; a few at once, for which
+    translation and memory take the time of one.
+
+    They have one AXI ID, so that they stay in order, and so do their responses.
 
     Members
     -------
@@ -21,9 +28,9 @@ class DmaMessages(wiring.Component):
     segment : ``In(stream.Signature(Segment))``; merged : ``Out(stream.Signature(Segment))``
         Writes, without and with messages.
     value : ``Out(32)``
-        Data of the message that is under way.
+        Data of the message that was the latest to become a segment.
     done, error : ``In(1)``
-        It has its response.
+        The oldest has its response.
     stat : ``Out(stream.Signature(StatEvent))``
         Messages that failed.
     """
@@ -44,18 +51,32 @@ class DmaMessages(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        busy, function, sends = Signal(), Signal(8), Signal()
-        message, merged = self.message.payload, self.merged
+        # Whose messages are under way, and whose failed and have not been counted.
+        m.submodules.under_way = under_way = StreamFifo(8, MESSAGES)
+        m.submodules.failed = failed = StreamFifo(8, MESSAGES)
+        message, merged, sends = self.message.payload, self.merged, Signal()
+        taken, counted = Signal(), Signal()
+        places = Signal(range(MESSAGES + 1), init=MESSAGES)  # of both
+        m.d.sync += places.eq(places - taken + (self.done & ~self.error) + counted)
         # Once offered, a segment stays.
         offered = Signal()
         m.d.sync += offered.eq(merged.valid & ~merged.ready & ~sends)
         m.d.comb += [
-            sends.eq(self.message.valid & ~busy & ~self.stat.valid & ~offered),
-            self.message.ready.eq(sends & merged.ready),
+            sends.eq(self.message.valid & (places != 0) & ~offered),
+            taken.eq(sends & merged.ready),
+            self.message.ready.eq(taken),
+            under_way.i.valid.eq(taken),
+            under_way.i.payload.eq(message.function),
+            under_way.o.ready.eq(self.done),
+            failed.i.valid.eq(self.done & self.error),
+            failed.i.payload.eq(under_way.o.payload),
             merged.valid.eq(sends | self.segment.valid),
             merged.payload.eq(self.segment.payload),
             self.segment.ready.eq(merged.ready & ~sends),
-            self.stat.payload.function.eq(function),
+            self.stat.valid.eq(failed.o.valid),
+            failed.o.ready.eq(self.stat.ready),
+            counted.eq(self.stat.valid & self.stat.ready),
+            self.stat.payload.function.eq(failed.o.payload),
             self.stat.payload.stat.eq(Stat.DMA_FAULTS),
             self.stat.payload.amount.eq(1),
         ]
@@ -67,10 +88,6 @@ class DmaMessages(wiring.Component):
                 merged.payload.length.eq(4),
                 merged.payload.function.eq(message.function),
             ]
-        with m.If(self.message.ready):
-            m.d.sync += [busy.eq(1), function.eq(message.function), self.value.eq(message.data)]
-        with m.If(self.stat.ready):
-            m.d.sync += self.stat.valid.eq(0)
-        with m.If(self.done):
-            m.d.sync += [busy.eq(0), self.stat.valid.eq(self.error)]
+        with m.If(taken):
+            m.d.sync += self.value.eq(message.data)
         return m

@@ -43,7 +43,7 @@ class DmaWrite(wiring.Component):
     segment : ``In(stream.Signature(Segment))``
         What to write.
     value : ``In(32)``
-        A message's data, from its segment on until it has ended.
+        A message's data, from its segment on until the next one's.
     done : ``Out(stream.Signature(End))``
         All responses have come, MOVED or ERROR.
     message_done, message_error : ``Out(1)``
@@ -151,8 +151,10 @@ class DmaWrite(wiring.Component):
             ]
         # What has been loaded comes one cycle later.
         loaded, lanes, mask, ends, inline = Signal(), Signal(4), Signal(16), Signal(), Signal()
+        value = Signal(32)
         m.d.sync += [
             loaded.eq(load.en),
+            value.eq(self.value),
             lanes.eq(-place[:4]),
             mask.eq(
                 Mux(is_first, (0xFFFF << low)[:16], 0xFFFF) & Mux(is_last, 0xFFFF >> ~end, 0xFFFF)
@@ -160,7 +162,7 @@ class DmaWrite(wiring.Component):
             ends.eq(is_last | (position == size - 1)),
             inline.eq(held.slot[self.slot_bits]),
         ]
-        content = Mux(inline, self.value.replicate(4), turned(load.data, lanes))
+        content = Mux(inline, value.replicate(4), turned(load.data, lanes))
         m.d.comb += [
             beats.w_data.eq(Cat(content, mask, ends)),
             beats.w_en.eq(loaded),
