@@ -332,7 +332,7 @@
 /* PCI configuration space of function f */
 #define IOVIRT_NIC_CONFIG(f) (IOVIRT_NIC_CONFIG_BASE + (f) * IOVIRT_NIC_CONFIG_BYTES)
 #define IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q) (0x100u + 4u * (q))
-#define IOVIRT_NIC_FUNCTION_STAT(s) (0x200u + 8u * (s))
+#define IOVIRT_NIC_FUNCTION_STAT(s) (0x180u + 8u * (s))
 
 #define IOVIRT_NIC_FUNCTION_CONTROL 0x0u /* FunctionControl. */
 
@@ -2474,6 +2474,7 @@ enum iovirt_nic_stat {
     IOVIRT_NIC_STAT_ATC_HITS = 29,
     IOVIRT_NIC_STAT_INVALIDATIONS = 30,
     IOVIRT_NIC_STAT_RX_BACKUP = 31,
+    IOVIRT_NIC_STAT_PAGE_WAITS = 32,
 };
 
 #endif

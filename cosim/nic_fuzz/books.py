@@ -18,8 +18,9 @@ _PARKED = 2
 class Books:
     """Accounts of the correct functions.
 
-    Each page request that hardware counts comes to software, once; software answers each, once; the
-    request that waited is retried, fails, or is dropped by a reset, once.
+    Each page request that hardware counts comes to software, once; software answers each, once; a
+    request that was parked, with a page request or without, is retried, fails, or is dropped by a
+    reset, once.
 
     Parameters
     ----------
@@ -78,18 +79,24 @@ class Books:
     async def _requests(self, function: int) -> Counter[str]:
         """Page requests of a function against what came of them."""
         assignment = self._hypervisor.assignment(function)
-        requests, retries, faults = [
+        requests, waits, retries, faults = [
             await self._hypervisor.stat(function, stat)
-            for stat in (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
+            for stat in (
+                *(Stat.PAGE_REQUESTS, Stat.PAGE_WAITS),
+                *(Stat.PAGE_RETRIES, Stat.DMA_FAULTS),
+            )
         ]
         assert assignment.requests == requests, f"{assignment.requests} of {requests} came"
         refused = [s for s in assignment.services if s.code != PageResponse.SUCCESS]
         assert not refused, f"refused: {refused}"
         assert not faults, f"{faults} DMA faults"
-        dropped = requests - retries
+        parked = requests + waits
+        dropped = parked - retries
         most = _PARKED * self._resets[function]
-        assert 0 <= dropped <= most, f"{requests} requests, {retries} retries, {most} dropped"
-        return Counter({"page requests": requests, "retries": retries, "dropped": dropped})
+        assert 0 <= dropped <= most, f"{parked} parked, {retries} retries, {most} dropped"
+        return Counter(
+            {"page requests": requests, "waits": waits, "retries": retries, "dropped": dropped}
+        )
 
     def _no_faults(self) -> None:
         devices = {self._hypervisor.assignment(f).device_id for f in self._functions}

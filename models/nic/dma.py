@@ -56,6 +56,14 @@ class Parked:
     iova: int
     write: bool
 
+    def serves(self, other: "Parked") -> bool:
+        """Return whether a page request for this is one for the other, too."""
+        return (
+            self.device_id == other.device_id
+            and self.iova >> PAGE_SHIFT == other.iova >> PAGE_SHIFT
+            and (self.write or not other.write)
+        )
+
     def message(self, index: int) -> PageRequest:
         """Page request for it (PCIe Base 6.0, 10.4.1), a group of one with the given index."""
         fields = {
@@ -181,7 +189,6 @@ class Dma:
                 self.atc.keep(iova, answer)
             if answer.w if write else answer.r:
                 return self._ask(AddressType.TRANSLATED, answer.spa, write, refused).spa
-            self._count(Stat.PAGE_REQUESTS, 1)
             since = self._outside.now()
             code = yield Parked(self.device_id, iova, write)
             self._count(Stat.PARKED_CYCLES, self._outside.now() - since)

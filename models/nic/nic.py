@@ -220,6 +220,8 @@ class GoldenNic:
         queue = self._queues.get(response.index)
         if queue is None or queue.parked is None or queue.parked.device_id != device_id:
             return
+        if queue.other is not None:  # it has not asked
+            return
         self._resume(response.index, queue, PageResponse(response.code))
 
     def invalidate(self, device_id: int, payload: int) -> None:
@@ -261,6 +263,9 @@ class GoldenNic:
             if queue.deadline is not None and queue.deadline <= self._outside.now():
                 self._resume(key, queue, PageResponse.FAILURE)
                 return True
+            if queue.parked is not None and self._other_has_ended(queue):
+                self._resume(key, queue, PageResponse.SUCCESS)
+                return True
             if queue.parked is None and not stalled and self._serve(key, queue):
                 self._turn = (self._turn + position + 1) % max(1, len(keys))
                 return True
@@ -280,7 +285,7 @@ class GoldenNic:
         return True
 
     def _resume(self, key: int, queue: RunningQueue, code: PageResponse) -> None:
-        queue.parked = queue.deadline = None
+        queue.parked = queue.deadline = queue.other = None
         self._advance(key, queue, code)
 
     def _advance(self, key: int, queue: RunningQueue, code: PageResponse | None) -> None:
@@ -298,5 +303,27 @@ class GoldenNic:
             queue.parked = parked
             if function.page_timeout:
                 queue.deadline = self._outside.now() + function.page_timeout
-            self._asking.append((key, parked))
-            self._ask()
+            queue.other = self._asked_already(parked)
+            if queue.other is None:
+                function.count(Stat.PAGE_REQUESTS)
+                self._asking.append((key, parked))
+                self._ask()
+            else:
+                function.count(Stat.PAGE_WAITS)
+
+    def _asked_already(self, parked: Parked) -> tuple[RunningQueue, Parked] | None:
+        """A queue that waits for the answer to a page request for the same page."""
+        for queue in self._queues.values():
+            asked = queue.parked
+            if asked is None or asked is parked or queue.other is not None:
+                continue
+            if asked.serves(parked):
+                return queue, asked
+        return None
+
+    def _other_has_ended(self, queue: RunningQueue) -> bool:
+        """Whether the queue's page was asked for by another one that does not wait any longer."""
+        if queue.other is None:
+            return False
+        other, asked = queue.other
+        return other.parked is not asked or all(q is not other for q in self._queues.values())

@@ -27,7 +27,8 @@ Service = Generator[Parked, PageResponse, None]
 class RunningQueue:
     """A virtqueue that runs.
 
-    ``buffers`` are those that were taken for a frame which needs more of them.
+    ``buffers`` are those that were taken for a frame which needs more of them.  ``other`` is a
+    queue that has asked for the page for which this one is parked, and for what it has asked.
     """
 
     ring: Ring
@@ -35,6 +36,7 @@ class RunningQueue:
     doorbell: bool = False
     parked: Parked | None = None
     deadline: int | None = None
+    other: tuple["RunningQueue", Parked] | None = None
     buffers: list[Chain] = field(default_factory=list)
 
 

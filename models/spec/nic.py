@@ -256,7 +256,7 @@ class QueueError(enum.IntEnum, shape=8):
     BAD_WRAP = 11  # a packed chain goes on in a descriptor that is not available
 
 
-class Stat(enum.IntEnum, shape=5):
+class Stat(enum.IntEnum, shape=6):
     """Counters kept per function, 48 bits each."""
 
     TX_PACKETS = 0
@@ -267,8 +267,8 @@ class Stat(enum.IntEnum, shape=5):
     RX_DROPPED_FULL = 5  # no room in receive FIFO or backup ring, or a buffer's page was refused
     RX_DROPPED_FILTER = 6  # the function is disabled
     PAGE_REQUESTS = 7
-    PAGE_RETRIES = 8  # DMA begun again after a group response
-    PARKED_CYCLES = 9  # from page request to group response
+    PAGE_RETRIES = 8  # DMA begun again after it was parked
+    PARKED_CYCLES = 9  # from parking to the end of it
     INTERRUPTS = 10  # MSI-X messages sent
     INTERRUPTS_MASKED = 11  # recorded as pending instead
     DMA_READ_BYTES = 12
@@ -291,6 +291,7 @@ class Stat(enum.IntEnum, shape=5):
     ATC_HITS = 29  # pages of DMA whose translation was known
     INVALIDATIONS = 30  # ATS invalidations that the function has carried out
     RX_BACKUP = 31  # frames that waited in the backup ring
+    PAGE_WAITS = 32  # DMA parked without a page request: one was out, or it was too early for one
 
 
 def _register(
@@ -393,4 +394,4 @@ def queue_error_offset(queue: int) -> int:
 
 def stat_offset(stat: int) -> int:
     """Offset in the block of a counter: low half, high half at + 4 (read low first)."""
-    return 0x200 + 8 * stat
+    return 0x180 + 8 * stat

@@ -12,27 +12,15 @@ from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.dma_begin import PositionRead
 from rtl.nic.fallen import Fallen
 from rtl.nic.page_messages import PageMessages
+from rtl.nic.parking_records import PAGE_BITS, ParkedRecord, Wait
 from rtl.nic.seams import DmaDone, DmaStatus, StatEvent
 from rtl.nic.segments import TAG_BITS
 
-__all__ = ["DmaParking"]
+__all__ = ["BACK_OFF", "RECENT", "DmaParking"]
 
-
-class _Owed(data.Struct):
-    """A page request that has not been answered, maybe of a request that has ended since."""
-
-    valid: 1
-    function: 8
-
-
-class _Record(data.Struct):
-    """What is kept per tag."""
-
-    parked: 1
-    asked: 1  # by a page request of this generation; else it waits for an index, and asks then
-    generation: 1
-    stamp: 32  # cycle of parking
-    owed: data.ArrayLayout(_Owed, 2)  # per generation
+#: Whose page is not there although it was said to be, less than so many cycles ago, asks again
+#: ``BACK_OFF << times`` cycles later.
+RECENT, BACK_OFF = 1024, 64
 
 
 class _Event(enum.IntEnum, shape=2):
@@ -44,6 +32,14 @@ class _Event(enum.IntEnum, shape=2):
     SCAN = 3  # look at a tag's age
 
 
+class _Wanted(data.Struct):
+    """The page for which a request parks."""
+
+    function: 8
+    write: 1
+    page: 52
+
+
 class DmaParking(wiring.Component):
     """Parks requests in RAM, sends their page requests, and ends their waiting: by the answer, by a
     cancel, or in time.  Between any two events it looks at one tag.
@@ -53,9 +49,15 @@ class DmaParking(wiring.Component):
     an answer before it asks.  Answers are owed to functions; another function's do not count, and a
     function that was disabled is owed nothing any more.
 
+    For a page that another request of the function has asked for no second page request goes out:
+    the request waits for the end of the other one's waiting, and is retried.  So is, after a while,
+    one whose page is still not there right after the answer Success, which is also how the IOMMU
+    answers while its queue is full: each time it waits longer before it asks again.
+
     Latency
     -------
-    Two cycles per event, three with two counts.
+    Two cycles per event, three to park or with two counts, and one per tag to park while others
+    wait for answers.
 
     Parameters
     ----------
@@ -106,13 +108,18 @@ class DmaParking(wiring.Component):
         connect(m, flipped(self.group_response), messages.group_response)
         m.submodules.stats = self.stats = StreamRegister(StatEvent)
         m.submodules.fallen = self.fallen = Fallen(self.config.functions)
-        m.submodules.records = records = memory.Memory(shape=_Record, depth=tags, init=[])
+        m.submodules.records = records = memory.Memory(shape=ParkedRecord, depth=tags, init=[])
         self.read, self.write = records.read_port(), records.write_port()
+        self.leader = records.read_port()
         connect(m, flipped(self.park), self.arrivals.i)
         connect(m, self.stats.o, flipped(self.stat))
         self.event, self.answered = Signal(_Event), Signal()
         self.code, self.generation, self.device = Signal(4), Signal(), Signal(24)
         self.now, self.scan = Signal(32), Signal(range(tags))
+        self.asking = Signal(range(tags + 1))  # requests that wait for an answer
+        self.wanted, self.place = Signal(_Wanted), Signal(range(tags))
+        self.parks, self.follows = Signal(), Signal()
+        self.found, self.other, self.other_generation = Signal(), Signal(TAG_BITS), Signal()
         enabled = Cat(control.enable for control in self.controls)
         m.d.comb += [
             self.fallen.enabled.eq(enabled),
@@ -122,17 +129,38 @@ class DmaParking(wiring.Component):
             self.read.addr.eq(self.position.tag),
             self.read.en.eq(self.position.en),
             self.write.addr.eq(self.tag),
+            self.leader.addr.eq(self.read.data.leader),
         ]
         m.d.sync += self.now.eq(self.now + 1)
-        second = Signal(Stat)
+        second, room = Signal(Stat), Signal()
+        m.d.comb += room.eq(self.done.ready & self.retry.ready & self.stats.i.ready)
         with m.FSM():
             with m.State("CHOOSE"):
                 self._choose(m)
                 m.next = "ACT"
             with m.State("ACT"):
                 # Whatever an event needs room for is there before it is acted upon.
-                with m.If(self.done.ready & self.retry.ready & self.stats.i.ready):
+                with m.If(room):
                     self._act(m, second)
+                    m.next = "CHOOSE"
+                    with m.If(self.answered):
+                        m.next = "COUNT"
+                    with m.If(self.parks):
+                        m.next = "ASK"
+                        with m.If(self.asking != 0):
+                            m.next = "SEARCH"
+                    with m.If(self.follows):
+                        m.next = "OTHER"
+            with m.State("SEARCH"):
+                with m.If(self._search(m)):
+                    m.next = "ASK"
+            with m.State("ASK"):
+                with m.If(room):
+                    self._ask(m)
+                    m.next = "CHOOSE"
+            with m.State("OTHER"):
+                with m.If(room):
+                    self._other(m, second)
                     m.next = "CHOOSE"
                     with m.If(self.answered):
                         m.next = "COUNT"
@@ -140,6 +168,7 @@ class DmaParking(wiring.Component):
                 self._stat(m, second, 1)
                 with m.If(self.stats.i.ready):
                     m.next = "CHOOSE"
+        self._count_asking(m)
         return m
 
     def _choose(self, m: Module) -> None:
@@ -184,7 +213,7 @@ class DmaParking(wiring.Component):
             with m.Case(_Event.RESPONSE):
                 self._response(m, record, after, second)
             with m.Case(_Event.PARK):
-                self._park(m, record, after)
+                self._park(m)
             with m.Case(_Event.SCAN):
                 self._scan(m, record, after, second)
 
@@ -197,71 +226,167 @@ class DmaParking(wiring.Component):
                 & (self.generation == generation)
                 & (self.device == self._device(owed.function))
             )
-            same = record.generation == generation
+            own = (record.wait == Wait.ANSWER) & (record.generation == generation)
             with m.If(expected):
                 m.d.comb += [after.owed[generation].valid.eq(0), self.write.en.eq(1)]
-                with m.If(record.parked & (same | ~record.asked)):
-                    code = Mux(record.asked, self.code, PageResponse.SUCCESS)
+                with m.If(record.parked & (own | (record.wait == Wait.INDEX))):
+                    code = Mux(own, self.code, PageResponse.SUCCESS)
                     self._answered(m, record, after, code, second)
 
-    def _park(self, m: Module, record, after) -> None:
-        """Ask for the page and wait; without an index that is free, wait for one."""
-        position, request = self.position, self.messages.ask
-        taken, generation = Signal(2), Signal()
-        enabled = Signal()
+    def _park(self, m: Module) -> None:
+        """End what is not to wait; look whether another one has asked for the page of the rest."""
+        position = self.position
+        with m.If(self.cancelled | ~self.controls[position.function].enable):
+            m.d.comb += self.arrivals.o.ready.eq(1)
+            self._finish(m, Mux(self.cancelled, DmaStatus.CANCELLED, DmaStatus.FAULT))
+        with m.Elif(~self.fallen.bits.bit_select(position.function, 1)):
+            m.d.comb += self.parks.eq(1)
+            m.d.sync += [
+                self.wanted.function.eq(position.function),
+                self.wanted.write.eq(position.write),
+                self.wanted.page.eq(position.page),
+                self.found.eq(0),
+                self.place.eq(0),
+            ]
+
+    def _search(self, m: Module):
+        """Look at one tag after another; returns whether that was all."""
+        position, record, wanted, ends = self.position, self.read.data, self.wanted, Signal()
+        looked, at = Signal(), Signal.like(self.place)  # what is at the ports
+        same = (
+            record.parked
+            & (record.wait == Wait.ANSWER)
+            & (position.function == wanted.function)
+            & (position.page == wanted.page)
+            & (position.write | ~wanted.write)
+        )
         m.d.comb += [
-            enabled.eq(self.controls[position.function].enable),
+            position.en.eq(1),
+            position.tag.eq(Mux(ends, self.tag, self.place)),
+            ends.eq(looked & (same | (at == self.config.dma_tags - 1))),
+        ]
+        m.d.sync += [self.place.eq(self.place + 1), at.eq(self.place), looked.eq(~ends)]
+        with m.If(looked & same):
+            m.d.sync += [
+                self.found.eq(1),
+                self.other.eq(at),
+                self.other_generation.eq(record.generation),
+            ]
+        return ends
+
+    def _ask(self, m: Module) -> None:
+        """Ask for the page and wait, or wait without."""
+        record, after = self.read.data, self.write.data
+        position, request = self.position, self.messages.ask
+        taken, generation, again, page = Signal(2), Signal(), Signal(), Signal(PAGE_BITS)
+        m.d.comb += [
+            after.eq(record),
             taken.eq(
                 Cat(owed.valid & (owed.function == position.function) for owed in record.owed)
             ),
-            # Rather an index that nobody uses than one that another function does.
-            generation.eq(Mux(taken.any(), taken[0], record.owed[0].valid)),
+            # Rather an index that nobody uses than one that another function does, and not the
+            # same one twice: an answer may still come of which nobody knows any more.
+            generation.eq(
+                Mux(taken.any(), taken[0],
+                    Mux(record.owed[0].valid | record.owed[1].valid, record.owed[0].valid,
+                        ~record.generation))
+            ),
+            page.eq(position.page),
+            again.eq(
+                record.retried & (record.page == page) & ((self.now - record.stamp)[:32] < RECENT)
+            ),
             request.payload.function.eq(position.function),
             request.payload.write.eq(position.write),
             request.payload.index.eq(Cat(self.tag, generation)),
             request.payload.page.eq(position.page),
-        ]
-        with m.If(self.cancelled | ~enabled):
-            m.d.comb += self.arrivals.o.ready.eq(1)
-            self._finish(m, Mux(self.cancelled, DmaStatus.CANCELLED, DmaStatus.FAULT))
-        with m.Elif(~self.fallen.bits.bit_select(position.function, 1)):
+        ]  # fmt: skip
+        with m.If(~self.fallen.bits.bit_select(position.function, 1)):
             m.d.comb += [
                 self.arrivals.o.ready.eq(1),
                 self.write.en.eq(1),
                 after.parked.eq(1),
-                after.asked.eq(~taken.all()),
-                after.generation.eq(generation),
+                after.leader.eq(self.other),
+                after.leader_generation.eq(self.other_generation),
+                after.page.eq(page),
                 after.stamp.eq(self.now),
-                request.valid.eq(after.asked),
             ]
-            with m.If(after.asked):
+            with m.If(~again):
+                m.d.comb += after.times.eq(0)
+            with m.If(self.found):
+                m.d.comb += after.wait.eq(Wait.OTHER)
+            with m.Elif(again & (record.wait != Wait.TIME)):
+                m.d.comb += after.wait.eq(Wait.TIME)
+                with m.If(~record.times.all()):
+                    m.d.comb += after.times.eq(record.times + 1)
+            with m.Elif(taken.all()):
+                m.d.comb += after.wait.eq(Wait.INDEX)
+            with m.Else():
+                m.d.comb += [
+                    request.valid.eq(1),
+                    after.wait.eq(Wait.ANSWER),
+                    after.generation.eq(generation),
+                ]
                 for number in range(2):
                     with m.If(generation == number):
                         m.d.comb += [
                             after.owed[number].valid.eq(1),
                             after.owed[number].function.eq(position.function),
                         ]
-                self._stat(m, Stat.PAGE_REQUESTS, 1)
+            self._stat(m, Mux(request.valid, Stat.PAGE_REQUESTS, Stat.PAGE_WAITS), 1)
+
+    def _count_asking(self, m: Module) -> None:
+        before, after = (
+            record.parked & (record.wait == Wait.ANSWER)
+            for record in (self.read.data, self.write.data)
+        )
+        with m.If(self.write.en):
+            m.d.sync += self.asking.eq(self.asking + after - before)
 
     def _scan(self, m: Module, record, after, second) -> None:
-        """Forget what functions are owed that were disabled; end what has waited too long."""
-        m.d.comb += self.write.en.eq(1)
+        """End what has waited long enough, or too long."""
         m.d.sync += self.scan.eq(Mux(self.scan == self.config.dma_tags - 1, 0, self.scan + 1))
+        age, owed = (self.now - record.stamp)[:32], record.owed
+        late = (age >= self.page_timeout) & (self.page_timeout != 0)
+        index = (record.wait == Wait.INDEX) & ~(owed[0].valid & owed[1].valid)
+        time = (record.wait == Wait.TIME) & (age >= (BACK_OFF << record.times))
+        with m.If(record.parked & (record.wait == Wait.OTHER) & ~late):
+            m.d.comb += self.follows.eq(1)
+        with m.Else():
+            m.d.comb += self.write.en.eq(1)
+            self._forget(m, record, after)
+            with m.If(record.parked & (index | time)):
+                self._answered(m, record, after, PageResponse.SUCCESS, second)
+            with m.Elif(record.parked & late):
+                self._answered(m, record, after, PageResponse.FAILURE, second)
+
+    def _other(self, m: Module, second) -> None:
+        """Look whether the request that has asked waits on."""
+        record, after, leader = self.read.data, self.write.data, self.leader.data
+        waits = leader.parked & (leader.wait == Wait.ANSWER)
+        m.d.comb += [after.eq(record), self.write.en.eq(1)]
+        self._forget(m, record, after)
+        with m.If(~waits | (leader.generation != record.leader_generation)):
+            self._answered(m, record, after, PageResponse.SUCCESS, second)
+
+    def _forget(self, m: Module, record, after) -> None:
+        """Forget what functions are owed that were disabled."""
         for generation, owed in enumerate(record.owed):
-            waits = record.parked & record.asked & (record.generation == generation)
+            waits = record.parked & (record.wait == Wait.ANSWER) & (record.generation == generation)
             with m.If(self.fallen.bits.bit_select(owed.function, 1) & ~waits):
                 m.d.comb += after.owed[generation].valid.eq(0)
-        owed = [record.owed[generation].valid for generation in range(2)]
-        late = (self.now - record.stamp)[:32] >= self.page_timeout
-        with m.If(record.parked):
-            with m.If(~record.asked & ~(owed[0] & owed[1])):
-                self._answered(m, record, after, PageResponse.SUCCESS, second)
-            with m.Elif(late & (self.page_timeout != 0)):
-                self._answered(m, record, after, PageResponse.FAILURE, second)
 
     def _answered(self, m: Module, record, after, code, second) -> None:
         """The request does not wait any longer."""
-        m.d.comb += [after.parked.eq(0), self.answered.eq(1)]
+        m.d.comb += [
+            after.parked.eq(0),
+            self.answered.eq(1),
+            after.stamp.eq(self.now),
+            after.retried.eq(
+                (code == PageResponse.SUCCESS)
+                & (record.wait != Wait.INDEX)
+                & (record.wait != Wait.OTHER)
+            ),
+        ]
         self._stat(m, Stat.PARKED_CYCLES, (self.now - record.stamp)[:32])
         m.d.sync += second.eq(Stat.DMA_FAULTS)
         with m.If(code == PageResponse.SUCCESS):

@@ -137,7 +137,8 @@ class Evictions:
 
     async def _counts(self) -> dict[str, int]:
         """Counters of the function, of its driver, and of the host."""
-        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS, Stat.RX_PACKETS)
+        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_WAITS, Stat.PAGE_RETRIES)
+        stats += (Stat.DMA_FAULTS, Stat.RX_PACKETS)
         found = {stat.name: await self.hypervisor.stat(_FUNCTION, stat) for stat in stats}
         found["served"] = self.hypervisor.assignment(_FUNCTION).requests
         found["received"] = len(self.received)

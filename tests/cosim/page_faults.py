@@ -17,7 +17,10 @@ __all__ = ["BASE", "BYTES", "overflow"]
 
 BASE, BYTES = 0x8000_0000, 1 << 26
 _GUEST_BYTES, _PATIENCE = 1 << 20, 4_000_000
-_COUNTED = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS, Stat.TX_PACKETS)
+_COUNTED = (
+    *(Stat.PAGE_REQUESTS, Stat.PAGE_WAITS, Stat.PAGE_RETRIES),
+    *(Stat.DMA_FAULTS, Stat.TX_PACKETS),
+)
 
 
 async def overflow(port: Port, system: SystemConfig, *, frames: int, entries_log2: int) -> dict:

@@ -155,6 +155,28 @@ def test_a_page_request_without_answer():
     others_go_on(harm, features=PLAIN)
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+def test_two_queues_that_wait_for_one_page(refuses):
+    """One page request for both; when it is refused the second asks for itself."""
+
+    async def harm(platform, hostile, guests):
+        page = NOT_OWNED
+        if not refuses:
+            page = hostile.allocator.allocate(8192, align=4096) + 4096
+            hostile.vm.pages.store_image(page, bytes(80))
+        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_WAITS, Stat.PAGE_RETRIES, Stat.TX_DROPPED)
+        before = [platform.stat(3, stat) for stat in stats]
+        for number in (1, 3):
+            hostile.driver.queue(number).add([Piece(page, 80)], (), number)
+            hostile.driver.kick(number)
+        await hostile.driver.drained()
+        counts = [platform.stat(3, s) - n for s, n in zip(stats, before, strict=True)]
+        assert counts[:3] == ([2, 1, 1] if refuses else [1, 1, 2])
+        assert counts[3] == 2 * refuses
+
+    others_go_on(harm, features=PLAIN, pairs=2)
+
+
 # Coming and going --------------------------------------------------------------------------------
 
 

@@ -19,7 +19,8 @@ def _runs(proof: Proof, *, quick: bool, plants: bool) -> list[tuple]:
     if proof.induction:
         says = f"by induction over {proof.induction}: always"
         runs.append((text, "prove", proof.induction, says, None))
-    runs.append((text, "cover", depth, "reached: " + "; ".join(proof.covers), None))
+    reach = max(depth, proof.reach)
+    runs.append((text, "cover", reach, "reached: " + "; ".join(proof.covers), None))
     for plant in proof.plants if plants else ():
         runs.append((emit(proof.make(plant)), "bmc", plant.depth or depth, "", plant))
     return runs

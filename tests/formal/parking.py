@@ -17,7 +17,7 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 #: Tags that are used.
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
-ANSWERED = 6
+ANSWERED = 9
 
 
 def parking(module):
@@ -54,7 +54,11 @@ def parking(module):
     at = Signal(8)
     with m.If(dut.position.en):
         m.d.sync += at.eq(dut.position.tag)
-    m.d.comb += [dut.position.function.eq(functions.bit_select(at, 1)), dut.position.page.eq(at)]
+    shared = constant(m, ports, 1, "shared")  # all want the same page
+    m.d.comb += [
+        dut.position.function.eq(functions.bit_select(at, 1)),
+        dut.position.page.eq(Mux(shared, 0, at)),
+    ]
     # Ends
     ends = Signal(TAGS)
     done, retried = dut.done.valid & dut.done.ready, dut.retry.valid & dut.retry.ready
@@ -124,6 +128,7 @@ def parking(module):
         Cover(done & (dut.done.payload.tag == who) & cancelled.bit_select(who, 1)),
         Cover(owed[0] & owed[4]),
         Cover(answers & ~waits.any()),
+        Cover(goes_on & ~asked_for),
     ]
     return m, ports
 
@@ -135,10 +140,11 @@ PROOFS = (
         "answer says; an index that is owed an answer is not used",
         module="rtl.nic.dma_parking",
         harness=parking,
-        depth=30,
-        quick=22,
+        depth=38,
+        quick=28,
+        reach=44,
         assumptions=(
-            "two tags of eight, two functions that stay enabled",
+            "two tags of eight, two functions that stay enabled, a page for each tag or for all",
             f"a page request is answered within {ANSWERED} cycles in which that is possible; "
             "nothing else is answered",
             "page requests, ends and retries are taken at once",
@@ -149,22 +155,23 @@ PROOFS = (
             "a request that was cancelled ends",
             "both generations of a tag are owed an answer",
             "an answer comes for a request that has ended",
+            "a request goes on that another one has asked for",
         ),
         plants=(
             Plant(
                 name="an answer to an earlier page request wakes the tag",
-                old="with m.If(record.parked & (same | ~record.asked)):",
+                old="with m.If(record.parked & (own | (record.wait == Wait.INDEX))):",
                 new="with m.If(record.parked):",
             ),
             Plant(
                 name="a tag asks with an index that is still owed an answer",
-                old="generation.eq(Mux(taken.any(), taken[0], record.owed[0].valid)),",
-                new="generation.eq(0),",
+                old="Mux(taken.any(), taken[0],",
+                new="Mux(taken.any(), taken[1],",
             ),
             Plant(
                 name="a request that has been cancelled while it waits to be parked waits on",
-                old="with m.If(self.cancelled | ~enabled):",
-                new="with m.If(~enabled):",
+                old="with m.If(self.cancelled | ~self.controls[position.function].enable):",
+                new="with m.If(~self.controls[position.function].enable):",
             ),
         ),
     ),

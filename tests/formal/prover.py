@@ -51,6 +51,8 @@ class Proof:
         Cycles from reset of the bounded check, and most of the covers.
     quick : int
         The same for the quick form; 0 if it is left out there.
+    reach : int
+        Cycles in which the covers are reached, if they need more.
     induction : int
         Cycles of the induction step; 0 for a bounded check alone.
     assumptions : tuple[str, ...]
@@ -66,6 +68,7 @@ class Proof:
     harness: Factory
     depth: int
     quick: int
+    reach: int = 0
     induction: int = 0
     assumptions: tuple[str, ...] = ()
     covers: tuple[str, ...] = ()

@@ -176,8 +176,8 @@ PLANTS = [
     Plant(
         "a late answer to an earlier page request wakes the tag",
         "rtl/nic/dma_parking.py",
-        "same = record.generation == generation",
-        "same = record.parked",
+        "own = (record.wait == Wait.ANSWER) & (record.generation == generation)",
+        "own = record.wait == Wait.ANSWER",
         "tests/rtl/nic/test_dma.py",
         "time_out",
     ),
@@ -193,8 +193,8 @@ PLANTS = [
     Plant(
         "an answer wakes a request that has ended",
         "rtl/nic/dma_parking.py",
-        "with m.If(record.parked & (same | ~record.asked)):",
-        "with m.If(same | ~record.asked):",
+        "with m.If(record.parked & (own | (record.wait == Wait.INDEX))):",
+        "with m.If(own | (record.wait == Wait.INDEX)):",
         "tests/rtl/nic/test_races.py",
         "response_against and cancel",
         often=True,

@@ -174,7 +174,10 @@ class World:
         while True:
             ctx.set(dut.bus.aw.ready, self.rng.random() >= self.stall)
             ctx.set(dut.bus.w.ready, self.rng.random() >= self.stall)
-            ready = [entry for entry in self._b if entry[0] <= self.now]
+            oldest: dict[int, tuple] = {}  # of each ID: its responses stay in order
+            for entry in self._b:
+                oldest.setdefault(entry[1], entry)
+            ready = [entry for entry in oldest.values() if entry[0] <= self.now]
             chosen = self._any(ready)
             if chosen:
                 ctx.set(dut.bus.b.payload.id, chosen[1])
@@ -423,8 +426,8 @@ class World:
         await self.invalidate(ctx, device_id, itag, page)
 
     def page_counts(self) -> list[int]:
-        """Return page requests, retries and faults of all functions."""
-        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
+        """Return page requests, parked without one, retries and faults of all functions."""
+        stats = (Stat.PAGE_REQUESTS, Stat.PAGE_WAITS, Stat.PAGE_RETRIES, Stat.DMA_FAULTS)
         return [sum(n for (_, s), n in self.stats.items() if s == stat) for stat in stats]
 
     async def until_asked(self, ctx, count: int) -> None:

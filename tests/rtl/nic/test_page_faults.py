@@ -1,8 +1,10 @@
 """Page requests when something goes wrong: storms of answers, errors of memory, a full queue."""
 
+from itertools import pairwise
 from random import Random
 
 from models.spec.iommu import PageResponse
+from rtl.nic.dma_parking import BACK_OFF
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.dma_world import CONFIG, World
 from tests.rtl.nic.test_dma import check, filled
@@ -67,7 +69,7 @@ def test_a_storm_of_answers_wakes_those_that_wait_for_them():
         await ctx.tick().repeat(40)
         assert (world.guest, world.local) == before
         well = list(codes.values()).count(PageResponse.SUCCESS)
-        assert world.page_counts() == [7, well, 7 - well]
+        assert world.page_counts() == [7, 0, well, 7 - well]
         assert len(world.page_requests) == 7
 
     world.run(test)
@@ -77,16 +79,16 @@ def test_errors_of_memory_and_a_full_queue_while_requests_are_parked():
     world = World(CONFIG, seed=62, jitter=0)
     world.service = 60
 
+    pages = iter(range(PAGE, 64))
+
     async def park(ctx, **more):
-        """Let a request wait for its page."""
-        world.missing.add((1, PAGE))
-        answered = len(world.completions)
-        await world.invalidate(ctx, CONFIG.device_id + 1, 0, PAGE)
-        while len(world.completions) == answered:
-            await ctx.tick()
+        """Let a request wait for a page; returns that."""
+        page = next(pages)
+        world.missing.add((1, page))
         count = len(world.page_requests)
-        await world.request(ctx, **{**P, "iova": PAGE << 12, **more})
+        await world.request(ctx, **{**P, "iova": page << 12, **more})
         await world.until_asked(ctx, count + 1)
+        return page
 
     async def ends(ctx, status):
         """Wait for its end; return what has been counted since the last time."""
@@ -96,44 +98,46 @@ def test_errors_of_memory_and_a_full_queue_while_requests_are_parked():
         seen[:] = now
         return [new - old for new, old in zip(now, before, strict=True)]
 
-    seen = [0, 0, 0]
+    seen = [0, 0, 0, 0]
 
     async def test(ctx):
         before = filled(world)
         for write in (0, 1):
             # Memory answers the retry with an error: it was retried, and has failed.
-            await park(ctx, write=write)
-            world.bad_bus.add(PAGE)
-            assert await ends(ctx, DmaStatus.BUS) == [1, 1, 1]
+            world.bad_bus.add(await park(ctx, write=write))
+            assert await ends(ctx, DmaStatus.BUS) == [1, 0, 1, 1]
             world.bad_bus.clear()
             # The IOMMU cannot read its tables any more.
-            await park(ctx, write=write)
-            world.refused.add(PAGE)
-            assert await ends(ctx, DmaStatus.FAULT) == [1, 1, 1]
+            world.refused.add(await park(ctx, write=write))
+            assert await ends(ctx, DmaStatus.FAULT) == [1, 0, 1, 1]
             world.refused.clear()
             # Somebody else's error does not end its waiting.
-            await park(ctx, write=write)
-            world.bad_bus.add(9)
-            await world.request(ctx, **{**P, "tag": 4, "write": write, "iova": 9 << 12})
+            page = await park(ctx, write=write)
+            world.bad_bus.add(2)
+            await world.request(ctx, **{**P, "tag": 4, "write": write, "iova": 2 << 12})
             assert (await world.wait(ctx, 4))[0] == DmaStatus.BUS
             assert P["tag"] not in world.done
-            assert await ends(ctx, DmaStatus.OK) == [1, 1, 1]
-            check(world, {**P, "write": write, "iova": PAGE << 12}, before)
+            assert await ends(ctx, DmaStatus.OK) == [1, 0, 1, 1]
+            check(world, {**P, "write": write, "iova": page << 12}, before)
             world.bad_bus.clear()
         # A queue without room: the IOMMU says Success itself, and the page is not there.
         world.answer_code = None
-        await park(ctx, write=0)
-        for number in range(6):
+        page, asked = await park(ctx, write=0), []
+        for number in range(5):
+            asked.append(world.page_requests[-1][0])
             _, request, payload = world.page_requests[-1]
-            if number == 5:
+            if number == 4:
                 world.missing.clear()
             count = len(world.page_requests)
             world.respond(request.device_id, payload.index, PageResponse.SUCCESS)
-            if number < 5:
+            if number < 4:
                 await world.until_asked(ctx, count + 1)
                 assert P["tag"] not in world.done
-        assert await ends(ctx, DmaStatus.OK) == [6, 6, 0]
-        check(world, {**P, "write": 0, "iova": PAGE << 12}, before)
+        # Between two page requests it has waited, each time twice as long as before.
+        assert await ends(ctx, DmaStatus.OK) == [5, 4, 9, 0]
+        for times, (one, two) in enumerate(pairwise(asked), 1):
+            assert BACK_OFF << times <= two - one < (BACK_OFF << times) + 200
+        check(world, {**P, "write": 0, "iova": page << 12}, before)
         assert (world.guest, world.local) == before
 
     world.run(test)

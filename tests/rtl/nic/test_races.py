@@ -61,10 +61,10 @@ class Ledger:
 
     def __init__(self, world):
         self.world = world
-        self._before = [0] * 3
+        self._before = [0] * 4
 
     def take(self):
-        """Return page requests, retries and faults."""
+        """Return page requests, parked without one, retries and faults."""
         now = self.world.page_counts()
         found = [new - old for new, old in zip(now, self._before, strict=True)]
         self._before = now
@@ -152,9 +152,9 @@ def test_response_against(end, step):
             assert TAG not in world.done, "it took an answer for its own"
             pages = [payload.address for *_, payload in world.page_requests[count:]]
             assert pages == [NEXT], f"{offset}: asked for {pages}"
-            requests, retries, faults = ledger.take()
+            requests, waits, retries, faults = ledger.take()
             dropped = requests - 1 - retries - faults
-            assert requests == 2
+            assert (requests, waits) == (2, 0)
             assert 0 <= dropped <= (status == DmaStatus.CANCELLED), (offset, retries, faults)
             respond(world, count, PageResponse.SUCCESS)
             assert (await world.wait(ctx, TAG))[0] == DmaStatus.OK
@@ -165,7 +165,7 @@ def test_response_against(end, step):
             # Neither page is known when the next one begins.
             await reset(world, ctx, [TAG])
             await later(ctx, 4)
-            assert ledger.take()[1:] == [1, 0]
+            assert ledger.take() == [0, 0, 1, 0]
         if step == 1:
             assert len(found) >= 5, found
 
@@ -174,20 +174,23 @@ def test_response_against(end, step):
 
 @SELDOM
 def test_two_queues_fault_on_one_page(step):
-    """The second comes before the first has asked, while it waits, and when the page is there."""
+    """The second comes before the first has asked, while it waits, and when the page is there.
+    What writes asks for itself while what reads waits; else there is one page request.
+    """
     world = World(CONFIG, seed=52, latency=6, jitter=0, stall=0)
     world.service = 20
 
     async def test(ctx):
         before, ledger, found = filled(world), Ledger(world), set()
         for gap in range(0, 90, step):
-            world.missing.add((1, PAGE))
-            await world.move(ctx, DEVICE, gap % 32, PAGE)
+            page = 4 + gap % 60
+            world.missing.add((1, page))
+            await world.move(ctx, DEVICE, gap % 32, page)
             while world.leaving:
                 await ctx.tick()
             count = len(world.page_requests)
-            one = {**HERE, "write": gap % 2, "memory": 2}
-            two = {**HERE, "tag": OTHER, "write": gap // 2 % 2, "iova": (PAGE << 12) + 0x810}
+            one = {**P, "write": gap % 2, "memory": 2, "iova": (page << 12) + 0x20}
+            two = {**P, "tag": OTHER, "write": gap // 2 % 2, "iova": (page << 12) + 0x810}
             two |= {"offset": 0x2000}
             await world.request(ctx, **one)
             await later(ctx, gap)
@@ -197,29 +200,40 @@ def test_two_queues_fault_on_one_page(step):
                 check(world, p, before)
             assert (world.guest, world.local) == before
             await later(ctx, 10)
-            requests, retries, faults = ledger.take()
+            requests, waits, retries, faults = ledger.take()
             assert (requests, faults) == (len(world.page_requests) - count, 0)
-            assert retries == requests
+            assert retries == requests + waits
             tags = [payload.index % 256 for *_, payload in world.page_requests[count:]]
             assert sorted(tags) == [TAG, OTHER][: len(tags)]
-            found.add(len(tags))
-        assert found == {1, 2}
+            if len(tags) == 2 and two["write"] <= one["write"]:  # the first does not wait any more
+                asked = [cycle for cycle, *_ in world.page_requests[count:]]
+                assert asked[1] - asked[0] >= world.service
+            found.add((requests, waits))
+        assert found >= {(1, 0), (1, 1)}
+        if step == 1:
+            assert (2, 0) in found
 
     world.run(test)
 
 
 @EVERY
 def test_each_its_own_answer(step):
-    """Two requests wait for one page; answers come in either order, so far from each other."""
+    """Two requests have asked for one page, the second to write; answers come in either order, so
+    far from each other.
+    """
     world = World(CONFIG, seed=53, latency=4, jitter=0, stall=0)
     world.answer_code = None
     codes = list(ANSWERED)
 
     async def test(ctx):
         before, ledger = filled(world), Ledger(world)
-        plans = [{**HERE, "tag": tag, "offset": 0x400 * tag} for tag in (TAG, OTHER)]
-        for gap in range(-14, 14, step):
-            world.missing.add((1, PAGE))
+        for number, gap in enumerate(range(-14, 14, step)):
+            page = 8 + number
+            plans = [
+                {**P, "tag": tag, "offset": 0x400 * tag, "write": write, "iova": page << 12}
+                for write, tag in enumerate((TAG, OTHER))
+            ]
+            world.missing.add((1, page))
             count = len(world.page_requests)
             for p in plans:
                 await world.request(ctx, **p)
@@ -238,7 +252,62 @@ def test_each_its_own_answer(step):
             await reset(world, ctx, [TAG])
             await later(ctx, 10)
             well = gave.count(PageResponse.SUCCESS)
-            assert ledger.take() == [2, well, 2 - well]
+            assert ledger.take() == [2, 0, well, 2 - well]
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("code", [*ANSWERED, None])
+def test_one_page_request_for_all_that_wait_for_the_page(code):
+    """Without an answer the one that has asked is cancelled.  What the answer does not bring in
+    asks for itself; another function's requests always do.
+    """
+    world = World(CONFIG, seed=55)
+    world.answer_code = None
+    tags, write = [1, 2, 4, 5], [1, 0, 0, 0]
+
+    async def test(ctx):
+        before, ledger = filled(world), Ledger(world)
+        world.missing |= {(1, PAGE), (2, PAGE)}
+        plans = [
+            {**P, "tag": tag, "write": w, "memory": 2, "offset": 0x400 * tag,
+             "iova": (PAGE << 12) + 0x100 * tag}
+            for tag, w in zip(tags, write, strict=True)
+        ]  # fmt: skip
+        await world.request(ctx, **plans[0])
+        await world.until_asked(ctx, 1)
+        for p in plans[1:]:
+            await world.request(ctx, **p)
+        await later(ctx, 200)
+        assert len(world.page_requests) == 1
+        await world.request(ctx, **{**HERE, "tag": STRANGER, "function": 2})
+        await world.until_asked(ctx, 2)
+        assert ledger.take() == [2, 3, 0, 0]
+        if code is None:
+            await world.cancel(ctx, tags[0])
+            assert (await world.wait(ctx, tags[0]))[0] == DmaStatus.CANCELLED
+        else:
+            respond(world, 0, code)
+            assert (await world.wait(ctx, tags[0]))[0] in ANSWERED[code]
+        if code != PageResponse.SUCCESS:
+            await world.until_asked(ctx, 3)
+            await later(ctx, 300)
+            assert len(world.page_requests) == 3, "one of those that are left asks for all"
+            respond(world, 2, PageResponse.SUCCESS)
+        for p in plans[1:]:
+            assert (await world.wait(ctx, p["tag"]))[0] == DmaStatus.OK
+        for p in plans[code != PageResponse.SUCCESS :]:
+            check(world, p, before)
+        assert STRANGER not in world.done
+        respond(world, 1, PageResponse.SUCCESS)
+        assert (await world.wait(ctx, STRANGER))[0] == DmaStatus.OK
+        check(world, {**HERE, "tag": STRANGER}, before)
+        assert (world.guest, world.local) == before
+        await later(ctx, 20)
+        requests, waits, retries, faults = ledger.take()
+        assert requests == (code != PageResponse.SUCCESS)
+        failed = code not in (PageResponse.SUCCESS, None)
+        assert (retries, faults) == (5 + requests + waits - failed - (code is None), failed)
 
     world.run(test)
 
