@@ -1,11 +1,14 @@
 """Takes configurations through yosys and nextpnr-ecp5 and prints a table per block.
 
-``python -m rtl.fpga.synth [--config NAME...] [--top iommu|system] [--blocks [BLOCK...]]``
+``python -m rtl.fpga.synth [--config NAME...] [--top iommu|system] [--blocks [BLOCK...]]
+[--paths N]``
 
 Cells come from ``synth_ecp5`` with the blocks kept apart, so that each can be counted; the netlist
 that is placed is the same one, flattened.  Clocks are nextpnr's, out of context (no pads), the
 median of the seeds.  With ``--blocks`` blocks are cut out of that netlist and placed alone: their
 clock is that of paths from register to register inside; paths to and from ports are not in it.
+``--paths`` lists the longest paths by the blocks they cross, from the netlist alone
+(:mod:`rtl.fpga.paths`): with ``--cells-only`` nothing need be placed for it.
 """
 
 import argparse
@@ -17,11 +20,14 @@ from pathlib import Path
 
 from models.spec.config import CONFIGS, SystemConfig, config
 from rtl.fpga.flow import CELLS, DEVICES, Synthesis, carve, place, synthesize
+from rtl.fpga.paths import Netlist, describe
 
 __all__ = ["main"]
 
 #: Blocks with fewer LUT4 are not placed alone, unless they are named.
 _LEAST = 300
+#: Paths that are estimated to be shorter, in ns, are not listed.
+_SHORT = 8.0
 
 
 def _component(system: SystemConfig, top: str):
@@ -96,6 +102,9 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
     )
     progress.line(_table(result, {}))
     figures: dict = {"cells": result.blocks, "device": asked.device}
+    if asked.paths:
+        groups = Netlist(result.netlist, result.top).groups(_SHORT)
+        progress.line(describe(groups, asked.paths))
     if asked.blocks is not None:
         clocks = {}
         for block in _blocks(result, asked.blocks):
@@ -126,6 +135,9 @@ def main(argv: list[str] | None = None) -> int:
         nargs="*",
         metavar="BLOCK",
         help=f"place blocks alone too: those named, or all of {_LEAST} LUT4 and more",
+    )
+    parser.add_argument(
+        "--paths", type=int, default=0, metavar="N", help="estimate and list N kinds of long paths"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", choices=sorted(DEVICES), default="LFE5UM5G-85F")
