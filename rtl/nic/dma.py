@@ -73,8 +73,6 @@ class Dma(wiring.Component):
         ATS and PRI messages.
     bus : ``Out(Axi4)``
         DMA, with whose it is at the sideband.
-    writing : ``Out(1)``
-        Writes keep the bus busy.
     stat : ``Out(stream.Signature(StatEvent))``
         Counts.
     controls : ``In(data.ArrayLayout(FunctionControl, functions))``; page_timeout : ``In(32)``
@@ -99,7 +97,6 @@ class Dma(wiring.Component):
                 "invalidation": In(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": Out(stream.Signature(InvalidationCompletion)),
                 "bus": Out(Axi4(**bus)),
-                "writing": Out(1),
                 "stat": Out(stream.Signature(StatEvent)),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
                 "page_timeout": In(32),
@@ -123,11 +120,16 @@ class Dma(wiring.Component):
         connect(m, flipped(self.translate.response), translated.response)
         connect(m, ask.answer, translated.answer)
         connect(m, translated.reads, reads.segment)
+        connect(m, translated.later_reads, reads.later)
+        connect(m, translated.writes, writes.segment)
+        connect(m, translated.later_writes, writes.later)
+        m.d.comb += reads.yielded.eq(complete.yielded_read)
         connect(m, translated.ended, complete.ended)
         connect(m, reads.done, complete.reads)
         connect(m, writes.done, complete.writes)
         connect(m, complete.freed, ask.freed)
         connect(m, complete.again, begin.again)
+        m.d.comb += begin.yielded.eq(complete.yielded)
         for block in (translated, complete):
             m.d.comb += [block.begun.eq(ask.begun), block.begun_en.eq(ask.begun_en)]
 
@@ -146,7 +148,6 @@ class Dma(wiring.Component):
         # Data
         connect(m, reads.store, flipped(self.store))
         connect(m, writes.load, flipped(self.load))
-        m.d.comb += self.writing.eq(writes.busy)
         for name in ("ar", "r"):
             connect(m, getattr(reads.bus, name), flipped(getattr(self.bus, name)))
         for name in ("aw", "w", "b"):
@@ -154,7 +155,7 @@ class Dma(wiring.Component):
 
         self._requests(m, begin, parking, (translated, complete, parking))
         self._ends(m, complete, parking)
-        messages = self._messages(m, translated, writes)
+        messages = self._messages(m, writes)
         invalidator = self._invalidations(m, ask, complete)
         if config.atc_entries:
             self._atc(m, ask, translated, invalidator)
@@ -197,11 +198,10 @@ class Dma(wiring.Component):
         with m.If(parking.done.valid):
             m.d.comb += dones.i.payload.eq(parking.done.payload)
 
-    def _messages(self, m: Module, translated, writes):
+    def _messages(self, m: Module, writes):
         m.submodules.messages = messages = DmaMessages(self.config)
         connect(m, flipped(self.message), messages.message)
-        connect(m, translated.writes, messages.segment)
-        connect(m, messages.merged, writes.segment)
+        connect(m, messages.segment, writes.message)
         m.d.comb += [
             writes.value.eq(messages.value),
             messages.done.eq(writes.message_done),

@@ -3,11 +3,12 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamFifo
 from rtl.nic.seams import DmaRequest, LocalMemory
-from rtl.nic.segments import PAGE_BYTES, TAG_BITS, Again, Cut
+from rtl.nic.segments import BUS_BYTES, PAGE_BYTES, TAG_BITS, Again, Cut, yielding_slots
 
 __all__ = ["DmaBegin", "PositionRead"]
 
@@ -18,6 +19,7 @@ class _Position(data.Struct):
     function: 8
     write: 1
     hurried: 1
+    yields: 1
     iova: 64
     left: 16
     memory: LocalMemory
@@ -44,7 +46,9 @@ class PositionRead(wiring.Signature):
 
 class DmaBegin(wiring.Component):
     """Keeps the position of every request and cuts its next segment, at most to the end of the
-    page.
+    page, or of a burst if the request yields.
+
+    Those that yield wait until no other is ready, and until few enough of them are under way.
 
     Latency
     -------
@@ -61,6 +65,8 @@ class DmaBegin(wiring.Component):
     again : ``In(stream.Signature(Again))``; retry : ``In(stream)`` of a tag
         Requests whose segment has ended, and those that had parked.
     cut : ``Out(stream.Signature(Cut))``
+    yielded : ``In(1)``
+        A segment that yields has ended.
     position : ``In(PositionRead())``
     """
 
@@ -72,6 +78,7 @@ class DmaBegin(wiring.Component):
                 "again": In(stream.Signature(Again)),
                 "retry": In(stream.Signature(TAG_BITS)),
                 "cut": Out(stream.Signature(Cut)),
+                "yielded": In(1),
                 "position": In(PositionRead()),
             }
         )
@@ -82,6 +89,8 @@ class DmaBegin(wiring.Component):
         m.submodules.positions = positions = memory.Memory(shape=_Position, depth=tags, init=[])
         # Every tag has a place.
         m.submodules.ready = self.ready = StreamFifo(Again, tags)
+        m.submodules.later = self.later = StreamFifo(Again, tags)
+        m.submodules.yielding = self.yielding = memory.Memory(shape=1, depth=tags, init=[])
         self.read, self.write = positions.read_port(), positions.write_port()
         self.advance, self.after = Signal(), Signal(_Position)
         self.tag = Signal(TAG_BITS)
@@ -92,25 +101,36 @@ class DmaBegin(wiring.Component):
 
     def _enter(self, m: Module) -> None:
         """Retries first, then requests that go on, then new ones."""
-        entry, request = self.ready.i, self.request.payload
+        entry, request, yields = Signal(Again), self.request.payload, Signal()
+        known, note = self.yielding.read_port(domain="comb"), self.yielding.write_port()
+        enters = Signal()
         m.d.comb += [
-            entry.valid.eq(self.request.valid & self.request.ready),
-            entry.payload.tag.eq(request.tag),
+            enters.eq(self.request.valid & self.request.ready),
+            entry.tag.eq(request.tag),
+            yields.eq(request.yields),
+            known.addr.eq(entry.tag),
+            note.en.eq(enters & ~self.retry.valid & ~self.again.valid),
+            note.addr.eq(request.tag),
+            note.data.eq(request.yields),
+            self.ready.i.valid.eq(enters & ~yields),
+            self.later.i.valid.eq(enters & yields),
+            self.ready.i.payload.eq(entry),
+            self.later.i.payload.eq(entry),
             self.request.ready.eq(~self.advance & ~self.retry.valid & ~self.again.valid),
             self.retry.ready.eq(1),
             self.again.ready.eq(~self.retry.valid),
         ]
         with m.If(self.retry.valid):
-            m.d.comb += [entry.valid.eq(1), entry.payload.tag.eq(self.retry.payload)]
+            m.d.comb += [enters.eq(1), entry.tag.eq(self.retry.payload), yields.eq(known.data)]
         with m.Elif(self.again.valid):
-            m.d.comb += [entry.valid.eq(1), entry.payload.eq(self.again.payload)]
+            m.d.comb += [enters.eq(1), entry.eq(self.again.payload), yields.eq(known.data)]
         stored = self.write.data
         m.d.comb += [
             self.write.en.eq(self.advance | (self.request.valid & self.request.ready)),
             self.write.addr.eq(request.tag),
             stored.left.eq(request.length),
         ]
-        for name in ("function", "write", "hurried", "iova", "memory", "offset"):
+        for name in ("function", "write", "hurried", "yields", "iova", "memory", "offset"):
             m.d.comb += stored[name].eq(request[name])
         with m.If(self.advance):
             m.d.comb += [self.write.addr.eq(self.tag), stored.eq(self.after)]
@@ -127,33 +147,46 @@ class DmaBegin(wiring.Component):
 
     def _fetch(self, m: Module):
         """Read the position of the next tag; returns whether there is one, and if it goes on."""
-        valid, following = Signal(), Signal()
-        head = self.ready.o
+        valid, following, goes, second = Signal(), Signal(), Signal(), Signal()
+        first, later, head = self.ready.o, self.later.o, Signal(Again)
+        most = yielding_slots(self.config)
+        under_way = Signal(range(most + 1))
         m.d.comb += [
-            head.ready.eq(~valid | self.cut.ready),
-            self.read.en.eq(head.ready),
-            self.read.addr.eq(head.payload.tag),
+            goes.eq(~valid | self.cut.ready),
+            second.eq(~first.valid & later.valid & (under_way != most)),
+            first.ready.eq(goes),
+            later.ready.eq(goes & second),
+            head.eq(Mux(second, later.payload, first.payload)),
+            self.read.en.eq(goes),
+            self.read.addr.eq(head.tag),
         ]
-        with m.If(head.ready):
+        m.d.sync += under_way.eq(under_way + later.ready - self.yielded)
+        with m.If(goes):
             m.d.sync += [
-                valid.eq(head.valid),
-                self.tag.eq(head.payload.tag),
-                following.eq(head.payload.following),
+                valid.eq(first.valid | second),
+                self.tag.eq(head.tag),
+                following.eq(head.following),
             ]
         return valid, following
 
     def _segment(self, m: Module, valid, following) -> None:
         """Cut the segment; whoever takes it takes note of it."""
         position, after, cut = self.read.data, self.after, self.cut
+        piece = self.config.max_burst_beats * BUS_BYTES
+        low, yields = exact_log2(piece), position.yields
         room = Signal(13)
-        m.d.comb += [room.eq(PAGE_BYTES - position.iova[:12]), after.eq(position)]
+        m.d.comb += [
+            room.eq(Mux(yields, piece - position.iova[:low], PAGE_BYTES - position.iova[:12])),
+            after.eq(position),
+        ]
         with m.If(following):
+            within = position.iova[low:] | Mux(yields, 0, (PAGE_BYTES - 1) >> low)
             m.d.comb += [
-                after.iova.eq(Cat(Const(0, 12), position.iova[12:] + 1)),
+                after.iova.eq(Cat(Const(0, low), within + 1)),
                 after.left.eq(position.left - room),
                 after.offset.eq(position.offset + room),
             ]
-        left_here = Mux(following, PAGE_BYTES, room)
+        left_here = Mux(following, Mux(yields, piece, PAGE_BYTES), room)
         m.d.comb += [
             cut.valid.eq(valid),
             cut.payload.tag.eq(self.tag),
@@ -161,5 +194,5 @@ class DmaBegin(wiring.Component):
             cut.payload.length.eq(Mux(cut.payload.more, left_here, after.left)),
             self.advance.eq(valid & cut.ready & following),
         ]
-        for name in ("function", "write", "hurried", "iova", "memory", "offset"):
+        for name in ("function", "write", "hurried", "yields", "iova", "memory", "offset"):
             m.d.comb += cut.payload[name].eq(after[name])

@@ -42,8 +42,9 @@ class DmaComplete(wiring.Component):
         From each direction, and those that did not move.
     tag, cancelled : ``Out(TAG_BITS)``, ``In(1)``
         Whether the tag's request is to end, in the same cycle.
-    freed : ``Out(stream)`` of a slot; colour : ``Out(1)``
-        Slots given back, with the colour of their segments.
+    freed : ``Out(stream)`` of a slot; colour, yielded, yielded_read : ``Out(1)``
+        Slots given back, with the colour of their segments; one of a segment that yields, and that
+        was read.
     done : ``Out(stream.Signature(DmaDone))``
     again : ``Out(stream.Signature(Again))``; park : ``Out(stream)`` of a tag
         Requests that go on, and those that wait for a page.
@@ -66,6 +67,8 @@ class DmaComplete(wiring.Component):
                 "cancelled": In(1),
                 "freed": Out(stream.Signature(exact_log2(config.dma_slots))),
                 "colour": Out(1),
+                "yielded": Out(1),
+                "yielded_read": Out(1),
                 "done": Out(stream.Signature(DmaDone)),
                 "again": Out(stream.Signature(Again)),
                 "park": Out(stream.Signature(TAG_BITS)),
@@ -115,6 +118,8 @@ class DmaComplete(wiring.Component):
             self.freed.valid.eq(fire),
             self.freed.payload.eq(end.payload.slot),
             self.colour.eq(begun.colour),
+            self.yielded.eq(fire & begun.yields),
+            self.yielded_read.eq(self.yielded & ~begun.write & (moved | (kind == EndKind.ERROR))),
             self.again.valid.eq(fire & onward),
             self.again.payload.tag.eq(begun.tag),
             self.again.payload.following.eq(follows),

@@ -17,7 +17,7 @@ MESSAGES = 4
 
 
 class DmaMessages(wiring.Component):
-    """Puts messages before the segments of writes, in a slot of their own; a few at once, for which
+    """Makes messages segments of writes, in a slot of their own; a few at once, for which
     translation and memory take the time of one.
 
     They have one AXI ID, so that they stay in order, and so do their responses.
@@ -25,10 +25,9 @@ class DmaMessages(wiring.Component):
     Members
     -------
     message : ``In(stream.Signature(MsiWrite))``
-    segment : ``In(stream.Signature(Segment))``; merged : ``Out(stream.Signature(Segment))``
-        Writes, without and with messages.
+    segment : ``Out(stream.Signature(Segment))``
     value : ``Out(32)``
-        Data of the message that was the latest to become a segment.
+        Data of the message that was the latest to be taken.
     done, error : ``In(1)``
         The oldest has its response.
     stat : ``Out(stream.Signature(StatEvent))``
@@ -40,8 +39,7 @@ class DmaMessages(wiring.Component):
         super().__init__(
             {
                 "message": In(stream.Signature(MsiWrite)),
-                "segment": In(stream.Signature(Segment)),
-                "merged": Out(stream.Signature(Segment)),
+                "segment": Out(stream.Signature(Segment)),
                 "value": Out(32),
                 "done": In(1),
                 "error": In(1),
@@ -54,25 +52,23 @@ class DmaMessages(wiring.Component):
         # Whose messages are under way, and whose failed and have not been counted.
         m.submodules.under_way = under_way = StreamFifo(8, MESSAGES)
         m.submodules.failed = failed = StreamFifo(8, MESSAGES)
-        message, merged, sends = self.message.payload, self.merged, Signal()
+        message, segment = self.message.payload, self.segment
         taken, counted = Signal(), Signal()
         places = Signal(range(MESSAGES + 1), init=MESSAGES)  # of both
         m.d.sync += places.eq(places - taken + (self.done & ~self.error) + counted)
-        # Once offered, a segment stays.
-        offered = Signal()
-        m.d.sync += offered.eq(merged.valid & ~merged.ready & ~sends)
         m.d.comb += [
-            sends.eq(self.message.valid & (places != 0) & ~offered),
-            taken.eq(sends & merged.ready),
+            segment.valid.eq(self.message.valid & (places != 0)),
+            segment.payload.slot.eq(self.slot),
+            segment.payload.address.eq(message.address),
+            segment.payload.length.eq(4),
+            segment.payload.function.eq(message.function),
+            taken.eq(segment.valid & segment.ready),
             self.message.ready.eq(taken),
             under_way.i.valid.eq(taken),
             under_way.i.payload.eq(message.function),
             under_way.o.ready.eq(self.done),
             failed.i.valid.eq(self.done & self.error),
             failed.i.payload.eq(under_way.o.payload),
-            merged.valid.eq(sends | self.segment.valid),
-            merged.payload.eq(self.segment.payload),
-            self.segment.ready.eq(merged.ready & ~sends),
             self.stat.valid.eq(failed.o.valid),
             failed.o.ready.eq(self.stat.ready),
             counted.eq(self.stat.valid & self.stat.ready),
@@ -80,14 +76,6 @@ class DmaMessages(wiring.Component):
             self.stat.payload.stat.eq(Stat.DMA_FAULTS),
             self.stat.payload.amount.eq(1),
         ]
-        with m.If(sends):
-            m.d.comb += [
-                merged.payload.eq(0),
-                merged.payload.slot.eq(self.slot),
-                merged.payload.address.eq(message.address),
-                merged.payload.length.eq(4),
-                merged.payload.function.eq(message.function),
-            ]
         with m.If(taken):
             m.d.sync += self.value.eq(message.data)
         return m

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
@@ -10,6 +10,7 @@ from models.spec.translation import DmaUser
 from rtl.bus.axi import Axi4, Burst, Resp
 from rtl.nic.seams import LocalMemory, StorePort
 from rtl.nic.segments import (
+    PATIENCE,
     End,
     EndKind,
     Segment,
@@ -18,6 +19,7 @@ from rtl.nic.segments import (
     drive_user,
     turned,
 )
+from rtl.nic.yielding import Yielding
 
 __all__ = ["DmaRead"]
 
@@ -30,6 +32,9 @@ _PROGRESS = data.StructLayout({"count": 8, "bad": 1})
 class DmaRead(wiring.Component):
     """Issues a segment's bursts back to back and lands the data, a beat a cycle at any alignment.
 
+    Those that yield go last, or after ``PATIENCE`` cycles, and one at a time: memory would answer
+    several one after the other, and what others read behind them.
+
     Latency
     -------
     Segment to first address: two cycles, a burst a cycle.  A beat is in its local memory two cycles
@@ -37,8 +42,10 @@ class DmaRead(wiring.Component):
 
     Members
     -------
-    segment : ``In(stream.Signature(Segment))``
+    segment, later : ``In(stream.Signature(Segment))``
         What to read.
+    yielded : ``In(1)``
+        A segment that yields has ended.
     done : ``Out(stream.Signature(End))``
         Everything has landed, MOVED or ERROR.
     store : ``Out(StorePort())``
@@ -53,6 +60,8 @@ class DmaRead(wiring.Component):
         super().__init__(
             {
                 "segment": In(stream.Signature(Segment)),
+                "later": In(stream.Signature(Segment)),
+                "yielded": In(1),
                 "done": Out(stream.Signature(End)),
                 "store": Out(StorePort()),
                 "bus": Out(Axi4(**bus, write=False)),
@@ -76,7 +85,14 @@ class DmaRead(wiring.Component):
     def _issue(self, m: Module, place) -> None:
         """Split the segment into bursts; note where its data belong."""
         held, address, left, busy = Signal(Segment), Signal(64), Signal(13), Signal()
-        segment, ar = self.segment, self.bus.ar
+        ar = self.bus.ar
+        m.submodules.order = segment = Yielding(Segment, PATIENCE)
+        connect(m, flipped(self.segment), segment.first)
+        connect(m, flipped(self.later), segment.second)
+        with m.If(segment.second.valid & segment.second.ready):
+            m.d.sync += segment.blocked.eq(1)
+        with m.Elif(self.yielded):
+            m.d.sync += segment.blocked.eq(0)
         taken = burst_bytes(m, address, left, self.config, "read")
         free = ~ar.valid | ar.ready
         first = segment.payload
@@ -84,9 +100,9 @@ class DmaRead(wiring.Component):
         drive_user(m, user, held, self.config)
         low = first.address[:4]
         m.d.comb += [
-            segment.ready.eq(~busy | (free & (left == taken))),
+            segment.take.eq(~busy | (free & (left == taken))),
             place.addr.eq(first.slot[: self.slot_bits]),
-            place.en.eq(segment.valid & segment.ready),
+            place.en.eq(segment.valid & segment.take),
             place.data.memory.eq(first.memory),
             place.data.base.eq(first.offset - low),
             place.data.low.eq(low),
@@ -106,7 +122,7 @@ class DmaRead(wiring.Component):
                     address.eq(address + taken),
                     left.eq(left - taken),
                 ]
-        with m.If(segment.ready):
+        with m.If(segment.take):
             m.d.sync += [
                 held.eq(first),
                 address.eq(first.address),

@@ -10,7 +10,16 @@ from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import TranslationResponse, TranslationStatus
 from rtl.bus.stream import StreamFifo
 from rtl.nic.atc_records import LARGE, AtcAnswer
-from rtl.nic.segments import TAG_BITS, Answer, AnswerKind, Begun, End, EndKind, Segment
+from rtl.nic.segments import (
+    TAG_BITS,
+    Answer,
+    AnswerKind,
+    Begun,
+    End,
+    EndKind,
+    Segment,
+    yielding_slots,
+)
 
 __all__ = ["DmaTranslated"]
 
@@ -37,6 +46,8 @@ class DmaTranslated(wiring.Component):
         Whether the tag's request is to end, in the same cycle.
     reads, writes : ``Out(stream.Signature(Segment))``
         Of each direction, with room for all slots: neither waits for the other.
+    later_reads, later_writes : ``Out(stream.Signature(Segment))``
+        Those that yield.
     ended : ``Out(stream.Signature(End))``
         Segments that will not move.
     atc : ``Out(AtcAnswer())``
@@ -57,6 +68,8 @@ class DmaTranslated(wiring.Component):
                 "cancelled": In(1),
                 "reads": Out(stream.Signature(Segment)),
                 "writes": Out(stream.Signature(Segment)),
+                "later_reads": Out(stream.Signature(Segment)),
+                "later_writes": Out(stream.Signature(Segment)),
                 "ended": Out(stream.Signature(End)),
             }
         )
@@ -66,10 +79,8 @@ class DmaTranslated(wiring.Component):
         slots = self.config.dma_slots
         m.submodules.answers = answers = StreamFifo(Answer, slots)
         m.submodules.segments = segments = memory.Memory(shape=Begun, depth=slots, init=[])
-        m.submodules.to_read = to_read = StreamFifo(Segment, slots)
-        m.submodules.to_write = to_write = StreamFifo(Segment, slots)
-        connect(m, to_read.o, flipped(self.reads))
-        connect(m, to_write.o, flipped(self.writes))
+        to_read = self._queues(m, "read", self.reads, self.later_reads)
+        to_write = self._queues(m, "write", self.writes, self.later_writes)
         self._collect(m, answers.i)
 
         read, write = segments.read_port(), segments.write_port()
@@ -85,8 +96,17 @@ class DmaTranslated(wiring.Component):
         ]
         with m.If(answers.o.ready):
             m.d.sync += [valid.eq(answers.o.valid), answer.eq(answers.o.payload)]
-        self._decide(m, valid, answer, read.data, fire, to_read.i, to_write.i)
+        self._decide(m, valid, answer, read.data, fire, to_read, to_write)
         return m
+
+    def _queues(self, m: Module, name: str, *ways):
+        """Segments on their way to a direction of the bus; returns where they go in."""
+        depths = self.config.dma_slots, max(2, yielding_slots(self.config))
+        queues = [StreamFifo(Segment, depth) for depth in depths]
+        m.submodules[f"to_{name}"], m.submodules[f"{name}_later"] = queues
+        for queue, way in zip(queues, ways, strict=True):
+            connect(m, queue.o, flipped(way))
+        return [queue.i for queue in queues]
 
     def _collect(self, m: Module, target) -> None:
         """Translations, and the answers of those who did not ask."""
@@ -142,15 +162,14 @@ class DmaTranslated(wiring.Component):
             segment.slot.eq(answer.slot),
             segment.address.eq(Cat(begun.iova[:12], Mux(paged, answer.value, begun.iova[12:]))),
             segment.translated.eq(paged),
-            to_read.payload.eq(segment),
-            to_write.payload.eq(segment),
-            to_read.valid.eq(valid & moves & ~begun.write),
-            to_write.valid.eq(valid & moves & begun.write),
             ended.valid.eq(valid & ~moves),
-            fire.eq(
-                valid & Mux(moves, Mux(begun.write, to_write.ready, to_read.ready), ended.ready)
-            ),
+            # There is a place for every segment.
+            fire.eq(valid & (moves | ended.ready)),
         ]
+        for write, queues in enumerate((to_read, to_write)):
+            for yields, queue in enumerate(queues):
+                goes = (begun.write == write) & (begun.yields == yields)
+                m.d.comb += [queue.payload.eq(segment), queue.valid.eq(valid & moves & goes)]
         for name in ("length", "function", "memory", "offset"):
             m.d.comb += segment[name].eq(begun[name])
         if self.config.atc_entries:

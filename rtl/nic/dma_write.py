@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
@@ -12,6 +12,7 @@ from rtl.nic.seams import LoadPort
 from rtl.nic.segments import (
     BUS_BYTES,
     PAGE_BYTES,
+    PATIENCE,
     End,
     EndKind,
     Segment,
@@ -20,6 +21,7 @@ from rtl.nic.segments import (
     drive_user,
     turned,
 )
+from rtl.nic.yielding import Yielding
 
 __all__ = ["DmaWrite"]
 
@@ -29,9 +31,10 @@ _DEPTH = 8
 
 class DmaWrite(wiring.Component):
     """Gathers a segment's data, a beat a cycle at any alignment, and sends its bursts, one segment
-    after another.
+    after another: messages first, and last those that yield, which wait for ``PATIENCE`` cycles at
+    the most while others come.
 
-    The segment whose slot is ``config.dma_slots`` is a message: its data are ``value`` in every
+    A message's slot is ``config.dma_slots``: its data are ``value`` in every
     word, and its end is told apart.
 
     Latency
@@ -40,7 +43,7 @@ class DmaWrite(wiring.Component):
 
     Members
     -------
-    segment : ``In(stream.Signature(Segment))``
+    message, segment, later : ``In(stream.Signature(Segment))``
         What to write.
     value : ``In(32)``
         A message's data, from its segment on until the next one's.
@@ -48,8 +51,6 @@ class DmaWrite(wiring.Component):
         All responses have come, MOVED or ERROR.
     message_done, message_error : ``Out(1)``
         The message has its response.
-    busy : ``Out(1)``
-        A segment is being gathered, or waits for it.
     load : ``Out(LoadPort())``
         From the local memories.
     bus : ``Out(Axi4)``, writes alone
@@ -61,12 +62,13 @@ class DmaWrite(wiring.Component):
         bus = {"addr_width": 64, "data_width": 128, "id_width": id_width, "user": DmaUser}
         super().__init__(
             {
+                "message": In(stream.Signature(Segment)),
                 "segment": In(stream.Signature(Segment)),
+                "later": In(stream.Signature(Segment)),
                 "value": In(32),
                 "done": Out(stream.Signature(End)),
                 "message_done": Out(1),
                 "message_error": Out(1),
-                "busy": Out(1),
                 "load": Out(LoadPort()),
                 "bus": Out(Axi4(**bus, read=False)),
             }
@@ -75,21 +77,27 @@ class DmaWrite(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         held, start = Signal(Segment), Signal()
+        self.first, ready, message = Signal(Segment), Signal(), self.message
+        m.submodules.order = order = Yielding(Segment, PATIENCE)
+        connect(m, flipped(self.segment), order.first)
+        connect(m, flipped(self.later), order.second)
         address_ready = self._addresses(m, held, start)
         data_ready = self._gather(m, held, start)
-        segment = self.segment
         m.d.comb += [
-            segment.ready.eq(address_ready & data_ready),
-            start.eq(segment.valid & segment.ready),
+            ready.eq(address_ready & data_ready),
+            message.ready.eq(ready),
+            order.take.eq(ready & ~message.valid),
+            self.first.eq(Mux(message.valid, message.payload, order.payload)),
+            start.eq(ready & (message.valid | order.valid)),
         ]
         with m.If(start):
-            m.d.sync += held.eq(segment.payload)
+            m.d.sync += held.eq(self.first)
         self._responses(m, start)
         return m
 
     def _addresses(self, m: Module, held, start):
         """Send AW of every burst; returns whether another segment may follow."""
-        aw, first = self.bus.aw, self.segment.payload
+        aw, first = self.bus.aw, self.first
         address, left, busy = Signal(64), Signal(13), Signal()
         taken = burst_bytes(m, address, left, self.config, "write")
         free = ~aw.valid | aw.ready
@@ -118,7 +126,7 @@ class DmaWrite(wiring.Component):
 
         Returns whether another segment may follow.
         """
-        first, load, w = self.segment.payload, self.load, self.bus.w
+        first, load, w = self.first, self.load, self.bus.w
         size = self.config.max_burst_beats
         busy, is_first, left = Signal(), Signal(), Signal(8)  # left: beats after this one
         place, low, end = Signal(24), Signal(4), Signal(4)
@@ -170,12 +178,11 @@ class DmaWrite(wiring.Component):
             Cat(w.payload.data, w.payload.strb, w.payload.last).eq(beats.r_data),
             beats.r_en.eq(w.ready),
         ]
-        m.d.comb += self.busy.eq(busy | self.segment.valid)
         return ~busy | (load.en & is_last)
 
     def _responses(self, m: Module, start) -> None:
         """Count responses of each slot; report when the last one has come."""
-        first, size = self.segment.payload, self.config.max_burst_beats * BUS_BYTES
+        first, size = self.first, self.config.max_burst_beats * BUS_BYTES
         low = exact_log2(size)
         bits = exact_log2(PAGE_BYTES // size)
         progress_layout = data.StructLayout({"count": bits, "bad": 1})

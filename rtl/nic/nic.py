@@ -169,7 +169,10 @@ class Nic(wiring.Component):
         return m
 
     def _backup(self, m: Module, dma, engine, switch, frames) -> None:
-        """The backup rings' DMA, which has its pace, goes before the engine's."""
+        """The backup rings' DMA goes before the engine's, but yields to others' on the bus; so does
+        what a function receives while its ring is being emptied, or it would be more for a while
+        than the bus has room for.
+        """
         ports, last, own = switch.backup, Signal(), Signal()
         asked, done = dma.request, dma.done
         stays = Signal()  # an offer of the engine's does
@@ -182,8 +185,16 @@ class Nic(wiring.Component):
             last.eq(done.payload.tag >= self.config.engine_tags),
             done.ready.eq(Mux(last, ports.done.ready, engine.done.ready)),
             ports.waits.eq(engine.waits),
-            ports.pressed.eq(dma.writing),
         ]
+        emptying, frame = Signal(self.config.functions), engine.request.payload
+        with m.If(~asked.valid | asked.ready):  # what is offered stays
+            m.d.sync += emptying.eq(ports.emptying)
+        with m.If(~own):
+            m.d.comb += asked.payload.yields.eq(
+                frame.write
+                & ((frame.memory == LocalMemory.TX) | (frame.memory == LocalMemory.RX))
+                & emptying.bit_select(frame.function, 1)
+            )
         if not self.config.checksum:
             m.d.comb += ports.note_free.eq(1)
         m.d.sync += stays.eq(~own & engine.request.valid & ~asked.ready)

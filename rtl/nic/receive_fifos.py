@@ -215,6 +215,7 @@ class ReceiveFifos(wiring.Component):
         connect(m, flipped(self.stored), rings.stored)
         m.d.comb += [
             rings.waits.eq(ports.waits),
+            ports.emptying.eq(rings.emptying),
             rings.note_free.eq(ports.note_free),
             rings.receiving.eq(self.receiving),
             rings.clearing.eq(self.clearing),

@@ -167,6 +167,7 @@ class DmaRequest(data.Struct):
     memory: LocalMemory
     offset: 24  # byte address in the local memory
     hurried: 1  # ends with ABSENT instead of parking
+    yields: 1  # goes when nobody else does, in pieces of the longest burst
 
 
 class DmaStatus(enum.IntEnum, shape=3):

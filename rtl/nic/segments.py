@@ -10,6 +10,7 @@ from rtl.nic.seams import LocalMemory
 __all__ = [
     "BUS_BYTES",
     "PAGE_BYTES",
+    "PATIENCE",
     "SLOT_BITS",
     "TAG_BITS",
     "Again",
@@ -24,10 +25,13 @@ __all__ = [
     "burst_length",
     "drive_user",
     "turned",
+    "yielding_slots",
 ]
 
 BUS_BYTES = 16
 PAGE_BYTES = 4096
+#: Cycles for which a segment that yields waits for others at the most.
+PATIENCE = 128
 #: Bits of the number of a slot: up to 64 of them, and messages.
 SLOT_BITS = 7
 #: Bits of the tag of a request.
@@ -38,11 +42,11 @@ class Again(data.Struct):
     """A request that goes on."""
 
     tag: TAG_BITS
-    following: 1  # with its next page, else with the same one
+    following: 1  # with its next segment, else with the same one
 
 
 class Cut(data.Struct):
-    """A segment that is to begin."""
+    """A segment that is to begin: what a request has of a page, or of a piece if it ``yields``."""
 
     tag: TAG_BITS
     function: 8
@@ -52,7 +56,8 @@ class Cut(data.Struct):
     length: 13
     memory: LocalMemory
     offset: 24
-    more: 1  # the request goes on beyond this page
+    more: 1  # the request goes on after it
+    yields: 1
 
 
 class Begun(data.Struct):
@@ -68,6 +73,7 @@ class Begun(data.Struct):
     memory: LocalMemory
     offset: 24
     more: 1
+    yields: 1
     ats: 1
     colour: 1  # of the invalidator
 
@@ -132,6 +138,11 @@ def burst_bytes(m: Module, address, left, config: NicConfig, name: str):
     room, taken = Signal(bits + 1, name=f"{name}_room"), Signal(13, name=f"{name}_bytes")
     m.d.comb += [room.eq(size - address[:bits]), taken.eq(Mux(left < room, left, room))]
     return taken
+
+
+def yielding_slots(config: NicConfig) -> int:
+    """Slots that segments which yield have at most, together."""
+    return max(1, config.dma_slots * 3 // 8)
 
 
 def burst_length(address, taken):

@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, BackupRing
 from rtl.bus.stream import StreamArbiter, StreamFifo
-from rtl.nic.backup.pace import Pace
 from rtl.nic.backup.records import COUNTER_BITS, Given, Kept, receiver_bits
 from rtl.nic.backup.restore import Restore
 from rtl.nic.backup.spill import JOB_TAGS, JOBS, Spill
@@ -20,8 +19,6 @@ __all__ = ["Backup"]
 
 #: Frames that wait to be written.
 _PLACES = 16
-#: Bytes per cycle that go to and come from the rings while others write.
-SPILL_RATE, RESTORE_RATE = 4, 1
 #: Counters of a ring, each behind the one before it.
 _COUNTERS = ("entered", "taken", "written", "fetched", "left")
 
@@ -65,8 +62,8 @@ class Backup(wiring.Component):
     alloc : ``In(stream)`` of 8
         Slots of the TX memory.
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
-    pressed : ``In(1)``
-        DMA writes keep the bus busy.
+    emptying : ``Out(functions)``
+        Functions with frames in their rings.
     store : ``In(StorePort)``
     finding : ``Out(FindingRead)``; note : ``Out(FindingNote)``; note_free : ``In(1)``
         What is known of checksums of frames that go and come back.
@@ -96,7 +93,7 @@ class Backup(wiring.Component):
                 "alloc": In(stream.Signature(8)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
-                "pressed": In(1),
+                "emptying": Out(functions),
                 "store": In(StorePort()),
                 "finding": Out(FindingRead()),
                 "note": Out(FindingNote()),
@@ -129,13 +126,9 @@ class Backup(wiring.Component):
                             ("request", DmaRequest)):  # fmt: skip
             m.submodules[f"{name}_arbiter"] = arbiters[name] = arbiter = StreamArbiter(shape, 2)
             connect(m, arbiter.o, flipped(getattr(self, name)))
-        for number, (side, rate) in enumerate(((spill, SPILL_RATE), (restore, RESTORE_RATE))):
-            for name in ("given", "release", "stat"):
-                connect(m, getattr(side, name), arbiters[name].inputs[number])
-            m.submodules[f"pace{number}"] = pace = Pace(rate)
-            connect(m, side.request, pace.i)
-            connect(m, pace.o, arbiters["request"].inputs[number])
-            m.d.comb += pace.pressed.eq(self.pressed)
+        for number, side in enumerate((spill, restore)):
+            for name, arbiter in arbiters.items():
+                connect(m, getattr(side, name), arbiter.inputs[number])
         theirs = self.done.payload.tag < self.config.engine_tags + JOBS * JOB_TAGS
         for side, ours in ((spill, theirs), (restore, ~theirs)):
             m.d.comb += [
@@ -286,6 +279,7 @@ class Backup(wiring.Component):
             here = slice(function * pairs, (function + 1) * pairs)
             gone_bad = spill.broken & (spill.broken_function == function)
             m.d.comb += [
+                self.emptying[function].eq(self.kept[here].any()),
                 broken[here].eq((gone_bad | ~able[function]).replicate(pairs)),
                 self.refuses[function].eq(self.flush[here].any()),
             ]

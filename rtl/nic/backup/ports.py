@@ -20,7 +20,7 @@ class BackupPorts(wiring.Signature):
                 "alloc": Out(stream.Signature(8)),
                 "request": In(stream.Signature(DmaRequest)),
                 "done": Out(stream.Signature(DmaDone)),
-                "pressed": Out(1),
+                "emptying": In(config.functions),
                 "store": Out(StorePort()),
                 "finding": In(FindingRead()),
                 "note": In(FindingNote()),

@@ -245,6 +245,7 @@ class Restore(wiring.Component):
             request.tag.eq(entry_tag(self.config, _FIRST_TAG + place)),
             request.function.eq(0),
             request.hurried.eq(1),
+            request.yields.eq(1),
             request.iova.eq(address.address),
             request.length.eq(BACKUP_FRAME_OFFSET),
             request.memory.eq(LocalMemory.SCRATCH),

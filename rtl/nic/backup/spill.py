@@ -185,6 +185,7 @@ class Spill(wiring.Component):
             request.function.eq(0),
             request.write.eq(1),
             request.hurried.eq(1),
+            request.yields.eq(1),
             request.iova.eq(job.address + job.at),
             request.length.eq(Mux(after < end, after, end) - job.at),
             request.memory.eq(job.kept.frame.memory),

@@ -416,17 +416,18 @@ def test_invalidation_at_every_moment_of_a_retry(write, step):
 
     async def test(ctx):
         before = filled(world)
-        p = {**P, "iova": PAGE << 12, "length": 100, "write": write, "memory": 2}
         parked = []
-        for delay in range(1, 100, step):
-            world.missing.add((1, PAGE))
-            await move(world, ctx, delay)
+        for number, delay in enumerate(range(1, 100, step)):
+            page = 8 + number % 50  # one that has not been there again would be asked for later
+            p = {**P, "iova": page << 12, "length": 100, "write": write, "memory": 2}
+            world.missing.add((1, page))
+            await world.move(ctx, DEVICE, delay % 32, page)
             await moved(world, ctx)
             seen = len(world.page_requests)
             await world.request(ctx, **p)
             await ctx.tick().repeat(delay)
-            world.missing.add((1, PAGE))
-            await move(world, ctx, delay)
+            world.missing.add((1, page))
+            await world.move(ctx, DEVICE, delay % 32, page)
             assert (await world.wait(ctx, 3))[0] == DmaStatus.OK
             await moved(world, ctx)
             check(world, p, before)

@@ -23,6 +23,7 @@ def plan(rng, tag, direction=None):
         "length": length,
         "memory": 2 if write else 1,
         "offset": 0x1800 * tag + rng.randrange(0x1800 - length),
+        "yields": rng.randrange(2),
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from models.spec.config import NicConfig
-from tests.rtl.nic.dma_world import World
+from tests.rtl.nic.dma_world import OFFSET, World
 from tests.rtl.nic.test_dma import check, filled
 
 
@@ -77,3 +77,72 @@ def test_frames_at_any_bytes_fill_the_bus_in_both_directions():
     count, length = 24, 1500
     beats = 95  # 93.75 if aligned
     assert measure((0, 1), length, 20, skew=5, count=count) == [count * beats, count * beats]
+
+
+FRAME, CYCLES, LATENCY = 1500, 1500, 20
+
+
+def beside(gap, yielding):
+    """Write a frame every ``gap`` cycles, with four at once at the most, beside three that yield.
+
+    Returns the cycles that each frame took, and bytes per cycle of what yields.
+    """
+    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=16, dma_slots=16, atc_entries=64)
+    world = World(config, seed=2, latency=LATENCY, jitter=0, stall=0)
+    p = {"write": 1, "memory": 2, "length": FRAME}
+    frames = {t: {**p, "tag": t, "iova": t << 12, "offset": t << 11} for t in range(4)}
+    behind = {
+        t: {**p, "tag": t, "iova": (t << 12) + 36, "offset": t << 11, "yields": 1}
+        for t in range(8, 8 + yielding)
+    }
+    begun, took, bursts = {}, [], []
+
+    async def test(ctx):
+        before = filled(world)
+        for request in (*frames.values(), *behind.values()):
+            await world.request(ctx, **request)
+            await world.wait(ctx, request["tag"])
+        world.accesses.clear()
+        seen, begin, due = len(world.ended), world.now, world.now
+        idle, idle_behind = list(frames), list(behind)
+        while world.now < begin + CYCLES:
+            if idle and world.now >= due:
+                tag, due = idle.pop(0), due + gap
+                begun[tag] = world.now
+                await world.request(ctx, **frames[tag])
+            elif idle_behind:
+                await world.request(ctx, **behind[idle_behind.pop(0)])
+            else:
+                await ctx.tick()
+            for cycle, tag in world.ended[seen:]:
+                if tag in frames:
+                    took.append(cycle - begun[tag])
+                    idle.append(tag)
+                else:
+                    idle_behind.append(tag)
+            seen = len(world.ended)
+        bursts[:] = [at for _, _, at, _ in world.accesses if at - OFFSET >= 8 << 12]
+        for request in (*frames.values(), *behind.values()):
+            check(world, request, before)
+        assert world.guest == before[0]
+
+    world.run(test)
+    moved = FRAME / 6 * len(bursts)
+    print(f"every {gap} cycles, {yielding} that yield: {max(took)} cycles at most, {moved} bytes")
+    return took, moved / CYCLES
+
+
+def test_what_yields_takes_what_others_leave_of_the_bus():
+    gap, beats = 130, FRAME // 16 + 1
+    (alone, *others), nothing = beside(gap, 0)
+    assert (set(others), nothing) == ({alone}, 0)
+    took, rate = beside(gap, 3)
+    assert max(took) <= alone + 2 * 16, "they wait for more than a burst, and for what begins it"
+    assert rate > 0.75 * 16 * (gap - beats) / gap
+
+
+def test_what_yields_gets_its_share_of_a_bus_that_is_busy():
+    """A burst after 128 cycles, and the frames that are being written and offered then."""
+    took, rate = beside(1, 3)
+    assert FRAME * len(took) / CYCLES > 12
+    assert rate > 256 / (128 + 3 * FRAME / 16)
