@@ -21,6 +21,7 @@ from pathlib import Path
 from models.spec.config import CONFIGS, SystemConfig, config
 from rtl.fpga.flow import CELLS, DEVICES, Synthesis, carve, place, synthesize
 from rtl.fpga.paths import Netlist, describe
+from rtl.fpga.sites import describe_sites, fits, sites_of
 
 __all__ = ["main"]
 
@@ -100,8 +101,10 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
     result = synthesize(
         _component(system, asked.top), asked.top, folder, levels=asked.levels, say=progress.say
     )
+    whole = result.blocks[result.top]
     progress.line(_table(result, {}))
-    figures: dict = {"cells": result.blocks, "device": asked.device}
+    progress.line(f"{name}: {describe_sites(whole)}")
+    figures: dict = {"cells": result.blocks, "sites": sites_of(whole), "device": asked.device}
     if asked.paths:
         groups = Netlist(result.netlist, result.top).groups(_SHORT)
         progress.line(describe(groups, asked.paths))
@@ -114,7 +117,9 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
             clocks[block] = statistics.median(found)
         progress.line(_table(result, clocks))
         figures["blocks"] = clocks
-    if not asked.cells_only:
+    if not fits(whole):
+        progress.line(f"{name} does not fit {asked.device}: not placed")
+    elif not asked.cells_only:
         found = _clocks(result.netlist, asked, name, progress)
         figures |= {"mhz": statistics.median(found), "seeds": found}
         progress.line(
