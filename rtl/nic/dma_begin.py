@@ -2,13 +2,22 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamFifo
 from rtl.nic.seams import DmaRequest, LocalMemory
-from rtl.nic.segments import BUS_BYTES, PAGE_BYTES, TAG_BITS, Again, Cut, yielding_slots
+from rtl.nic.segments import (
+    BUS_BYTES,
+    PAGE_BYTES,
+    PATIENCE,
+    TAG_BITS,
+    Again,
+    Cut,
+    yielding_slots,
+)
+from rtl.nic.yielding import Yielding
 
 __all__ = ["DmaBegin", "PositionRead"]
 
@@ -48,7 +57,8 @@ class DmaBegin(wiring.Component):
     """Keeps the position of every request and cuts its next segment, at most to the end of the
     page, or of a burst if the request yields.
 
-    Those that yield wait until no other is ready, and until few enough of them are under way.
+    Those that yield wait until no other is ready, ``PATIENCE`` cycles at the most, and until few
+    enough of them are under way.
 
     Latency
     -------
@@ -147,23 +157,24 @@ class DmaBegin(wiring.Component):
 
     def _fetch(self, m: Module):
         """Read the position of the next tag; returns whether there is one, and if it goes on."""
-        valid, following, goes, second = Signal(), Signal(), Signal(), Signal()
-        first, later, head = self.ready.o, self.later.o, Signal(Again)
-        most = yielding_slots(self.config)
+        valid, following, goes = Signal(), Signal(), Signal()
+        m.submodules.order = order = Yielding(Again, PATIENCE)
+        connect(m, self.ready.o, order.first)
+        connect(m, self.later.o, order.second)
+        head, most = order.payload, yielding_slots(self.config)
         under_way = Signal(range(most + 1))
         m.d.comb += [
             goes.eq(~valid | self.cut.ready),
-            second.eq(~first.valid & later.valid & (under_way != most)),
-            first.ready.eq(goes),
-            later.ready.eq(goes & second),
-            head.eq(Mux(second, later.payload, first.payload)),
+            order.take.eq(goes),
+            order.blocked.eq(under_way == most),
             self.read.en.eq(goes),
             self.read.addr.eq(head.tag),
         ]
-        m.d.sync += under_way.eq(under_way + later.ready - self.yielded)
+        begins = order.second.valid & order.second.ready
+        m.d.sync += under_way.eq(under_way + begins - self.yielded)
         with m.If(goes):
             m.d.sync += [
-                valid.eq(first.valid | second),
+                valid.eq(order.valid),
                 self.tag.eq(head.tag),
                 following.eq(head.following),
             ]

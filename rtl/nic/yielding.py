@@ -54,7 +54,7 @@ class Yielding(wiring.Component):
             self.valid.eq(first.valid | waits),
             self.payload.eq(Mux(chosen, second.payload, first.payload)),
             first.ready.eq(self.take & ~chosen),
-            second.ready.eq(self.take & chosen),
+            second.ready.eq(self.take & chosen),  # so not while it is blocked
         ]
         with m.If(~waits | second.ready):
             m.d.sync += waited.eq(0)

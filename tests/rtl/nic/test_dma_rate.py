@@ -3,6 +3,7 @@
 import pytest
 
 from models.spec.config import NicConfig
+from rtl.nic.segments import PATIENCE
 from tests.rtl.nic.dma_world import OFFSET, World
 from tests.rtl.nic.test_dma import check, filled
 
@@ -82,15 +83,15 @@ def test_frames_at_any_bytes_fill_the_bus_in_both_directions():
 FRAME, CYCLES, LATENCY = 1500, 1500, 20
 
 
-def beside(gap, yielding):
-    """Write a frame every ``gap`` cycles, with four at once at the most, beside three that yield.
+def beside(gap, yielding, *, slots=16):
+    """Write a frame every ``gap`` cycles, with eight at once at the most, beside some that yield.
 
     Returns the cycles that each frame took, and bytes per cycle of what yields.
     """
-    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=16, dma_slots=16, atc_entries=64)
+    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=16, dma_slots=slots, atc_entries=64)
     world = World(config, seed=2, latency=LATENCY, jitter=0, stall=0)
     p = {"write": 1, "memory": 2, "length": FRAME}
-    frames = {t: {**p, "tag": t, "iova": t << 12, "offset": t << 11} for t in range(4)}
+    frames = {t: {**p, "tag": t, "iova": t << 12, "offset": t << 11} for t in range(8)}
     behind = {
         t: {**p, "tag": t, "iova": (t << 12) + 36, "offset": t << 11, "yields": 1}
         for t in range(8, 8 + yielding)
@@ -141,8 +142,11 @@ def test_what_yields_takes_what_others_leave_of_the_bus():
     assert rate > 0.75 * 16 * (gap - beats) / gap
 
 
-def test_what_yields_gets_its_share_of_a_bus_that_is_busy():
-    """A burst after 128 cycles, and the frames that are being written and offered then."""
-    took, rate = beside(1, 3)
+@pytest.mark.parametrize("slots", [4, 16])
+def test_what_yields_gets_its_share_of_a_bus_that_is_busy(slots):
+    """It waits for a slot and for the bus, for each ``PATIENCE`` cycles and the frames that are
+    ahead of it then; of four slots one is for what yields.
+    """
+    took, rate = beside(1, 3, slots=slots)
     assert FRAME * len(took) / CYCLES > 12
-    assert rate > 256 / (128 + 3 * FRAME / 16)
+    assert rate > 256 / (2 * PATIENCE + 6 * FRAME / 16)
