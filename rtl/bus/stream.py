@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["StreamArbiter", "StreamFifo", "StreamRegister", "round_robin"]
+__all__ = ["StreamArbiter", "StreamBypass", "StreamFifo", "StreamRegister", "round_robin"]
 
 
 def round_robin(m: Module, requests, last, grant) -> None:
@@ -65,6 +65,42 @@ class StreamRegister(wiring.Component):
             ]
         with m.Elif(self.i.valid & self.i.ready):
             m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class StreamBypass(wiring.Component):
+    """A place for what is not taken at once: ``i.ready`` depends on earlier cycles alone.
+
+    Latency
+    -------
+    None; one transfer per cycle.
+
+    Parameters
+    ----------
+    shape : Shape-castable
+        Payload.
+
+    Members
+    -------
+    i : ``In(stream)``
+    o : ``Out(stream)``
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        self._shape = shape
+
+    def elaborate(self, platform):
+        m = Module()
+        kept, holds = Signal(self._shape), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~holds),
+            self.o.valid.eq(holds | self.i.valid),
+            self.o.payload.eq(Mux(holds, kept, self.i.payload)),
+        ]
+        m.d.sync += holds.eq(self.o.valid & ~self.o.ready)
+        with m.If(~holds):
+            m.d.sync += kept.eq(self.i.payload)
         return m
 
 

@@ -1,20 +1,27 @@
 """The end of the pipeline: answers requests, or hands them to the miss table."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbResult
-from models.spec.translation import AddressType, TranslationResponse
+from models.spec.translation import (
+    AddressType,
+    TranslationRequest,
+    TranslationResponse,
+    TranslationStatus,
+)
+from rtl.bus.stream import StreamBypass
 from rtl.iommu.misses import Allocate
 from rtl.iommu.permissions import (
     BARE_SIZE,
     by_access,
-    fault_response,
+    fault_status,
     grant,
     is_ats,
+    is_recorded,
     record_fields,
     stages,
 )
@@ -38,16 +45,25 @@ class Verdict(data.Struct):
     stale: 1
 
 
-class _Rights(data.Struct):
-    """What :func:`grant` looks at."""
+class _Head(data.Struct):
+    """The verdict whose turn it is, with its result."""
 
-    r: 1
-    w: 1
-    x: 1
-    u: 1
-    glob: 1
-    dirty: 1
-    pbmt: 2
+    verdict: Verdict
+    cause: 12
+    faulty: 1  # the cause is not 0
+    recorded: 1
+    status: TranslationStatus  # of the fault
+    waits: 1
+    walks: 1
+    result: IotlbResult  # ones where there was no lookup
+    supervisor: 1
+
+
+class _Offer(data.Struct):
+    """An answer on offer, with the epoch of its request."""
+
+    response: TranslationResponse
+    epoch: 1
 
 
 class Answerer(wiring.Component):
@@ -70,6 +86,8 @@ class Answerer(wiring.Component):
         Those of the resolver; verdicts come first, so that hits take as long as ever.
     pause : ``Out(1)``
         The resolver waits: accept no request in this cycle, so that its turn comes.
+    comes, coming
+        For the miss table: what ``allocate`` has from the next cycle on, until ``comes`` again.
     allocate_en, allocate, release_en, release_entry
         Miss table; an entry is given back when its replay is answered.
     transfer : ``In(1)``
@@ -81,7 +99,7 @@ class Answerer(wiring.Component):
     lands : ``Out(Lane)``
         Which kind of a request that came again is answered or handed over.
     answered : ``Out(2)``
-        Requests of which epoch are answered.
+        Requests of which epoch were answered in the cycle before.
     event : ``Out(Event)``
         Once per request, when its contexts are known.
     """
@@ -96,6 +114,8 @@ class Answerer(wiring.Component):
                 "late": In(stream.Signature(TranslationResponse)),
                 "late_epoch": In(1),
                 "pause": Out(1),
+                "comes": Out(1),
+                "coming": Out(TranslationRequest),
                 "allocate_en": Out(1),
                 "allocate": Out(Allocate),
                 "release_en": Out(1),
@@ -113,65 +133,51 @@ class Answerer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.verdicts = self.verdicts = fifo.SyncFIFO(
-            width=Verdict.as_shape().size, depth=_DEPTH
-        )
-        m.d.comb += [
-            self.verdict.ready.eq(self.verdicts.w_rdy),
-            self.verdicts.w_data.eq(self.verdict.payload),
-            self.verdicts.w_en.eq(self.verdict.valid),
-        ]
-        m.submodules.results = results = fifo.SyncFIFO(
-            width=IotlbResult.as_shape().size, depth=_DEPTH
-        )
-        m.d.comb += results.w_data.eq(self.result)
-        m.d.sync += results.w_en.eq(self.verdict.valid & self.verdict.ready)
-        verdict = data.View(Verdict, self.verdicts.r_data)
-        result = data.View(IotlbResult, results.r_data)
-        # Results follow their verdicts.
-        valid, held = results.r_rdy, verdict.held
-        request, response = held.request, self.response
-        walks = verdict.walks | (verdict.lookup & ~result.hit)
-        waits, plain = verdict.missing | walks, ~verdict.lookup & (verdict.cause == 0)
-        own, recorded, cause = Signal(TranslationResponse), Signal(), Signal(12)
-        m.d.comb += cause.eq(verdict.cause)
-        # What is not translated must be a physical address.
-        beyond = request.iova[_SPA_BITS:].any() & (request.at != AddressType.MESSAGE)
-        with m.If(plain & beyond):
-            m.d.comb += cause.eq(by_access(request, 5, 7, 1))
-        m.d.comb += recorded.eq(record_fields(m, self.record, held, cause) & ~waits)
-        with m.If(cause != 0):
-            fault_response(m, own, held, cause)
-            m.d.comb += own.prpr.eq(held.context.prpr)
+        self.head, self.valid, self.done = Signal(_Head), Signal(), Signal()
+        self._take(m)
+        head, held = self.head, self.head.verdict.held
+        # A client that does not take its answer is known of from the next cycle on.
+        m.submodules.offer = offer = StreamBypass(_Offer)
+        own = Signal(TranslationResponse)
+        with m.If(head.faulty):
+            m.d.comb += [
+                own.tag.eq(held.request.tag),
+                own.cause.eq(head.cause),
+                own.size.eq(12),
+                own.status.eq(head.status),
+                own.prpr.eq(held.context.prpr),
+            ]
         with m.Else():
-            self._grant(m, own, verdict, result)
+            self._grant(m, own)
 
         # Ours come first, unless the resolver's is being offered already.  A fault is recorded
         # before it is answered.
-        mine, offered, logged, done = Signal(), Signal(), Signal(), Signal()
-        answers = response.valid & response.ready
-        which = Mux(mine, held.epoch, self.late_epoch)
+        mine, offered, logged = Signal(), Signal(), Signal()
+        answers = self.response.valid & self.response.ready
+        epoch = offer.o.payload.epoch
         m.d.comb += [
-            self.record_en.eq(valid & recorded & ~logged & self.record_room),
-            mine.eq(valid & ~waits & (~recorded | logged) & ~offered),
-            response.valid.eq(mine | self.late.valid),
-            response.payload.eq(Mux(mine, own.as_value(), self.late.payload.as_value())),
-            self.late.ready.eq(response.ready & ~mine),
-            done.eq((mine & response.ready) | (valid & waits)),
-            self.verdicts.r_en.eq(done),
-            results.r_en.eq(done),
-            self.lands.eq(Mux(done & ~held.replay, held.lane, Lane.NONE)),
-            self.release_en.eq(mine & response.ready & held.replay),
+            self.record_en.eq(self.valid & head.recorded & ~logged & self.record_room),
+            mine.eq(self.valid & ~head.waits & (~head.recorded | logged) & ~offered),
+            offer.i.valid.eq(mine | self.late.valid),
+            offer.i.payload.response.eq(Mux(mine, own.as_value(), self.late.payload.as_value())),
+            offer.i.payload.epoch.eq(Mux(mine, held.epoch, self.late_epoch)),
+            self.late.ready.eq(offer.i.ready & ~mine),
+            self.response.valid.eq(offer.o.valid),
+            self.response.payload.eq(offer.o.payload.response),
+            offer.o.ready.eq(self.response.ready),
+            self.done.eq((mine & offer.i.ready) | (self.valid & head.waits)),
+            self.lands.eq(Mux(self.done & ~held.replay, held.lane, Lane.NONE)),
+            self.release_en.eq(mine & offer.i.ready & held.replay),
             self.release_entry.eq(held.entry),
-            self.allocate_en.eq(valid & waits),
+            self.allocate_en.eq(self.valid & head.waits),
             self.allocate.held.eq(held),
-            self.allocate.held.counted.eq(held.counted | ~verdict.missing),
-            self.allocate.for_context.eq(verdict.missing),
-            self.answered.eq(Cat(answers & ~which, answers & which)),
+            self.allocate.held.counted.eq(held.counted | ~head.verdict.missing),
+            self.allocate.for_context.eq(head.verdict.missing),
         ]
         m.d.sync += [
-            offered.eq(self.late.valid & ~mine & ~response.ready),
-            logged.eq((logged | self.record_en) & ~done),
+            offered.eq(self.late.valid & ~mine & ~offer.i.ready),
+            logged.eq((logged | self.record_en) & ~self.done),
+            self.answered.eq(Cat(answers & ~epoch, answers & epoch)),
         ]
         # One gap in the requests is one answer of the resolver's; should another take the gap,
         # there is a further one.
@@ -180,36 +186,94 @@ class Answerer(wiring.Component):
             age.eq(Mux(self.late.valid & ~self.late.ready, age + 1, 0)),
             self.pause.eq(self.late.valid & ~self.late.ready & (age == 0)),
         ]
-        self._age(m, verdict, done)
-        self._count(m, done & ~verdict.missing & ~held.counted, verdict, walks)
+        self._age(m)
+        self._count(m, self.done & ~head.verdict.missing & ~held.counted, head.verdict, head.walks)
         return m
 
-    def _age(self, m: Module, verdict, done) -> None:
-        """Tell the miss table which verdicts are older than an invalidation."""
-        level, old = Signal(range(_DEPTH + 2)), Signal(range(_DEPTH + 2))
-        m.d.comb += [
-            level.eq(self.verdicts.level + (self.verdict.valid & self.verdict.ready) - done),
-            self.allocate.stale.eq(verdict.stale | (old != 0)),
-        ]
-        with m.If(self.transfer):
-            m.d.sync += old.eq(level)
-        with m.Elif(done & (old != 0)):
-            m.d.sync += old.eq(old - 1)
+    def _take(self, m: Module) -> None:
+        """Queue verdicts, put the first into a register when its result has come.
 
-    def _grant(self, m: Module, own, verdict, result) -> None:
-        """A success from the IOTLB, or one that needs no translation."""
+        What does not depend on the result is judged on the way.
+        """
+        m.submodules.verdicts = verdicts = fifo.SyncFIFO(
+            width=Verdict.as_shape().size, depth=_DEPTH
+        )
+        m.submodules.results = results = fifo.SyncFIFO(
+            width=IotlbResult.as_shape().size, depth=_DEPTH
+        )
+        # A result comes in the cycle after its verdict.
+        comes, moves, result = Signal(), Signal(), Signal(IotlbResult)
+        m.d.sync += comes.eq(self.verdict.valid & self.verdict.ready)
+        m.d.comb += [
+            self.verdict.ready.eq(verdicts.w_rdy),
+            verdicts.w_data.eq(self.verdict.payload),
+            verdicts.w_en.eq(self.verdict.valid),
+            moves.eq(~self.valid | self.done),
+            verdicts.r_en.eq(moves & (results.r_rdy | comes)),
+            results.w_data.eq(self.result),
+            results.w_en.eq(comes & (results.r_rdy | ~moves)),
+            results.r_en.eq(moves),
+            result.eq(Mux(results.r_rdy, results.r_data, self.result.as_value())),
+        ]
+        verdict, new = data.View(Verdict, verdicts.r_data), Signal(_Head)
         held = verdict.held
         request = held.request
-        rights = Signal(_Rights)
-        for name in _Rights.as_shape().members:
-            bare = 0 if name in ("glob", "pbmt") else 1
-            m.d.comb += rights[name].eq(Mux(verdict.lookup, result[name], bare))
-        size = Mux(verdict.lookup, result.size, Mux(is_ats(request), BARE_SIZE, _SPA_BITS))
+        walks = verdict.walks | (verdict.lookup & ~result.hit)
+        plain = ~verdict.lookup & (verdict.cause == 0)
+        first, _ = stages(request, held.context)
+        m.d.comb += [
+            new.verdict.eq(verdict),
+            new.cause.eq(verdict.cause),
+            new.walks.eq(walks),
+            new.waits.eq(verdict.missing | walks),
+            new.supervisor.eq(request.pv & request.priv & first & verdict.lookup),
+        ]
+        # What is not translated must be a physical address.
+        beyond = request.iova[_SPA_BITS:].any() & (request.at != AddressType.MESSAGE)
+        with m.If(plain & beyond):
+            m.d.comb += new.cause.eq(by_access(request, 5, 7, 1))
+        m.d.comb += [
+            new.faulty.eq(new.cause != 0),
+            # Of those that wait for a walk since they missed the IOTLB the cause is 0.
+            new.recorded.eq(is_recorded(held, new.cause) & ~verdict.missing & ~verdict.walks),
+            new.status.eq(fault_status(request, new.cause)),
+        ]
+        m.d.comb += new.result.eq(Mux(verdict.lookup, result.as_value(), self._bare(request)))
+        m.d.comb += [self.comes.eq(moves), self.coming.eq(request)]
+        with m.If(moves):
+            m.d.sync += [self.valid.eq(results.r_rdy | comes), self.head.eq(new)]
+        record_fields(m, self.record, self.head.verdict.held, self.head.cause)
+
+    @staticmethod
+    def _bare(request):
+        """Result where nothing is translated."""
+        result = {name: Const(1, 1) for name in ("hit", "r", "w", "x", "u", "dirty")}
+        result |= {"ppn": request.iova[12:56], "size": Mux(is_ats(request), BARE_SIZE, _SPA_BITS)}
+        members = IotlbResult.as_shape().members
+        widths = {name: Shape.cast(shape).width for name, shape in members.items()}
+        return Cat(result.get(name, Const(0, width)) for name, width in widths.items())
+
+    def _age(self, m: Module) -> None:
+        """Tell the miss table which verdicts are older than an invalidation."""
+        # Verdicts that are here, and in the next cycle; those that are older.
+        count, level, old = (Signal(range(_DEPTH + 3)) for _ in range(3))
+        m.d.comb += [
+            level.eq(count + (self.verdict.valid & self.verdict.ready) - self.done),
+            self.allocate.stale.eq(self.head.verdict.stale | (old != 0)),
+        ]
+        m.d.sync += count.eq(level)
+        with m.If(self.transfer):
+            m.d.sync += old.eq(level)
+        with m.Elif(self.done & (old != 0)):
+            m.d.sync += old.eq(old - 1)
+
+    def _grant(self, m: Module, own) -> None:
+        """A success from the IOTLB, or one that needs no translation."""
+        head = self.head
+        held, result = head.verdict.held, head.result
         # Without a translation nobody's privilege matters.
-        grant(m, own, held, rights, size=size, bare=~verdict.lookup)
-        m.d.comb += own.spa.eq(request.iova)
-        with m.If(verdict.lookup):
-            m.d.comb += own.spa.eq(Cat(request.iova[:12], result.ppn))
+        grant(m, own, held, result, size=result.size, supervisor=head.supervisor)
+        m.d.comb += own.spa.eq(Cat(held.request.iova[:12], result.ppn))
 
     def _count(self, m: Module, leaves, verdict, walks) -> None:
         """Count a request when it first leaves the pipeline with its contexts known."""

@@ -39,6 +39,8 @@ class Backlog(wiring.Component):
 
     Members
     -------
+    coming : ``In(24)``; comes : ``In(1)``
+        device_id of ``arrive`` from the next cycle on, until another comes.
     arrive_en : ``In(1)``; arrive : ``In(Held)``
         A request that has no entry has missed.
     keep : ``Out(1)``
@@ -66,6 +68,8 @@ class Backlog(wiring.Component):
         self.share = device_entries(config) - 1
         super().__init__(
             {
+                "coming": In(24),
+                "comes": In(1),
                 "arrive_en": In(1),
                 "arrive": In(Held),
                 "keep": Out(1),
@@ -85,14 +89,14 @@ class Backlog(wiring.Component):
         # Of the lanes: the device that has its share, and all others.
         levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
         flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
+        away = Signal(range(2 * self.PLACES))  # flying, of both
         own, common, claimed = Signal(), Signal(), Signal(range(2 * self.PLACES))
         # The device that is at its limit, or else the last one that got an entry; its entries.
         limited, many, same = Signal(), Signal(), Signal()
         device, mine, entry = Signal(24), Signal(self.entries), Signal(self.entries)
-        count = Signal(range(self.entries + 1))
+        count, gets = Signal(range(self.entries + 1)), Signal()
         m.d.comb += [
-            same.eq(held.request.device_id == device),
-            claimed.eq(self.used + flying[0] + flying[1]),
+            claimed.eq(self.used + away),
             own.eq(limited & same & (held.lane != Lane.OWN)),
             common.eq(
                 ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
@@ -101,17 +105,27 @@ class Backlog(wiring.Component):
             self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
             count.eq(sum((mine[i] for i in entries), start=0)),
             many.eq(count >= self.share),
-            entry.eq(Cat(self.arrive_en & ~self.keep & (self.place == i) for i in entries)),
+            gets.eq(self.arrive_en & ~self.keep),
+            entry.eq(Cat(gets & (self.place == i) for i in entries)),
         ]
         waits = (levels[0] != 0) | (flying[0] != 0) | (self.arrive_en & own)
         m.d.sync += limited.eq(many | waits)
-        with m.If(limited | many | ~entry.any()):
-            m.d.sync += mine.eq((mine & ~self.freed) | Mux(same, entry, 0))
-        with m.Else():
+        changes = Signal()
+        m.d.comb += changes.eq(~(limited | many | ~gets))
+        with m.If(changes):
             m.d.sync += [
                 device.eq(held.request.device_id),
                 mine.eq((self.same_device & ~self.freed) | entry),
             ]
+        with m.Else():
+            m.d.sync += mine.eq((mine & ~self.freed) | Mux(same, entry, 0))
+        # Whether it is that device's is known when it arrives.
+        with m.If(self.comes):
+            m.d.sync += same.eq(
+                Mux(changes, held.request.device_id == self.coming, device == self.coming)
+            )
+        with m.Elif(changes):
+            m.d.sync += same.eq(1)
         # A new request may get an entry in the very cycle, unless somebody waits for a full table.
         last = self.entries - 1
         may = Cat(
@@ -120,11 +134,15 @@ class Backlog(wiring.Component):
             & ((claimed < last) | ((claimed == last) & (levels[1] != 0))),
             (levels[1] != 0) & (claimed < self.entries),
         )
-        self._lanes(m, Cat(own, common), may, levels, flying)
+        leaves = self._lanes(m, Cat(own, common), may, levels, flying)
+        m.d.sync += away.eq(away + leaves - (self.lands != Lane.NONE))
         return m
 
-    def _lanes(self, m: Module, to, may, levels, flying) -> None:
-        """Two queues in one RAM: ``to`` is the one that is entered, ``may`` whose first leaves."""
+    def _lanes(self, m: Module, to, may, levels, flying) -> Signal:
+        """Two queues in one RAM: ``to`` is the one that is entered, ``may`` whose first leaves.
+
+        Returns whether one leaves.
+        """
         m.submodules.ram = ram = memory.Memory(shape=Again, depth=2 * self.PLACES, init=[])
         write, read = ram.write_port(), ram.read_port()
         heads = [Signal(range(self.PLACES), name=f"head{n}") for n in range(2)]
@@ -157,3 +175,4 @@ class Backlog(wiring.Component):
                 levels[number].eq(levels[number] + came - left),
                 flying[number].eq(flying[number] + left - (self.lands == name)),
             ]
+        return leaves

@@ -34,7 +34,7 @@ class _Cache(wiring.Component):
     place, key : ``In``; hit : ``Out(1)``; content : ``Out``
         Search.
     fill_en : ``In(1)``; fill_content : ``In``; fill_place, fill_key : ``In``
-        Store in place of what there is of that key; not in the cycle after a ``forget``.
+        Store in place of what there is of that key.
     forget, forget_all : ``In(1)``; forget_place, forget_key : ``In``
         Forget a key, or everything, with what is stored in the same cycle.
     """
@@ -64,20 +64,17 @@ class _Cache(wiring.Component):
         m = Module()
         ways, sets = self.ways, self.sets
         mask = sets - 1
-        # What is to be forgotten is looked for a cycle later, and not found until then.
-        forgets, all_, gone = Signal(), Signal(), Signal(self.key_bits)
-        gone_place, wanted = Signal.like(self.place), Signal(self.key_bits)
-        wanted_place = Signal.like(self.place)
-        stores = self.fill_en & ~forgets
+        # Both are done a cycle later; what is to be forgotten is not found until then.
+        forgets, stores, all_ = Signal(), Signal(), Signal()
+        wanted, wanted_place = Signal(self.key_bits), Signal.like(self.place)
+        self.new = Signal.like(self.fill_content)
         m.d.sync += [
             forgets.eq(self.forget),
+            stores.eq(self.fill_en & ~self.forget),
             all_.eq(self.forget & self.forget_all),
-            gone.eq(self.forget_key),
-            gone_place.eq(self.forget_place & mask),
-        ]
-        m.d.comb += [
-            wanted.eq(Mux(forgets, gone, self.fill_key)),
-            wanted_place.eq(Mux(forgets, gone_place, self.fill_place & mask)),
+            wanted.eq(Mux(self.forget, self.forget_key, self.fill_key)),
+            wanted_place.eq(Mux(self.forget, self.forget_place, self.fill_place) & mask),
+            self.new.eq(self.fill_content),
         ]
         place = self.place & mask
         match, same, chosen = Signal(ways), Signal(ways), Signal(ways)
@@ -104,7 +101,7 @@ class _Cache(wiring.Component):
                 with m.If(all_ | ((wanted_place == number) & (stored | removed))):
                     m.d.sync += valid[number].eq(~forgets)
         self._victims(m, stores, wanted_place, same, victim)
-        m.d.comb += self.hit.eq(match.any() & ~(forgets & (all_ | (gone == self.key))))
+        m.d.comb += self.hit.eq(match.any() & ~(forgets & (all_ | (wanted == self.key))))
         self._contents(m, stores, place, match, wanted_place, chosen)
         return m
 
@@ -135,7 +132,7 @@ class _Cache(wiring.Component):
             m.d.comb += port.addr.eq(index * self.sets + (set_ if self.sets > 1 else 0))
         m.d.comb += [
             self.content.eq(read.data),
-            write.data.eq(self.fill_content),
+            write.data.eq(self.new),
             write.en.eq(stores),
         ]
 
@@ -155,8 +152,8 @@ class ContextCache(wiring.Component):
 
     Latency
     -------
-    ``hit`` and ``context`` follow ``device_id`` in the same cycle.  Fills and clears show in the
-    next one.
+    ``hit`` and ``context`` follow ``device_id`` in the same cycle.  Clears show in the next one,
+    fills in the one after.
 
     Members
     -------
@@ -166,8 +163,7 @@ class ContextCache(wiring.Component):
         Store in place of what there is of that device.  Members that the configuration does not
         need are not kept and read 0.
     clear_en : ``In(1)``; clear_all : ``In(1)``; clear_id : ``In(24)``
-        Forget one device, or all, with what is stored in the same cycle.  In the next cycle nothing
-        can be stored.
+        Forget one device, or all, with what is stored in the same cycle.
     """
 
     def __init__(self, config: IommuConfig):

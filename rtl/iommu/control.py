@@ -238,13 +238,11 @@ class Control(wiring.Component):
             m.submodules.debug = debug = DebugTranslation()
             connect(m, registers.debug, debug.registers)
             clients.append(debug.translate)
-        if len(clients) == 2:
+        if clients:
             m.submodules.lookups = lookups = TwoClients()
-            connect(m, clients[0], lookups.client0)
-            connect(m, clients[1], lookups.client1)
+            for n, client in enumerate(clients):
+                connect(m, client, getattr(lookups, f"client{n}"))
             connect(m, lookups.port, flipped(self.translate))
-        elif clients:
-            connect(m, clients[0], flipped(self.translate))
 
     def _pages(self, m: Module, registers, commands, memory):
         """Page requests and group responses; returns the interrupt condition."""

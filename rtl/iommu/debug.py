@@ -2,17 +2,15 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 
 from models.spec import iommu_registers as regs
 from models.spec.iommu import PAGE_SHIFT
 from models.spec.translation import (
     AddressType,
-    TranslationRequest,
     TranslationResponse,
     TranslationStatus,
 )
-from rtl.bus.stream import StreamArbiter
 from rtl.iommu.seams import TranslationPort
 
 __all__ = ["DebugRegisters", "DebugTranslation", "TwoClients"]
@@ -138,12 +136,12 @@ class TwoClients(wiring.Component):
 
     Latency
     -------
-    Requests one cycle, answers none.
+    Requests one cycle, answers one; each every other cycle.
 
     Members
     -------
     client0, client1 : ``In(TranslationPort)``
-        Answers come with tag 0.
+        Answers come with tag 0.  The second may be left alone.
     port : ``Out(TranslationPort)``
         Tags 0 and 1.
     """
@@ -154,26 +152,40 @@ class TwoClients(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.arbiter = arbiter = StreamArbiter(TranslationRequest, 2)
-        connect(m, arbiter.o, wiring.flipped(self.port.request))
-        answer, number = self.port.response, Signal()
-        m.d.comb += number.eq(answer.payload.tag[0])
-        for n, client in enumerate((self.client0, self.client1)):
-            target = arbiter.inputs[n]
+        request, clients = self.port.request, (self.client0, self.client1)
+        # Who has an answer to come asks nobody, so that the first cannot keep the second waiting.
+        free = ~request.valid
+        with m.If(request.ready):
+            m.d.sync += request.valid.eq(0)
+        with m.If(free):
+            m.d.sync += request.valid.eq(clients[0].request.valid | clients[1].request.valid)
+            for n in (1, 0):
+                with m.If(clients[n].request.valid):
+                    m.d.sync += request.payload.eq(clients[n].request.payload)
+                    m.d.sync += request.payload.tag.eq(n)
+        m.d.comb += [
+            clients[0].request.ready.eq(free),
+            clients[1].request.ready.eq(free & ~clients[0].request.valid),
+        ]
+        # An answer is registered; those to the same port are never so many that they had to come
+        # one a cycle.
+        answer, kept, full = self.port.response, Signal(TranslationResponse), Signal()
+        taken, number = Signal(), Signal()
+        m.d.comb += [number.eq(kept.tag[0]), answer.ready.eq(~full)]
+        m.d.sync += full.eq(Mux(full, ~taken, answer.valid))
+        with m.If(~full):
+            m.d.sync += kept.eq(answer.payload)
+        for n, client in enumerate(clients):
             mine = number == n
             copied = [
-                client.response.payload[name].eq(answer.payload[name])
+                client.response.payload[name].eq(kept[name])
                 for name in TranslationResponse.as_shape().members
                 if name != "tag"
             ]
             m.d.comb += [
-                target.valid.eq(client.request.valid),
-                target.payload.eq(client.request.payload),
-                target.payload.tag.eq(n),
-                client.request.ready.eq(target.ready),
-                client.response.valid.eq(answer.valid & mine),
+                client.response.valid.eq(full & mine),
                 *copied,
             ]
             with m.If(mine):
-                m.d.comb += answer.ready.eq(client.response.ready)
+                m.d.comb += taken.eq(client.response.ready)
         return m

@@ -47,7 +47,7 @@ class Directory(wiring.Component):
     -------
     From ``request`` to the first address 2 cycles; from last data to the next address 4, to
     ``fill`` 3 after an error or a process context, else 4.  A second-stage walk adds its own time
-    and one cycle.
+    and two cycles.
 
     Members
     -------
@@ -94,7 +94,7 @@ class Directory(wiring.Component):
         fill = self.fill.payload
         asked = Signal(DirectoryRequest)
         self.asked, self.process, self.level = asked, Signal(), Signal(2)
-        self.table, self.address = Signal(44), Signal(56)
+        self.table, self.address, self.translated = Signal(44), Signal(56), Signal(44)
         self.access_fault, self.corrupt = Signal(), Signal()
         m.submodules.judge = judge = self.judge = ContextJudge(self.config)
         self.raw = Signal(judge.context_bits)
@@ -122,6 +122,8 @@ class Directory(wiring.Component):
                     self._second_stage(m)
                 with m.State("WALKED"):
                     self._walked(m)
+                with m.State("JUDGED"):
+                    self._judged(m)
             with m.State("ADDRESS"):
                 self._ask(m)
             with m.State("DATA"):
@@ -236,24 +238,32 @@ class Directory(wiring.Component):
     def _walked(self, m: Module) -> None:
         """Go on at the system physical address, or end."""
         fill, result = self.fill.payload, self.walked.payload
-        refused = Cat(result.cause == cause.value for cause in _ACCESS_FAULTS).any()
-        corrupt = result.cause == Cause.PT_CORRUPTION.value
         m.d.comb += self.walked.ready.eq(1)
+        m.d.sync += [
+            self.translated.eq(result.ppn),
+            fill.cause.eq(result.cause),
+            fill.implicit_write.eq(result.implicit_write),
+        ]
         with m.If(self.walked.valid):
-            m.d.sync += [
-                self.address.eq(Cat(self.address[:12], result.ppn)),
-                fill.cause.eq(result.cause),
-                fill.guest.eq(~refused & ~corrupt & (result.cause != 0)),
-                fill.gpa.eq(self.address),
-                fill.implicit_write.eq(result.implicit_write),
-            ]
-            with m.If(refused):
-                m.d.sync += fill.cause.eq(Cause.PDT_ACCESS_FAULT)
-            with m.Elif(corrupt):
-                m.d.sync += fill.cause.eq(Cause.PDT_CORRUPTION)
-            m.next = "FILL"
-            with m.If(result.cause == 0):
-                m.next = "ADDRESS"
+            m.next = "JUDGED"
+
+    def _judged(self, m: Module) -> None:
+        """What the walk's end means here."""
+        fill, cause = self.fill.payload, self.fill.payload.cause
+        refused = Cat(cause == fault.value for fault in _ACCESS_FAULTS).any()
+        corrupt = cause == Cause.PT_CORRUPTION.value
+        m.d.sync += [
+            self.address.eq(Cat(self.address[:12], self.translated)),
+            fill.guest.eq(~refused & ~corrupt & (cause != 0)),
+            fill.gpa.eq(self.address),
+        ]
+        with m.If(refused):
+            m.d.sync += fill.cause.eq(Cause.PDT_ACCESS_FAULT)
+        with m.Elif(corrupt):
+            m.d.sync += fill.cause.eq(Cause.PDT_CORRUPTION)
+        m.next = "FILL"
+        with m.If(cause == 0):
+            m.next = "ADDRESS"
 
     def _ask(self, m: Module) -> None:
         """Read, unless the address cannot be."""

@@ -15,6 +15,7 @@ from models.spec.translation import (
 )
 from rtl.bus.arbiter import AxiReadArbiter, AxiWriteArbiter
 from rtl.bus.axi import Axi4, Axi4Lite
+from rtl.bus.stream import StreamBypass
 from rtl.iommu.client_mux import ClientMux
 from rtl.iommu.control import Control
 from rtl.iommu.register_file import PAGE_ADDR_WIDTH
@@ -136,9 +137,12 @@ class Iommu(wiring.Component):
         reads, writes, memory = self._reads, self._writes, self.memory
         files = [self.interrupt_files] if self.config.msi_mrif else []
         walker, fetch = translator.memory, translator.directory_memory
+        # The walker need not know in the same cycle whether others are served first.
+        m.submodules.walks = walks = StreamBypass(walker.ar.payload.shape())
+        self._channel(m, walker.ar, walks.i)
         readers = [walker, *files, fetch, control.read]
         for source, sink in zip(readers, reads.managers, strict=True):
-            self._channel(m, source.ar, sink.ar)
+            self._channel(m, walks.o if source is walker else source.ar, sink.ar)
             self._channel(m, sink.r, source.r)
         writers = [walker, *files, control.write]
         for source, sink in zip(writers, writes.managers, strict=True):

@@ -210,11 +210,13 @@ class Iotlb(wiring.Component):
         m.d.comb += first.eq(Cat(hit & ~hits[:i].any() for i, hit in enumerate(hits)))
         m.d.comb += supers.read.eq(Cat(hit & ~larger[:i].any() for i, hit in enumerate(larger)))
         large = ~hits.any()
-        chosen = Mux(large, supers.content.as_value(), 0)
-        chosen = chosen | Mux((first & late).any(), self.stored.as_value(), 0)
-        for number in range(count):
-            own = first[number] & ~late[number]
-            chosen = chosen | Mux(own, ways.payloads[number].as_value(), 0)
+        # Who answers, with what; whether it suffices is judged beside the choice.
+        owners = [(first[n] & ~late[n], ways.payloads[n]) for n in range(count)]
+        owners += [((first & late).any(), self.stored), (large & larger.any(), supers.content)]
+        chosen = 0
+        for owns, content in owners:
+            chosen = chosen | Mux(owns, content.as_value(), 0)
+        suffices = Cat(owns & sufficient(asked, content) for owns, content in owners).any()
         found, offset = Signal(self.stored.shape()), Signal(len(self.stored.ppn))
         groups = [0, supers.low, *(high for _, high in supers.groups)]
         opens = [Const(1, 1), *supers.open]
@@ -222,7 +224,7 @@ class Iotlb(wiring.Component):
             m.d.comb += offset[low:high].eq((large & bit).replicate(high - low))
         m.d.comb += [
             found.eq(chosen),
-            result.hit.eq(looked & (hits.any() | larger.any()) & sufficient(asked, found)),
+            result.hit.eq(looked & suffices),
             result.ppn.eq((found.ppn & ~offset) | (asked.vpn & offset)),
             result.size.eq(Mux(large, supers.size_of(supers.open), SMALL)),
         ]

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
+from rtl.bus.priority import number_of
 from rtl.iommu.iotlb_entry import (
     SMALL,
     covers_range,
@@ -22,12 +23,6 @@ __all__ = ["IotlbSuperpages"]
 
 #: Entries that a scan looks at in a cycle.
 SCANNED = 2
-
-
-def _number(onehot):
-    """Position of the one in a vector."""
-    bits = range(max(1, (len(onehot) - 1).bit_length()))
-    return Cat(Cat(bit for i, bit in enumerate(onehot) if i >> n & 1).any() for n in bits)
 
 
 class IotlbSuperpages(wiring.Component):
@@ -156,12 +151,12 @@ class IotlbSuperpages(wiring.Component):
         m.submodules.payloads = ram = memory.Memory(shape=shape, depth=max(2, count), init=[])
         read, write = ram.read_port(domain="comb"), ram.write_port()
         m.d.comb += [
-            read.addr.eq(_number(self.read)),
+            read.addr.eq(number_of(self.read)),
             self.content.eq(read.data.content),
             self.open.eq(read.data.open),
             write.data.eq(self.stored),
         ]
-        m.d.sync += [write.en.eq(self.accept), write.addr.eq(_number(self.chosen))]
+        m.d.sync += [write.en.eq(self.accept), write.addr.eq(number_of(self.chosen))]
 
     def _scan(self, m: Module) -> None:
         """Go through all entries, and choose where a fill goes."""
@@ -201,7 +196,7 @@ class IotlbSuperpages(wiring.Component):
         mine = self.chosen[lane::lanes]
         m.d.comb += [
             read.addr.eq(row),
-            write.addr.eq(_number(mine)),
+            write.addr.eq(number_of(mine)),
             write.data.tag.eq(packed(self.tag, fill, vpn=fill.key.vpn[self.low :])),
             write.data.open.eq(self.open_of(fill.size)),
             write.en.eq(self.accept & mine.any()),

@@ -5,6 +5,7 @@ from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
+from models.spec.translation import TranslationRequest
 from rtl.iommu.requests import Held
 from rtl.iommu.seams import PIPELINE_DEPTH
 
@@ -44,6 +45,9 @@ class MissTable(wiring.Component):
 
     Members
     -------
+    coming : ``In(TranslationRequest)``; comes : ``In(1)``
+        What ``allocate`` has from the next cycle on, until something comes again: so entries are
+        compared with it beforehand.
     allocate_en : ``In(1)``; allocate : ``In(Allocate)``
         Store a request; the caller keeps to ``used``.  A replayed one keeps its entry.
     free_en, free_entry; release_en, release_entry
@@ -56,6 +60,8 @@ class MissTable(wiring.Component):
     walk : ``Out(stream.Signature(8))``
         Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
         change while it waits.
+    walk_queued : ``Out(8)``
+        The one that is offered, unless it is the one allocated in this cycle.
     context : ``Out(stream.Signature(8))``
         Leaders whose contexts are to be fetched.
     close_en, close_entry
@@ -69,7 +75,8 @@ class MissTable(wiring.Component):
     stale : ``Out(entries)``
         What ``stale_all`` has met.
     walk_entry : ``In(8)``; walk_held : ``Out(Held)``
-        The walker looks at an entry; the cycle after, with what is stored meanwhile.
+        The walker looks at an entry; the cycle after.  If a walk is taken in the cycle of its
+        allocation, it is that entry, whatever the walker looks at.
     read_entry : ``In(8)``; read_held : ``Out(Held)``
         The resolver looks at an entry, at once.
     replay_entry : ``In(8)``; replay_held : ``Out(Held)``
@@ -82,6 +89,8 @@ class MissTable(wiring.Component):
         self.bits = (self.entries - 1).bit_length()
         super().__init__(
             {
+                "coming": In(TranslationRequest),
+                "comes": In(1),
                 "allocate_en": In(1),
                 "allocate": In(Allocate),
                 "free_en": In(1),
@@ -92,6 +101,7 @@ class MissTable(wiring.Component):
                 "place": Out(8),
                 "same_device": Out(self.entries),
                 "walk": Out(stream.Signature(8)),
+                "walk_queued": Out(8),
                 "context": Out(stream.Signature(8)),
                 "close_en": In(1),
                 "close_entry": In(8),
@@ -114,9 +124,16 @@ class MissTable(wiring.Component):
         count, new = self.entries, self.allocate
         busy, leads, contexts = Signal(count), Signal(count), Signal(count)
         open_ = Signal(count)
-        request = new.held.request
+        request, coming = new.held.request, self.coming
         who, how = Signal(len(_requester(request))), Signal(len(_access(request)))
         m.d.comb += [who.eq(_requester(request)), how.eq(_access(request))]
+        # What comes, compared with what goes into an entry meanwhile, and with all others.
+        devices = len(request.device_id)
+        same = Cat(
+            request.device_id == coming.device_id,
+            who[devices:] == _requester(coming)[devices:],
+            how == _access(coming),
+        )
         bits = self.bits
         leaders = [Signal(bits, name=f"leader{i}") for i in range(count)]
         whos = [Signal(len(who), name=f"who{i}") for i in range(count)]
@@ -124,21 +141,31 @@ class MissTable(wiring.Component):
 
         # Where the request goes, and whom it may join.
         place, leader, match = self.place, Signal(bits), Signal(count)
+        takes = Signal(count)
         for i in reversed(range(count)):
             with m.If(~busy[i]):
                 m.d.comb += place.eq(i)
         with m.If(new.held.replay):
             m.d.comb += place.eq(new.held.entry)
         index = 0
-        devices = len(request.device_id)
         for i in range(count):
-            m.d.comb += self.same_device[i].eq(busy[i] & (whos[i][:devices] == who[:devices]))
+            equal = Signal(3, name=f"equal{i}")
+            m.d.comb += takes[i].eq(self.allocate_en & (place[:bits] == i))
+            with m.If(self.comes):
+                own = Cat(
+                    whos[i][:devices] == coming.device_id,
+                    whos[i][devices:] == _requester(coming)[devices:],
+                    hows[i] == _access(coming),
+                )
+                m.d.sync += equal.eq(Mux(takes[i], same, own))
+            m.d.comb += self.same_device[i].eq(busy[i] & equal[0])
             closes = self.close_en & (self.close_entry[:bits] == i)
             m.d.comb += match[i].eq(
                 (busy[i] & leads[i] & open_[i] & ~closes & ~self.stale[i])
                 & (contexts[i] == new.for_context)
-                & (whos[i] == who)
-                & (new.for_context | (hows[i] == how))
+                & equal[0]
+                & equal[1]
+                & (new.for_context | equal[2])
             )
             index = index | Mux(match[i] & (match[:i] == 0), i, 0)
         m.d.comb += leader.eq(index)
@@ -154,7 +181,7 @@ class MissTable(wiring.Component):
                 m.d.sync += self.stale[i].eq(1)
             with m.If(self.detach[i]):
                 m.d.sync += [leaders[i].eq(i), leads[i].eq(0)]
-            with m.If(self.allocate_en & (place[:bits] == i)):
+            with m.If(takes[i]):
                 m.d.sync += [
                     busy[i].eq(1),
                     leads[i].eq(~match.any()),
@@ -168,6 +195,7 @@ class MissTable(wiring.Component):
             m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of[:bits]))
         fresh = self.allocate_en & ~self.allocate.held.replay
         m.d.sync += self.used.eq(self.used + fresh - self.free_en - self.release_en)
+        self.at_once = Signal()
         self._storage(m, place)
         self._queues(m, place, match)
         return m
@@ -176,20 +204,20 @@ class MissTable(wiring.Component):
         """Requests in RAM, with a port for each who looks at them."""
         m.submodules.ram = ram = memory.Memory(shape=Held, depth=max(2, self.entries), init=[])
         write = ram.write_port()
-        walk = ram.read_port(transparent_for=(write,))
-        read, replay = ram.read_port(domain="comb"), ram.read_port(domain="comb")
+        walk, read, replay = (ram.read_port(domain="comb") for _ in range(3))
         m.d.comb += [
             write.addr.eq(place),
             write.data.eq(self.allocate.held),
             write.en.eq(self.allocate_en),
             walk.addr.eq(self.walk_entry),
-            walk.en.eq(1),
-            self.walk_held.eq(walk.data),
             read.addr.eq(self.read_entry),
             self.read_held.eq(read.data),
             replay.addr.eq(self.replay_entry),
             self.replay_held.eq(replay.data),
         ]
+        m.d.sync += self.walk_held.eq(
+            Mux(self.at_once, self.allocate.held.as_value(), walk.data.as_value())
+        )
 
     def _queues(self, m: Module, place, match) -> None:
         """Leaders in the order in which they came; a walk may begin before it is queued."""
@@ -198,11 +226,13 @@ class MissTable(wiring.Component):
         m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
         at_once = Signal()
         m.d.comb += [
+            self.at_once.eq(at_once & self.walk.ready),
+            self.walk_queued.eq(walks.r_data),
             at_once.eq(leads & ~self.allocate.for_context & (walks.level == 0)),
             self.walk.valid.eq(walks.r_rdy | at_once),
             self.walk.payload.eq(Mux(walks.r_rdy, walks.r_data, place)),
             walks.w_data.eq(place),
-            walks.w_en.eq(leads & ~self.allocate.for_context & ~(at_once & self.walk.ready)),
+            walks.w_en.eq(leads & ~self.allocate.for_context & ~self.at_once),
             walks.r_en.eq(self.walk.ready),
             fetches.w_data.eq(place),
             fetches.w_en.eq(leads & self.allocate.for_context),

@@ -1,6 +1,6 @@
 """Judges requests: what a translation or a fault means for the one who asked."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,8 +14,10 @@ __all__ = [
     "Judge",
     "by_access",
     "fault_response",
+    "fault_status",
     "grant",
     "is_ats",
+    "is_recorded",
     "lookup_key",
     "record_fields",
     "stages",
@@ -69,30 +71,37 @@ def lookup_key(held):
 
 def fault_response(m: Module, response, held, cause) -> None:
     """Drive a response that carries a fault (section "ATS", table of responses)."""
-    request = held.request
-    ats = is_ats(request)
-    quiet = _is_one_of(cause, _WITHOUT_RIGHTS)
-    unsupported = _is_one_of(cause, _UNSUPPORTED)
     m.d.comb += [
-        response.tag.eq(request.tag),
+        response.tag.eq(held.request.tag),
         response.cause.eq(cause),
         response.size.eq(12),
-        response.status.eq(
-            Mux(
-                ats & quiet,
-                TranslationStatus.SUCCESS,
-                Mux(
-                    ats & ~unsupported,
-                    TranslationStatus.COMPLETER_ABORT,
-                    TranslationStatus.UNSUPPORTED_REQUEST,
-                ),
-            )
-        ),
+        response.status.eq(fault_status(held.request, cause)),
     ]
 
 
-def record_fields(m: Module, record, held, cause, *, gpa=0, implicit=0, implicit_write=0, dtf=None):
-    """Drive a fault record; returns whether it is to be stored."""
+def fault_status(request, cause):
+    """The TranslationStatus that tells of a fault."""
+    ats = is_ats(request)
+    return Mux(
+        ats & _is_one_of(cause, _WITHOUT_RIGHTS),
+        TranslationStatus.SUCCESS,
+        Mux(
+            ats & ~_is_one_of(cause, _UNSUPPORTED),
+            TranslationStatus.COMPLETER_ABORT,
+            TranslationStatus.UNSUPPORTED_REQUEST,
+        ),
+    )
+
+
+def is_recorded(held, cause, *, dtf=None):
+    """Whether a cause is that of a fault which is to be stored."""
+    silenced = (held.context.dtf if dtf is None else dtf) & ~_is_one_of(cause, _ALWAYS_RECORDED)
+    quiet = is_ats(held.request) & _is_one_of(cause, _WITHOUT_RIGHTS)
+    return (cause != 0) & ~silenced & ~quiet
+
+
+def record_fields(m: Module, record, held, cause, *, gpa=0, implicit=0, implicit_write=0) -> None:
+    """Drive a fault record."""
     request = held.request
     kind = Signal(6, name="ttyp")
     base = Mux(
@@ -121,19 +130,15 @@ def record_fields(m: Module, record, held, cause, *, gpa=0, implicit=0, implicit
     if not isinstance(gpa, int):
         value = Cat(implicit, implicit_write, gpa[2:])
         m.d.comb += record.iotval2.eq(Mux(_is_one_of(cause, _GUEST), value, 0))
-    silenced = (held.context.dtf if dtf is None else dtf) & ~_is_one_of(cause, _ALWAYS_RECORDED)
-    return (cause != 0) & ~silenced & ~(is_ats(request) & _is_one_of(cause, _WITHOUT_RIGHTS))
 
 
-def grant(m: Module, response, held, found, *, size, bare=0) -> None:
+def grant(m: Module, response, held, found, *, size, supervisor) -> None:
     """Drive a success from rights ``r w x u dirty glob pbmt`` of both stages together.
 
-    With ``bare`` no stage has a say.
+    ``supervisor``: the first stage has a say, for a privileged request.
     """
     request, context = held.request, held.context
     ats = is_ats(request)
-    first, _ = stages(request, context)
-    supervisor = request.pv & request.priv & first & (Value.cast(bare) == 0)
     usable, executable = Signal(name="usable"), Signal(name="executable")
     read = Signal(name="granted_read")
     m.d.comb += [
@@ -191,23 +196,23 @@ class Judge(wiring.Component):
         # Debug translations get no address of a memory-resident interrupt file.
         with m.If((result.cause == 0) & result.mrif & request.debug):
             m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
-        m.d.comb += self.record_en.eq(
-            record_fields(
-                m,
-                self.record,
-                held,
-                cause,
-                gpa=result.gpa,
-                implicit=result.implicit,
-                implicit_write=result.implicit_write,
-                dtf=self.dtf,
-            )
+        m.d.comb += self.record_en.eq(is_recorded(held, cause, dtf=self.dtf))
+        record_fields(
+            m,
+            self.record,
+            held,
+            cause,
+            gpa=result.gpa,
+            implicit=result.implicit,
+            implicit_write=result.implicit_write,
         )
         to_gpa = ats & (held.context.t2gpa | result.mrif)
         with m.If(cause != 0):
             fault_response(m, response, held, cause)
         with m.Else():
-            grant(m, response, held, result, size=result.size)
+            first, _ = stages(request, held.context)
+            supervisor = request.pv & request.priv & first
+            grant(m, response, held, result, size=result.size, supervisor=supervisor)
             m.d.comb += [
                 response.u.eq(ats & result.mrif),
                 response.mrif.eq(~ats & result.mrif),

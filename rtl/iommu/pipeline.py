@@ -1,17 +1,17 @@
 """The pipeline: looks contexts and translations up, one request a cycle."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import Cause, DdtpMode
-from models.spec.iotlb import IotlbLookup
+from models.spec.iotlb import IotlbKey, IotlbLookup
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
 from rtl.iommu.msi import is_interrupt_file
-from rtl.iommu.permissions import is_ats, lookup_key, stages
+from rtl.iommu.permissions import is_ats, stages
 from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
 from rtl.iommu.seams import DirectoryControl
 
@@ -168,6 +168,26 @@ class Pipeline(wiring.Component):
         with m.Elif(context.pdtv):
             m.d.comb += merged.s_levels.eq(0)
 
+    def _key(self):
+        """As lookup_key has it of the merged context, if the request is looked up at all."""
+        request, context = self.held.request, self.held.context
+        process, none = self.second_process, ~context.pdtv
+        first, pscid = none & (context.s_levels != 0), context.pscid
+        if self.config.pd8:
+            wants = context.pdtv & (context.pd_levels != 0) & (request.pv | context.dpe)
+            first = Mux(wants, process.s_levels != 0, first)
+            pscid = Mux(wants, process.pscid, pscid)
+        second = context.g_levels != 0
+        fields = {
+            "gv": second,
+            "gscid": context.gscid,
+            "pv": first & (request.at != AddressType.TRANSLATED),
+            "pscid": pscid,
+            "vpn": request.iova[12:],
+            "msi": context.msi & second,
+        }
+        return Cat(fields[name] for name in IotlbKey.as_shape().members)
+
     def _ask(self, m: Module) -> None:
         """Judge what contexts alone decide; ask the IOTLB."""
         verdict, lookup, mode = self.verdict.payload, self.lookup, self.directory.mode
@@ -226,7 +246,7 @@ class Pipeline(wiring.Component):
             verdict.lookup.eq(looks),
             verdict.walks.eq(open_ & direct),
             verdict.stale.eq(self.stale | self.transfer),
-            payload.key.eq(lookup_key(held)),
+            payload.key.eq(self._key()),
             payload.device_id.eq(request.device_id),
             payload.tag.eq(request.tag),
             payload.write.eq(request.write),

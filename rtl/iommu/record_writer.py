@@ -1,6 +1,6 @@
 """Writes records into a queue in memory that software reads: fault and page-request queue."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -78,10 +78,15 @@ class RecordWriter(wiring.Component):
         beat_bits = self.words.bit_length() - 1
         tail, flags, set_flags = Signal(32), Signal(4), Signal(4)
         beat = Signal(range(self.words))
-        following = Signal(32)
+        # Known two cycles after an index has moved.
+        following, full, settled = Signal(32), Signal(), Signal(2)
         address = (registers.ppn << PAGE_SHIFT) | (tail << (BEAT_BYTES_LOG2 + beat_bits))
-        m.d.comb += [
+        m.d.sync += [
             following.eq((tail + 1) & registers.mask),
+            full.eq(following == registers.index),
+            settled.eq(Cat(1, settled)),
+        ]
+        m.d.comb += [
             registers.position.eq(tail),
             registers.flags.eq(flags),
             *set_address(memory.aw, addr=address, size=BEAT_BYTES_LOG2, length=self.words - 1),
@@ -97,8 +102,8 @@ class RecordWriter(wiring.Component):
                 with m.If(registers.enable != registers.on):
                     m.d.sync += registers.on.eq(registers.enable)
                     with m.If(registers.enable):
-                        m.d.sync += [tail.eq(0), flags.eq(0)]
-                with m.Elif(self.record.valid):
+                        m.d.sync += [tail.eq(0), flags.eq(0), settled.eq(0)]
+                with m.Elif(self.record.valid & settled.all()):
                     with m.If(~registers.on):
                         m.d.comb += [self.outcome.eq(RecordOutcome.OFF), self.record.ready.eq(1)]
                     with m.Elif(flags[MEMORY_FAULT]):
@@ -106,7 +111,7 @@ class RecordWriter(wiring.Component):
                             self.outcome.eq(RecordOutcome.MEMORY_FAULT),
                             self.record.ready.eq(1),
                         ]
-                    with m.Elif(flags[OVERFLOW] | (following == registers.index)):
+                    with m.Elif(flags[OVERFLOW] | full):
                         m.d.comb += [
                             set_flags[OVERFLOW].eq(1),
                             self.outcome.eq(RecordOutcome.FULL),
@@ -137,7 +142,7 @@ class RecordWriter(wiring.Component):
                         set_flags[MEMORY_FAULT].eq(failed),
                     ]
                     with m.If(~failed):
-                        m.d.sync += tail.eq(following)
+                        m.d.sync += [tail.eq(following), settled.eq(0)]
                     m.next = "IDLE"
 
         written = self.record.valid & self.record.ready & (self.outcome == RecordOutcome.WRITTEN)

@@ -8,6 +8,7 @@ from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
 from models.spec.iotlb import IotlbFill
 from models.spec.translation import AddressType, TranslationResponse
+from rtl.bus.priority import lowest_bit, number_of
 from rtl.iommu.directory import ContextFill
 from rtl.iommu.iotlb_entry import cached_size, is_cut
 from rtl.iommu.permissions import Judge, by_access, is_ats, lookup_key, stages
@@ -25,10 +26,14 @@ class _Answer(data.Struct):
 class Resolver(wiring.Component):
     """Takes one result at a time and answers its waiters, the leader first.
 
+    A result is registered when it is taken, with its leader's request; everything else follows
+    from these registers.  Who waits is looked up in the cycle after.
+
     Latency
     -------
-    The leader's answer is offered two cycles after its result is taken, each further one a cycle
-    later.  A fault's record is handed over before its answer is offered.
+    The leader's answer is offered two cycles after its result is taken (three if it is a context's
+    fault), the next one three cycles later, each further one a cycle.  A fault's record is handed
+    over before its answer is offered.
 
     Members
     -------
@@ -85,111 +90,135 @@ class Resolver(wiring.Component):
         m.submodules.judge = judge = Judge()
         m.submodules.answers = answers = fifo.SyncFIFO(width=_Answer.as_shape().size, depth=2)
         answer, offered = Signal(_Answer), data.View(_Answer, answers.r_data)
-        # Waiters that are still to be answered; the next of them, and with what.
-        left, entry, result = Signal(self.entries), Signal(self.bits), Signal(WalkResult)
+        # Taken in the cycle before; who is being answered, and with what; who is next; who is left.
+        fresh, current, left = Signal(), Signal(), Signal(self.entries)
+        follows, following, idle = Signal(), Signal(self.bits), Signal(init=1)
+        entry, result, held = Signal(self.bits), Signal(WalkResult), Signal(Held)
         guest, of_context, device = Signal(), Signal(), Signal(Context)
-        busy, room, leader = left.any(), Signal(), Signal(8)
+        self.ddt_walk, self.pdt_walk = Signal(), Signal()
+        room = Signal()
         fetched = self.context.payload
-        failed = fetched.cause != 0
+        # What was taken: a walk's end, a context's fault, or a context for replays.
+        walked, refused, found = Signal(), Signal(), Signal()
         take_context, take_walk, answers_one = Signal(), Signal(), Signal()
+        leader, next_, picks = Signal(8), Signal(), Signal()
+        current_then, left_then = Signal(), Signal(self.entries)
         m.d.comb += [
             room.eq(answers.w_rdy & self.record_room),
-            self.context.ready.eq(~busy),
-            self.walk.ready.eq(~busy & ~self.context.valid),
+            self.context.ready.eq(idle),
+            self.walk.ready.eq(idle & ~self.context.valid),
             take_context.eq(self.context.valid & self.context.ready),
             take_walk.eq(self.walk.valid & self.walk.ready),
             leader.eq(Mux(self.context.valid, self.context_leader, self.walk.payload.index)),
-            self.members_of.eq(leader),
-            self.close_entry.eq(leader),
-            self.close_en.eq(take_context | take_walk),
-            self.read_entry.eq(Mux(busy, entry, leader)),
-            answers_one.eq(busy & room),
+            walked.eq(fresh & ~of_context),
+            refused.eq(fresh & of_context & (result.cause != 0)),
+            found.eq(fresh & of_context & (result.cause == 0)),
+            self.members_of.eq(entry),
+            self.close_entry.eq(entry),
+            self.close_en.eq(fresh),
+            next_.eq(follows & (~current | answers_one)),
+            picks.eq(~follows | next_),
+            self.read_entry.eq(Mux(follows, following, leader)),
+            answers_one.eq(current & room),
             self.free_en.eq(answers_one),
             self.free_entry.eq(entry),
-            judge.held.eq(self.read_held),
+            judge.held.eq(held),
             judge.result.eq(result),
-            judge.dtf.eq(Mux(of_context, device.dtf, self.read_held.context.dtf)),
+            judge.dtf.eq(Mux(of_context, device.dtf, held.context.dtf)),
             answers.w_en.eq(answers_one),
             answers.w_data.eq(answer),
             answer.response.eq(judge.response),
-            answer.epoch.eq(self.read_held.epoch),
+            answer.epoch.eq(held.epoch),
             self.record_en.eq(answers_one & judge.record_en),
             self.record.eq(judge.record),
-            self.replay.eq(Mux(take_context & ~failed, self.members, 0)),
+            self.replay.eq(Mux(found, self.members, 0)),
             self.response.valid.eq(answers.r_rdy),
             self.response.payload.eq(offered.response),
             self.epoch.eq(offered.epoch),
             answers.r_en.eq(self.response.ready),
         ]
         with m.If(of_context & guest):
-            m.d.comb += judge.result.cause.eq(by_access(self.read_held.request, 21, 23, 20))
+            m.d.comb += judge.result.cause.eq(by_access(held.request, 21, 23, 20))
 
-        following = Signal(self.entries)
-        m.d.comb += following.eq(left & ~(1 << entry))
-        with m.If(take_walk | (take_context & failed)):
-            m.d.sync += [left.eq(self.members), entry.eq(leader)]
-        with m.Elif(answers_one):
-            m.d.sync += left.eq(following)
-            for i in reversed(range(self.entries)):
-                with m.If(following[i]):
-                    m.d.sync += entry.eq(i)
-        with m.If(take_walk):
-            m.d.sync += [result.eq(self.walk.payload), of_context.eq(0)]
-        with m.If(take_context):
+        first = lowest_bit(left)
+        others = self.members & ~(1 << entry)
+        m.d.comb += [
+            # Contexts' faults are counted before they are answered.
+            current_then.eq(take_walk | refused | (current & ~answers_one) | next_),
+            left_then.eq(Mux(walked | refused, others, left & ~Mux(picks, first, 0))),
+        ]
+        m.d.sync += [
+            fresh.eq(take_walk | take_context),
+            current.eq(current_then),
+            left.eq(left_then),
+            # Nobody is picked from those who are not known yet.
+            follows.eq(left.any() | (follows & ~next_)),
+            idle.eq(
+                ~(take_context | current_then | left_then.any() | left.any() | (follows & ~next_))
+            ),
+        ]
+        with m.If(picks):
+            m.d.sync += following.eq(number_of(first))
+        with m.If(idle | next_):
+            m.d.sync += [held.eq(self.read_held), entry.eq(self.read_entry)]
+        with m.If(idle):
             m.d.sync += [
-                result.eq(0),
-                result.cause.eq(fetched.cause),
-                result.gpa.eq(fetched.gpa),
-                result.implicit.eq(1),
-                result.implicit_write.eq(fetched.implicit_write),
+                of_context.eq(self.context.valid),
+                result.eq(self.walk.payload),
                 guest.eq(fetched.guest),
-                of_context.eq(1),
                 device.eq(Mux(fetched.context_valid, fetched.context.as_value(), 0)),
+                self.ddt_walk.eq(fetched.ddt_walk),
+                self.pdt_walk.eq(fetched.pdt_walk),
             ]
-        self._fill(m, take_walk)
-        self._count(m, take_walk, take_context, busy & of_context & room, device)
+            with m.If(self.context.valid):
+                m.d.sync += [
+                    result.eq(0),
+                    result.cause.eq(fetched.cause),
+                    result.gpa.eq(fetched.gpa),
+                    result.implicit.eq(1),
+                    result.implicit_write.eq(fetched.implicit_write),
+                ]
+        self._fill(m, walked, held, result, entry)
+        self._count(m, held, walked, fresh & of_context, current & of_context & room, device)
         return m
 
-    def _fill(self, m: Module, take_walk) -> None:
+    def _fill(self, m: Module, walked, held, found, entry) -> None:
         """Offer what may be cached."""
-        found, fill = self.walk.payload, self.fill.payload
-        stale = Signal()
-        with m.Switch(found.index):
+        fill, stale = self.fill.payload, Signal()
+        with m.Switch(entry):
             for i in range(self.entries):
                 with m.Case(i):
                     m.d.comb += stale.eq(self.stale[i])
-        keep = take_walk & (found.cause == 0) & found.cacheable & ~found.mrif & ~stale
+        keep = walked & (found.cause == 0) & found.cacheable & ~found.mrif & ~stale
         keep = keep & ~found.ppn[self.page_bits :].any()
         with m.If(self.stale_all):
             m.d.sync += self.fill.valid.eq(0)
         with m.Elif(~self.fill.valid | self.fill.ready):
             m.d.sync += self.fill.valid.eq(keep)
-            with m.If(keep):
-                m.d.sync += fill.key.eq(lookup_key(self.read_held))
-                # A range that ends beside interrupt files may be of any size.
-                m.d.sync += [
-                    fill.size.eq(cached_size(self.config, found.size)),
-                    fill.piece.eq(found.piece | is_cut(self.config, found.size)),
-                ]
-                for name in ("ppn", "r", "w", "x", "u", "glob", "dirty", "pbmt"):
-                    m.d.sync += fill[name].eq(found[name])
+        with m.If(~self.fill.valid | self.fill.ready):
+            m.d.sync += fill.key.eq(lookup_key(held))
+            # A range that ends beside interrupt files may be of any size.
+            m.d.sync += [
+                fill.size.eq(cached_size(self.config, found.size)),
+                fill.piece.eq(found.piece | is_cut(self.config, found.size)),
+            ]
+            for name in ("ppn", "r", "w", "x", "u", "glob", "dirty", "pbmt"):
+                m.d.sync += fill[name].eq(found[name])
 
-    def _count(self, m: Module, walked, fetched, refused, device) -> None:
+    def _count(self, m: Module, held, walked, fetched, refused, device) -> None:
         """Register what may be counted."""
-        event, held = self.event, self.read_held
-        request = held.request
+        event, request = self.event, held.request
         context = Mux(refused, device.as_value(), held.context.as_value())
         context = data.View(Context, context)
         first, second = stages(request, context)
-        fill = self.context.payload
         new = refused & ~held.counted
         m.d.sync += [
             event.eq(0),
             event.valid.eq(walked | fetched | refused),
             event.first_stage_walk.eq(walked & first),
             event.second_stage_walk.eq(walked & second),
-            event.ddt_walk.eq(fetched & fill.ddt_walk),
-            event.pdt_walk.eq(fetched & fill.pdt_walk),
+            event.ddt_walk.eq(fetched & self.ddt_walk),
+            event.pdt_walk.eq(fetched & self.pdt_walk),
             event.untranslated.eq(new & (request.at == AddressType.UNTRANSLATED)),
             event.translated.eq(new & (request.at == AddressType.TRANSLATED)),
             event.ats.eq(new & is_ats(request)),

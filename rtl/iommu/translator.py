@@ -147,6 +147,10 @@ class Translator(wiring.Component):
         answerer, backlog = self.answerer, self.backlog
         misses, resolver = self.misses, self.resolver
         m.d.comb += [
+            backlog.comes.eq(answerer.comes),
+            backlog.coming.eq(answerer.coming.device_id),
+            misses.comes.eq(answerer.comes),
+            misses.coming.eq(answerer.coming),
             backlog.arrive_en.eq(answerer.allocate_en & ~answerer.allocate.held.replay),
             backlog.arrive.eq(answerer.allocate.held),
             backlog.lands.eq(answerer.lands),
@@ -184,17 +188,15 @@ class Translator(wiring.Component):
         m.submodules.records = records = fifo.SyncFIFOBuffered(
             width=FaultRecord.as_shape().size, depth=4
         )
+        # The resolver's has a register, so that who is first is known from the begin of a cycle.
+        late, late_valid = Signal(FaultRecord), Signal()
+        with m.If(~late_valid | records.w_rdy):
+            m.d.sync += [late.eq(resolver.record), late_valid.eq(resolver.record_en)]
         m.d.comb += [
             resolver.record_room.eq(records.w_rdy),
-            answerer.record_room.eq(records.w_rdy & ~resolver.record_en),
-            records.w_en.eq(resolver.record_en | answerer.record_en),
-            records.w_data.eq(
-                Mux(
-                    resolver.record_en,
-                    resolver.record.as_value(),
-                    answerer.record.as_value(),
-                )
-            ),
+            answerer.record_room.eq(records.w_rdy & ~late_valid),
+            records.w_en.eq(late_valid | answerer.record_en),
+            records.w_data.eq(Mux(late_valid, late.as_value(), answerer.record.as_value())),
             self.faults.payload.eq(records.r_data),
             self.faults.valid.eq(records.r_rdy),
             records.r_en.eq(self.faults.ready),
@@ -252,10 +254,12 @@ class Translator(wiring.Component):
             resolver.context_leader.eq(leader),
         ]
         connect(m, fetch.fill, resolver.context)
-        took = fetch.fill.valid & fetch.fill.ready
+        took, settles = fetch.fill.valid & fetch.fill.ready, Signal()
+        # Who waited is known in the cycle after.
+        m.d.sync += settles.eq(took)
         with m.If(begun):
             m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(self.transfer)]
-        with m.Elif(took):
+        with m.Elif(settles):
             m.d.sync += busy.eq(0)
         with m.Elif(self.transfer):
             m.d.sync += stale.eq(1)
@@ -316,9 +320,15 @@ class Translator(wiring.Component):
             result.ready.eq(Mux(result.payload.directory, fetch.walked.ready, resolver.walk.ready)),
         ]
         with m.If(ours):
-            m.d.comb += start.payload.index.eq(misses.walk.payload)
+            m.d.comb += [
+                start.payload.index.eq(misses.walk.payload),
+                walker.start_look.eq(misses.walk_queued),
+            ]
         with m.Else():
-            m.d.comb += start.payload.eq(fetch.walk.payload)
+            m.d.comb += [
+                start.payload.eq(fetch.walk.payload),
+                walker.start_look.eq(fetch.walk.payload.index),
+            ]
         connect(m, resolver.fill, self.iotlb.fill)
         connect(m, walker.memory, flipped(self.memory))
         connect(m, fetch.memory, flipped(self.directory_memory))

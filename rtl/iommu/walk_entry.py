@@ -161,22 +161,29 @@ class WalkEntry(wiring.Component):
     def _offset(self, m: Module) -> None:
         """Offset of an entry in its table's page: of the next, or of the first stage's."""
         config, goal, access = self.config, self.goal, self.access
-        self.met = (goal.goal == Goal.DONE) | self.found.too_wide
-        second = access.state.second & ~self.met
-        level = Mux(second, access.state.g_level, access.state.s_level)
-        page = Signal(47)
+        second, page = access.state.second, Signal(47)
         m.d.comb += page.eq(Mux(second, goal.gpa_page, goal.iova[PAGE_SHIFT:]))
+        level = Mux(second, access.state.g_level, access.state.s_level)
+        if config.sv32 or config.sv32x4:
+            m.d.comb += access.narrow.eq(Mux(second, goal.g_levels, goal.s_levels) == 2)
+        self._index(m, access.offset, page, level, access.narrow)
+        # A fault of the second stage tells of the entry of the first.
+        self.met = Signal(PAGE_SHIFT)
+        narrow = goal.s_levels == 2
+        self._index(m, self.met, goal.iova[PAGE_SHIFT:], goal.state.s_level, narrow)
+
+    def _index(self, m: Module, offset, page, level, narrow) -> None:
+        """Drive the offset of a page's entry in a table of a level."""
+        config = self.config
         with m.Switch(level):
             for number in range(largest_levels(config)):
                 with m.Case(number):
                     index = page[9 * number : 9 * number + 9]
-                    m.d.comb += access.offset.eq(Cat(Const(0, 3), index))
+                    m.d.comb += offset.eq(Cat(Const(0, 3), index))
         if config.sv32 or config.sv32x4:
-            levels = Mux(second, goal.g_levels, goal.s_levels)
-            m.d.comb += access.narrow.eq(levels == 2)
-            with m.If(access.narrow):
+            with m.If(narrow):
                 index = Mux(level == 0, page[:10], page[10:20])
-                m.d.comb += access.offset.eq(Cat(Const(0, 2), index))
+                m.d.comb += offset.eq(Cat(Const(0, 2), index))
 
     def _ended(self, m: Module, beyond) -> None:
         """Whether the walk is at its end, and with what."""
@@ -194,9 +201,7 @@ class WalkEntry(wiring.Component):
             end.implicit_write.eq(
                 Mux(done, goal.implicit_write, ~state.final & state.implicit_write)
             ),
-            end.gpa.eq(
-                Cat(Mux(state.final, goal.iova[:PAGE_SHIFT], self.access.offset), goal.gpa_page)
-            ),
+            end.gpa.eq(Cat(Mux(state.final, goal.iova[:PAGE_SHIFT], self.met), goal.gpa_page)),
             end.r.eq(first.r & second.r),
             end.w.eq(first.w & second.w),
             end.x.eq(first.x & second.x),

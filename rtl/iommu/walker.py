@@ -18,11 +18,28 @@ from rtl.iommu.walk_step import WalkStep
 __all__ = ["Walker"]
 
 
+#: Places for addresses and for results; and from how many on nothing more is taken in.  What is
+#: under way then, a step in each of four registers at most, still has a place.
+_PLACES, _MANY = 16, 8
+
+
 class _Stored(data.Struct):
     """Memory's answer to a store."""
 
     id: 8
     resp: 2
+
+
+class _Access(data.Struct):
+    """A read or a store on its way to memory."""
+
+    addr: 56
+    id: 8
+    narrow: 1
+    lock: 1
+    store: 1
+    data: 64
+    user: QosId
 
 
 class Walker(wiring.Component):
@@ -32,6 +49,9 @@ class Walker(wiring.Component):
     the walk caches where a stage begins (:class:`WalkLookup`), and becomes the next address
     (:class:`WalkEntry`).  Final addresses that are virtual interrupt files go through the
     :class:`~rtl.iommu.msi.MsiUnit`, one after another.
+
+    Steps never wait for each other: what memory or the taker of results does not accept at once
+    waits in queues at the end, and while these hold much, nothing is taken in.
 
     Latency
     -------
@@ -43,6 +63,8 @@ class Walker(wiring.Component):
     -------
     start : ``In(stream.Signature(WalkStart))``
         Begins walk ``index``, which must not be under way; the directory has one walk at a time.
+    start_look : ``In(8)``
+        The entry to look at for ``start``; of no use where it is not looked at.
     entry_index : ``Out(8)``; entry : ``In(Held)``
         Requests of walks; the cycle after.
     guest : ``In(Guest)``
@@ -67,6 +89,7 @@ class Walker(wiring.Component):
         super().__init__(
             {
                 "start": In(stream.Signature(WalkStart)),
+                "start_look": In(8),
                 "entry_index": Out(8),
                 "entry": In(Held),
                 "guest": In(Guest),
@@ -93,8 +116,7 @@ class Walker(wiring.Component):
         m.submodules.entry = walk_entry = self.walk_entry = WalkEntry(self.config)
         self.ready, self.found, self.ready_valid = Signal(WalkGoal), Signal(WalkFound), Signal()
         self.access, self.ends, self.waits = walk_entry.access, walk_entry.ends, walk_entry.waits
-        self.ready_leaves = Signal()
-        self.own_address = Signal()  # the address register takes the walk's
+        self.room = Signal()  # for what a step taken in now may ask for
         # A walk that moves on by itself.
         self.resume_valid, self.resume_index, self.resume_taken = Signal(), Signal(8), Signal()
         self.resume_kind = Signal(StepKind)
@@ -105,15 +127,15 @@ class Walker(wiring.Component):
         m.d.comb += [
             walk_entry.goal.eq(self.ready),
             walk_entry.found.eq(self.found),
-            self.result.valid.eq(self.ready_valid & self.ends),
-            self.result.payload.eq(walk_entry.end),
         ]
-        self._addresses(m)
+        results = self._results(m)
+        accesses = self._addresses(m)
+        m.d.sync += self.room.eq((results.level < _MANY) & (accesses.level < _MANY))
         write = states.write_port()
         m.d.comb += [
             write.addr.eq(self._row(self.ready.state.directory, self.ready.index)),
             write.data.eq(self.access.state),
-            write.en.eq(self.ready_valid & self.ready_leaves & ~self.ends),
+            write.en.eq(self.ready_valid & ~self.ends),
         ]
         return m
 
@@ -151,7 +173,7 @@ class Walker(wiring.Component):
         directory_entry = Signal(8)
         for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
         m.d.comb += [
-            load.eq(~valid | goal.ready),
+            load.eq(self.room),
             r.ready.eq(load | for_msi),
             take_stored.eq(load & ~(r.valid & ~for_msi)),
             self.resume_taken.eq(self.resume_valid & take_stored & ~b_valid),
@@ -167,34 +189,27 @@ class Walker(wiring.Component):
             m.d.comb += [row.eq(self.resume_index), new_kind.eq(self.resume_kind)]
         with m.Else():
             m.d.comb += [
-                row.eq(self._row(start.payload.directory, start.payload.index)),
+                row.eq(self._row(start.payload.directory, self.start_look)),
                 new_kind.eq(StepKind.START),
                 coming.eq(start.valid),
             ]
-        entry = Signal(8)
-        m.d.comb += entry.eq(
-            Mux(
-                new_kind == StepKind.START,
-                start.payload.index,
-                Mux(row == self.directory_id, directory_entry, row),
-            )
-        )
-        with m.If(load):
-            m.d.sync += [
-                valid.eq(coming),
-                index.eq(entry),
-                kind.eq(new_kind),
-                step.start_directory.eq(start.payload.directory),
-                step.start_page.eq(start.payload.gpa[PAGE_SHIFT:]),
-                step.answer.eq(r.payload.data),
-                step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
-            ]
+        starts = new_kind == StepKind.START
+        moves = Mux(row == self.directory_id, directory_entry, row)
+        m.d.sync += [
+            valid.eq(coming & load),
+            index.eq(Mux(starts, start.payload.index, moves)),
+            kind.eq(new_kind),
+            step.start_directory.eq(start.payload.directory),
+            step.start_page.eq(start.payload.gpa[PAGE_SHIFT:]),
+            step.answer.eq(r.payload.data),
+            step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
+        ]
         with m.If(start.valid & start.ready & start.payload.directory):
             m.d.sync += directory_entry.eq(start.payload.index)
         m.d.comb += [
             read.addr.eq(row),
-            read.en.eq(load),
-            self.entry_index.eq(Mux(load, entry, index)),
+            read.en.eq(1),
+            self.entry_index.eq(Mux(starts, self.start_look, moves)),
             step.kind.eq(kind),
             step.state.eq(read.data),
             step.held.eq(self.entry),
@@ -220,95 +235,93 @@ class Walker(wiring.Component):
         """Register the goal with what is known of it."""
         lookup = self.lookup
         connect(m, flipped(self.invalidate), lookup.invalidate)
-        m.d.comb += [
-            lookup.stale_all.eq(self.stale_all),
-            lookup.o.ready.eq(~self.ready_valid | self.ready_leaves),
+        m.d.comb += [lookup.stale_all.eq(self.stale_all), lookup.o.ready.eq(1)]
+        m.d.sync += [
+            self.ready_valid.eq(lookup.o.valid),
+            self.ready.eq(lookup.o.payload),
+            self.found.eq(lookup.found),
         ]
-        with m.If(lookup.o.ready):
-            m.d.sync += [
-                self.ready_valid.eq(lookup.o.valid),
-                self.ready.eq(lookup.o.payload),
-                self.found.eq(lookup.found),
-            ]
 
-    def _addresses(self, m: Module) -> None:
-        """Address registers; the MSI unit's reads come first."""
+    def _results(self, m: Module) -> fifo.SyncFIFO:
+        """Ends of walks: taken at once, or when their turn comes."""
+        result, end = self.result, self.walk_entry.end
+        m.submodules.results = results = fifo.SyncFIFO(
+            width=WalkResult.as_shape().size, depth=_PLACES
+        )
+        ends = self.ready_valid & self.ends
+        m.d.comb += [
+            result.valid.eq(results.r_rdy | ends),
+            result.payload.eq(Mux(results.r_rdy, results.r_data, end.as_value())),
+            results.r_en.eq(result.ready),
+            results.w_en.eq(ends & (results.r_rdy | ~result.ready)),
+            results.w_data.eq(end),
+        ]
+        return results
+
+    def _addresses(self, m: Module) -> fifo.SyncFIFO:
+        """Address registers; the MSI unit's reads come first, and stores wait for their turn."""
         ready, access = self.ready, self.access
         ar, aw, w = self.memory.ar, self.memory.aw, self.memory.w
         msi = self._msi(m)
+        m.submodules.accesses = queue = fifo.SyncFIFO(width=_Access.as_shape().size, depth=_PLACES)
+        new, first = Signal(_Access), data.View(_Access, queue.r_data)
         ar_free, store_free = ~ar.valid | ar.ready, ~aw.valid & ~w.valid
-        stores = ready.goal == Goal.STORE
-        unit_free = self.msi_walk_ready
+        asks, at_once = Signal(), Signal()
         m.d.comb += [
-            self.ready_leaves.eq(
-                Mux(
-                    self.ends,
-                    self.result.ready,
-                    Mux(
-                        self.waits,
-                        ~ready.resumed | unit_free,
-                        Mux(stores, store_free, ar_free & ~msi.valid),
-                    ),
-                )
-            ),
-            self.own_address.eq(
-                self.ready_valid & self.ready_leaves & ~self.ends & ~self.waits & ~stores
-            ),
+            new.addr.eq(Cat(access.offset, access.state.table)),
+            new.id.eq(self._row(ready.state.directory, ready.index)),
+            new.narrow.eq(access.narrow),
+            new.lock.eq(ready.lock & (ready.goal == Goal.READ)),
+            new.store.eq(ready.goal == Goal.STORE),
+            new.data.eq(ready.data),
+            new.user.eq(ready.user),
+            asks.eq(self.ready_valid & ~self.ends & ~self.waits),
+            at_once.eq(ar_free & ~msi.valid & ~queue.r_rdy & ~new.store),
+            queue.w_data.eq(new),
+            queue.w_en.eq(asks & ~at_once),
+            queue.r_en.eq(Mux(first.store, store_free, ar_free & ~msi.valid)),
             msi.ready.eq(ar_free),
         ]
-        address = Cat(access.offset, access.state.table)
-        row = self._row(ready.state.directory, ready.index)
-        with m.If(ar.ready):
-            m.d.sync += ar.valid.eq(0)
-        with m.If(msi.valid & ar_free):
+        taken = data.View(_Access, Mux(queue.r_rdy, queue.r_data, new.as_value()))
+        with m.If(ar_free):
             m.d.sync += [
-                ar.valid.eq(1),
-                ar.payload.addr.eq(msi.payload.addr),
-                ar.payload.id.eq(self.msi_id),
-                ar.payload.len.eq(1),
-                ar.payload.size.eq(3),
-                ar.payload.lock.eq(0),
+                ar.valid.eq(msi.valid | (asks & at_once) | (queue.r_rdy & ~first.store)),
+                ar.payload.addr.eq(Mux(msi.valid, msi.payload.addr, taken.addr)),
+                ar.payload.id.eq(Mux(msi.valid, self.msi_id, taken.id)),
+                ar.payload.len.eq(msi.valid),
+                ar.payload.size.eq(Mux(taken.narrow & ~msi.valid, 2, 3)),
+                ar.payload.lock.eq(taken.lock & ~msi.valid),
             ]
-        with m.Elif(self.own_address):
-            m.d.sync += [
-                ar.valid.eq(1),
-                ar.payload.addr.eq(address),
-                ar.payload.id.eq(row),
-                ar.payload.len.eq(0),
-                ar.payload.size.eq(Mux(access.narrow, 2, 3)),
-                ar.payload.lock.eq(ready.lock & (ready.goal == Goal.READ)),
-            ]
+            if self.config.qosid:
+                m.d.sync += ar.payload.user.eq(
+                    Mux(msi.valid, msi.payload.user.as_value(), taken.user.as_value())
+                )
         with m.If(aw.ready):
             m.d.sync += aw.valid.eq(0)
         with m.If(w.ready):
             m.d.sync += w.valid.eq(0)
-        with m.If(self.ready_valid & self.ready_leaves & ~self.ends & ~self.waits & stores):
-            lanes = Mux(access.offset[2], 0xF0, 0x0F)
+        with m.If(store_free):
+            stores, lanes = queue.r_rdy & first.store, Mux(first.addr[2], 0xF0, 0x0F)
             m.d.sync += [
-                aw.valid.eq(1),
-                aw.payload.addr.eq(address),
-                aw.payload.id.eq(row),
-                aw.payload.size.eq(Mux(access.narrow, 2, 3)),
+                aw.valid.eq(stores),
+                aw.payload.addr.eq(first.addr),
+                aw.payload.id.eq(first.id),
+                aw.payload.size.eq(Mux(first.narrow, 2, 3)),
                 aw.payload.lock.eq(1),
-                w.valid.eq(1),
-                w.payload.data.eq(ready.data),
-                w.payload.strb.eq(Mux(access.narrow, lanes, 0xFF)),
+                w.valid.eq(stores),
+                w.payload.data.eq(first.data),
+                w.payload.strb.eq(Mux(first.narrow, lanes, 0xFF)),
                 w.payload.last.eq(1),
             ]
+            if self.config.qosid:
+                m.d.sync += aw.payload.user.eq(first.user)
         m.d.comb += [ar.payload.burst.eq(Burst.INCR), aw.payload.burst.eq(Burst.INCR)]
-        if self.config.qosid:
-            with m.If(msi.valid & ar_free):
-                m.d.sync += ar.payload.user.eq(msi.payload.user)
-            with m.Elif(self.own_address):
-                m.d.sync += ar.payload.user.eq(ready.user)
-            with m.If(store_free):
-                m.d.sync += aw.payload.user.eq(ready.user)
+        return queue
 
     def _msi(self, m: Module):
         """The MSI unit and who waits for it; returns its stream of addresses."""
         ready = self.ready
         if not self.config.msi_flat:
-            self.msi_walk_ready = Const(1, 1)
             return _NoAddress()
         m.submodules.msi = unit = MsiUnit(self.config)
         m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(width=8, depth=self.entries)
@@ -317,13 +330,13 @@ class Walker(wiring.Component):
         r, walk, result = self.memory.r, unit.walk, unit.result
         m.d.comb += [
             waiting.w_data.eq(ready.index),
-            waiting.w_en.eq(here & self.ready_leaves & ~ready.resumed),
+            waiting.w_en.eq(here & ~ready.resumed),
             self.resume_valid.eq(result.valid | (waiting.r_rdy & ~busy)),
             self.resume_index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
             self.resume_kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
             waiting.r_en.eq(self.resume_taken & ~result.valid),
             result.ready.eq(self.resume_taken),
-            walk.valid.eq(here & ready.resumed),
+            walk.valid.eq(here & ready.resumed),  # the unit waits for it
             walk.payload.index.eq(ready.index),
             walk.payload.page.eq(ready.gpa_page),
             walk.payload.mask.eq(ready.msi_mask),
@@ -339,7 +352,6 @@ class Walker(wiring.Component):
         ]
         with m.If(self.resume_taken):
             m.d.sync += busy.eq(~result.valid)
-        self.msi_walk_ready = walk.ready
         return unit.address
 
 

@@ -6,6 +6,7 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
+from models.spec.translation import TranslationRequest
 
 from .prover import Plant, Proof, anything, constant
 
@@ -33,7 +34,16 @@ def miss_table(module):
         m.d.comb += getattr(dut, name).eq(free(name, 8))
     m.d.comb += dut.detach.eq(free("detach", count))
     allocate = data.View(dut.allocate.shape(), free("allocate", len(dut.allocate.as_value())))
-    m.d.comb += dut.allocate.eq(allocate)
+    # What may be stored is announced before.
+    announced = Signal(TranslationRequest)
+    m.d.comb += [
+        dut.comes.eq(free("comes", 1)),
+        dut.coming.as_value().eq(free("coming", len(dut.coming.as_value()))),
+        dut.allocate.eq(allocate),
+        dut.allocate.held.request.eq(announced),
+    ]
+    with m.If(dut.comes):
+        m.d.sync += announced.eq(dut.coming)
     for name in ("walk", "context"):
         m.d.comb += getattr(dut, name).ready.eq(free(f"{name}_ready", 1))
     leader, other = (constant(m, ports, 8, name) for name in ("leader", "other"))
@@ -112,6 +122,7 @@ PROOFS = (
         quick=7,
         assumptions=(
             "a new request comes only while an entry is free",
+            "what comes is announced in an earlier cycle",
             "entries in use alone are given back, each once, or come again",
         ),
         covers=("a join", "a joined walk turns stale", "a stale entry is used afresh"),

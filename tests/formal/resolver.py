@@ -78,9 +78,13 @@ def resolver(module):
 
     # Fills: only of walks that no invalidation has met, and only until one comes.
     page = constant(m, ports, 44, "page")
-    took = dut.walk.valid & dut.walk.ready
-    old = dut.stale.bit_select(walk.index[:2], 1) | dut.stale_all
-    good = took & (walk.ppn == page) & ~old & (walk.cause == 0) & walk.cacheable & ~walk.mrif
+    # What is stale is looked at in the cycle after.
+    took, index = Signal(), Signal(2)
+    fit = (walk.ppn == page) & (walk.cause == 0) & walk.cacheable & ~walk.mrif
+    fits = Signal()
+    m.d.sync += [took.eq(dut.walk.valid & dut.walk.ready), index.eq(walk.index), fits.eq(fit)]
+    old = dut.stale.bit_select(index, 1) | dut.stale_all
+    good = took & fits & ~old
     alive = Signal()
     filled = dut.fill.valid & (dut.fill.payload.ppn == page)
     with m.If(dut.stale_all):
@@ -93,7 +97,7 @@ def resolver(module):
     m.d.comb += [
         Assert(~filled | alive),
         Cover(filled & dut.fill.ready),
-        Cover(took & old & (walk.cause == 0) & walk.cacheable),
+        Cover(took & old & fits),
     ]
     return m, ports
 
@@ -126,7 +130,7 @@ PROOFS = (
             ),
             Plant(
                 name="the next result is taken while somebody waits for the last",
-                old="self.context.ready.eq(~busy)",
+                old="self.context.ready.eq(idle)",
                 new="self.context.ready.eq(1)",
             ),
         ),

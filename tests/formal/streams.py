@@ -50,6 +50,27 @@ def stream_register(module):
     return m, ports
 
 
+def stream_bypass(module):
+    """What is not taken at once is kept as it is, and nothing else comes meanwhile."""
+    m, ports = Module(), []
+    m.submodules.dut = dut = module.StreamBypass(WIDTH)
+    free(m, ports, "i", dut.i)
+    take(m, ports, "o", dut.o)
+    stable(m, dut.o)
+    put, took = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    full, kept = Signal(), Signal(WIDTH)
+    m.d.sync += full.eq((full | put) & ~took)
+    with m.If(put):
+        m.d.sync += kept.eq(dut.i.payload)
+    m.d.comb += [
+        Assert(dut.i.ready == ~full),
+        Assert(dut.o.valid == (full | dut.i.valid)),
+        Assert(~dut.o.valid | (dut.o.payload == Mux(full, kept, dut.i.payload))),
+        Cover(full & took & (kept != dut.i.payload)),
+    ]
+    return m, ports
+
+
 def stream_arbiter(module):
     """Nobody waits for more than all others once; what is taken comes out, unchanged."""
     count = 3
@@ -142,6 +163,23 @@ PROOFS = (
                 name="the order is reversed",
                 old="for offset in reversed(range(1, count)):",
                 new="for offset in range(1, count):",
+            ),
+        ),
+    ),
+    Proof(
+        name="stream-bypass",
+        claim="what is not taken at once is offered until it is, and only then is another accepted",
+        module="rtl.bus.stream",
+        harness=stream_bypass,
+        depth=24,
+        quick=10,
+        assumptions=("the sender does not withdraw or change what it offers",),
+        covers=("what was kept is taken while another is offered",),
+        plants=(
+            Plant(
+                name="another takes the place of what is kept",
+                old="with m.If(~holds):\n            m.d.sync += kept.eq(self.i.payload)",
+                new="with m.If(self.i.valid):\n            m.d.sync += kept.eq(self.i.payload)",
             ),
         ),
     ),

@@ -12,7 +12,7 @@ from .prover import Plant, Proof, anything, constant
 __all__ = ["PROOFS"]
 
 #: Entries of the miss table beyond ``misses``.
-SPARE = 1
+SIZES = {"PIPELINE_DEPTH": 1}
 #: Cycles that a walk may stay inside while everything outside is ready.
 PATIENCE = 8
 
@@ -22,11 +22,14 @@ class _Bench(Elaboratable):
 
     def __init__(self, module, decides: Signal) -> None:
         self._module, self._decides = module, decides
-        depth, module.PIPELINE_DEPTH = module.PIPELINE_DEPTH, SPARE
+        kept = {name: getattr(module, name) for name in SIZES}
         try:
+            for name, size in SIZES.items():
+                setattr(module, name, size)
             self.dut = module.Walker(IommuConfig(misses=1, walkers=1))
         finally:
-            module.PIPELINE_DEPTH = depth
+            for name, size in kept.items():
+                setattr(module, name, size)
 
     def elaborate(self, platform):
         module, decides = self._module, self._decides
@@ -144,13 +147,13 @@ PROOFS = (
         plants=(
             Plant(
                 name="a read is asked for twice",
-                old="with m.If(ar.ready):\n            m.d.sync += ar.valid.eq(0)",
-                new="with m.If(ar.ready):\n            m.d.sync += ar.valid.eq(ar.valid)",
+                old="queue.w_en.eq(asks & ~at_once)",
+                new="queue.w_en.eq(asks)",
             ),
             Plant(
                 name="a stalled end is forgotten",
-                old="                    self.result.ready,\n",
-                new="                    Const(1),\n",
+                old="ends & (results.r_rdy | ~result.ready)",
+                new="ends & results.r_rdy",
             ),
         ),
     ),

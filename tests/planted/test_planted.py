@@ -47,8 +47,8 @@ PLANTS = [
     Plant(
         "a walk that ends in the cycle of an invalidation is dropped, and nobody answered",
         "rtl/iommu/resolver.py",
-        "with m.If(take_walk | (take_context & failed)):",
-        "with m.If((take_walk & ~self.stale_all) | (take_context & failed)):",
+        "current_then.eq(take_walk | refused",
+        "current_then.eq((take_walk & ~self.stale_all) | refused",
         "tests/rtl/iommu/test_translator.py",
         "walk_survives_an_invalidation",
         often=True,
@@ -81,8 +81,8 @@ PLANTS = [
     Plant(
         "a request joins the walk of another kind of access",
         "rtl/iommu/misses.py",
-        "(new.for_context | (hows[i] == how))",
-        "(new.for_context | (hows[i][9:] == how[9:]))",
+        "hows[i] == _access(coming),",
+        "hows[i][9:] == _access(coming)[9:],",
         "tests/rtl/iommu/test_translator.py",
         "being_walked_join",
         often=True,

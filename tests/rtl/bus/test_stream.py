@@ -2,11 +2,11 @@
 
 import pytest
 
-from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.bus.stream import StreamArbiter, StreamBypass, StreamFifo, StreamRegister
 from tests.rtl.agents import Sink, Source, run, seeded, wait_for
 
 
-@pytest.mark.parametrize("kind", [StreamRegister, lambda shape: StreamFifo(shape, 5)])
+@pytest.mark.parametrize("kind", [StreamRegister, StreamBypass, lambda shape: StreamFifo(shape, 5)])
 @pytest.mark.parametrize(("push", "pull"), [(0, 0), (0.5, 0), (0, 0.5), (0.4, 0.6)])
 def test_payloads_come_out_once_and_in_order(kind, push, pull):
     dut = kind(16)

@@ -149,17 +149,29 @@ def test_lanes_are_in_order_and_a_device_keeps_to_its_share(misses):
     left = {Lane.OWN: -1, Lane.COMMON: -1}
     coming: list = []  # on the way to the end of the pipeline
 
+    number = 0
+
+    def choose():
+        """Whether something comes to the end of the pipeline, again or for the first time."""
+        nonlocal number
+        back = bool(coming) and rng.random() < 0.7
+        fresh = not back and number < count and rng.random() < 0.6
+        # First one device floods, then all three.
+        mix = [7] * 30 + [8, 9] if number < count // 2 else [7, 8, 9]
+        one = coming.pop(0) if back else (rng.choice(mix), number, Lane.NONE)
+        number += fresh
+        return back, fresh, *one
+
     async def test(ctx):
-        number = kept = limited = 0
+        kept = limited = 0
         floods: set[int] = set()
-        while number < count or coming or table or waiting:
+        ctx.set(dut.comes, 1)
+        following = (False, False, 0, 0, Lane.NONE)
+        while number < count or coming or table or waiting or any(following[:2]):
             free = next((n for n in range(entries) if n not in table), 0)
-            # First one device floods, then all three.
-            mix = [7] * 30 + [8, 9] if number < count // 2 else [7, 8, 9]
-            back = bool(coming) and rng.random() < 0.7
-            fresh = not back and number < count and rng.random() < 0.6
-            device, iova, lane = coming.pop(0) if back else (rng.choice(mix), number, Lane.NONE)
+            (back, fresh, device, iova, lane), following = following, choose()
             given = {n for n in table if rng.random() < 0.12}
+            ctx.set(dut.coming, following[2])
             ctx.set(dut.arrive.request, {"device_id": device, "iova": iova})
             ctx.set(dut.arrive.lane, lane)
             ctx.set(dut.arrive_en, back or fresh)
@@ -179,8 +191,9 @@ def test_lanes_are_in_order_and_a_device_keeps_to_its_share(misses):
                 left[again.lane] = came
                 coming.append((*item, again.lane))
             if (back or fresh) and keep:
-                share = list(table.values()).count(device) < config.misses
-                assert waiting or len(table) + len(coming) >= entries - 1 or not share
+                under_way = [each[0] for each in coming] + [following[2]] * following[0]
+                share = [*table.values(), *under_way].count(device) < config.misses
+                assert waiting or len(table) + len(under_way) >= entries - 1 or not share
                 kept += 1
                 waiting[device, iova] = kept
             elif back or fresh:
@@ -194,8 +207,7 @@ def test_lanes_are_in_order_and_a_device_keeps_to_its_share(misses):
                     assert counts[device] <= device_entries(config)
             for n in given:
                 del table[n]
-            number += fresh
-            if not table and not waiting and not coming:
+            if not table and not waiting and not coming and not following[0]:
                 floods = set()
         assert limited > 10
         assert kept > 50

@@ -75,7 +75,7 @@ def test_context_cache(entries, ways, sets):
     ids = [rng.getrandbits(20) for _ in range(entries + 2)]
 
     async def bench(ctx):
-        hits = forgotten = 0
+        hits, coming = 0, None
         for _ in range(CYCLES):
             fill, clear, everything = (
                 rng.choice((0, 1)),
@@ -97,11 +97,11 @@ def test_context_cache(entries, ways, sets):
                 if expected is not None:
                     hits += 1
                     assert ctx.get(dut.context.as_value()) == expected
-            if fill and not forgotten:
-                model.fill(key, content)
+            if coming:
+                model.fill(*coming)
+            coming = (key, content) if fill and not clear else None
             if clear:
                 model.clear(lambda held, one=cleared, all=everything: all or held == one)
-            forgotten = clear
             await ctx.tick()
         assert hits > CYCLES // 4
 
@@ -118,7 +118,7 @@ def test_process_cache(entries, ways, sets):
     keys = [(device, process) for device in devices for process in processes]
 
     async def bench(ctx):
-        hits = forgotten = 0
+        hits, coming = 0, None
         for _ in range(CYCLES):
             fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 0, 1))
             everything, one = not rng.getrandbits(4), rng.getrandbits(2) != 0
@@ -143,13 +143,13 @@ def test_process_cache(entries, ways, sets):
                     assert ctx.get(dut.process.as_value()) == expected
             ctx.set(dut.process_id, key[1] | 1 << 17)  # no such process
             assert not ctx.get(dut.hit)
-            if fill and not forgotten:
-                model.fill(key, content)
+            if coming:
+                model.fill(*coming)
+            coming = (key, content) if fill and not clear else None
             if clear:
                 # What a device has is not found apart: everything is forgotten.
                 covered = set(keys) if everything or not one else {cleared}
                 model.clear(covered.__contains__)
-            forgotten = clear
             await ctx.tick()
         assert hits > CYCLES // 4
 
@@ -164,7 +164,7 @@ def test_members_that_a_configuration_lacks_read_zero():
         ctx.set(dut.fill_en, 1)
         ctx.set(dut.fill_id, 7)
         ctx.set(dut.fill_context.as_value(), -1)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         ctx.set(dut.device_id, 7)
         assert ctx.get(dut.hit)
         found = ctx.get(dut.context)
