@@ -81,8 +81,8 @@ PLANTS = [
     Plant(
         "a request joins the walk of another kind of access",
         "rtl/iommu/misses.py",
-        "hows[i] == _access(coming),",
-        "hows[i][9:] == _access(coming)[9:],",
+        "& (new.for_context | equal[2])",
+        "& (new.for_context | 1)",
         "tests/rtl/iommu/test_translator.py",
         "being_walked_join",
         often=True,
