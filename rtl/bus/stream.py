@@ -30,7 +30,15 @@ def round_robin(m: Module, requests, last, grant) -> None:
                         m.d.comb += grant.eq(candidate)
 
 
-class StreamRegister(wiring.Component):
+class _Slice(wiring.Component):
+    """What a stream passes on its way."""
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        self._shape = shape
+
+
+class StreamRegister(_Slice):
     """Register slice of two places: no combinational path from either side to the other.
 
     Latency
@@ -48,10 +56,6 @@ class StreamRegister(wiring.Component):
     o : ``Out(stream)``
     """
 
-    def __init__(self, shape):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-        self._shape = shape
-
     def elaborate(self, platform):
         m = Module()
         spare = Signal(self._shape)
@@ -68,7 +72,7 @@ class StreamRegister(wiring.Component):
         return m
 
 
-class StreamBypass(wiring.Component):
+class StreamBypass(_Slice):
     """A place for what is not taken at once: ``i.ready`` depends on earlier cycles alone.
 
     Latency
@@ -85,10 +89,6 @@ class StreamBypass(wiring.Component):
     i : ``In(stream)``
     o : ``Out(stream)``
     """
-
-    def __init__(self, shape):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
-        self._shape = shape
 
     def elaborate(self, platform):
         m = Module()

@@ -254,8 +254,7 @@ class DmaParking(wiring.Component):
         position, record, wanted, ends = self.position, self.read.data, self.wanted, Signal()
         looked, at = Signal(), Signal.like(self.place)  # what is at the ports
         same = (
-            record.parked
-            & (record.wait == Wait.ANSWER)
+            record.asking
             & (position.function == wanted.function)
             & (position.page == wanted.page)
             & (position.write | ~wanted.write)
@@ -335,10 +334,7 @@ class DmaParking(wiring.Component):
             self._stat(m, Mux(request.valid, Stat.PAGE_REQUESTS, Stat.PAGE_WAITS), 1)
 
     def _count_asking(self, m: Module) -> None:
-        before, after = (
-            record.parked & (record.wait == Wait.ANSWER)
-            for record in (self.read.data, self.write.data)
-        )
+        before, after = self.read.data.asking, self.write.data.asking
         with m.If(self.write.en):
             m.d.sync += self.asking.eq(self.asking + after - before)
 
@@ -362,16 +358,15 @@ class DmaParking(wiring.Component):
     def _other(self, m: Module, second) -> None:
         """Look whether the request that has asked waits on."""
         record, after, leader = self.read.data, self.write.data, self.leader.data
-        waits = leader.parked & (leader.wait == Wait.ANSWER)
         m.d.comb += [after.eq(record), self.write.en.eq(1)]
         self._forget(m, record, after)
-        with m.If(~waits | (leader.generation != record.leader_generation)):
+        with m.If(~leader.asking | (leader.generation != record.leader_generation)):
             self._answered(m, record, after, PageResponse.SUCCESS, second)
 
     def _forget(self, m: Module, record, after) -> None:
         """Forget what functions are owed that were disabled."""
         for generation, owed in enumerate(record.owed):
-            waits = record.parked & (record.wait == Wait.ANSWER) & (record.generation == generation)
+            waits = record.asking & (record.generation == generation)
             with m.If(self.fallen.bits.bit_select(owed.function, 1) & ~waits):
                 m.d.comb += after.owed[generation].valid.eq(0)
 

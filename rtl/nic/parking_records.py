@@ -39,3 +39,8 @@ class ParkedRecord(data.Struct):
     page: PAGE_BITS  # lowest bits of the page's number
     times: 3  # that it was not there though it was said to be
     owed: data.ArrayLayout(Owed, 2)  # per generation
+
+    @property
+    def asking(self):
+        """Whether it waits for the answer to its own page request."""
+        return self.parked & (self.wait == Wait.ANSWER)
