@@ -97,6 +97,8 @@ class IommuDriver:
         self.requests_log2 = queue_log2 if requests_log2 is None else requests_log2
         self.faults: list[Fault] = []
         self.messages = 0
+        #: Cycles from the message that there are page requests until they are looked at.
+        self.requests_delay = 0
         #: How often the page-request queue was found to have overflowed.
         self.overflows = 0
         #: Invalidations commanded, of its own caches and of devices'.
@@ -359,6 +361,8 @@ class IommuDriver:
 
     async def _drain_requests(self) -> None:
         """Requests that found no room were answered by the IOMMU; devices ask again."""
+        if self.requests_delay:
+            await self._port.sleep(self.requests_delay)
         registers = spec.PQH, spec.PQT, spec.PQCSR
         flags = await self._drain("pq", "pip", registers, self._take_request, self.requests_log2)
         if spec.PQCSR["pqof"].extract(flags):

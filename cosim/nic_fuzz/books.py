@@ -5,14 +5,16 @@ from collections.abc import Iterable
 
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.nic_fuzz.wrong import Wrong
+from models.spec.config import PREFETCH_MAX
 from models.spec.iommu import PageResponse
 from models.spec.nic import Stat
 
 __all__ = ["Books"]
 
 _PATIENCE, _LOOK = 100_000, 500
-#: Requests of a function that a reset may find parked: of each of its two queues.
-_PARKED = 2
+#: Requests of a function that a reset may find parked: of each of its two queues, and what is asked
+#: for ahead of use.
+_PARKED = 2 + PREFETCH_MAX
 
 
 class Books:
@@ -65,34 +67,40 @@ class Books:
         return sums
 
     async def _settle(self, function: int) -> None:
-        """Wait until every page request has its answer."""
+        """Wait until every page request has its answer, and who waited for it has gone on."""
         assignment = self._hypervisor.assignment(function)
         end = self._hypervisor.port.now() + _PATIENCE
-        while await self._hypervisor.stat(function, Stat.PAGE_REQUESTS) != len(assignment.services):
+        while True:
+            asked, parked, retries = await self._parked(function)
+            if asked == len(assignment.services) and parked - retries <= self._most(function):
+                return
             if self._hypervisor.port.now() > end:
-                asked = await self._hypervisor.stat(function, Stat.PAGE_REQUESTS)
                 what = f"{asked} page requests, {assignment.requests} came, "
+                what += f"{parked} parked, {retries} retries, "
                 what += f"{len(assignment.services)} answered"
                 raise Wrong("books", f"function {function}: {what}")
             await self._hypervisor.port.sleep(_LOOK)
 
+    async def _parked(self, function: int) -> tuple[int, int, int]:
+        """Page requests; requests that have parked, with one or without; retries."""
+        stats = Stat.PAGE_REQUESTS, Stat.PAGE_WAITS, Stat.PAGE_RETRIES
+        asked, waits, retries = [await self._hypervisor.stat(function, stat) for stat in stats]
+        return asked, asked + waits, retries
+
+    def _most(self, function: int) -> int:
+        """How many a function's resets may have dropped."""
+        return _PARKED * self._resets[function]
+
     async def _requests(self, function: int) -> Counter[str]:
         """Page requests of a function against what came of them."""
         assignment = self._hypervisor.assignment(function)
-        requests, waits, retries, faults = [
-            await self._hypervisor.stat(function, stat)
-            for stat in (
-                *(Stat.PAGE_REQUESTS, Stat.PAGE_WAITS),
-                *(Stat.PAGE_RETRIES, Stat.DMA_FAULTS),
-            )
-        ]
+        requests, parked, retries = await self._parked(function)
+        faults = await self._hypervisor.stat(function, Stat.DMA_FAULTS)
         assert assignment.requests == requests, f"{assignment.requests} of {requests} came"
         refused = [s for s in assignment.services if s.code != PageResponse.SUCCESS]
         assert not refused, f"refused: {refused}"
         assert not faults, f"{faults} DMA faults"
-        parked = requests + waits
-        dropped = parked - retries
-        most = _PARKED * self._resets[function]
+        dropped, most, waits = parked - retries, self._most(function), parked - requests
         assert 0 <= dropped <= most, f"{parked} parked, {retries} retries, {most} dropped"
         return Counter(
             {"page requests": requests, "waits": waits, "retries": retries, "dropped": dropped}

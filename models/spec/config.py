@@ -5,7 +5,15 @@ RTL, models, drivers and documents read the same object.
 
 from dataclasses import dataclass, field, replace
 
-__all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
+__all__ = [
+    "CAPABILITY_BITS",
+    "CONFIGS",
+    "PREFETCH_MAX",
+    "IommuConfig",
+    "NicConfig",
+    "SystemConfig",
+    "config",
+]
 
 
 #: Queues of a NIC.
@@ -14,6 +22,8 @@ QUEUES_MAX = 256
 BACKUP_TAGS = 8
 #: Frames beyond all quotas that may be on their way to the backup rings.
 BACKUP_TRANSIT = 2
+#: Translations that are asked for ahead of use.
+PREFETCH_MAX = 16
 #: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
 TAGS_MAX = 256
 
@@ -210,6 +220,9 @@ class NicConfig:
         Mergeable receive buffers, checksum offload both ways, TSO (virtio 1.3, 5.1.3).
     control_queue, multiqueue, rss : bool
         Control queue, several queue pairs at once, receive-side scaling (virtio 1.3, 5.1.3).
+    prefetch : int
+        Pages named by descriptors whose translations are asked for ahead of use at once, up to 16;
+        one function has at most half of them.  0 for none.
     backup : bool
         Backup rings for frames whose receive queue waits for a page (``BackupRing``).  They have
         8 of the ``dma_tags``, and 2 slots of each memory that are in no function's share.
@@ -239,6 +252,7 @@ class NicConfig:
     control_queue: bool = False
     multiqueue: bool = False
     rss: bool = False
+    prefetch: int = 0
     backup: bool = False
 
     def __post_init__(self) -> None:
@@ -256,6 +270,7 @@ class NicConfig:
         if self.atc_entries:
             _check_power_of_two("atc_entries", self.atc_entries, 8, 4096)
         _check_range("dma_tags", self.dma_tags, 8 + BACKUP_TAGS * self.backup, TAGS_MAX)
+        _check_range("prefetch", self.prefetch, 0, min(PREFETCH_MAX, self.engine_tags // 4))
         for name, spare in (("tx_slots", self._tx_spare), ("rx_slots", self._rx_spare)):
             if getattr(self, name) < 2 * self.functions + spare:
                 raise ValueError(
@@ -364,7 +379,7 @@ class SystemConfig:
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
-    nic=NicConfig(checksum=True, backup=True),
+    nic=NicConfig(checksum=True, backup=True, prefetch=8),
 )
 
 #: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
@@ -394,6 +409,7 @@ CONFIGS = {
                 atc_entries=32,
                 checksum=True,
                 backup=True,
+                prefetch=8,
             ),
         ),
         _DEFAULT,

@@ -136,7 +136,7 @@ class DmaTranslated(wiring.Component):
             ]
 
     def _decide(self, m: Module, valid, answer, begun, fire, to_read, to_write) -> None:
-        """To the bus with the rights that it takes; else the segment ends."""
+        """To the bus with the rights that it takes; without them, or length, the segment ends."""
         paged, moves = Signal(), Signal()
         segment, ended = Signal(Segment), self.ended
         m.d.comb += [
@@ -157,7 +157,7 @@ class DmaTranslated(wiring.Component):
         with m.Elif(paged & ~Mux(begun.write, answer.w, answer.r)):
             m.d.comb += ended.payload.kind.eq(Mux(begun.hurried, EndKind.ABSENT, EndKind.PARKED))
         with m.Else():
-            m.d.comb += moves.eq(1)
+            m.d.comb += moves.eq(begun.length != 0)
         m.d.comb += [
             segment.slot.eq(answer.slot),
             segment.address.eq(Cat(begun.iova[:12], Mux(paged, answer.value, begun.iova[12:]))),

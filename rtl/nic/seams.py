@@ -163,7 +163,7 @@ class DmaRequest(data.Struct):
     function: 8
     write: 1  # to guest memory
     iova: 64
-    length: 16  # bytes, at least 1
+    length: 16  # bytes; 0 asks for the translation alone
     memory: LocalMemory
     offset: 24  # byte address in the local memory
     hurried: 1  # ends with ABSENT instead of parking

@@ -104,6 +104,7 @@ class Evictions:
             tried += 1
             key = f"{which} {'asked' if asked else 'written'}"
             found[key] = found.get(key, 0) + 1
+        await self.port.sleep(10_000)  # pages may have been asked for ahead of use
         return {"tried": tried, "found": found, "counts": await self._counts()}
 
     async def _race(self, frame: bytes, which: str, delay: int) -> int:

@@ -25,11 +25,12 @@ _COUNTED = (
 
 async def overflow(port: Port, system: SystemConfig, *, frames: int, entries_log2: int) -> dict:
     """Let three guests send at once, each frame from a page of its own, over a short queue of page
-    requests.  Returns frames on the wire, and counts.
+    requests that nobody looks at for a while.  Returns frames on the wire, and counts.
     """
     costs = Costs(service_cycles=2000, interrupt_ns=20_000)
     hypervisor = Hypervisor(port, system, base=BASE, size=BYTES, costs=costs)
     hypervisor.iommu.requests_log2 = entries_log2
+    hypervisor.iommu.requests_delay = 500  # more come meanwhile than find room
     await hypervisor.start()
     wire: list[bytes] = []
     port.on_frame(lambda frame, _: wire.append(frame))
@@ -50,11 +51,7 @@ async def overflow(port: Port, system: SystemConfig, *, frames: int, entries_log
             places.append((gpa, len(content)))
             sent.append(content)
 
-        async def send(driver=driver, places=places) -> None:
-            for gpa, length in places:
-                await driver.send_from(gpa, length)
-
-        senders.append(send())
+        senders += [driver.send_from(gpa, length) for gpa, length in places]
     tasks = [port.spawn(sender) for sender in senders]
     end = port.now() + _PATIENCE
     while len(wire) < len(sent):

@@ -386,6 +386,22 @@ PLANTS = [
         "            given.ready.eq(Mux(keeps, queue.i.ready, out.ready)),",
         "tests/rtl/nic/test_backup.py",
     ),
+    Plant(
+        "what is prefetched for a frame that is received may only be read",
+        "rtl/nic/engine/prefetch.py",
+        "job.write.eq(wanted.write)",
+        "job.write.eq(0)",
+        "tests/rtl/nic/test_prefetch.py",
+        "before_frames_come",
+    ),
+    Plant(
+        "a function may have all that is prefetched at once",
+        "rtl/nic/engine/prefetch.py",
+        "(sum(mine) >= share(self.config))",
+        "0",
+        "tests/rtl/nic/test_prefetch.py",
+        "its_share",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ ReceiveBuild     and of those that are received                            ``bui
 Completions      ends of DMA: pieces of a packet, how it fared             ``completions``
 Commit           packets in order: to the switch, back, into used elements ``commit``
 UsedRing         used elements in batches, used index, interrupt           ``used_ring``
+Prefetch         translations of the pages that descriptors name            ``prefetch``
 Requests         tags: who asked for which DMA                             ``requests``
 Lifecycle        starts and stops queues                                   ``lifecycle``
 ================ ========================================================= =====================

@@ -13,6 +13,7 @@ from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.fork import Fork
 from rtl.nic.engine.lane import Lane
 from rtl.nic.engine.lifecycle import Lifecycle
+from rtl.nic.engine.prefetch import Prefetch
 from rtl.nic.engine.records import (
     EVENT_BEAT,
     FLAGS_BEAT,
@@ -145,6 +146,8 @@ class VirtqueueEngine(wiring.Component):
         self._setups(m)
         self._scratch(m)
         self._frames(m)
+        if config.prefetch:
+            self._prefetch(m)
         for number, lane in enumerate(self.lanes):
             self._rings(m, number, lane)
         return m
@@ -158,9 +161,11 @@ class VirtqueueEngine(wiring.Component):
         connect(m, flipped(self.done), requests.done)
         m.d.comb += [self.waits.eq(Cat(requests.waits[::2])), requests.stall.eq(self.stall)]
         ended = requests.ended
-        for unit, job in zip(Unit, requests.jobs, strict=True):
-            connect(m, units[unit].job, job)
-            target = units[unit].ended
+        if self.config.prefetch:
+            m.submodules.prefetch = units[Unit.PREFETCH] = self.prefetch = Prefetch(self.config)
+        for unit, block in units.items():
+            connect(m, block.job, requests.jobs[unit])
+            target = block.ended
             m.d.comb += target.payload.eq(ended.payload)
             with m.If(ended.payload.owner.unit == unit):
                 m.d.comb += [target.valid.eq(ended.valid), ended.ready.eq(target.ready)]
@@ -168,6 +173,17 @@ class VirtqueueEngine(wiring.Component):
             m.d.comb += unit.patient_room.eq(requests.patient_room)
         for lane in self.lanes:
             m.d.comb += lane.patient_room.eq(requests.patient_room)
+
+    def _prefetch(self, m: Module) -> None:
+        """Descriptors on their way to their buffers."""
+        prefetch, fetch = self.prefetch, self.fetch
+        m.d.comb += [
+            prefetch.put.eq(fetch.put),
+            prefetch.queue.eq(fetch.queue),
+            prefetch.entry.eq(fetch.put_entry),
+            prefetch.able.eq(fetch.able),
+            prefetch.controls.eq(self.controls),
+        ]
 
     def _both(self, name: str):
         """A bit per queue, from a bit per queue of each direction."""

@@ -67,13 +67,14 @@ INNER_WINDOW = 12
 INWARD_BEATS = INNER_BEAT + INNER_WINDOW
 
 
-class Unit(enum.IntEnum, shape=2):
+class Unit(enum.IntEnum, shape=3):
     """Who asked for a DMA."""
 
     FETCH = 0
     USED = 1
     RECEIVE = 2
     TRANSMIT = 3
+    PREFETCH = 4  # owner.packet says which
 
 
 class FetchPhase(enum.IntEnum, shape=2):

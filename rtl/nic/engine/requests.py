@@ -31,7 +31,7 @@ class Requests(wiring.Component):
 
     Members
     -------
-    jobs0 to jobs3 : ``In(stream)`` of ``Shapes.job``
+    jobs0 to jobs4 : ``In(stream)`` of ``Shapes.job``
     halted : ``In(queues)``
     cancel : ``In(stream)`` of a queue
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
@@ -46,11 +46,13 @@ class Requests(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config, self.shapes = config, Shapes(config)
-        #: Tags for patient jobs.
-        self.patient = config.engine_tags - max(2, config.engine_tags // 4)
+        #: Tags for patient jobs: neither those kept for others nor those that prefetch.
+        self.patient = config.engine_tags - max(2, config.engine_tags // 4) - config.prefetch
+        #: Those that ask: nothing is asked for ahead of use without room for it.
+        self.units = len(Unit) - (not config.prefetch)
         job = stream.Signature(self.shapes.job)
         super().__init__(
-            {f"jobs{number}": In(job) for number in range(len(Unit))}
+            {f"jobs{number}": In(job) for number in range(self.units)}
             | {
                 "halted": In(config.data_queues),
                 "cancel": In(stream.Signature(self.shapes.queue)),
@@ -66,12 +68,12 @@ class Requests(wiring.Component):
     @property
     def jobs(self) -> list:
         """The streams of jobs, in the order of :class:`Unit`."""
-        return [getattr(self, f"jobs{number}") for number in range(len(Unit))]
+        return [getattr(self, f"jobs{number}") for number in range(self.units)]
 
     def elaborate(self, platform):
         m = Module()
         shapes, tags = self.shapes, self.config.engine_tags
-        m.submodules.arbiter = arbiter = StreamArbiter(shapes.job, len(Unit))
+        m.submodules.arbiter = arbiter = StreamArbiter(shapes.job, self.units)
         m.submodules.free = free = StreamFifo(shapes.tag, tags)
         m.submodules.out = out = StreamRegister(DmaRequest)
         m.submodules.ends = ends = StreamRegister(shapes.ended)
@@ -118,7 +120,7 @@ class Requests(wiring.Component):
             out.i.valid.eq(sends | cancels),
             fields.tag.eq(free.o.payload),
             fields.function.eq(functions[queue]),
-            fields.hurried.eq(~asked.patient),
+            fields.hurried.eq(~asked.patient & (asked.owner.unit != Unit.PREFETCH)),
             free.o.ready.eq(sends),
             note.en.eq(sends),
             note.addr.eq(free.o.payload),

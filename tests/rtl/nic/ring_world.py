@@ -195,7 +195,7 @@ class RingWorld:
                     await self._end(ctx, entry[1], DmaStatus.CANCELLED)
 
     def _absent(self, request) -> bool:
-        end = request.iova + request.length - 1
+        end = request.iova + max(1, request.length) - 1
         return bool(self.absent & set(range(request.iova >> 12, (end >> 12) + 1)))
 
     def wanted(self) -> list[int]:
@@ -203,7 +203,7 @@ class RingWorld:
         pages = []
         for _, request in self._dma:
             if not request.hurried:
-                end = request.iova + request.length - 1
+                end = request.iova + max(1, request.length) - 1
                 pages += range(request.iova >> 12, (end >> 12) + 1)
         return pages
 
@@ -226,6 +226,8 @@ class RingWorld:
         if self._absent(request):
             return DmaStatus.ABSENT
         if status != DmaStatus.OK:
+            return status
+        if not request.length:  # the translation alone
             return status
         if request.memory == LocalMemory.NOWHERE:
             self._store_number(request)

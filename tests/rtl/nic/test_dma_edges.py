@@ -77,6 +77,49 @@ def test_hurried_requests_do_not_wait_and_touches_do():
 
 
 @pytest.mark.parametrize("write", [0, 1])
+def test_without_length_the_translation_alone_is_asked_for(write):
+    config = NicConfig(vfs=3, queue_pairs=1, dma_tags=16, dma_slots=4, atc_entries=32)
+    world = World(config, seed=28)
+
+    async def test(ctx):
+        filled(world)
+        world.missing.add((1, 2))
+        await world.request(ctx, **{**P, "length": 0, "write": write}, iova=0x2000)
+        await world.request(ctx, **{**P, "tag": 4, "length": 0, "write": write}, iova=0x3FFF)
+        assert await world.wait(ctx, 4) == (DmaStatus.OK, 0)  # nothing waits for the other
+        assert not {3} & set(world.done)
+        await world.until_asked(ctx, 1)
+        ((_, _, payload),) = world.page_requests
+        assert (payload.address, payload.w, payload.r) == (2, write, 1 - write)
+        assert await world.wait(ctx, 3) == (DmaStatus.OK, 0)
+        assert not world.accesses  # none of it moves
+        asked = world.asked
+        for tag, page in ((5, 2), (6, 3)):
+            await world.request(ctx, **{**P, "tag": tag, "write": write}, iova=page << 12)
+            assert await world.wait(ctx, tag) == (DmaStatus.OK, 0)
+        assert world.asked == asked  # the device TLB has both
+        assert world.stats[1, Stat.ATC_HITS] == 2
+        # Cancelled while it is parked; refused; without ATS nothing is asked.
+        world.missing.add((1, 5))
+        world.answer_code = None
+        await world.request(ctx, **{**P, "length": 0, "write": write}, iova=0x5000)
+        await world.until_asked(ctx, 2)
+        await world.cancel(ctx, 3)
+        assert await world.wait(ctx, 3) == (DmaStatus.CANCELLED, 0)
+        world.refused.add(6)
+        await world.request(ctx, **{**P, "length": 0, "write": write}, iova=0x6000)
+        assert (await world.wait(ctx, 3))[0] == DmaStatus.FAULT
+        ctx.set(world.dut.controls[1].ats, 0)
+        asked = world.asked
+        await world.request(ctx, **{**P, "length": 0, "write": write}, iova=0x7000)
+        assert await world.wait(ctx, 3) == (DmaStatus.OK, 0)
+        assert world.asked == asked
+        assert len(world.accesses) == 2
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("write", [0, 1])
 def test_untranslated_only_pages_are_accessed_so(write):
     world = World(CONFIG, seed=24)
 
