@@ -41,7 +41,8 @@ _PATIENCE = 400_000
 #: Frames that wait for a page of a correct driver at most.
 _BACKUP_ENTRIES = 64
 #: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
-#: the same place has room beside them.
+#: the same place has room beside them.  No more than a function's own share: for what is beyond it
+#: all functions that wait for pages have few places together, and what finds none is dropped.
 _WINDOW = 5
 
 
@@ -152,6 +153,7 @@ class World:
         self.guests = {function: _Guest(self, function) for function in CORRECT}
         self.books = Books(self.hypervisor, CORRECT)
         self._features = features
+        self._window = min(_WINDOW, config.nic.tx_quota, config.nic.rx_quota)
         self._wire: list[bytes] = []
         self._round = 0
         #: Frames on their way to a place: from guests, from the wire.
@@ -210,7 +212,7 @@ class World:
                 frame, parts = self._draw(target, source, rng)
                 way = target, source == OUTSIDE
                 for _ in parts:
-                    await self.until(lambda way=way: self._under_way[way] < _WINDOW, missing)
+                    await self.until(lambda way=way: self._under_way[way] < self._window, missing)
                     self._under_way[way] += 1
                 sent.setdefault((source, target), []).extend(parts)
                 if source == OUTSIDE:

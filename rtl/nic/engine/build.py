@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from rtl.nic.engine.records import BUFFER, PACKETS, RingKind, Shapes, Unit
+from rtl.nic.engine.records import BUFFER, PACKETS, RECEIVE_BUFFER, RingKind, Shapes, Unit
 from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
 
@@ -375,10 +375,11 @@ class Build(wiring.Component):
     def use(self, m: Module) -> None:
         """Be done with a descriptor."""
         s = self.s
+        room = BUFFER if self.transmits else RECEIVE_BUFFER
         left = (self.published - s.head - 1)[: self.shapes.buffer + 1]
         m.d.comb += [
             self.head_en.eq(1),
-            self.unstall.eq(Mux(left <= BUFFER // 2, self.mine, 0)),
+            self.unstall.eq(Mux(left <= room // 2, self.mine, 0)),
             self.fetch_at.eq(s.head + 1),
         ]
         m.d.sync += s.head.eq(s.head + 1)

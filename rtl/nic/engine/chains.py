@@ -11,6 +11,7 @@ from rtl.nic.engine.records import (
     BUFFER,
     INNER_BEAT,
     INNER_WINDOW,
+    RECEIVE_BUFFER,
     TABLE_BEAT,
     WINDOW,
     FetchPhase,
@@ -54,6 +55,7 @@ class Chains:
         fetch = self._fetch
         s, size = fetch.s, fetch.setup.size
         wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
+        waiting = Signal(fetch.shapes.buffer + 1)
         m.d.comb += [
             wanted.eq(
                 Mux(
@@ -64,7 +66,8 @@ class Chains:
             ),
             at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
             there.eq(at < Mux(s.inner, s.inner_window, s.window)),
-            room.eq((s.tail - fetch.head)[: fetch.shapes.buffer + 1] != BUFFER),
+            waiting.eq(s.tail - fetch.head),
+            room.eq(waiting < Mux(fetch.transmits, BUFFER, RECEIVE_BUFFER)),
         ]
         with m.State("PARSE"):
             fetch.beat(m, Mux(s.inner, INNER_BEAT, TABLE_BEAT) + at[:4])

@@ -22,6 +22,7 @@ __all__ = [
     "INNER_WINDOW",
     "INWARD_BEATS",
     "PACKETS",
+    "RECEIVE_BUFFER",
     "SCRATCH_BEATS",
     "SHORTEST",
     "TABLE_BEAT",
@@ -39,8 +40,9 @@ __all__ = [
 HEADER_BYTES = NetHeader.as_shape().size // 8
 #: Bytes of the shortest frame.
 SHORTEST = 14
-#: Descriptors that wait per queue.
-BUFFER = 16
+#: Descriptors that wait per queue that transmits, and per queue that receives.  Their pages are
+#: asked for meanwhile: those of what is sent are needed soon, others perhaps not for long.
+BUFFER, RECEIVE_BUFFER = 64, 16
 #: Packets under way per queue.
 PACKETS = 16
 #: Used elements that wait per queue.

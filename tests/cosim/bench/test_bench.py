@@ -53,6 +53,7 @@ def test_waves_hold_the_chosen_ports_alone(verilator, simulator, tmp_path):
     assert not any("bus__ar" in name for name in names)
 
 
+@pytest.mark.full
 def test_fst_waves_are_written_on_request(tmp_path):
     waves = tmp_path / "dump.fst"
     built = build(DESIGN, "verilator", "fst")

@@ -13,7 +13,7 @@ from cosim.scenarios.on_rtl import run_demo
 from cosim.scenarios.settings import Settings
 from cosim.scenarios.traffic import plan
 
-SETTINGS = Settings(config="tiny", packets=12)
+SETTINGS = Settings(config="tiny", packets=6)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def figures(result):
 
 def test_everything_arrives_and_the_three_rates_are_equal(verilator):
     assert verilator.good
-    assert verilator.packets >= 12
+    assert verilator.packets >= 6
     assert verilator.mismatches == verilator.lost == 0
     assert len(verilator.functions) == 3
     for function in verilator.functions:

@@ -12,7 +12,7 @@ from tests.rtl.iommu.control_bench import CQ, ControlBench
 CQMF, CMD_TO, CMD_ILL, FENCE_W_IP = 1 << 8, 1 << 9, 1 << 10, 1 << 11
 EN, IE, ON, BUSY = 1 << 0, 1 << 1, 1 << 16, 1 << 17
 DATA = 0x8000
-STALLS = [0.0, 0.5]
+STALLS = [pytest.param(0.0, marks=pytest.mark.full), 0.5]
 
 
 def sequence(count):

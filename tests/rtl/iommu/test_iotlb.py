@@ -205,10 +205,19 @@ async def play(ctx, dut, rng, config, contents, seen):
 
 
 FULL = {"sv48": True, "sv57": True, "sv48x4": True, "sv57x4": True, "s": True}
+#: In the fast suite.
+FAST = (((2, 4, 2), "full"), ((1, 8, 3), "small"))
 
 
-@pytest.mark.parametrize("more", [{}, FULL], ids=["small", "full"])
-@pytest.mark.parametrize(("ways", "sets", "supers"), [(2, 4, 2), (3, 2, 1), (1, 8, 3)])
+@pytest.mark.parametrize(
+    ("ways", "sets", "supers", "more"),
+    [
+        pytest.param(*geometry, more, id=f"{geometry}-{name}", marks=marks)
+        for geometry in ((2, 4, 2), (3, 2, 1), (1, 8, 3))
+        for name, more in (("small", {}), ("full", FULL))
+        for marks in [() if (geometry, name) in FAST else pytest.mark.full]
+    ],
+)
 def test_random_operations_agree(ways, sets, supers, more):
     config = IommuConfig(iotlb_ways=ways, iotlb_sets=sets, iotlb_superpages=supers, **more)
     seed = 7

@@ -17,7 +17,7 @@ from tests.rtl.iommu.control_bench import FQ, PQ, ControlBench
 
 EN, IE, MF, OF, ON, BUSY = 1 << 0, 1 << 1, 1 << 8, 1 << 9, 1 << 16, 1 << 17
 CIP, FIP, PMIP, PIP = 1, 2, 4, 8
-STALLS = [0.0, 0.5]
+STALLS = [pytest.param(0.0, marks=pytest.mark.full), 0.5]
 
 
 def fault(n: int) -> dict:

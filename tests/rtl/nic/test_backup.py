@@ -85,7 +85,10 @@ class _World:
             self.memory[entry + first] = length
 
 
-@pytest.mark.parametrize(("faults", "toggles"), [(0.0, False), (0.01, False), (0.0, True)])
+@pytest.mark.parametrize(
+    ("faults", "toggles"),
+    [pytest.param(0.0, False, marks=pytest.mark.full), (0.01, False), (0.0, True)],
+)
 def test_order_and_what_is_given_back(faults, toggles):
     """With ``toggles`` software switches rings off and on meanwhile."""
     dut, rng = Backup(NIC), seeded(7 + int(100 * faults))

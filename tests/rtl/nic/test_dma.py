@@ -44,8 +44,15 @@ def filled(world):
     return bytearray(world.guest), [bytearray(memory) for memory in world.local]
 
 
-@pytest.mark.parametrize("faults", [False, True])
-@pytest.mark.parametrize("jitter", [0, 25])
+@pytest.mark.parametrize(
+    ("jitter", "faults"),
+    [
+        (0, False),
+        (25, True),
+        pytest.param(0, True, marks=pytest.mark.full),
+        pytest.param(25, False, marks=pytest.mark.full),
+    ],
+)
 def test_transfers_of_many_tags_move_the_right_bytes(jitter, faults):
     seed = 11
     print(f"seed {seed}")

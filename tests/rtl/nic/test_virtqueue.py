@@ -6,7 +6,7 @@ import pytest
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
-from rtl.nic.engine.records import BUFFER
+from rtl.nic.engine.records import RECEIVE_BUFFER
 from rtl.nic.seams import DmaStatus, LocalMemory
 from tests.rtl.nic.ring_world import RingWorld
 
@@ -103,7 +103,7 @@ def test_frames_wait_for_buffers():
 def test_a_doorbell_is_not_lost_while_the_buffer_is_full():
     """A driver that refills a receive queue notifies once, and never again before it is empty."""
     world = RingWorld(CONFIG, seed=47)
-    first, more, burst = BUFFER + 6, 2, 4
+    first, more, burst = RECEIVE_BUFFER + 6, 2, 4
 
     async def test(ctx):
         ring = world.ring(2, size=64, apart=True)
