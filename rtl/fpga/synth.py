@@ -13,9 +13,11 @@ clock is that of paths from register to register inside; paths to and from ports
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from models.spec.config import CONFIGS, SystemConfig, config
@@ -76,12 +78,19 @@ def _table(result: Synthesis, clocks: dict[str, float]) -> str:
 def _clocks(
     netlist: Path, asked: argparse.Namespace, name: str, progress: _Progress
 ) -> list[float]:
-    """Clock of each seed."""
+    """Clock of each seed; as many are placed at once as there are processors."""
+    progress.what = name
+
+    def one(seed: int) -> float:
+        return place(
+            netlist, seed, asked.device, say=lambda text: progress.say(f"seed {seed}: {text}")
+        )
+
     found = []
-    for seed in range(1, asked.seeds + 1):
-        progress.what = f"{name}, seed {seed}"
-        found.append(place(netlist, seed, asked.device, say=progress.say))
-        progress.line(f"  {name}: seed {seed}: {found[-1]:.1f} MHz on {asked.device}")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for seed, clock in enumerate(pool.map(one, range(1, asked.seeds + 1)), 1):
+            found.append(clock)
+            progress.line(f"  {name}: seed {seed}: {clock:.1f} MHz on {asked.device}")
     return found
 
 
