@@ -5,16 +5,14 @@ from collections.abc import Iterable
 
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.nic_fuzz.wrong import Wrong
-from models.spec.config import PREFETCH_MAX
 from models.spec.iommu import PageResponse
 from models.spec.nic import Stat
 
 __all__ = ["Books"]
 
 _PATIENCE, _LOOK = 100_000, 500
-#: Requests of a function that a reset may find parked: of each of its two queues, and what is asked
-#: for ahead of use.
-_PARKED = 2 + PREFETCH_MAX
+#: Requests of a function that a reset may find parked: of each of its two queues.
+_PARKED = 2
 
 
 class Books:
@@ -29,11 +27,14 @@ class Books:
     hypervisor : Hypervisor
     functions : iterable of int
         Those of correct drivers.
+    ahead : int
+        Requests ahead of use that a reset may find parked beside.
     """
 
-    def __init__(self, hypervisor: Hypervisor, functions: Iterable[int]) -> None:
+    def __init__(self, hypervisor: Hypervisor, functions: Iterable[int], ahead: int) -> None:
         self._hypervisor, self._functions = hypervisor, tuple(functions)
         self._resets: Counter[int] = Counter()
+        self._dropped = _PARKED + ahead
 
     def rebound(self, function: int) -> None:
         """A driver has reset its function."""
@@ -89,7 +90,7 @@ class Books:
 
     def _most(self, function: int) -> int:
         """How many a function's resets may have dropped."""
-        return _PARKED * self._resets[function]
+        return self._dropped * self._resets[function]
 
     async def _requests(self, function: int) -> Counter[str]:
         """Page requests of a function against what came of them."""

@@ -151,7 +151,7 @@ class World:
         self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=costs)
         self.paging = RandomPager(self.hypervisor, paging, seed) if paging else None
         self.guests = {function: _Guest(self, function) for function in CORRECT}
-        self.books = Books(self.hypervisor, CORRECT)
+        self.books = Books(self.hypervisor, CORRECT, config.nic.prefetch_share)
         self._features = features
         self._window = min(_WINDOW, config.nic.tx_quota, config.nic.rx_quota)
         self._wire: list[bytes] = []

@@ -5,15 +5,7 @@ RTL, models, drivers and documents read the same object.
 
 from dataclasses import dataclass, field, replace
 
-__all__ = [
-    "CAPABILITY_BITS",
-    "CONFIGS",
-    "PREFETCH_MAX",
-    "IommuConfig",
-    "NicConfig",
-    "SystemConfig",
-    "config",
-]
+__all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
 #: Queues of a NIC.
@@ -325,6 +317,11 @@ class NicConfig:
     def engine_tags(self) -> int:
         """DMA requests that the virtqueue engine may have at once; the other tags follow."""
         return self.dma_tags - BACKUP_TAGS * self.backup
+
+    @property
+    def prefetch_share(self) -> int:
+        """Pages that one function may have asked for ahead of use at once."""
+        return max(1, self.prefetch // 2)
 
     @property
     def backup_stride(self) -> int:

@@ -397,7 +397,7 @@ PLANTS = [
     Plant(
         "a function may have all that is prefetched at once",
         "rtl/nic/engine/prefetch.py",
-        "(sum(mine) >= share(self.config))",
+        "(sum(mine) >= self.config.prefetch_share)",
         "0",
         "tests/rtl/nic/test_prefetch.py",
         "its_share",

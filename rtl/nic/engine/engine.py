@@ -1,6 +1,6 @@
 """Virtqueue engine: its units, and what they share."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -241,7 +241,7 @@ class VirtqueueEngine(wiring.Component):
 
     def _setups(self, m: Module) -> None:
         """Rings of each queue."""
-        queues, per = self.config.data_queues, 2 * self.config.queue_pairs
+        queues = self.config.data_queues
         m.submodules.setups = setups = Memory(shape=QueueSetup, depth=queues, init=[])
         write = setups.write_port()
         m.d.comb += [
@@ -252,8 +252,7 @@ class VirtqueueEngine(wiring.Component):
         for unit in (self.fetch, self.used_ring):
             read = setups.read_port()
             m.d.comb += [read.addr.eq(unit.queue), unit.setup.eq(read.data)]
-        functions = Array(Const(queue // per, 8) for queue in range(queues))
-        m.d.comb += self.used_ring.function.eq(functions[self.used_ring.queue])
+        m.d.comb += self.used_ring.function.eq(self.shapes.function_of(self.used_ring.queue))
 
     def _rings(self, m: Module, number: int, lane) -> None:
         """A direction's side of ring fetch and used ring."""

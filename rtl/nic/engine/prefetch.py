@@ -1,6 +1,6 @@
 """Translations ahead of use: the pages that published descriptors name (PCIe Base 6.0, 10.1.3)."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,18 +11,13 @@ from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.engine.records import HEADER_BYTES, Shapes, Unit
 from rtl.nic.seams import LocalMemory
 
-__all__ = ["WAITING", "Prefetch", "share"]
+__all__ = ["WAITING", "Prefetch"]
 
 #: Descriptors that wait until their pages are asked for; what comes beyond is not.
 WAITING = 16
 #: Bits of a page's number that tell whether it has been asked for.
 _KNOWN_BITS = 8
 _PAGE_BITS, _OFFSET_BITS = 52, 12
-
-
-def share(config: NicConfig) -> int:
-    """Pages that one function may have asked for at once."""
-    return max(1, config.prefetch // 2)
 
 
 class Prefetch(wiring.Component):
@@ -67,8 +62,6 @@ class Prefetch(wiring.Component):
                 "ended": In(stream.Signature(shapes.ended)),
             }
         )
-        per = 2 * config.queue_pairs
-        self._functions = Array(Const(queue // per, 8) for queue in range(config.data_queues))
         #: A descriptor's pages: the first, and how many follow.
         self._pages = data.StructLayout(
             {"queue": shapes.queue, "page": _PAGE_BITS, "more": shapes.length - _OFFSET_BITS + 1}
@@ -93,14 +86,14 @@ class Prefetch(wiring.Component):
     def _take(self, m: Module) -> None:
         """Note the pages of a descriptor, unless they are those of the one before."""
         entry, pages, last = self.entry, self.found, Signal(self._pages)
-        longest = HEADER_BYTES + self.config.longest_frame
-        end, length = Signal(self.shapes.length + 1), Signal(self.shapes.length)
+        shapes, longest = self.shapes, HEADER_BYTES + self.config.longest_frame
+        end, length = Signal(shapes.length + 1), Signal(shapes.length)
         control = Signal(FunctionControl)
         receives = ~self.queue[0]
         m.d.comb += [
             length.eq(Mux(receives & (entry.length > longest), longest, entry.length)),
             end.eq(entry.address[:_OFFSET_BITS] + length - 1),
-            control.eq(self.controls[self._functions[self.queue]]),
+            control.eq(self.controls[shapes.function_of(self.queue)]),
             pages.queue.eq(self.queue),
             pages.page.eq(entry.address[_OFFSET_BITS:]),
             pages.more.eq(end >> _OFFSET_BITS),
@@ -133,12 +126,12 @@ class Prefetch(wiring.Component):
         lowest(m, ~busy, free)
         m.d.comb += [
             page.eq(pages.page + step),
-            wanted.function.eq(self._functions[pages.queue]),
+            wanted.function.eq(self.shapes.function_of(pages.queue)),
             wanted.write.eq(~pages.queue[0]),
             wanted.page.eq(page),
             runs.eq(self.able.bit_select(pages.queue, 1)),
             skips.eq(~runs | same.any()),
-            full.eq(~skips & (busy.all() | (sum(mine) >= share(self.config)))),
+            full.eq(~skips & (busy.all() | (sum(mine) >= self.config.prefetch_share))),
             jobs.valid.eq(waiting.valid & ~skips & ~full),
             asks.eq(jobs.valid & jobs.ready),
             self.back.eq(waiting.valid & full & (self.waiting.level < WAITING // 2)),

@@ -1,6 +1,6 @@
 """What the units of the virtqueue engine tell each other."""
 
-from amaranth.hdl import Cat, Mux
+from amaranth.hdl import Array, Cat, Const, Mux
 from amaranth.lib import data, enum
 from amaranth.utils import ceil_log2
 
@@ -204,6 +204,11 @@ class Shapes:
         self.outcome = data.StructLayout(
             {"count": self.piece, "status": DmaStatus, "piece": self.piece}
         )
+
+    def function_of(self, queue):
+        """The function of a queue of either direction."""
+        per, queues = 2 * self.config.queue_pairs, self.config.data_queues
+        return Array(Const(number // per, 8) for number in range(queues))[queue]
 
     def slot_base(self, slot):
         """Byte address of a slot as DMA sees it: 4 bytes, the header, the frame."""

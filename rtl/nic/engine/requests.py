@@ -1,6 +1,6 @@
 """Tags of the virtqueue engine's DMA."""
 
-from amaranth.hdl import Array, Const, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -112,14 +112,12 @@ class Requests(wiring.Component):
                     with m.If(tag == tags - 1):
                         m.next = "SERVE"
 
-        per = 2 * self.config.queue_pairs
-        functions = Array(Const(number // per, 8) for number in range(self.config.data_queues))
         fields, asked = out.i.payload, job.payload
         m.d.comb += [
             walk.addr.eq(tag),
             out.i.valid.eq(sends | cancels),
             fields.tag.eq(free.o.payload),
-            fields.function.eq(functions[queue]),
+            fields.function.eq(shapes.function_of(queue)),
             fields.hurried.eq(~asked.patient & (asked.owner.unit != Unit.PREFETCH)),
             free.o.ready.eq(sends),
             note.en.eq(sends),

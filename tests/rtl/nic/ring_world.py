@@ -130,6 +130,8 @@ class RingWorld:
         #: Free ones: few, so that queues wait for them.
         self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
+        #: Functions that translate themselves.
+        self.ats: set[int] = set()
         #: Functions whose DMA never ends.
         self.stuck: set[int] = set()
         #: Pages that are not there: hurried DMA ends with ABSENT, other waits.
@@ -430,6 +432,7 @@ class RingWorld:
         async def start(ctx):
             for function in range(self.config.functions):
                 ctx.set(self.dut.controls[function].enable, 1)
+                ctx.set(self.dut.controls[function].ats, function in self.ats)
             await test(ctx)
 
         sim.add_testbench(start)

@@ -3,12 +3,12 @@
 import pytest
 
 from models.spec.config import NicConfig
-from rtl.nic.engine.prefetch import share
 from rtl.nic.seams import LocalMemory
 from tests.rtl.nic.ring_world import RingWorld
 
 CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=16, rx_slots=16, prefetch=8)
 HEADER = bytes(12)
+ALL = set(range(CONFIG.functions))
 
 
 def ahead(world: RingWorld) -> list[tuple[int, int, int]]:
@@ -18,22 +18,11 @@ def ahead(world: RingWorld) -> list[tuple[int, int, int]]:
     return [(r.function, r.iova >> 12, r.write) for r in found]
 
 
-def prepared(seed: int, ats=range(4), **other) -> tuple[RingWorld, object]:
-    """A world, and what begins in it: functions of ``ats`` translate themselves."""
-    world = RingWorld(CONFIG, seed=seed, **other)
-
-    def begin(ctx) -> None:
-        for function in ats:
-            ctx.set(world.dut.controls[function].ats, 1)
-
-    return world, begin
-
-
 def test_pages_of_posted_buffers_are_asked_for_before_frames_come():
-    world, begin = prepared(41)
+    world = RingWorld(CONFIG, seed=41)
+    world.ats = ALL
 
     async def test(ctx):
-        begin(ctx)
         ring = world.ring(2, 16, apart=True)
         base = ring.buffers
         for offset, length in ((0, 64), (64, 64), (0x1FF0, 16), (0x2FF0, 0x20), (0x4000, 1)):
@@ -53,10 +42,10 @@ def test_pages_of_posted_buffers_are_asked_for_before_frames_come():
 
 
 def test_a_frame_on_many_pages_asks_for_all_of_them_at_once():
-    world, begin = prepared(42)
+    world = RingWorld(CONFIG, seed=42)
+    world.ats = ALL
 
     async def test(ctx):
-        begin(ctx)
         ring = world.ring(1, 8)
         frame = world.rng.randbytes(300)
         parts = [(ring.buffers + 0xFF4, 12)]
@@ -81,11 +70,11 @@ def test_a_frame_on_many_pages_asks_for_all_of_them_at_once():
 
 @pytest.mark.parametrize("direction", ["receive", "transmit"])
 def test_nothing_is_asked_for_without_ats(direction):
-    world, begin = prepared(43, ats=(1, 2))
+    world = RingWorld(CONFIG, seed=43)
+    world.ats = {1, 2}
     queue = direction == "transmit"
 
     async def test(ctx):
-        begin(ctx)
         rings = {function: world.ring(2 * function + queue) for function in range(4)}
         for function, ring in rings.items():
             ring.post([(ring.buffers, 100)])
@@ -100,14 +89,14 @@ def test_nothing_is_asked_for_without_ats(direction):
 
 def test_a_function_has_its_share_however_much_is_not_there():
     """Two guests' pages never come; a third one's are asked for, and its frames arrive."""
-    world, begin = prepared(44)
+    world = RingWorld(CONFIG, seed=44)
+    world.ats = ALL
 
     def pages_of(function: int) -> list[int]:
         return [page for whose, page, _ in ahead(world) if whose == function]
 
     async def test(ctx):
-        begin(ctx)
-        limit = share(CONFIG)
+        limit = CONFIG.prefetch_share
         rings = {queue: world.ring(queue, 16, apart=True) for queue in (0, 2)}
         for queue, ring in rings.items():
             for number in range(12):
@@ -134,10 +123,10 @@ def test_a_function_has_its_share_however_much_is_not_there():
 
 
 def test_a_queue_that_stops_asks_for_nothing_more():
-    world, begin = prepared(45)
+    world = RingWorld(CONFIG, seed=45)
+    world.ats = ALL
 
     async def test(ctx):
-        begin(ctx)
         ring = world.ring(2, 16, apart=True)
         for number in range(3):
             world.absent.add((ring.buffers >> 12) + number)
