@@ -45,10 +45,11 @@ format: setup ## Let ruff format everything
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-synth: setup ## Cells and clock of the IOMMU of `tiny` and `full`, three seeds (ARGS="--blocks")
+synth: setup ## Cells of `default`; cells and clock of the IOMMU of `tiny` and `full`, three seeds
+	@$(PY) -m rtl.fpga.synth --config default --top system --cells-only --json build/cells.json
 	@$(PY) -m rtl.fpga.synth --config tiny full --json build/synth.json $(ARGS)
 
-synth-full: setup ## The same of the whole of `default`
+synth-full: setup ## The clock of the whole of `default`, three seeds, if it fits
 	@$(PY) -m rtl.fpga.synth --config default --top system --json build/synth-full.json $(ARGS)
 
 bench: setup ## Figures of the IOMMU in cycles, and the hyper-tenant curve (docs/figures.md)

@@ -1,6 +1,10 @@
 """What holds for all tests."""
 
+import gc
 import os
 
 # Short runs: simulations are built in a third of the time.  Cycles are the same.
 os.environ.setdefault("IOVIRT_QUICK", "1")
+
+# Elaborating a design makes millions of objects that stay: to look at them less often is a sixth.
+gc.set_threshold(100_000, 20, 50)

@@ -62,6 +62,8 @@ class DmaParking(wiring.Component):
     Parameters
     ----------
     config : NicConfig
+    back_off : int
+        Cycles, ``BACK_OFF`` but where a proof looks at few.
 
     Members
     -------
@@ -80,8 +82,8 @@ class DmaParking(wiring.Component):
     stat : ``Out(stream.Signature(StatEvent))``
     """
 
-    def __init__(self, config: NicConfig):
-        self.config = config
+    def __init__(self, config: NicConfig, *, back_off: int = BACK_OFF):
+        self.config, self.back_off = config, back_off
         super().__init__(
             {
                 "cancel": In(stream.Signature(TAG_BITS)),
@@ -344,7 +346,7 @@ class DmaParking(wiring.Component):
         age, owed = (self.now - record.stamp)[:32], record.owed
         late = (age >= self.page_timeout) & (self.page_timeout != 0)
         index = (record.wait == Wait.INDEX) & ~(owed[0].valid & owed[1].valid)
-        time = (record.wait == Wait.TIME) & (age >= (BACK_OFF << record.times))
+        time = (record.wait == Wait.TIME) & (age >= (self.back_off << record.times))
         with m.If(record.parked & (record.wait == Wait.OTHER) & ~late):
             m.d.comb += self.follows.eq(1)
         with m.Else():

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from .prover import Outcome, Plant, Proof, emit, run_sby
 from .registry import PROOFS
@@ -11,7 +11,7 @@ from .registry import PROOFS
 __all__ = ["check", "main"]
 
 
-def _runs(proof: Proof, *, quick: bool, plants: bool) -> list[tuple]:
+def _runs(proof: Proof, *, quick: bool) -> list[tuple]:
     """What to run: harness, mode, cycles, what it says, and the bug it is to find, if any."""
     depth = proof.quick if quick else proof.depth
     text = emit(proof.make())
@@ -21,7 +21,7 @@ def _runs(proof: Proof, *, quick: bool, plants: bool) -> list[tuple]:
         runs.append((text, "prove", proof.induction, says, None))
     reach = max(depth, proof.reach)
     runs.append((text, "cover", reach, "reached: " + "; ".join(proof.covers), None))
-    for plant in proof.plants if plants else ():
+    for plant in proof.plants:
         runs.append((emit(proof.make(plant)), "bmc", plant.depth or depth, "", plant))
     return runs
 
@@ -39,18 +39,31 @@ def _judge(proof: Proof, mode: str, says: str, plant: Plant | None, done: Outcom
     return [] if good else [f"{proof.name}: {what}\n{done.log[-3000:]}"]
 
 
-def check(proof: Proof, *, quick: bool, plants: bool = True, jobs: int = 1) -> list[str]:
-    """Run a proof with its covers and bugs, printing what is done; returns what went wrong."""
+def _begin(proof: Proof, pool: Executor, *, quick: bool) -> list[tuple]:
+    """Hand the runs of a proof to ``pool``; returns each with its outcome to come."""
+    runs = _runs(proof, quick=quick)
+    return [(run, pool.submit(run_sby, *run[:3])) for run in runs]
+
+
+def _end(proof: Proof, begun: list[tuple]) -> list[str]:
+    """Print what is done of a proof as it ends; returns what went wrong."""
     print(f"{proof.name}: {proof.claim}")
     for assumption in proof.assumptions:
         print(f"    assumes: {assumption}", flush=True)
     wrong = []
-    runs = _runs(proof, quick=quick, plants=plants)
-    with ThreadPoolExecutor(jobs) as pool:
-        outcomes = pool.map(lambda run: run_sby(*run[:3]), runs)
-        for (_, mode, _, says, plant), done in zip(runs, outcomes, strict=True):
-            wrong += _judge(proof, mode, says, plant, done)
+    for (_, mode, _, says, plant), done in begun:
+        wrong += _judge(proof, mode, says, plant, done.result())
     return wrong
+
+
+def check(proofs: list[Proof], *, quick: bool, jobs: int = 1) -> list[str]:
+    """Run proofs with their covers and bugs, printing what is done; returns what went wrong.
+
+    Runs of one proof go on beside those of the one before: no processor waits for the longest.
+    """
+    with ThreadPoolExecutor(jobs) as pool:
+        begun = [_begin(proof, pool, quick=quick) for proof in proofs]
+        return [text for pair in zip(proofs, begun, strict=True) for text in _end(*pair)]
 
 
 def main() -> int:
@@ -63,9 +76,9 @@ def main() -> int:
     known = {proof.name: proof for proof in PROOFS}
     if unknown := sorted(set(asked.names) - set(known)):
         parser.error(f"no proof {', '.join(unknown)}; there are {', '.join(known)}")
-    wrong = []
-    for name in asked.names or known:
-        wrong += check(known[name], quick=asked.quick, jobs=asked.jobs)
+    proofs = [known[name] for name in asked.names or known]
+    proofs = [proof for proof in proofs if proof.quick or not asked.quick]
+    wrong = check(proofs, quick=asked.quick, jobs=asked.jobs)
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))
 

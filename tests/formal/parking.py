@@ -1,6 +1,7 @@
 """Harness of parked requests: none goes on twice, or by an answer that is not its own."""
 
 from functools import partial
+from types import SimpleNamespace
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import data
@@ -18,12 +19,35 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
 ANSWERED = 9
+#: What a proof of how long anybody waits can look at: two tags in all, and answers within SOON.
+FEW, SOON = SimpleNamespace(dma_tags=2, functions=2, device_id=0), 4
+#: Cycles that a request waits at the most then, and that one is seen to wait.
+BOUND, REACHED = 40, 20
 
 
 def parking(module):
     """An engine that parks two tags, and an IOMMU that answers in time, in any order."""
+    dut = module.DmaParking(CONFIG)
+    m, ports, reached, _ = _world(dut, ANSWERED)
+    m.d.comb += [Cover(what) for what in reached]
+    return m, ports
+
+
+def waiting(module):
+    """The same, where nobody waits for more than ``BOUND`` cycles."""
+    m, ports, _, waits = _world(module.DmaParking(FEW, back_off=1), SOON)
+    age = Signal(range(2 * BOUND))
+    m.d.sync += age.eq(Mux(waits, age + 1, 0))
+    m.d.comb += [Assert(age <= BOUND), Cover(age == REACHED)]
+    return m, ports
+
+
+def _world(dut, answered: int):
+    """Return a harness round ``dut``, its ports, what can be reached, and whether the tag that is
+    followed waits.
+    """
     m, ports = Module(), []
-    m.submodules.dut = dut = module.DmaParking(CONFIG)
+    m.submodules.dut = dut
 
     free = partial(anything, ports)
 
@@ -84,7 +108,7 @@ def parking(module):
     owed, place = Signal(8), free("answer_place", 3)
     asks, answers = request.valid & request.ready, response.valid & response.ready
     index = Cat(request.payload.device_id[0], asked.index[0], asked.index[8])
-    late = [Signal(range(ANSWERED + 2), name=f"late{n}") for n in range(8)]
+    late = [Signal(range(answered + 2), name=f"late{n}") for n in range(8)]
     m.d.comb += [
         request.ready.eq(1),
         response.valid.eq(free("answers")),
@@ -104,7 +128,7 @@ def parking(module):
     m.d.sync += owed.eq((owed & ~old) | new)
     for number, since in enumerate(late):
         m.d.sync += since.eq(Mux(owed[number] & ~old[number], since + response.ready, 0))
-        m.d.comb += Assume(since <= ANSWERED)
+        m.d.comb += Assume(since <= answered)
     # What the IOMMU has said of the page that the followed tag has asked for.
     asked_for, said, verdict, mine = Signal(), Signal(), Signal(4), Signal(3)
     restarts = parked & (tag == who)
@@ -122,15 +146,15 @@ def parking(module):
         Assert(~(goes_on & cancelled.bit_select(who, 1))),
         Assert(~fails | (said & (verdict != PageResponse.SUCCESS))),
     ]
-    m.d.comb += [
-        Cover(goes_on),
-        Cover(fails),
-        Cover(done & (dut.done.payload.tag == who) & cancelled.bit_select(who, 1)),
-        Cover(owed[0] & owed[4]),
-        Cover(answers & ~waits.any()),
-        Cover(goes_on & ~asked_for),
-    ]
-    return m, ports
+    reached = (
+        goes_on,
+        fails,
+        done & (dut.done.payload.tag == who) & cancelled.bit_select(who, 1),
+        owed[0] & owed[4],
+        answers & ~waits.any(),
+        goes_on & ~asked_for,
+    )
+    return m, ports, reached, waits.bit_select(who, 1)
 
 
 PROOFS = (
@@ -172,6 +196,29 @@ PROOFS = (
                 name="a request that has been cancelled while it waits to be parked waits on",
                 old="with m.If(self.cancelled | ~self.controls[position.function].enable):",
                 new="with m.If(~self.controls[position.function].enable):",
+            ),
+        ),
+    ),
+    Proof(
+        name="parking-ends",
+        claim=f"a parked request has gone on, failed or been cancelled within {BOUND} cycles",
+        module="rtl.nic.dma_parking",
+        harness=waiting,
+        depth=48,
+        quick=0,
+        assumptions=(
+            "two tags, two functions that stay enabled, a page for each tag or for all",
+            f"a page request is answered within {SOON} cycles in which that is possible; "
+            "nothing else is answered",
+            "page requests, ends and retries are taken at once; backing off begins with two cycles",
+        ),
+        covers=(f"a request that has waited for {REACHED} cycles",),
+        plants=(
+            Plant(
+                name="who waits with another request waits on when that one has ended",
+                old="with m.If(~leader.asking | (leader.generation != record.leader_generation)):",
+                new="with m.If(leader.generation != record.leader_generation):",
+                depth=56,
             ),
         ),
     ),
