@@ -87,7 +87,11 @@ class _World:
 
 @pytest.mark.parametrize(
     ("faults", "toggles"),
-    [pytest.param(0.0, False, marks=pytest.mark.full), (0.01, False), (0.0, True)],
+    [
+        (0.01, False),
+        pytest.param(0.0, False, marks=pytest.mark.full),
+        pytest.param(0.0, True, marks=pytest.mark.full),
+    ],
 )
 def test_order_and_what_is_given_back(faults, toggles):
     """With ``toggles`` software switches rings off and on meanwhile."""

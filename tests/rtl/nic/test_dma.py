@@ -47,8 +47,8 @@ def filled(world):
 @pytest.mark.parametrize(
     ("jitter", "faults"),
     [
-        (0, False),
         (25, True),
+        pytest.param(0, False, marks=pytest.mark.full),
         pytest.param(0, True, marks=pytest.mark.full),
         pytest.param(25, False, marks=pytest.mark.full),
     ],

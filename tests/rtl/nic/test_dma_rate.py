@@ -142,7 +142,7 @@ def test_what_yields_takes_what_others_leave_of_the_bus():
     assert rate > 0.75 * 16 * (gap - beats) / gap
 
 
-@pytest.mark.parametrize("slots", [4, 16])
+@pytest.mark.parametrize("slots", [pytest.param(4, marks=pytest.mark.full), 16])
 def test_what_yields_gets_its_share_of_a_bus_that_is_busy(slots):
     """It waits for a slot and for the bus, for each ``PATIENCE`` cycles and the frames that are
     ahead of it then; of four slots one is for what yields.
