@@ -36,6 +36,7 @@ reset; bytes are right; the tag can be used again.
 import pytest
 
 from models.spec.iommu import PageResponse
+from rtl.nic.dma_parking import RECENT
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.dma_world import CONFIG, World
 from tests.rtl.nic.test_dma import check, filled
@@ -327,6 +328,7 @@ def test_reset_while_two_wait_and_the_page_is_invalidated(responds, step):
             {**HERE, "tag": STRANGER, "function": 2, "offset": 0x3000},
         ]
         for delay in range(0, 70, step):
+            await later(ctx, RECENT)  # else it backs off, longer every time
             for function in (1, 2):
                 world.missing.add((function, PAGE))
                 await world.invalidate(ctx, CONFIG.device_id + function, function, PAGE)
