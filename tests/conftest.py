@@ -3,7 +3,7 @@
 import gc
 import os
 
-# Short runs: simulations are built in a third of the time.  Cycles are the same.
+# Short runs: simulations are built fast rather than to be fast.  Cycles are the same.
 os.environ.setdefault("IOVIRT_QUICK", "1")
 
 # Elaborating a design makes millions of objects that stay: to look at them less often is a sixth.

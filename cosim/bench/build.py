@@ -340,8 +340,8 @@ def build(
 ) -> Built:
     """Return a simulation of ``design``, building what is not there yet.
 
-    ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty; ``quick``: built in a third of the
-    time by Verilator, to run slower; so is everything where ``IOVIRT_QUICK`` is set.  Raises
+    ``trace`` is ``"vcd"``, ``"fst"`` (Verilator only) or empty; ``quick``: built by Verilator in a
+    fraction of the time, to run slower; so is everything where ``IOVIRT_QUICK`` is set.  Raises
     ``ValueError`` for unknown names and :class:`ToolError` for a tool that is missing or fails.
     """
     if simulator not in SIMULATORS:

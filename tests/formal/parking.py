@@ -1,4 +1,4 @@
-"""Harness of parked requests: none goes on twice, or by an answer that is not its own."""
+"""Harness of parked requests: none goes on twice, by an answer not its own, or waits for ever."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -19,7 +19,8 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
 ANSWERED = 9
-#: What a proof of how long anybody waits can look at: two tags in all, and answers within SOON.
+#: What a proof of how long anybody waits can look at: two tags in all, fewer than a NIC has, and
+#: answers within SOON.
 FEW, SOON = SimpleNamespace(dma_tags=2, functions=2, device_id=0), 4
 #: Cycles that a request waits at the most then, and that one is seen to wait.
 BOUND, REACHED = 40, 20

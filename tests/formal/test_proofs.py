@@ -1,4 +1,4 @@
-"""Proofs as tests: the smallest always, the others in `make test-full`."""
+"""Quick forms of proofs as tests: the smallest always, the others in `make test-full`."""
 
 import pytest
 
