@@ -32,7 +32,7 @@ from cosim.fuzz.coverage import COVERAGE_FILE, CoverageError
 from cosim.fuzz.coverage import main as coverage
 from cosim.fuzz.main import FuzzError
 from cosim.fuzzing import add_fuzz
-from cosim.linux.cases import CASES
+from cosim.linux.cases import CASES, PLANTS
 from cosim.linux.figures import caught
 from cosim.linux.main import LinuxOptions, print_cases, run_cases
 from cosim.report.table import print_result
@@ -120,8 +120,8 @@ def _linux_parser(commands: Any) -> None:
     linux.add_argument(
         "--plant",
         default="",
-        choices=["no-invalidation"],
-        help="a mistake that the watcher must find, else it is an error (amd64-paged)",
+        choices=PLANTS,
+        help="a mistake that watchers must find, else it is an error (amd64-paged; riscv64-dma)",
     )
     linux.add_argument("--json", metavar="FILE", help="write the figures; - for standard output")
     linux.add_argument("--quiet", action="store_true", help="no progress")

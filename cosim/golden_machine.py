@@ -141,6 +141,7 @@ class GoldenMachine:
         self._latency, self._access = latency, access
         self._watched: list[tuple[int, int, MessageHandler]] = []
         self._frame_handlers: list[Callable[[bytes, int], None]] = []
+        self._pin, self._pin_handlers = False, list[Callable[[bool], None]]()
         self._posted: list[tuple[str, int, int, int]] = []
         self._stepping = False
         self.iommu = GoldenIommu(self.hardware_memory, Parameters.from_config(config.iommu))
@@ -168,10 +169,18 @@ class GoldenMachine:
         self._stepping = False
         busy = self.nic.step()
         busy = self._carry_messages() or busy
+        self._look_at_pin()
         if busy:
             self._schedule()
         elif self.nic.deadline is not None:
             self.kernel.call_later(max(1, self.nic.deadline - self.now()), self._schedule)
+
+    def _look_at_pin(self) -> None:
+        """Tell of the NIC's interrupt pin if it has changed."""
+        if self.nic.pci.pin != self._pin:
+            self._pin = not self._pin
+            for handler in self._pin_handlers:
+                handler(self._pin)
 
     def _carry_messages(self) -> bool:
         """Take messages from the IOMMU to the NIC; invalidations are complete at once.
@@ -221,7 +230,9 @@ class GoldenMachine:
         await self.sleep(self._access)
         self._flush()
         if space == "nic":
-            return self.nic.read_register(offset, size)
+            value = self.nic.read_register(offset, size)
+            self._look_at_pin()
+            return value
         if space == "iommu_config":
             return self.iommu_pci.read(offset, size)
         if space != "iommu":
@@ -247,6 +258,7 @@ class GoldenMachine:
         for space, offset, value, size in posted:
             if space == "nic":
                 self.nic.write_register(offset, size, value)
+                self._look_at_pin()
             elif space == "iommu_config":
                 self.iommu_pci.write(offset, size, value)
             elif size == 8:  # two halves, the high one first
@@ -271,6 +283,10 @@ class GoldenMachine:
     def on_frame(self, handler: Callable[[bytes, int], None]) -> None:
         """Call ``handler`` with each frame that leaves the Ethernet port."""
         self._frame_handlers.append(handler)
+
+    def on_pin(self, handler: Callable[[bool], None]) -> None:
+        """Call ``handler`` with the level of the NIC's interrupt pin whenever it changes."""
+        self._pin_handlers.append(handler)
 
     def run(self, main: Coroutine[Any, Any, Any], *, limit: int | None = None) -> Any:
         """Run until ``main`` ends; see :meth:`cosim.kernel.Kernel.run`."""

@@ -122,3 +122,7 @@ class Port(Protocol):
     def on_frame(self, handler: Callable[[bytes, int], None]) -> None:
         """Call ``handler`` with each frame that leaves the Ethernet port, and its last cycle."""
         ...
+
+    def on_pin(self, handler: Callable[[bool], None]) -> None:
+        """Call ``handler`` with the level of the NIC's interrupt pin whenever it changes."""
+        ...

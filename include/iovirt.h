@@ -420,10 +420,14 @@
 #define IOVIRT_PCI_PF_COMMAND_PARITY_MASK 0x40u /* Note parity errors; there are none. */
 #define IOVIRT_PCI_PF_COMMAND_SERR_SHIFT 8
 #define IOVIRT_PCI_PF_COMMAND_SERR_MASK 0x100u /* Report errors; there are none. */
+#define IOVIRT_PCI_PF_COMMAND_INTERRUPT_DISABLE_SHIFT 10
+#define IOVIRT_PCI_PF_COMMAND_INTERRUPT_DISABLE_MASK 0x400u /* The interrupt pin is not asserted. */
 
 #define IOVIRT_PCI_PF_STATUS 0x6u /* Status. */
 #define IOVIRT_PCI_PF_STATUS_CAPABILITIES_SHIFT 4
 #define IOVIRT_PCI_PF_STATUS_CAPABILITIES_MASK 0x10u /* There is a list of capabilities. */
+#define IOVIRT_PCI_PF_STATUS_INTERRUPT_SHIFT 3
+#define IOVIRT_PCI_PF_STATUS_INTERRUPT_MASK 0x8u /* An interrupt waits, by pin. */
 
 #define IOVIRT_PCI_PF_REVISION 0x8u /* Revision. */
 
@@ -476,6 +480,8 @@
 #define IOVIRT_PCI_PF_INTERRUPT_LINE 0x3cu /* Interrupt line. */
 #define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_SHIFT 0
 #define IOVIRT_PCI_PF_INTERRUPT_LINE_VALUE_MASK 0xffu /* Kept for software. */
+
+#define IOVIRT_PCI_PF_INTERRUPT_PIN 0x3du /* INTA, while MSI-X is disabled. */
 
 #define IOVIRT_PCI_PF_PM_HEADER 0x40u /* Capability. */
 #define IOVIRT_PCI_PF_PM_HEADER_ID_SHIFT 0
@@ -567,7 +573,7 @@
 #define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
 #define IOVIRT_PCI_PF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
 #define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_SHIFT 15
-/* Interrupts are messages; else there are none. */
+/* Interrupts are messages; else a PF has its pin, a VF none. */
 #define IOVIRT_PCI_PF_MSIX_CONTROL_ENABLE_MASK 0x8000u
 
 #define IOVIRT_PCI_PF_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */
@@ -952,7 +958,7 @@
 #define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
 #define IOVIRT_PCI_VF_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
 #define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_SHIFT 15
-/* Interrupts are messages; else there are none. */
+/* Interrupts are messages; else a PF has its pin, a VF none. */
 #define IOVIRT_PCI_VF_MSIX_CONTROL_ENABLE_MASK 0x8000u
 
 #define IOVIRT_PCI_VF_MSIX_TABLE 0x80u /* Offset of the table, in BAR 0. */
@@ -1252,7 +1258,7 @@
 #define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_SHIFT 14
 #define IOVIRT_PCI_IOMMU_MSIX_CONTROL_FUNCTION_MASK_MASK 0x4000u /* Masks all vectors. */
 #define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_SHIFT 15
-/* Interrupts are messages; else there are none. */
+/* Interrupts are messages; else a PF has its pin, a VF none. */
 #define IOVIRT_PCI_IOMMU_MSIX_CONTROL_ENABLE_MASK 0x8000u
 
 #define IOVIRT_PCI_IOMMU_MSIX_TABLE 0x88u /* Offset of the table, in BAR 0. */

@@ -78,11 +78,17 @@ class _Directory:
     """A radix tree of 4 KiB tables with small records in its leaves."""
 
     def __init__(
-        self, read: Read, write: Write, allocate: Allocate, index_bits: tuple[int, ...], record: int
+        self,
+        read: Read,
+        write: Write,
+        allocate: Allocate,
+        index_bits: tuple[int, ...],
+        record: int,
+        root: int | None = None,
     ) -> None:
         self._read, self._write, self._allocate = read, write, allocate
         self._index_bits, self._record = index_bits, record
-        self.root = self._new_table()
+        self.root = self._new_table() if root is None else root
 
     def _new_table(self) -> int:
         address = self._allocate(1)
@@ -134,6 +140,8 @@ class DirectoryBuilder(_Directory):
         1 to 3.
     extended : bool
         Contexts of 64 bytes (``capabilities.MSI_FLAT``) in place of 32.
+    root : int or None
+        Address of an existing root; ``None`` allocates one.
     """
 
     def __init__(
@@ -144,12 +152,13 @@ class DirectoryBuilder(_Directory):
         *,
         levels: int = 1,
         extended: bool = False,
+        root: int | None = None,
     ) -> None:
         if levels not in (1, 2, 3):
             raise ValueError(f"Device directories have 1 to 3 levels, not {levels!r}")
         self.levels, self.extended = levels, extended
         bits = _EXTENDED if extended else _BASE
-        super().__init__(read, write, allocate, bits[:levels], 64 if extended else 32)
+        super().__init__(read, write, allocate, bits[:levels], 64 if extended else 32, root)
 
     @property
     def ddtp(self) -> int:

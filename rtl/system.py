@@ -49,6 +49,8 @@ class System(wiring.Component):
         The Ethernet port.
     interrupts : ``Out(16)``
         The IOMMU's interrupt wires, level.
+    nic_interrupt : ``Out(1)``
+        Interrupt pin of the NIC's PF, level.
     """
 
     def __init__(self, config: SystemConfig):
@@ -88,6 +90,7 @@ class System(wiring.Component):
                 "eth_rx": In(ethernet),
                 "eth_tx": Out(ethernet),
                 "interrupts": Out(MSI_CFG_TBL_ENTRIES),
+                "nic_interrupt": Out(1),
             }
         )
 
@@ -113,7 +116,10 @@ class System(wiring.Component):
         connect(m, iommu.memory, flipped(self.tables))
         connect(m, flipped(self.eth_rx), nic.eth_rx)
         connect(m, nic.eth_tx, flipped(self.eth_tx))
-        m.d.comb += self.interrupts.eq(iommu.interrupts)
+        m.d.comb += [
+            self.interrupts.eq(iommu.interrupts),
+            self.nic_interrupt.eq(nic.interrupt),
+        ]
         return m
 
 

@@ -9,7 +9,7 @@ from cocotb.triggers import Event as CocotbEvent
 
 from cosim.bench.bench import Bench, Stream, options, report
 from cosim.bench.clockwork import PERIOD_NS, sleep
-from cosim.bench.library import SharedMemory
+from cosim.bench.library import BenchEvent, SharedMemory
 from cosim.bench.registers import Access
 from cosim.port import MessageHandler
 
@@ -68,6 +68,7 @@ class Machine:
             spaces = {name: f"{name}_regs" for name in ("iommu", "nic")}
             spaces["iommu_config"] = "iommu_config"
         self._spaces = {space: bench.registers(name) for space, name in spaces.items()}
+        self._pin_handlers: list[Callable[[bool], None]] = []
 
     @property
     def memory(self) -> SharedMemory:
@@ -137,6 +138,16 @@ class Machine:
     def on_frame(self, handler: Callable[[bytes, int], None]) -> None:
         """Call ``handler`` with each frame that leaves the Ethernet port."""
         self.bench.on_frame(handler)
+
+    def on_pin(self, handler: Callable[[bool], None]) -> None:
+        """Call ``handler`` with the level of the NIC's interrupt pin whenever it changes."""
+        if not self._pin_handlers:
+            self.bench.stream("nic_interrupt").listen(self._pin)
+        self._pin_handlers.append(handler)
+
+    def _pin(self, event: BenchEvent) -> None:
+        for handler in self._pin_handlers:
+            handler(bool(event.value))
 
 
 def _check(offset: int, size: int) -> None:

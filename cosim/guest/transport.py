@@ -6,6 +6,7 @@ from typing import Protocol
 from cosim.guest.virtio_pci import GuestBus, VirtioPci
 from cosim.guest.virtqueue import BrokenDevice, Virtqueue
 from cosim.port import Event, Task
+from models.spec.nic import Isr
 from models.spec.pci_capabilities import VirtioStructure
 from models.spec.virtio import DeviceStatus, NetConfig, common
 
@@ -40,16 +41,21 @@ class Transport:
         Where the device is to be found.
     message_address : int or None
         The interrupt file as the device addresses it; ``None``: what the platform says.
+    messages : bool
+        Interrupts are messages; else they come by the pin.
     """
 
-    def __init__(self, cpu: Processor, bus: GuestBus, message_address: int | None) -> None:
+    def __init__(
+        self, cpu: Processor, bus: GuestBus, message_address: int | None, *, messages: bool = True
+    ) -> None:
         self._cpu, self._bus, self._message_address = cpu, bus, message_address
+        self._messages = messages
         self.device: VirtioPci
         self._places: dict[int, int] = {}
 
     async def find(self) -> None:
         """Find the device on its bus."""
-        self.device = await VirtioPci.find(self._bus)
+        self.device = await VirtioPci.find(self._bus, messages=self._messages)
 
     @property
     def vectors(self) -> int:
@@ -116,6 +122,18 @@ class Transport:
     async def route(self, vector: int, handler: Callable[[], None]) -> None:
         """Route a vector to a handler."""
         await self.device.set_vector(vector, handler, address=self._message_address)
+
+    async def by_pin(self, causes: Callable[[Isr], None]) -> None:
+        """Take interrupts from the pin, for ever: tell of the causes, which reading clears."""
+        asserted = self._cpu.event()
+        self.device.route_pin(asserted.set)
+        asserted.set()  # it may be already
+        while True:
+            await asserted.wait()
+            asserted.clear()
+            # The pin falls when nothing is left; only then can it be seen to rise again.
+            while found := await self.device.load(VirtioStructure.ISR, 0, 1):
+                causes(Isr(found))
 
     async def enable_queue(self, queue: Virtqueue, vector: int) -> None:
         """Tell the device of a queue and its vector, and enable it (4.1.5.1.3)."""

@@ -16,6 +16,7 @@ from cosim.guest.virtio_pci import GuestBus
 from cosim.guest.virtqueue import Piece, Virtqueue
 from cosim.port import Event, Task
 from models.memory import ByteMemory
+from models.spec.nic import Isr
 from models.spec.virtio import (
     MSI_NO_VECTOR,
     DeviceStatus,
@@ -66,6 +67,8 @@ class VirtioNet:
         Longest frame that a receive buffer holds, without the header.
     merge_bytes : int
         Bytes of a mergeable receive buffer.
+    messages : bool
+        Interrupts are messages; else they come by the pin.
     pay : callable or None
         Awaited in the driver's loops, so that the processor's time passes.
     prepare : callable or None
@@ -83,6 +86,7 @@ class VirtioNet:
         *,
         space: DeviceSpace | None = None,
         message_address: int | None = None,
+        messages: bool = True,
         features: int = KNOWN_FEATURES,
         queue_size: int = 64,
         pairs: int = 1,
@@ -96,7 +100,7 @@ class VirtioNet:
         if fragments < 1 or fragments > queue_size:
             raise ValueError(f"{fragments} fragments do not fit a queue of {queue_size}")
         self._cpu, self._memory, self._allocator = cpu, memory, allocator
-        self.transport = Transport(cpu, bus, message_address)
+        self.transport = Transport(cpu, bus, message_address, messages=messages)
         self._rng, self._space = rng, space or DeviceSpace()
         self._known, self._wanted_pairs = consistent(features), pairs
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
@@ -139,7 +143,7 @@ class VirtioNet:
             await self._set_up_queue(number, vector=self._vector(numbers.index(number)))
         await transport.add_status(DeviceStatus.DRIVER_OK)
         self.running = True
-        self._tasks = [self._cpu.spawn(self._watch_config(), "configuration")]
+        self._tasks.append(self._cpu.spawn(self._watch_config(), "configuration"))
         for pair in range(self.pairs):
             self._tasks += [
                 self._cpu.spawn(self._receiver(pair), f"receiver {pair}"),
@@ -182,6 +186,10 @@ class VirtioNet:
             self._events.setdefault(number, self._cpu.event())
         self._config_event = self._cpu.event()
         self._vectors = min(len(numbers), self.transport.vectors)
+        if not self._vectors:
+            wake = self._waker(numbers)
+            self._tasks = [self._cpu.spawn(self._by_pin(wake), "interrupt pin")]
+            return
         for vector in range(self._vectors):
             await self.transport.route(vector, self._waker(numbers[vector :: self._vectors]))
         spare = self._vectors < self.transport.vectors
@@ -189,6 +197,17 @@ class VirtioNet:
         await self.transport.store("config_msix_vector", vector)
         if spare:
             await self.transport.route(vector, self._config_event.set)
+
+    async def _by_pin(self, wake: Callable[[], None]) -> None:
+        """Wake whom interrupts by the pin are for: all queues, or the watcher of changes."""
+
+        def causes(found: Isr) -> None:
+            if found & Isr.QUEUE:
+                wake()
+            if found & Isr.CONFIG:
+                self._config_event.set()
+
+        await self.transport.by_pin(causes)
 
     def _waker(self, numbers: list[int]) -> Callable[[], None]:
         def wake() -> None:
@@ -198,7 +217,7 @@ class VirtioNet:
         return wake
 
     def _vector(self, place: int) -> int:
-        return place % self._vectors
+        return place % self._vectors if self._vectors else MSI_NO_VECTOR
 
     async def _set_up_queue(self, number: int, *, vector: int) -> None:
         size = await self.transport.queue_size(number, self._queue_size)

@@ -12,6 +12,7 @@ __all__ = ["GuestBus", "Structure", "VirtioPci"]
 
 _MODERN = 0x1040
 _NETWORK = 1
+_COMMAND, _INTERRUPT_PIN, _INTERRUPT_DISABLE = 0x04, 0x3D, 1 << 10
 _MASTER, _MSIX_ENABLE, _MSIX_MASK_ALL = 4, 1 << 15, 1 << 14
 _ENTRY_BYTES = 16
 #: Bytes of a structure that a driver cannot do without.
@@ -52,6 +53,10 @@ class GuestBus(ConfigPort, Protocol):
         """Have messages of a vector call a handler; returns their address and data."""
         ...
 
+    def route_pin(self, handler: Callable[[], None]) -> None:
+        """Have a handler called when the device asserts its interrupt pin."""
+        ...
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -75,16 +80,21 @@ class VirtioPci:
     def __init__(self, bus: GuestBus, device: PciDevice) -> None:
         self._bus, self.device = bus, device
         self.structures: dict[VirtioStructure, Structure] = {}
+        #: MSI-X vectors; 0 if interrupts come by the pin.
+        self.vectors = 0
 
     @classmethod
-    async def find(cls, bus: GuestBus) -> "VirtioPci":
-        """Enumerate a bus and take its one network device; :class:`PciError` if there is none."""
+    async def find(cls, bus: GuestBus, *, messages: bool = True) -> "VirtioPci":
+        """Enumerate a bus and take its one network device; :class:`PciError` if there is none.
+
+        Interrupts are ``messages``, or come by its pin.
+        """
         for device in await devices(bus, bus.functions):
             if (device.vendor, device.device) == (VIRTIO_VENDOR, _MODERN + _NETWORK):
                 await device.place(Window(*bus.window))
                 found = cls(bus, device)
                 await found.locate()
-                await found.enable_msix()
+                await (found.enable_msix() if messages else found.enable_pin())
                 return found
         raise PciError("There is no virtio network device")
 
@@ -154,6 +164,18 @@ class VirtioPci:
         for vector in range(self.vectors):
             await self._mask(vector, 1)
         await device.change(self._msix + 2, 2, off=_MSIX_MASK_ALL)
+
+    async def enable_pin(self) -> None:
+        """Disable MSI-X, and let the pin be asserted (virtio 1.3, 4.1.4.5)."""
+        device = self.device
+        if not await device.read(_INTERRUPT_PIN, 1):
+            raise PciError(f"{device.name} has no interrupt pin")
+        await device.change(device.find(CapabilityId.MSIX) + 2, 2, off=_MSIX_ENABLE)
+        await device.change(_COMMAND, 2, off=_INTERRUPT_DISABLE)
+
+    def route_pin(self, handler: Callable[[], None]) -> None:
+        """Have a handler called when the pin is asserted."""
+        self._bus.route_pin(handler)
 
     def _place(self, register: int, size: int) -> int:
         bar, offset = register & 7, register & ~7

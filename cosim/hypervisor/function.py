@@ -97,3 +97,9 @@ class FunctionPort:
         identity = self.function << 8 | vector
         self._vm.on_interrupt(identity, handler)
         return self._vm.message_gpa, identity
+
+    def route_pin(self, handler: Callable[[], None]) -> None:
+        """Have a handler called when the function, which is the PF, asserts its pin."""
+        if self.function:
+            raise ValueError("A VF has no interrupt pin")
+        self._vm.port.on_pin(lambda level: handler() if level else None)

@@ -4,7 +4,7 @@ from cosim.guest.pci import PciDevice, PciError, Window, devices, size_bar, walk
 from cosim.port import Port
 from models.spec.config import NicConfig
 from models.spec.nic import CONFIG_BYTES, config_base
-from models.spec.pci import IOMMU_DEVICE, IOMMU_VENDOR
+from models.spec.pci import EXTENDED_BASE, IOMMU_DEVICE, IOMMU_VENDOR, pf_space
 from models.spec.pci_capabilities import (
     VIRTIO_DEVICE_NET,
     VIRTIO_VENDOR,
@@ -147,6 +147,24 @@ class HostBus:
         await device.change(_COMMAND, 2, off=_BUS_MASTER)
         await device.write(express + 8, 2, _FLR)
         await self._awake(device.function)
+
+    async def reset_physical(self) -> None:
+        """Function level reset of the PF; its configuration is put back, as kernels do.
+
+        All VFs are reset with it.
+        """
+        pf, space = self.pf, pf_space(self._config)
+        window = pf.find(CapabilityId.VENDOR)
+        kept = {
+            place: await pf.read(place, 4)
+            for place, word in sorted(space.words.items(), reverse=True)
+            if word.writable and not window <= place < EXTENDED_BASE
+        }
+        await self.reset(pf)
+        # From the end: what enables something comes after what it goes by.
+        for place, value in kept.items():
+            await pf.write(place, 4, value)
+        await self.set_vfs(True)
 
     async def _awake(self, routing_id: int) -> None:
         """Wait until a function answers; a VF's vendor would not tell."""

@@ -195,7 +195,10 @@ class Hypervisor:
     async def reset(self, function: int) -> None:
         """Function level reset of a function that is assigned; what is the hypervisor's stays."""
         assignment = self.assignment(function)
-        await self.bus.reset(assignment.device)
+        if function:
+            await self.bus.reset(assignment.device)
+        else:
+            await self.bus.reset_physical()
         await self.bus.enable_ats(assignment.device, assignment.ats)
 
     async def set_mac(self, assignment: Assignment, mac: bytes) -> None:

@@ -8,7 +8,7 @@ from models.spec.pci_capabilities import CapabilityId, VirtioStructure
 __all__ = ["VirtualConfig"]
 
 _COMMAND, _BAR0, _BARS_END, _EXTENDED = 4, 0x10, 0x28, 0x100
-_MEMORY, _MASTER = 2, 4
+_MEMORY, _MASTER, _INTERRUPT_DISABLE = 2, 4, 1 << 10
 _BAR_TYPE = 4  # memory, 64 bits
 _FLR = 0x80  # in the upper byte of Device Control
 
@@ -16,9 +16,9 @@ _FLR = 0x80  # in the upper byte of Device Control
 class VirtualConfig:
     """What a VF's header lacks is made up: IDs, BARs, memory space enable.
 
-    Of the hardware's registers a guest may write bus master enable, MSI-X enable and function mask,
-    and the virtio window on its own BAR; it may ask for a function level reset.  Extended
-    capabilities are the hypervisor's and are hidden.
+    Of the hardware's registers a guest may write bus master enable, interrupt disable, MSI-X enable
+    and function mask, and the virtio window on its own BAR; it may ask for a function level reset.
+    Extended capabilities are the hypervisor's and are hidden.
 
     Parameters
     ----------
@@ -90,6 +90,10 @@ class VirtualConfig:
             if place == _COMMAND:
                 self._memory = bool(byte & _MEMORY)
                 change = {"on": _MASTER} if byte & _MASTER else {"off": _MASTER}
+                await self._device.change(_COMMAND, 2, **change)
+            elif place == _COMMAND + 1:
+                off = not byte << 8 & _INTERRUPT_DISABLE
+                change = {"off" if off else "on": _INTERRUPT_DISABLE}
                 await self._device.change(_COMMAND, 2, **change)
             elif _BAR0 <= place < _BARS_END:
                 self._store_bar(place, byte)

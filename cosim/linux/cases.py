@@ -5,7 +5,12 @@ from typing import Any
 
 from models.spec.config import SystemConfig, config
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "IGNORED", "PLANTS", "Case"]
+
+#: Planted mistakes: of how many invalidations of a guest's own one is not seen by the IOMMU.
+IGNORED = {"no-iotinval": 1, "tenth-iotinval": 10}
+#: All of them: and none of pages that are taken away.
+PLANTS = ("no-invalidation", *IGNORED)
 
 _BASIC = ("probe", "ping", "ping_large", "flood", "udp", "tcp")
 _LIFE = ("rebind", "rebind_pci", "reset", "updown", "mtu", "tcp")
@@ -38,8 +43,10 @@ class Case:
         The guest has the IOMMU too, as on a machine without hypervisor.
     domain : str
         Type of the NIC's domain that such a guest's kernel must have chosen.
-    lacking : str
-        What Debian's kernel lacks for it; the user must give another one.
+    physical : bool
+        The function is the PF, with its interrupt pin; else a VF.
+    builds : bool
+        It needs a kernel that Debian does not have, which is built (:mod:`cosim.linux.kernel`).
     nic, iommu : dict
         Members of :class:`~models.spec.config.NicConfig` and
         :class:`~models.spec.config.IommuConfig` that differ from the configuration's.
@@ -60,7 +67,8 @@ class Case:
     guests: int = 1
     owns_iommu: bool = False
     domain: str = "identity"
-    lacking: str = ""
+    physical: bool = False
+    builds: bool = False
     paged: bool = False
     ats: bool = False
     nic: dict[str, Any] = field(default_factory=dict)
@@ -74,9 +82,15 @@ class Case:
     def slots(self) -> tuple[str, str]:
         """Slots of IOMMU and NIC function on the guest's root bus.
 
-        With the IOMMU in the guest's hands, the first VF's routing ID there is its device_id.
+        With the IOMMU in the guest's hands, the function's routing ID there is its device_id.
         """
+        if self.physical:
+            return "2.0", "1.0"
         return ("1.0", "1.1") if self.owns_iommu else ("", "5.0")
+
+    def function(self, guest: int) -> int:
+        """Number of a guest's function; the first guest is number 1."""
+        return 0 if self.physical else guest
 
     def system(self, name: str) -> SystemConfig:
         """Return the hardware: a named configuration with this case's changes."""
@@ -113,6 +127,17 @@ CASES = {
             guests=2,
         ),
         Case(
+            name="split-rings",
+            what="split rings, two queue pairs with RSS, a control queue",
+            tests=(*_BASIC, *_RINGS, *_END),
+            nic={
+                **dict.fromkeys(("control_queue", "multiqueue", "rss"), True),
+                "queue_pairs": _PAIRS,
+                "msix_vectors": 8,
+            },
+            cpus=_PAIRS,
+        ),
+        Case(
             name="rings",
             what="packed rings, two queue pairs with RSS, mergeable buffers, a control queue",
             tests=(*_BASIC, *_RINGS, *_LIFE, *_RINGS, *_END),
@@ -128,9 +153,11 @@ CASES = {
         replace(
             _RISCV,
             name="riscv64-dma",
-            what="the same, the NIC in a DMA domain: tables of the kernel's, and invalidations",
+            what="the PF in a DMA domain: tables of the kernel's, and invalidations",
+            tests=("pin", *_BASIC, "iommu", *_LIFE, "domains", "flood", "tcp", "iommu", *_END),
             domain="DMA",
-            lacking="with IOMMU_DMA for RISC-V, which maps the pages of interrupt messages too",
+            physical=True,
+            builds=True,
         ),
     )
 }

@@ -45,7 +45,10 @@ async def figures(run: "Run") -> dict[str, Any]:
     found["slept_s"] = run.pump.slept
     found["commands"] = run.pump.commands
     totals: dict[str, int] = dict.fromkeys(_TOTALS, 0)
+    translations = run.translations
     problems = [*wire.problems, *watcher.problems]
+    if translations is not None:
+        problems += translations.problems
     guests = []
     for guest, number in zip(run.guests, run.numbers, strict=True):
         counts = {stat: await hypervisor.stat(number, stat) for stat in Stat}
@@ -77,8 +80,9 @@ async def figures(run: "Run") -> dict[str, Any]:
         "invalidations": _invalidations(run),
         "page_faults": totals["page_faults"],
         "evictions": run.evictions,
-        "stale_hits": watcher.stale,
+        "stale_hits": run.stale,
         "bursts": watcher.bursts,
+        "judged": translations.judged if translations is not None else 0,
         "wrong_frames": wire.received["wrong"],
         "guests": guests,
         "problems": problems,

@@ -14,10 +14,11 @@ from rich.table import Table
 from cosim.bench.build import Built, Design, ToolError, build
 from cosim.bench.dma_taps import dma_taps
 from cosim.bench.run import run as simulate
-from cosim.linux import packages
+from cosim.linux import kernel, packages
 from cosim.linux.cases import CASES, Case
 from cosim.linux.initramfs import initramfs, modules_with_needs
 from cosim.linux.qemu import command_line, device_tree
+from cosim.linux.translations import translation_taps
 from models.spec.nic import initial_mac, offered_features
 from models.spec.virtio import Feature
 
@@ -50,7 +51,8 @@ class LinuxOptions:
         Folder for what guests say, and for captures of what is on the wire.
     plant : str
         What is made wrong, so that the case must fail: ``"no-invalidation"`` of pages that are
-        taken away, or nothing.  The case ends when it has been found.
+        taken away, ``"no-iotinval"`` or ``"tenth-iotinval"``, invalidations of a guest's own that
+        the IOMMU does not see; or nothing.  The case ends when it has been found.
     progress : bool
     """
 
@@ -81,11 +83,12 @@ class _Preparation:
             if asked.qemu is None
             else packages.local_qemu(asked.qemu)
         )
-        self._kernel = (
-            packages.fetch_kernel(case.architecture, say)
-            if asked.kernel is None
-            else packages.Kernel(asked.kernel, asked.modules)
-        )
+        if asked.kernel is not None:
+            self._kernel = packages.Kernel(asked.kernel, asked.modules)
+        elif case.builds:
+            self._kernel = kernel.build_kernel(say)
+        else:
+            self._kernel = packages.fetch_kernel(case.architecture, say)
         self._busybox = asked.busybox or packages.fetch_busybox(case.architecture, say)
         self._netcat = (
             packages.fetch_netcat(case.architecture, say) if "datagrams" in case.tests else {}
@@ -116,7 +119,7 @@ class _Preparation:
             "ADDRESS": _address(number),
             "PEER": _address(number % case.guests + 1) if case.guests > 1 else _WIRE,
             "WIRE": _WIRE,
-            "MAC": initial_mac(number).hex(":"),
+            "MAC": initial_mac(case.function(number)).hex(":"),
             "FEATURES": " ".join(str(int(bit)) for bit in bits),
             "QUEUES": str(nic.queue_pairs if nic.multiqueue else 1),
             "FLOOD": str(case.flood),
@@ -156,7 +159,10 @@ def _address(number: int) -> str:
 
 def _built(case: Case, config: str) -> Built:
     system = case.system(config)
-    return build(Design("rtl.system:System", (system,), dma_taps(system)))
+    taps = dma_taps(system)
+    if case.owns_iommu:
+        taps += translation_taps()
+    return build(Design("rtl.system:System", (system,), taps))
 
 
 def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict[str, Any]:
@@ -199,14 +205,15 @@ def run_cases(names: Sequence[str], asked: LinuxOptions) -> dict[str, Any]:
             print(text, file=sys.stderr, flush=True)
 
     cases = [CASES[name] for name in names or CASES]
-    for case in list(cases):
-        if case.lacking and asked.kernel is None:
-            missing = f"{case.name} needs a kernel {case.lacking}: --kernel and --modules name one"
-            if names:
-                raise ToolError(missing)
-            say(f"left out: {missing}")
-            cases.remove(case)
+    for case in cases:
+        if asked.plant and not _can_plant(case, asked.plant):
+            raise ToolError(f"{asked.plant} cannot be planted in {case.name}")
     return {"cases": [_run_case(case, asked, say) for case in cases]}
+
+
+def _can_plant(case: Case, plant: str) -> bool:
+    """Whether a case does what a planted mistake is in."""
+    return case.paged if plant == "no-invalidation" else case.domain == "DMA"
 
 
 def print_cases(found: dict[str, Any], stream: TextIO) -> None:
@@ -230,7 +237,8 @@ def print_cases(found: dict[str, Any], stream: TextIO) -> None:
         ("page faults", lambda c: f"{c['page_faults']:,}"),
         ("pages taken away", lambda c: f"{c['evictions']:,}"),
         ("DMA bursts watched", lambda c: f"{c['bursts']:,}"),
-        ("  to stale pages", lambda c: f"{c['stale_hits']:,}"),
+        ("translations judged", lambda c: f"{c['judged']:,}"),
+        ("  stale, of both", lambda c: f"{c['stale_hits']:,}"),
         ("wrong frames on the wire", lambda c: f"{c['wrong_frames']:,}"),
         ("register accesses", lambda c: f"{c['commands']:,}"),
         ("cycles", lambda c: f"{c['cycles']:,}"),

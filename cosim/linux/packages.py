@@ -14,17 +14,22 @@ from pathlib import Path
 from cosim.bench.build import ToolError, build_folder
 
 __all__ = [
+    "Apt",
     "Kernel",
     "Qemu",
+    "cache_folder",
     "fetch_busybox",
     "fetch_kernel",
     "fetch_netcat",
     "fetch_qemu",
     "local_qemu",
+    "run",
+    "unpack",
+    "unpacked",
 ]
 
-#: Where packages come from: suite, architectures of what is taken from it.
-_SUITES = (("trixie", "amd64"), ("trixie-backports", "amd64"), ("sid", "riscv64"))
+#: Where packages come from, by their architecture.
+_SUITES = {"amd64": ("trixie", "trixie-backports"), "riscv64": ("sid",)}
 _QEMU = ("qemu-system-x86", "qemu-system-riscv")
 _QEMU_SUITE = "trixie-backports"
 _KERNELS = {"amd64": "linux-image-cloud-amd64", "riscv64": "linux-image-riscv64"}
@@ -57,7 +62,8 @@ class Qemu:
     command: tuple[str, ...]
 
 
-def _run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it says; :class:`ToolError` if it fails."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -72,7 +78,7 @@ def _run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | No
     return done.stdout
 
 
-class _Apt:
+class Apt:
     """Apt with a state of its own: other suites than the system's, and nothing installed.
 
     Parameters
@@ -81,22 +87,24 @@ class _Apt:
         For lists and packages.
     architecture : str
         Of the packages.
+    suites : tuple of str
+        Where they come from, if not from where others of the architecture do.
     """
 
-    def __init__(self, folder: Path, architecture: str) -> None:
+    def __init__(self, folder: Path, architecture: str, suites: tuple[str, ...] = ()) -> None:
         for tool in ("apt-get", "apt-cache", "dpkg-deb"):
             if not shutil.which(tool):
                 raise ToolError(f"{tool} is not there: name QEMU and kernel by options")
         if not _KEYRING.exists():
             raise ToolError("Debian's keys are not there (apt-get install debian-archive-keyring)")
-        self.folder, self.architecture = folder / f"apt-{architecture}", architecture
+        self.folder = folder / "-".join(("apt", architecture, *suites))
+        self.architecture = architecture
         for part in ("lists/partial", "archives/partial"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
         sources = [
-            f"deb [arch={arch} signed-by={_KEYRING}] {_ARCHIVE} {suite} main\n"
-            for suite, arch in _SUITES
-            if arch == architecture
+            f"deb [arch={architecture} signed-by={_KEYRING}] {_ARCHIVE} {suite} main\n"
+            for suite in suites or _SUITES[architecture]
         ]
         (self.folder / "sources.list").write_text("".join(sources), encoding="utf-8")
         options = {
@@ -118,39 +126,45 @@ class _Apt:
     def update(self) -> None:
         """Fetch the lists of packages, unless there are any."""
         if not any((self.folder / "lists").glob("*_Packages")):
-            _run("apt-get", "update", env=self._env)
+            run("apt-get", "update", env=self._env)
 
     def download(self, name: str, into: Path) -> None:
         """Fetch one package."""
         self.update()
         into.mkdir(parents=True, exist_ok=True)
-        _run("apt-get", "download", name, cwd=into, env=self._env)
+        run("apt-get", "download", name, cwd=into, env=self._env)
 
     def download_all(self, names: Sequence[str], suite: str) -> list[Path]:
         """Fetch packages and everything that they need; return the files."""
         self.update()
-        _run(
+        run(
             *("apt-get", "install", "--download-only", "--yes", "-t", suite, *names),
             env=self._env,
         )
         return sorted((self.folder / "archives").glob("*.deb"))
 
+    def names(self, prefix: str) -> list[str]:
+        """Return names of packages."""
+        self.update()
+        return run("apt-cache", "pkgnames", prefix, env=self._env).split()
+
     def needs(self, name: str, prefix: str) -> list[str]:
         """Return a package's needs whose name begins with ``prefix``."""
         self.update()
-        found = _run("apt-cache", "depends", "--important", name, env=self._env)
+        found = run("apt-cache", "depends", "--important", name, env=self._env)
         words = [line.split() for line in found.splitlines() if "Depends:" in line]
         names = [parts[-1].partition(":")[0] for parts in words]
         return [found for found in names if found.startswith(prefix)]
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder that everything is kept in."""
     return build_folder() / "linux"
 
 
-def _unpacked(name: str, fill: Callable[[Path], None]) -> Path:
+def unpacked(name: str, fill: Callable[[Path], None]) -> Path:
     """Return a folder that ``fill`` has filled once."""
-    final = _folder() / name
+    final = cache_folder() / name
     if not final.exists():
         part = final.with_name(f".{name}.{os.getpid()}")
         shutil.rmtree(part, ignore_errors=True)
@@ -163,9 +177,10 @@ def _unpacked(name: str, fill: Callable[[Path], None]) -> Path:
     return final
 
 
-def _unpack(packages: Sequence[Path], folder: Path) -> None:
+def unpack(packages: Sequence[Path], folder: Path) -> None:
+    """Unpack packages into a folder."""
     for package in packages:
-        _run("dpkg-deb", "-x", package, folder)
+        run("dpkg-deb", "-x", package, folder)
 
 
 def fetch_qemu(architecture: str, say: Say) -> Qemu:
@@ -173,9 +188,9 @@ def fetch_qemu(architecture: str, say: Say) -> Qemu:
 
     def fill(folder: Path) -> None:
         say(f"fetching {' and '.join(_QEMU)} of {_QEMU_SUITE} (about 45 MB)")
-        _unpack(_Apt(_folder(), "amd64").download_all(_QEMU, _QEMU_SUITE), folder)
+        unpack(Apt(cache_folder(), "amd64").download_all(_QEMU, _QEMU_SUITE), folder)
 
-    root = _unpacked("qemu", fill)
+    root = unpacked("qemu", fill)
     libraries = root / "usr/lib/x86_64-linux-gnu"
     loader = next(libraries.glob("ld-linux-x86-64.so*"), None)
     program = root / "usr/bin" / f"qemu-system-{_TARGETS[architecture]}"
@@ -190,7 +205,7 @@ def fetch_qemu(architecture: str, say: Say) -> Qemu:
 
 def local_qemu(program: Path) -> Qemu:
     """Return a QEMU of the user's; :class:`ToolError` if it knows no ``vfio-user-pci``."""
-    if "vfio-user-pci" not in _run(program, "-device", "help"):
+    if "vfio-user-pci" not in run(program, "-device", "help"):
         raise ToolError(f"{program} has no vfio-user-pci: QEMU 10.1 or newer is needed")
     return Qemu((str(program),))
 
@@ -201,7 +216,7 @@ def fetch_kernel(architecture: str, say: Say) -> Kernel:
 
     def fill(folder: Path) -> None:
         say(f"fetching {name}")
-        apt = _Apt(_folder(), architecture)
+        apt = Apt(cache_folder(), architecture)
         packages = folder / "packages"
         image = apt.needs(name, "linux-image-")
         if not image:
@@ -211,10 +226,10 @@ def fetch_kernel(architecture: str, say: Say) -> Kernel:
             wanted += apt.needs(image[0], prefix)
         for package in wanted:
             apt.download(package, packages)
-        _unpack(sorted(packages.glob("*.deb")), folder)
+        unpack(sorted(packages.glob("*.deb")), folder)
         shutil.rmtree(packages)
 
-    root = _unpacked(f"kernel-{architecture}", fill)
+    root = unpacked(f"kernel-{architecture}", fill)
     modules = next((root / "usr/lib/modules").iterdir())
     image = next((path for path in root.rglob("vmlinu*") if path.is_file()), None)
     if image is None:
@@ -228,13 +243,13 @@ def _fetch(name: str, packages: Sequence[str], architecture: str, say: Say) -> P
     def fill(folder: Path) -> None:
         say(f"fetching {packages[0]} for {architecture}")
         kept = folder / "packages"
-        apt = _Apt(_folder(), architecture)
+        apt = Apt(cache_folder(), architecture)
         for package in packages:
             apt.download(package, kept)
-        _unpack(sorted(kept.glob("*.deb")), folder)
+        unpack(sorted(kept.glob("*.deb")), folder)
         shutil.rmtree(kept)
 
-    return _unpacked(f"{name}-{architecture}", fill)
+    return unpacked(f"{name}-{architecture}", fill)
 
 
 def fetch_busybox(architecture: str, say: Say) -> Path:

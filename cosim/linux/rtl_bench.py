@@ -10,13 +10,14 @@ import cocotb
 from cosim.bench.machine import Bench, Machine, options, report
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import Vm
-from cosim.linux.cases import CASES, Case
+from cosim.linux.cases import CASES, IGNORED, Case
 from cosim.linux.figures import figures
 from cosim.linux.guest_ram import GuestRam, Place
 from cosim.linux.iommu_function import IommuFunction
 from cosim.linux.machine_ram import MachineRam
 from cosim.linux.pump import Pump
 from cosim.linux.qemu import Guest
+from cosim.linux.translations import TranslationWatcher
 from cosim.linux.virtual_function import VirtualFunction
 from cosim.linux.watcher import Watcher
 from cosim.linux.wire import Cable, Recorder, WireHost
@@ -51,6 +52,7 @@ class Run:
         self.config = case.system(asked["config"])
         self.machine = Machine(bench)
         self.watcher = Watcher(bench)
+        self.translations: TranslationWatcher | None = None
         base, size = host_memory(case)
         self.hypervisor = Hypervisor(
             self.machine, self.config, base=base, size=size, owns_iommu=not case.owns_iommu
@@ -105,23 +107,32 @@ class Run:
             memory, pages, self.place, self.machine.now, resident=not case.paged, views=views
         )
 
-    async def _functions(self, number: int, sockets: dict[str, str]) -> None:
+    async def _functions(self, guest: int, sockets: dict[str, str]) -> None:
         """Offer a guest its functions."""
         case, hypervisor, ram = self.case, self.hypervisor, self._ram()
         vm: Vm = hypervisor.new_vm(
-            f"guest{number}",
+            f"guest{guest}",
             0,
             memory=ram,
             message_gpa=None if case.owns_iommu else _MESSAGE_GPA,
         )
+        number = case.function(guest)
         if case.owns_iommu:
-            self.iommu = IommuFunction(hypervisor, vm, self._machine_ram())
+            ignored = IGNORED.get(self._asked["plant"], 0)
+            self.iommu = IommuFunction(hypervisor, vm, self._machine_ram(), ignored=ignored)
             self.pump.serve(Path(sockets["iommu"]), self.iommu)
         bar = await hypervisor.assign(vm, number, initial_mac(number), ats=case.ats)
         function = VirtualFunction(hypervisor, vm, ram, bar)
         function.invalidates = self._asked["plant"] != "no-invalidation"
         device_id = hypervisor.assignment(number).device_id
         walk = HpmEvent.FIRST_STAGE_WALK if case.owns_iommu else HpmEvent.SECOND_STAGE_WALK
+        if self.iommu is not None:
+            self.iommu.watcher = self.translations = TranslationWatcher(
+                self._bench,
+                self.machine.memory,
+                device_id,
+                extended=self.config.iommu.msi_flat,
+            )
         events = (walk, HpmEvent.UNTRANSLATED_REQUEST)
         self.counters[number] = await hypervisor.count(events, device_id)
         self.functions[number] = function
@@ -134,6 +145,8 @@ class Run:
         Looks after the watcher, the pager, guests that wait for each other, and the user.
         """
         now = time.monotonic()
+        if self.translations is not None:
+            self.translations.look()
         if self.machine.now() - self._looked > _LOOK:
             self.look()
         if self.case.paged and self.machine.now() - self._evicted > _EVICT_EVERY:
@@ -152,7 +165,12 @@ class Run:
     @property
     def caught(self) -> bool:
         """Whether a planted mistake has been found."""
-        return bool(self._asked["plant"] and self.watcher.stale)
+        return bool(self._asked["plant"] and self.stale)
+
+    @property
+    def stale(self) -> int:
+        """What the watchers have found."""
+        return self.watcher.stale + (self.translations.stale if self.translations else 0)
 
     async def _evict(self, function: VirtualFunction) -> None:
         """Take the pages away that have been there longest, but a few."""

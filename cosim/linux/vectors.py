@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from models.spec.nic import MSIX_ENTRY_BYTES
 
-__all__ = ["Vectors"]
+__all__ = ["Pin", "Vectors"]
 
 
 class Vectors:
@@ -65,4 +65,44 @@ class Vectors:
         eventfd = self._eventfds.get(vector)
         if eventfd is not None:
             os.eventfd_write(eventfd, 1)
+            self.signals += 1
+
+
+class Pin:
+    """Eventfd of an interrupt pin: a level on one side, edges that mask themselves on the other."""
+
+    def __init__(self) -> None:
+        self._eventfd: int | None = None
+        self._level = self._masked = False
+        #: Times that the eventfd was signalled.
+        self.signals = 0
+
+    def level(self, asserted: bool) -> None:
+        """Follow the hardware's pin."""
+        self._level = asserted
+        self._look()
+
+    def set(self, eventfd: int | None) -> None:
+        """Let the pin signal an eventfd, or nobody; it is not masked then."""
+        self.close()
+        self._masked = False
+        if eventfd is not None:
+            self._eventfd = os.dup(eventfd)
+        self._look()
+
+    def mask(self, masked: bool) -> None:
+        """Mask the pin, or not: it signals again if it is asserted."""
+        self._masked = masked
+        self._look()
+
+    def close(self) -> None:
+        """Forget the eventfd."""
+        if self._eventfd is not None:
+            os.close(self._eventfd)
+        self._eventfd = None
+
+    def _look(self) -> None:
+        if self._level and not self._masked and self._eventfd is not None:
+            self._masked = True
+            os.eventfd_write(self._eventfd, 1)
             self.signals += 1

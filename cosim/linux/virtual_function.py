@@ -7,7 +7,7 @@ from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import Vm
 from cosim.linux.guest_ram import GuestRam
 from cosim.linux.machine_ram import MachineRam
-from cosim.linux.vectors import Vectors
+from cosim.linux.vectors import Pin, Vectors
 from cosim.vfio_user.device import DmaWindow
 from cosim.vfio_user.protocol import RegionIndex
 from models.spec.nic import (
@@ -59,6 +59,9 @@ class VirtualFunction:
         self._vectors = Vectors(self._store_entry, bar.route)
         self._assignment = hypervisor.assignment(bar.function)
         self._evicting = False
+        self._pin = Pin()
+        if self.pin:
+            self._port.on_pin(self._pin.level)
         #: Whether caches are told of pages that go; if not, old translations are used.
         self.invalidates = True
 
@@ -69,8 +72,13 @@ class VirtualFunction:
 
     @property
     def interrupts(self) -> int:
-        """Messages that reached an eventfd."""
-        return self._vectors.signals
+        """Interrupts that reached an eventfd."""
+        return self._vectors.signals + self._pin.signals
+
+    @property
+    def pin(self) -> bool:
+        """Whether there is an interrupt pin: a PF has one."""
+        return self._bar.function == 0
 
     @property
     def regions(self) -> Mapping[int, int]:
@@ -155,6 +163,14 @@ class VirtualFunction:
         """Let a vector's messages signal an eventfd, or mask it."""
         await self._vectors.set(vector, eventfd)
 
+    def set_pin(self, eventfd: int | None) -> None:
+        """Let the pin signal an eventfd, or nobody."""
+        self._pin.set(eventfd)
+
+    def mask_pin(self, masked: bool) -> None:
+        """Mask the pin, or not."""
+        self._pin.mask(masked)
+
     async def _store_entry(self, offset: int, value: int) -> None:
         await self._port.mmio_write("nic", self._base + MSIX_TABLE_OFFSET + offset, value)
 
@@ -169,5 +185,6 @@ class VirtualFunction:
         """Reset the function and take all of the client's memory and eventfds away."""
         await self._hypervisor.reset(self._bar.function)
         self._vectors.close()
+        self._pin.close()
         await self.unmap_memory(0, 1 << 64)
         self.ram.release()

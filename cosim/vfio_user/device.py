@@ -47,6 +47,11 @@ class PciFunction(Protocol):
         """MSI-X vectors."""
         ...
 
+    @property
+    def pin(self) -> bool:
+        """Whether there is an interrupt pin."""
+        ...
+
     async def read(self, region: int, offset: int, size: int) -> bytes:
         """Load ``size`` bytes, all of which are in the region."""
         ...
@@ -67,6 +72,16 @@ class PciFunction(Protocol):
         """Signal an eventfd for a vector's messages, or nobody.  A descriptor that is to be kept is
         duplicated.
         """
+        ...
+
+    def set_pin(self, eventfd: int | None) -> None:
+        """Signal an eventfd when the pin is asserted and not masked, and mask it then; or nobody.
+        A descriptor that is to be kept is duplicated.
+        """
+        ...
+
+    def mask_pin(self, masked: bool) -> None:
+        """Mask the pin, or not."""
         ...
 
     async def reset(self) -> None:

@@ -132,6 +132,8 @@ class IrqFlag(IntFlag):
     """``VFIO_IRQ_INFO_*``."""
 
     EVENTFD = 1
+    MASKABLE = 2
+    AUTOMASKED = 4
     NORESIZE = 8
 
 

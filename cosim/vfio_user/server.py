@@ -33,6 +33,15 @@ _CAPABILITIES: dict[str, object] = {
     "max_msg_fds": protocol.MAX_FDS,
     "max_data_xfer_size": protocol.MAX_DATA,
 }
+_IRQ_FLAGS = {
+    IrqIndex.MSIX: IrqFlag.EVENTFD | IrqFlag.NORESIZE,
+    IrqIndex.INTX: IrqFlag.EVENTFD | IrqFlag.MASKABLE | IrqFlag.AUTOMASKED,
+}
+#: Whether the pin is masked by a command with these flags.
+_PIN_MASKS = {
+    IrqSetFlag.DATA_NONE | IrqSetFlag.ACTION_MASK: True,
+    IrqSetFlag.DATA_NONE | IrqSetFlag.ACTION_UNMASK: False,
+}
 _ANCILLARY = socket.CMSG_SPACE(protocol.MAX_FDS * array.array("i").itemsize)
 
 
@@ -222,28 +231,43 @@ class Connection:
 
     async def _irq_info(self, message: Message) -> bytes:
         index = message.fields(protocol.IRQ_INFO)[2]
-        msix = IrqIndex(index) == IrqIndex.MSIX
-        flags = IrqFlag.EVENTFD | IrqFlag.NORESIZE if msix else 0
-        count = self.function.vectors if msix else 0
+        kind, flags = IrqIndex(index), IrqFlag(0)
+        count = self._interrupts(kind)
+        if count:
+            flags = _IRQ_FLAGS[kind]
         return protocol.IRQ_INFO.pack(protocol.IRQ_INFO.size, flags, index, count)
+
+    def _interrupts(self, kind: IrqIndex) -> int:
+        """Interrupts of a kind that there are."""
+        counts = {IrqIndex.MSIX: self.function.vectors, IrqIndex.INTX: int(self.function.pin)}
+        return counts.get(kind, 0)
 
     async def _set_irqs(self, message: Message) -> bytes:
         _, flags, index, first, count = message.fields(protocol.IRQ_SET)
-        vectors = self.function.vectors
-        if index != IrqIndex.MSIX or first + count > vectors:
+        kind = IrqIndex(index)
+        there = self._interrupts(kind)
+        if not there or first + count > there:
             raise ValueError("There are no such interrupts")
         if flags & IrqSetFlag.DATA_NONE and flags & IrqSetFlag.ACTION_TRIGGER and not count:
-            for vector in range(vectors):
-                await self.function.set_vector(vector, None)
+            for number in range(there):
+                await self._set_eventfd(kind, number, None)
         elif flags == IrqSetFlag.DATA_EVENTFD | IrqSetFlag.ACTION_TRIGGER:
             if message.fds and len(message.fds) != count:
-                raise ValueError(f"{len(message.fds)} descriptors for {count} vectors")
+                raise ValueError(f"{len(message.fds)} descriptors for {count} interrupts")
             for number in range(count):
                 eventfd = message.fds[number] if message.fds else None
-                await self.function.set_vector(first + number, eventfd)
+                await self._set_eventfd(kind, first + number, eventfd)
+        elif kind is IrqIndex.INTX and count and flags in _PIN_MASKS:
+            self.function.mask_pin(_PIN_MASKS[IrqSetFlag(flags)])
         else:
             raise ValueError("Vectors are not masked or triggered here")
         return b""
+
+    async def _set_eventfd(self, kind: IrqIndex, number: int, eventfd: int | None) -> None:
+        if kind is IrqIndex.INTX:
+            self.function.set_pin(eventfd)
+        else:
+            await self.function.set_vector(number, eventfd)
 
     def _extent(self, message: Message) -> tuple[int, int, int]:
         offset, region, count = message.fields(protocol.REGION_ACCESS)

@@ -70,7 +70,7 @@ class Function(ManagedFunction):
         ``message(address, data)`` sends an MSI-X message.
     allowed : callable
         ``allowed(right)`` tells what PCI configuration allows: ``"master"``, ``"messages"``,
-        ``"ats"``.
+        ``"ats"``, ``"by_pin"``.
     """
 
     def __init__(
@@ -319,8 +319,9 @@ class Function(ManagedFunction):
     # Interrupts --------------------------------------------------------------------------------
 
     def interrupt(self, vector: int, cause: Isr) -> None:
-        """Set an ISR bit and raise a vector."""
-        self.isr |= cause
+        """Set an ISR bit and raise a vector; used buffers have a bit without MSI-X (4.1.4.5)."""
+        if cause is not Isr.QUEUE or self._allowed("by_pin"):
+            self.isr |= cause
         self.raise_vector(vector)
 
     def raise_vector(self, vector: int) -> None:

@@ -47,6 +47,7 @@ class GoldenNic:
             config,
             self._bar,
             lambda number: self.functions[number].function_level_reset(),
+            lambda: bool(self.functions[0].isr),
             self._configured,
         )
         self._asking: list[tuple[int, Parked]] = []

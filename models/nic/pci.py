@@ -24,6 +24,8 @@ class NicPci:
         ``bar(function, offset, size, value)`` accesses BAR 0 of a function; reads if ``None``.
     reset : callable
         ``reset(function)`` resets all of a function but its configuration space.
+    waiting : callable
+        Whether the PF's ISR status has anything.
     updated : callable
         Called after each write: what functions may do can have changed.
     """
@@ -33,9 +35,11 @@ class NicPci:
         config: NicConfig,
         bar: BarAccess,
         reset: Callable[[int], None],
+        waiting: Callable[[], bool],
         updated: Callable[[], None],
     ) -> None:
         self._config, self._bar, self._reset, self._updated = config, bar, reset, updated
+        self._waiting = waiting
         self._outstanding: set[int] = set()
         self.functions = [self._make(number) for number in range(config.functions)]
         self._pf = self.functions[0]
@@ -57,6 +61,7 @@ class NicPci:
             return all_ones(size)
         if size == 8:
             return self.read(address, 4) | self.read(address + 4, 4) << 32
+        self._pf.set("status", "interrupt", self.by_pin(0) and self._waiting())
         return self.functions[number].read(offset, size)
 
     def write(self, address: int, size: int, value: int) -> None:
@@ -107,6 +112,16 @@ class NicPci:
         masked = function.field("msix_control", "function_mask")
         enabled = function.field("msix_control", "enable")
         return self.master(number) and bool(enabled) and not masked
+
+    def by_pin(self, number: int) -> bool:
+        """Whether interrupts assert a pin, which only a PF has (PCIe 9.3.4.1.9)."""
+        return number == 0 and not self._pf.field("msix_control", "enable")
+
+    @property
+    def pin(self) -> bool:
+        """Whether the PF asserts its interrupt pin (virtio 1.3, 4.1.4.5)."""
+        disabled = self._pf.field("command", "interrupt_disable")
+        return self.by_pin(0) and self._waiting() and not disabled
 
     def ats(self, number: int) -> bool:
         """Whether a function translates by ATS, and asks for pages that are not there."""

@@ -113,9 +113,17 @@ class ConfigSpace:
 
 
 def _header(
-    vendor: int, device: int, kind: int, subsystem: tuple[int, int], bars: list[Register]
+    vendor: int,
+    device: int,
+    kind: int,
+    subsystem: tuple[int, int],
+    bars: list[Register],
+    *,
+    pin: bool = False,
 ) -> list[Register]:
-    """Type 0 header (PCIe 7.5.1); what is not here is read-only 0."""
+    """Type 0 header (PCIe 7.5.1), with an interrupt ``pin`` or without; what is not here is
+    read-only 0.
+    """
     virtual = vendor == _NOT_HERE
     command = {"bus_master": Field(2, 2, _RW, "DMA and messages are allowed.")}
     if not virtual:
@@ -125,6 +133,9 @@ def _header(
             "serr": Field(8, 8, _RW, "Report errors; there are none."),
         }
     status = {"capabilities": Field(4, 4, _RO, "There is a list of capabilities.", 1)}
+    if pin:
+        command["interrupt_disable"] = Field(10, 10, _RW, "The interrupt pin is not asserted.")
+        status["interrupt"] = Field(3, 3, _RO, "An interrupt waits, by pin.", 0)
     kept = {"value": Field(7, 0, _RW, "Kept for software.")}
     registers = [
         fixed("vendor_id", 0x00, 16, vendor, "Vendor; FFFFh of VFs."),
@@ -145,6 +156,8 @@ def _header(
             register("cache_line", 0x0C, 8, "Cache line size.", **kept),
             register("interrupt_line", 0x3C, 8, "Interrupt line.", **kept),
         ]
+    if pin:
+        registers.append(fixed("interrupt_pin", 0x3D, 8, 1, "INTA, while MSI-X is disabled."))
     return registers
 
 
@@ -190,7 +203,8 @@ def _space(
 def pf_space(config: NicConfig) -> ConfigSpace:
     """Configuration space of the PF."""
     bars = [*bar("bar0", 0x10, BAR_BYTES), *bar("bar2", 0x18, management_bytes(config))]
-    header = _header(VIRTIO_VENDOR, VIRTIO_DEVICE_NET, _NET_CLASS, _NET_SUBSYSTEM, bars)
+    ids = (VIRTIO_VENDOR, VIRTIO_DEVICE_NET)
+    header = _header(*ids, _NET_CLASS, _NET_SUBSYSTEM, bars, pin=True)
     capabilities = [
         power_management(),
         pci_express(),

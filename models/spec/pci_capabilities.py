@@ -183,7 +183,7 @@ def msix(vectors: int, table: int, pending: int) -> Capability:
     control = {
         "table_size": Field(10, 0, _RO, "Vectors less 1.", vectors - 1),
         "function_mask": Field(14, 14, _RW, "Masks all vectors."),
-        "enable": Field(15, 15, _RW, "Interrupts are messages; else there are none."),
+        "enable": Field(15, 15, _RW, "Interrupts are messages; else a PF has its pin, a VF none."),
     }
     registers = (
         register("msix_control", 2, 16, "Message control.", **control),

@@ -21,6 +21,7 @@ from rtl.nic.config_state import (
     reset_words,
 )
 from rtl.nic.control_queues import ControlQueues
+from rtl.nic.interrupt_pin import InterruptPin
 from rtl.nic.mailbox import EventPost
 from rtl.nic.register_map import (
     BLOCK_BITS,
@@ -112,6 +113,8 @@ class CommonConfig(wiring.Component):
         Functions whose control queue is number 2, though they have more queue pairs.
     post : ``Out(EventPost)``
         Resets, and drivers that are ready.
+    used, by_pin, pin_enabled : ``In(1)``; waiting, pin : ``Out(1)``
+        Of the PF's :class:`~rtl.nic.interrupt_pin.InterruptPin`.
     """
 
     def __init__(self, config: NicConfig):
@@ -135,6 +138,11 @@ class CommonConfig(wiring.Component):
                 "controlled": Out(config.functions),
                 "second": Out(config.functions),
                 "post": Out(EventPost()),
+                "used": In(1),
+                "by_pin": In(1),
+                "pin_enabled": In(1),
+                "waiting": Out(1),
+                "pin": Out(1),
             }
         )
 
@@ -187,11 +195,13 @@ class CommonConfig(wiring.Component):
         self.sweep_word = Signal(range(config.queues * QUEUE_WORDS))
         self.sweep_left = Signal(range(config.queues_per_function * QUEUE_WORDS))
         self.sweep_all = Signal()  # of the whole function
+        self._pin(m)
         m.d.comb += [
             self.bus.response.payload.eq(self.answer),
             self.row_read.addr.eq(self.function),
             self.row_write.addr.eq(self.function),
             self.row_write.data.eq(self.row_read.data),
+            self.row_write.data.isr.eq(self.isr),
             self.live.eq(self.driver_ok & ~self.reset),
         ]
         m.submodules.control_queues = control = ControlQueues(config)
@@ -207,6 +217,21 @@ class CommonConfig(wiring.Component):
             control.features.eq(self.row_read.data.driver_features),
             self.controlled.eq(control.controlled),
             self.second.eq(control.second),
+        ]
+
+    def _pin(self, m: Module) -> None:
+        """ISR status of the function that is looked at: that of the PF is in flip-flops."""
+        m.submodules.pin = pin = InterruptPin()
+        self.isr, physical = Signal(8), self.function == 0
+        m.d.comb += [
+            self.isr.eq(Mux(physical, pin.causes, self.row_read.data.isr)),
+            pin.store.eq(self.row_write.en & physical),
+            pin.stored.eq(self.row_write.data.isr),
+            pin.used.eq(self.used),
+            pin.by_pin.eq(self.by_pin),
+            pin.enabled.eq(self.pin_enabled),
+            self.waiting.eq(pin.waiting),
+            self.pin.eq(pin.line),
         ]
 
     def _wants(self, m: Module) -> None:
@@ -370,7 +395,7 @@ class CommonConfig(wiring.Component):
             with m.If(self.live.bit_select(self.function, 1)):
                 m.d.comb += [
                     self.raised.eq(1 << self.function),
-                    row.isr.eq(self.row_read.data.isr | Isr.CONFIG),
+                    row.isr.eq(self.isr | Isr.CONFIG),
                 ]
 
         with m.State("ERROR"):
@@ -461,6 +486,7 @@ class CommonConfig(wiring.Component):
         m.d.comb += [
             functions.word.eq(word),
             functions.row.eq(row),
+            functions.row.isr.eq(self.isr),
             self.mac_of.eq(self.function),
             functions.mac.eq(self.mac),
             functions.physical.eq(self.function == 0),

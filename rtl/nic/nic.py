@@ -65,6 +65,8 @@ class Nic(wiring.Component):
     group_response : ``In(stream)`` of GroupResponse
     invalidation : ``In(stream)`` of InvalidationRequest
     invalidation_completion : ``Out(stream)`` of InvalidationCompletion
+    interrupt : ``Out(1)``
+        Interrupt pin of the PF, level (INTA).
     eth_rx : ``In(AxiStream)``
         From the wire, never stalled.
     eth_tx : ``Out(AxiStream)``
@@ -85,6 +87,7 @@ class Nic(wiring.Component):
                 "group_response": In(stream.Signature(GroupResponse)),
                 "invalidation": In(stream.Signature(InvalidationRequest)),
                 "invalidation_completion": Out(stream.Signature(InvalidationCompletion)),
+                "interrupt": Out(1),
                 "eth_rx": In(AxiStream(data_width=config.data_width)),
                 "eth_tx": Out(AxiStream(data_width=config.data_width)),
             }
@@ -150,7 +153,12 @@ class Nic(wiring.Component):
         m.submodules.moderation = moderation = Moderation(config)
         connect(m, engine.interrupt, moderation.notice)
         connect(m, registers.stored, moderation.stored)
-        m.d.comb += moderation.forget.eq(registers.forget)
+        told = moderation.interrupt
+        m.d.comb += [
+            moderation.forget.eq(registers.forget),
+            registers.used.eq(told.valid & told.ready & (told.payload.function == 0)),
+            self.interrupt.eq(registers.pin),
+        ]
         connect(m, moderation.interrupt, interrupts.i0)
         connect(m, registers.interrupt, interrupts.i1)
         connect(m, interrupts.o, msix.interrupt)

@@ -49,6 +49,8 @@ class PciConfig(wiring.Component):
     bus : ``In(RegisterPort)``; down : ``Out(RegisterPort)``
     masters, messages, ats : ``Out(functions)``
         Functions that may do DMA, may send messages, may ask for translations.
+    by_pin, pin_enabled : ``Out(1)``; waiting : ``In(1)``
+        The PF has MSI-X disabled, its interrupt pin not; an interrupt of it waits.
     flr : ``Out(functions)``
         Functions to reset; held until ``resetting``.
     resetting : ``In(functions)``
@@ -68,6 +70,9 @@ class PciConfig(wiring.Component):
                 "masters": Out(functions),
                 "messages": Out(functions),
                 "ats": Out(functions),
+                "by_pin": Out(1),
+                "pin_enabled": Out(1),
+                "waiting": In(1),
                 "flr": Out(functions),
                 "resetting": In(functions),
                 "clear": Out(functions),
@@ -92,8 +97,9 @@ class PciConfig(wiring.Component):
             state.wiped.eq(store.wiped),
             state.resetting.eq(self.resetting),
             state.cleared.eq(self.cleared),
+            state.waiting.eq(self.waiting),
         ]
-        for name in ("masters", "messages", "ats", "flr", "clear"):
+        for name in ("masters", "messages", "ats", "by_pin", "pin_enabled", "flr", "clear"):
             m.d.comb += getattr(self, name).eq(getattr(state, name))
         self._front(m)
         return m

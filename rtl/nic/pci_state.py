@@ -68,7 +68,7 @@ class PciState(wiring.Component):
         Configuration spaces to reset.
     visible, decodes : ``Out(functions)``
         Functions whose configuration space and whose BAR answer.
-    masters, messages, ats, flr, resetting, clear, cleared, pri
+    masters, messages, ats, by_pin, pin_enabled, waiting, flr, resetting, clear, cleared, pri
         As in :class:`~rtl.nic.pci_config.PciConfig`.
     """
 
@@ -88,6 +88,9 @@ class PciState(wiring.Component):
                 "masters": Out(functions),
                 "messages": Out(functions),
                 "ats": Out(functions),
+                "by_pin": Out(1),
+                "pin_enabled": Out(1),
+                "waiting": In(1),
                 "flr": Out(functions),
                 "resetting": In(functions),
                 "clear": Out(functions),
@@ -114,6 +117,7 @@ class PciState(wiring.Component):
             )
         )
         memory = self._own(m, "command", "memory")
+        pin_disabled = self._own(m, "command", "interrupt_disable")
         power = self._own(m, "pm_control", "power_state")
         vf_enable = self._own(m, "sriov_control", "vf_enable")
         vf_memory = self._own(m, "sriov_control", "vf_memory")
@@ -132,6 +136,8 @@ class PciState(wiring.Component):
             self.masters.eq(bus_master & self.visible & awake.replicate(functions)),
             self.messages.eq(msix & ~masked & self.masters),
             self.ats.eq(ats & self.pri.enable.replicate(functions)),
+            self.by_pin.eq(~msix[0]),
+            self.pin_enabled.eq(~pin_disabled),
         ]
         self._keep(m, vf_enable)
         self._page_requests(m)
@@ -196,6 +202,9 @@ class PciState(wiring.Component):
             m.d.comb += self.refused.eq(-1)
         with m.If(self._at("pm_control") & ((wanted == 1) | (wanted == 2))):
             m.d.comb += self.refused.eq(3)
+        with m.If(self._at("status") & (self.commit.function == 0)):
+            place = _place(self.pf["status"], self.pf["status"]["interrupt"])
+            m.d.comb += [self.hidden[place].eq(1), self.live[place].eq(self.waiting)]
         with m.If(self._at("vf_bar0")):  # VFs lie at multiples of the page size
             m.d.comb += self.hidden.eq((page - 1)[: len(page)] << _PAGE_SHIFT)
 

@@ -85,6 +85,8 @@ class Registers(wiring.Component):
         Functions that spread what they receive over their queue pairs.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK.
+    used : ``In(1)``; pin : ``Out(1)``
+        Buffers of the PF were used of which its driver wants to know; its interrupt pin.
     page_timeout : ``Out(32)``; fault_stall : ``Out(1)``
     """
 
@@ -110,6 +112,8 @@ class Registers(wiring.Component):
                 "stored": Out(PolicyWrite()),
                 "steering": Out(config.functions),
                 "live": Out(config.functions),
+                "used": In(1),
+                "pin": Out(1),
                 "page_timeout": Out(32),
                 "fault_stall": Out(1),
             }
@@ -158,6 +162,11 @@ class Registers(wiring.Component):
             pci.cleared.eq(self.cleared),
             self.clear.eq(pci.clear),
             self.live.eq(common.live),
+            common.used.eq(self.used),
+            common.by_pin.eq(pci.by_pin),
+            common.pin_enabled.eq(pci.pin_enabled),
+            pci.waiting.eq(common.waiting),
+            self.pin.eq(common.pin),
             self.page_timeout.eq(management.page_timeout),
             self.fault_stall.eq(management.fault_stall),
         ]

@@ -20,8 +20,8 @@ MAC, HOST = bytes((2, 0, 0, 0, 0, 1)), bytes((2, 0, 0, 0, 1, 0))
 class Rig:
     """Hypervisor, function, server; and a client's driver."""
 
-    def __init__(self, platform, path, *, paged=False):
-        self.platform, self.path, self.paged = platform, path, paged
+    def __init__(self, platform, path, *, paged=False, number=1):
+        self.platform, self.path, self.paged, self.number = platform, path, paged, number
         self.machine, self.hypervisor = platform.machine, platform.hypervisor
         self.left: list[bytes] = []
         self.machine.on_frame(lambda content, cycle: self.left.append(content))
@@ -37,7 +37,7 @@ class Rig:
             views=3 if self.paged else 1,
         )
         vm = hypervisor.new_vm("guest", 0, memory=self.ram, message_gpa=0xFEE0_0000)
-        bar = await hypervisor.assign(vm, 1, MAC, ats=self.paged)
+        bar = await hypervisor.assign(vm, self.number, MAC, ats=self.paged)
         self.function = VirtualFunction(hypervisor, vm, self.ram, bar)
         self.pump = Pump(machine, machine.now)  # golden time is free: never asleep
         self.pump.serve(self.path, self.function)
@@ -48,7 +48,15 @@ class Rig:
         bus = ClientBus(self.machine, self.path)
         await bus.start(memory)
         allocator = Allocator(RAM_BASE, RAM_BYTES)
-        made = VirtioNet(self.machine, bus, memory, allocator, Random(1), queue_size=16)
+        made = VirtioNet(
+            self.machine,
+            bus,
+            memory,
+            allocator,
+            Random(1),
+            queue_size=16,
+            messages=self.number != 0,
+        )
         received: list[bytes] = []
         made.on_receive = received.append
         await made.start()
@@ -88,6 +96,27 @@ def test_a_driver_behind_the_protocol_exchanges_frames(tmp_path, paged):
         assert bool(services) == paged
 
     on_rig(tmp_path, scenario, paged=paged)
+
+
+def test_a_physical_function_interrupts_by_its_pin(tmp_path):
+    """Its driver has MSI-X disabled; a reset, with all that is behind it, is survived."""
+
+    async def scenario(rig):
+        for again in (False, True):
+            bus, driver, received = await rig.driver()
+            for seed in (2, 3):
+                await rig.machine.sleep(5000)
+                before = rig.function.interrupts
+                await rig.exchange(driver, received, Random(seed))
+                assert rig.function.interrupts > before
+            assert not rig.platform.stat(0, Stat.INTERRUPTS)
+            if not again:
+                driver.die()
+                await rig.function.reset()
+                bus.hang_up()
+                await rig.machine.sleep(20_000)
+
+    on_rig(tmp_path, scenario, number=0)
 
 
 def test_pages_that_were_taken_away_come_back_elsewhere(tmp_path):

@@ -14,6 +14,7 @@ _SLOT, _SLOTS = 0x08, range(0, 0x40, 8)
 _WINDOW = (0x6000_0000, 0x1000_0000)
 _CONFIG = 7
 _TABLE, _TABLE_END = 0x2000, 0x3000
+_PIN = -1  # in place of a vector
 
 
 class ClientMemory:
@@ -49,6 +50,7 @@ class ClientBus:
         self._bars = [0, 0]
         self._handlers: dict[int, Callable[[], None]] = {}
         self._eventfds: dict[int, int] = {}
+        self._asserted = False
         self._task = port.spawn(self._interrupts(), "eventfds")
 
     async def ask(self, command: Command, payload: bytes = b"", fds=()) -> bytes:
@@ -119,7 +121,11 @@ class ClientBus:
     async def memory_read(self, address: int, size: int) -> int:
         offset = self._offset(address)
         assert not _TABLE <= offset < _TABLE_END
-        return await self.read(0, offset, size)
+        value = await self.read(0, offset, size)
+        if self._asserted:  # an access to the device is the end of an interrupt, says QEMU
+            self._asserted = False
+            await self.ask(Command.DEVICE_SET_IRQS, struct.pack("<IIIII", 20, 0x11, 0, 0, 1))
+        return value
 
     async def memory_write(self, address: int, size: int, value: int) -> None:
         offset = self._offset(address)
@@ -134,6 +140,14 @@ class ClientBus:
     def route(self, vector: int, handler: Callable[[], None]) -> tuple[int, int]:
         self._handlers[vector] = handler
         return 0xFEE0_0000, 0x4000 + vector
+
+    def route_pin(self, handler: Callable[[], None]) -> None:
+        self._handlers[_PIN] = handler
+        self._eventfds[_PIN] = os.eventfd(0, os.EFD_NONBLOCK)
+        head = struct.pack("<IIIII", 20, 0x24, 0, 0, 1)
+        self._port.spawn(
+            self.ask(Command.DEVICE_SET_IRQS, head, [self._eventfds[_PIN]]), "eventfd of the pin"
+        )
 
     # Interrupts ----------------------------------------------------------------------------------
 
@@ -154,5 +168,6 @@ class ClientBus:
                     os.eventfd_read(fd)
                 except BlockingIOError:
                     continue
+                self._asserted = vector == _PIN
                 if vector in self._handlers:
                     self._handlers[vector]()

@@ -23,7 +23,8 @@ class Memory:
     def __init__(self):
         self.store = {0: bytearray(0x4000), CONFIG: bytearray(0x1000)}
         self.regions = {index: len(data) for index, data in self.store.items()}
-        self.vectors = 4
+        self.vectors, self.pin = 4, False
+        self.masks: list[bool] = []
         self.windows: list[DmaWindow] = []
         self.events: dict[int, int] = {}
         self.resets = 0
@@ -51,6 +52,12 @@ class Memory:
             os.close(old)
         if eventfd is not None:
             self.events[vector] = os.dup(eventfd)
+
+    def set_pin(self, eventfd):
+        finish(self.set_vector(-1, eventfd))
+
+    def mask_pin(self, masked):
+        self.masks.append(masked)
 
     async def reset(self):
         self.resets += 1
@@ -141,6 +148,23 @@ def test_device_regions_and_interrupts_are_described(client):
         assert not error
         counts.append(struct.unpack("<IIII", data)[3])
     assert counts == [0, 0, 4, 0, 0]
+
+
+def test_a_pin_is_described_set_and_masked(client):
+    client.function.pin = True
+    error, data = client.ask(7, struct.pack("<IIII", 16, 0, 0, 0))
+    assert (error, data) == (0, struct.pack("<IIII", 16, 7, 0, 1))
+    fd = os.eventfd(0)
+    assert not client.ask(8, struct.pack("<IIIII", 20, 0x24, 0, 0, 1), [fd])[0]
+    os.close(fd)
+    os.eventfd_write(client.function.events[-1], 1)
+    for flags, masked in ((0x9, True), (0x11, False)):
+        assert not client.ask(8, struct.pack("<IIIII", 20, flags, 0, 0, 1))[0]
+        assert client.function.masks.pop() == masked
+    assert client.ask(8, struct.pack("<IIIII", 20, 0x11, 0, 0, 2))[0] == errno.EINVAL
+    assert client.ask(8, struct.pack("<IIIII", 20, 0x9, 2, 0, 1))[0] == errno.EINVAL
+    assert not client.ask(8, struct.pack("<IIIII", 20, 0x21, 0, 0, 0))[0]
+    assert not client.function.events
 
 
 def test_regions_are_read_and_written(client):

@@ -27,7 +27,10 @@ class World:
         self.passed: list[tuple[int, int | None]] = []
         self.wanted: list[tuple[int, int | None]] = []
         self.resets: list[int] = []
-        self.golden = NicPci(TINY, self._bar, self.resets.append, lambda: None)
+        self.waiting = False  # the PF's ISR status has something
+        self.golden = NicPci(
+            TINY, self._bar, self.resets.append, lambda: self.waiting, lambda: None
+        )
         self.slow = 0  # cycles that a reset of a function takes
         self.delay = dict.fromkeys(ALL, 0)
 
@@ -128,7 +131,7 @@ class World:
 #: By the rules of PCI, not by the tables: offset, bits that may be written, value after reset.
 PF_WORDS = {
     0x00: (0, 0x1041_1AF4),
-    0x04: (0x0000_0146, 0x0010_0000),  # memory, bus master, parity, SERR#; a list
+    0x04: (0x0000_0546, 0x0010_0000),  # memory, bus master, parity, SERR#, INTx disable; a list
     0x08: (0, 0x0200_0001),  # network controller
     0x0C: (0x0000_00FF, 0),  # cache line size
     0x10: (0xFFFF_C000, 0x0000_0004),  # 16 KiB, 64 bits
@@ -140,7 +143,7 @@ PF_WORDS = {
     0x2C: (0, 0x1100_1AF4),
     0x30: (0, 0),  # no expansion ROM
     0x34: (0, 0x0000_0040),
-    0x3C: (0x0000_00FF, 0),  # interrupt line; no pin
+    0x3C: (0x0000_00FF, 0x0100),  # interrupt line; INTA
 }
 VF_WORDS = {
     0x00: (0, 0xFFFF_FFFF),
@@ -255,6 +258,40 @@ def test_rights():
             assert await world.load(ctx, 0, "pm_control") & 3 == 3
         await world.store(ctx, 0, "pm_control")
         assert world.rights(ctx)["master"] == [1, 1, 1, 1]
+
+    world.run(bench)
+
+
+def test_the_interrupt_pin_is_the_pfs_while_msix_is_disabled():
+    world = World()
+    interrupt = 1 << 3
+
+    async def check(ctx, by_pin, enabled, status):
+        assert ctx.get(world.dut.by_pin) == world.golden.by_pin(0) == by_pin
+        assert ctx.get(world.dut.pin_enabled) == enabled
+        assert world.golden.pin == (by_pin and enabled and world.waiting)
+        ctx.set(world.dut.waiting, world.waiting and by_pin)
+        assert await world.load(ctx, 0, "status") & interrupt == status
+        assert not await world.load(ctx, 1, "status") & interrupt
+
+    async def bench(ctx):
+        await world.everything(ctx)
+        await check(ctx, False, True, 0)
+        world.waiting = True
+        await check(ctx, False, True, 0)
+        await world.store(ctx, 1, "msix_control")
+        await check(ctx, False, True, 0)
+        await world.store(ctx, 0, "msix_control")
+        await check(ctx, True, True, interrupt)
+        await world.store(ctx, 0, "command", memory=1, interrupt_disable=1)
+        await check(ctx, True, False, interrupt)
+        world.waiting = False
+        await check(ctx, True, False, 0)
+        await world.store(ctx, 0, "command", memory=1)
+        world.waiting = True
+        await check(ctx, True, True, interrupt)
+        await world.store(ctx, 0, "msix_control", enable=1)
+        await check(ctx, False, True, 0)
 
     world.run(bench)
 

@@ -13,15 +13,18 @@ from models.spec.nic import (
     MANAGEMENT,
     MSIX_PBA_OFFSET,
     NOTIFY_OFFSET,
+    Isr,
     QueueError,
     Stat,
     bar_base,
+    config_base,
     function_block,
     initial_mac,
     offered_features,
     queue_error_offset,
     stat_offset,
 )
+from models.spec.pci import pf_space
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
 from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
@@ -67,9 +70,9 @@ class Machine:
 
         return whole
 
-    def run(self, bench):
+    def run(self, bench, *background):
         parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
-        background = [part.process for part in parts] + [self._msix]
+        background = [part.process for part in parts] + [self._msix, *background]
         if self.obedient:
             background.append(partial(obey, commands=self.commands, stopped=self.stopped))
         run(self.dut, self.configured(bench), background=background)
@@ -566,6 +569,68 @@ def test_error_stops_a_queue_and_tells_the_driver():
 
     machine.run(bench)
     assert len(machine.interrupts.got) == 1
+
+
+def test_the_pfs_pin_follows_its_isr_status():
+    """With MSI-X disabled; used buffers of a cycle in which the status is read are not lost."""
+    machine = Machine()
+    dut, isr = machine.dut, bar_base(0) + ISR_OFFSET
+    control = config_base(0) + pf_space(TINY)["msix_control"].offset - 2
+    enable = 1 << 31
+
+    delay = {"cycles": -1}
+
+    async def used(ctx):
+        delay["cycles"] = 1  # maybe one of them is counted at once
+        await wait_for(ctx, lambda: delay["cycles"] < 0, then=2)
+
+    async def later(ctx):
+        while True:
+            ctx.set(dut.used, delay["cycles"] == 0)
+            await ctx.tick()
+            delay["cycles"] -= 1
+
+    async def bench(ctx):
+        await machine.bus.write32(ctx, control, enable)
+        await used(ctx)
+        assert not ctx.get(dut.pin)
+        assert await machine.bus.read32(ctx, isr) == 0
+        await machine.bus.write32(ctx, control, 0)
+        await used(ctx)
+        assert ctx.get(dut.pin)
+        assert await machine.bus.read32(ctx, bar_base(1) + ISR_OFFSET) == 0
+        assert ctx.get(dut.pin)
+        assert await machine.bus.read32(ctx, isr) == Isr.QUEUE
+        assert not ctx.get(dut.pin)
+        assert await machine.bus.read32(ctx, isr) == 0
+        # A change of the configuration, alone and with used buffers
+        await machine.start(ctx, 0)
+        await machine.manage(ctx, 0, "mac_low", 0x1234_5602)
+        await wait_for(ctx, lambda: ctx.get(dut.pin))
+        await machine.write(ctx, 0, "queue_select", 1)  # other writes leave it
+        assert ctx.get(dut.pin)
+        await used(ctx)
+        assert await machine.bus.read32(ctx, isr) == Isr.QUEUE | Isr.CONFIG
+        assert not ctx.get(dut.pin)
+        # Used buffers in any cycle of a read are seen in it or in the next.
+        again = []
+        for cycles in range(1, 16):
+            await used(ctx)
+            delay["cycles"] = cycles
+            assert await machine.bus.read32(ctx, isr) == Isr.QUEUE
+            await wait_for(ctx, lambda: delay["cycles"] < 0)
+            seen = ctx.get(dut.pin)
+            assert await machine.bus.read32(ctx, isr) == (Isr.QUEUE if seen else 0)
+            again.append(bool(seen))
+        assert again == sorted(again)
+        assert {*again} == {False, True}
+        await used(ctx)
+        await machine.write(ctx, 0, "device_status", 0)
+        while await machine.read(ctx, 0, "device_status"):
+            pass
+        assert not ctx.get(dut.pin)
+
+    machine.run(bench, later)
 
 
 def test_reset_ends_though_a_queue_fails_meanwhile():
