@@ -118,6 +118,12 @@ def _linux_parser(commands: Any) -> None:
         "--logs", type=Path, metavar="DIR", help="keep what guests say, and captures"
     )
     linux.add_argument(
+        "--waves",
+        type=Path,
+        metavar="DIR",
+        help="keep waves of each case, for `iovirt waves check`",
+    )
+    linux.add_argument(
         "--plant",
         default="",
         choices=PLANTS,
@@ -134,8 +140,9 @@ def _linux(asked: argparse.Namespace) -> int:
         if name not in CASES:
             raise Wrong(f"no case {name!r}; there are {', '.join(CASES)}")
     must_be_known(asked.config)
-    if asked.logs is not None and not asked.logs.is_dir():
-        raise Wrong(f"{str(asked.logs)!r} is no folder")
+    for folder in (asked.logs, asked.waves):
+        if folder is not None and not folder.is_dir():
+            raise Wrong(f"{str(folder)!r} is no folder")
     options = LinuxOptions(
         config=asked.config,
         latency=asked.latency,
@@ -147,6 +154,7 @@ def _linux(asked: argparse.Namespace) -> int:
         modules=asked.modules,
         busybox=asked.busybox,
         logs=asked.logs,
+        waves=asked.waves,
         plant=asked.plant,
         progress=not asked.quiet,
     )

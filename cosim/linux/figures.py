@@ -51,6 +51,7 @@ async def figures(run: "Run") -> dict[str, Any]:
         problems += translations.problems
     guests = []
     for guest, number in zip(run.guests, run.numbers, strict=True):
+        assignment = hypervisor.assignment(number)
         counts = {stat: await hypervisor.stat(number, stat) for stat in Stat}
         await _add(run, number, counts, totals)
         if not guest.outcome.ended and not run.caught:
@@ -60,6 +61,8 @@ async def figures(run: "Run") -> dict[str, Any]:
                 problems.append(f"queue {queue} of function {number}: {error.name}")
         guests.append(
             {
+                "device_id": assignment.device_id,
+                "counted": await hypervisor.lookups(assignment) or (0, 0),
                 "booted": guest.outcome.booted,
                 "passed": guest.outcome.passed,
                 "failed": guest.outcome.failed,

@@ -1,5 +1,6 @@
 """``iovirt linux``: prepares guests, runs cases, shows what they did."""
 
+import json
 import random
 import sys
 import tempfile
@@ -19,6 +20,9 @@ from cosim.linux.cases import CASES, Case
 from cosim.linux.initramfs import initramfs, modules_with_needs
 from cosim.linux.qemu import command_line, device_tree
 from cosim.linux.translations import translation_taps
+from cosim.report.hit_rates import TAPS
+from cosim.report.waves import append_manifest
+from cosim.scenarios.on_rtl import SHOWN
 from models.spec.nic import initial_mac, offered_features
 from models.spec.virtio import Feature
 
@@ -49,6 +53,8 @@ class LinuxOptions:
         Programs and files in place of those that are fetched.
     logs : Path or None
         Folder for what guests say, and for captures of what is on the wire.
+    waves : Path or None
+        Folder for waves of the ports of the system and of its IOTLB, a VCD file of each case.
     plant : str
         What is made wrong, so that the case must fail: ``"no-invalidation"`` of pages that are
         taken away, ``"no-iotinval"`` or ``"tenth-iotinval"``, invalidations of a guest's own that
@@ -66,6 +72,7 @@ class LinuxOptions:
     modules: Path | None = None
     busybox: Path | None = None
     logs: Path | None = None
+    waves: Path | None = None
     plant: str = ""
     progress: bool = True
 
@@ -157,11 +164,13 @@ def _address(number: int) -> str:
     return f"10.0.0.{1 + number}"
 
 
-def _built(case: Case, config: str) -> Built:
+def _built(case: Case, config: str, *, waves: bool) -> Built:
     system = case.system(config)
     taps = dma_taps(system)
     if case.owns_iommu:
         taps += translation_taps()
+    if waves:
+        return build(Design("rtl.system:System", (system,), (*taps, *TAPS), SHOWN), trace="vcd")
     return build(Design("rtl.system:System", (system,), taps))
 
 
@@ -170,7 +179,7 @@ def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict
         folder = Path(scratch)
         prepared = _Preparation(case, asked, folder, say)
         say(f"{case.name}: building {asked.config}")
-        built = _built(case, asked.config)
+        built = _built(case, asked.config, waves=asked.waves is not None)
         options = {
             "case": case.name,
             "config": asked.config,
@@ -184,14 +193,21 @@ def _run_case(case: Case, asked: LinuxOptions, say: Callable[..., None]) -> dict
             "guests": [prepared.guest(number) for number in range(1, case.guests + 1)],
         }
         say(f"{case.name}: {case.what}")
-        return simulate(
+        waves = asked.waves / f"{case.name}.vcd" if asked.waves is not None else None
+        found = simulate(
             built,
             _BENCH,
             options=options,
             seed=asked.seed,
+            waves=waves,
             timeout=asked.limit_s + 600,
             cycles=10_000_000_000,
         )
+    if waves is not None:
+        manifest = json.loads(built.manifest.read_text(encoding="utf-8"))
+        counted = {guest["device_id"]: tuple(guest["counted"]) for guest in found["guests"]}
+        append_manifest(waves, manifest, case.system(asked.config).iommu, counted)
+    return found
 
 
 def run_cases(names: Sequence[str], asked: LinuxOptions) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class _Client:
             link.close()  # one client at a time
             return
         self._connection = Connection(link, self._function)
+        self._pump.clients += 1
         self._pump.watch(self._connection.fileno(), self._receive)
 
     def _receive(self) -> None:
@@ -57,6 +58,7 @@ class _Client:
                 connection, self._connection = self._connection, None
                 await connection.close()
                 self._pump.pending -= 1
+                self._pump.clients -= 1
 
 
 class Pump:
@@ -84,6 +86,8 @@ class Pump:
         self._selector = selectors.DefaultSelector()
         #: Commands that wait or are being carried out, and tasks of others that let time pass.
         self.pending = 0
+        #: Clients that are connected, or whose end is being seen to.
+        self.clients = 0
         #: Commands carried out.
         self.commands = 0
         #: Seconds in which simulated time stood still.

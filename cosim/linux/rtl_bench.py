@@ -160,7 +160,8 @@ class Run:
         if all(guest.outcome.waits for guest in here):
             for guest in here:
                 guest.go_on()
-        return not here or self.caught or now - self.began > self._asked["limit"]
+        ended = not here and not self.pump.clients
+        return ended or self.caught or now - self.began > self._asked["limit"]
 
     @property
     def caught(self) -> bool:

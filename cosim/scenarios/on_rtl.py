@@ -13,16 +13,16 @@ from cosim.report.waves import append_manifest, hit_counts
 from cosim.scenarios.result import Result
 from cosim.scenarios.settings import Settings
 
-__all__ = ["build_system", "run_demo"]
+__all__ = ["SHOWN", "build_system", "run_demo"]
 
 _BENCH = "cosim.scenarios.rtl_bench"
 #: What waves show: all ports of the system, and those of the IOTLB.
-_WAVES = (("", 1), (IOTLB, 1))
+SHOWN = (("", 1), (IOTLB, 1))
 
 
 def build_system(settings: Settings) -> Built:
     """Return the simulation that a demonstration runs on."""
-    design = Design("rtl.system:System", (settings.system,), TAPS, _WAVES)
+    design = Design("rtl.system:System", (settings.system,), TAPS, SHOWN)
     return build(design, settings.sim, "vcd")
 
 

@@ -36,6 +36,15 @@ _FORGET = "caches_of_every_kind"
 
 PLANTS = [
     Plant(
+        "buffers that are used in the cycle in which the ISR status is read interrupt nobody",
+        "rtl/nic/interrupt_pin.py",
+        "with m.If(self.used & self.by_pin)",
+        "with m.Elif(self.used & self.by_pin)",
+        "tests/rtl/nic/test_registers.py",
+        "pin_follows",
+        often=True,
+    ),
+    Plant(
         "a walk fills after an invalidation that is younger",
         "rtl/iommu/resolver.py",
         "& ~found.mrif & ~stale",
