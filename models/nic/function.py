@@ -329,9 +329,11 @@ class Function(ManagedFunction):
         if vector < len(self.table):
             self.pending |= 1 << vector
             self.send_pending()
+            if self.pending >> vector & 1:
+                self.count(Stat.INTERRUPTS_MASKED)
 
     def send_pending(self) -> None:
-        """Send what is pending and may go; the rest is counted as masked once, when it comes."""
+        """Send what is pending and may go; the rest has been counted as masked when it came."""
         if not (self.may and self._allowed("messages")):
             return
         for vector, bits in enumerate(self.table):

@@ -169,10 +169,11 @@ class Nic(wiring.Component):
         if config.checksum:
             self._checksums(m, registers, engine, switch, frames, ingress, offload)
 
-        counting = (engine, dma, msix, switch, ingress, offload)
+        blocks = (engine, dma, msix, switch, ingress, offload)
+        counting = (*(block.stat for block in blocks), registers.count)
         m.submodules.stats = stats = Stats(config, sources=len(counting))
-        for block, source in zip(counting, stats.inputs, strict=True):
-            connect(m, block.stat, source)
+        for events, source in zip(counting, stats.inputs, strict=True):
+            connect(m, events, source)
         connect(m, registers.stat, stats.read)
         return m
 

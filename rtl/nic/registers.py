@@ -5,11 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
-from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, queue_error_offset
+from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, Stat, queue_error_offset
 from models.spec.virtio_net import control_queue
 from rtl.bus.axi import Axi4Lite
 from rtl.bus.lite import LiteSubordinate, RegisterPort
-from rtl.bus.stream import StreamArbiter
+from rtl.bus.stream import StreamArbiter, StreamRegister
 from rtl.nic.common_config import COMMON_REGISTERS, CommonConfig
 from rtl.nic.doorbells import Doorbells
 from rtl.nic.mailbox import MAILBOX_REGISTERS, Mailbox
@@ -32,6 +32,7 @@ from rtl.nic.seams import (
     Interrupt,
     PolicyWrite,
     QueueCommand,
+    StatEvent,
 )
 from rtl.nic.stats import StatRead
 
@@ -49,7 +50,7 @@ class Registers(wiring.Component):
     Latency
     -------
     A notification is answered four cycles after its address was accepted, and never waits for
-    the engine: it sets a bit.  Other accesses wait for :class:`CommonConfig`, :class:`Management`
+    the engine: it sets a bit.  It waits while the one before it is being counted.  Other accesses wait for :class:`CommonConfig`, :class:`Management`
     or :class:`~rtl.nic.msix.Msix`.
 
     Parameters
@@ -62,6 +63,8 @@ class Registers(wiring.Component):
     msix : ``Out(RegisterPort)``
         Accesses to MSI-X tables and pending bits.
     stat : ``Out(StatRead)``
+    count : ``Out(stream)`` of StatEvent
+        Notifications.
     doorbell : ``Out(stream)`` of Doorbell
         Of queues that run.
     command : ``Out(stream)`` of QueueCommand
@@ -97,6 +100,7 @@ class Registers(wiring.Component):
                 "bus": In(Axi4Lite(addr_width=ADDRESS_BITS)),
                 "msix": Out(RegisterPort(addr_width=ADDRESS_BITS)),
                 "stat": Out(StatRead()),
+                "count": Out(stream.Signature(StatEvent)),
                 "doorbell": Out(stream.Signature(Doorbell)),
                 "command": Out(stream.Signature(QueueCommand)),
                 "stopped": In(stream.Signature(16)),
@@ -202,8 +206,10 @@ class Registers(wiring.Component):
             management.bus: to_management,
             flipped(self.msix): to_msix,
         }
-        nowhere = self._route(m, port, targets)
-        self._ring(m, port.request, common, doorbells, mailbox, nowhere)
+        m.submodules.counted = counted = StreamRegister(StatEvent)
+        connect(m, counted.o, flipped(self.count))
+        nowhere = self._route(m, port, targets, counted.i.ready)
+        self._ring(m, port.request, common, doorbells, mailbox, nowhere, counted.i)
         return m
 
     @staticmethod
@@ -212,13 +218,13 @@ class Registers(wiring.Component):
         return Cat(word == MANAGEMENT[name].offset // 4 for name in names).any()
 
     @staticmethod
-    def _route(m: Module, port, targets):
+    def _route(m: Module, port, targets, able):
         """Pass accesses to targets, answer 0 to others; returns that one of these is accepted."""
         answering, taken = Signal(), Signal()
         nowhere = Signal()
         m.d.comb += nowhere.eq(~Cat(targets.values()).any())
         with m.If(nowhere):
-            m.d.comb += [port.request.ready.eq(~answering), taken.eq(port.request.valid)]
+            m.d.comb += [port.request.ready.eq(~answering & able), taken.eq(port.request.valid)]
         # One access at a time: whoever answers was asked.
         with m.If(port.response.ready):
             m.d.sync += answering.eq(0)
@@ -240,7 +246,7 @@ class Registers(wiring.Component):
                 ]
         return taken & port.request.ready
 
-    def _ring(self, m: Module, request, common, doorbells, mailbox, accepted) -> None:
+    def _ring(self, m: Module, request, common, doorbells, mailbox, accepted, count) -> None:
         """A write to a word of a notify page rings the queue of the word."""
         addr, last = request.payload.addr, 2 * self.config.queue_pairs
         function, word = function_of(addr), addr[2:PAGE_BITS]
@@ -262,4 +268,8 @@ class Registers(wiring.Component):
             doorbells.ring.eq(rings & (word < last)),
             mailbox.ring.eq(rings & controls),
             mailbox.ring_function.eq(function),
+            count.valid.eq(rings & (word < self.config.queues_per_function)),
+            count.payload.function.eq(function),
+            count.payload.stat.eq(Stat.NOTIFICATIONS),
+            count.payload.amount.eq(1),
         ]

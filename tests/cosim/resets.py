@@ -183,6 +183,7 @@ class Resets:
     async def masked(self) -> None:
         """Messages of a masked function are pending, and come when the mask goes (PCIe 7.7.2.2)."""
         transport = self.guests[1].driver.transport.device
+        before = await self._hypervisor.stat(1, Stat.INTERRUPTS_MASKED)
         await transport.mask_function(True)
         frame = self._frame(2, 1)
         await self.guests[2].driver.send(frame)
@@ -191,6 +192,7 @@ class Resets:
             assert self._port.now() < end, "no message is pending"
             await self._port.sleep(100)
         assert frame not in self.guests[1].received
+        assert await self._hypervisor.stat(1, Stat.INTERRUPTS_MASKED) > before
         await transport.mask_function(False)
         await self._arrives(self.guests[1], frame)
         assert not await transport.is_pending(0)

@@ -47,6 +47,7 @@ class Machine:
     def run(self, bench):
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
+            ctx.set(self.dut.count.ready, 1)
             await configure(ctx, self.bus.write32, self.nic)
             await bench(ctx)
 

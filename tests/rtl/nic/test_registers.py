@@ -49,6 +49,7 @@ class Machine:
         self.commands = Sink(self.dut.command, self.rng, stall)
         self.doorbells = Sink(self.dut.doorbell, self.rng, stall if take_doorbells else 2.0)
         self.interrupts = Sink(self.dut.interrupt, self.rng, stall)
+        self.counted = Sink(self.dut.count, self.rng, stall)
         self.stopped = Source(self.dut.stopped, self.rng)
         self.errors = Source(self.dut.error, self.rng)
         self.obedient = obedient
@@ -71,7 +72,8 @@ class Machine:
         return whole
 
     def run(self, bench, *background):
-        parts = (self.commands, self.doorbells, self.interrupts, self.stopped, self.errors)
+        parts = [self.commands, self.doorbells, self.interrupts, self.counted]
+        parts += [self.stopped, self.errors]
         background = [part.process for part in parts] + [self._msix, *background]
         if self.obedient:
             background.append(partial(obey, commands=self.commands, stopped=self.stopped))
@@ -394,6 +396,27 @@ def test_undefined_addresses_read_0():
 
     machine.run(bench)
     assert not machine.doorbells.got
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.9])
+def test_notifications_are_counted(stall):
+    """Each of them, whether its queue runs or not; not of what is no queue of the function."""
+    machine = Machine(stall=stall)
+    rung = [(1, 0), (1, 1), (1, 1), (2, 1), (0, 0), (1, PER), (TINY.functions, 0), (3, 0)]
+
+    async def bench(ctx):
+        await machine.start(ctx, 1)
+        for f, queue in rung:
+            await machine.bus.write32(ctx, bar_base(f) + NOTIFY_OFFSET + 4 * queue, queue)
+        await machine.bus.read32(ctx, bar_base(1) + NOTIFY_OFFSET)
+        await machine.bus.write32(ctx, bar_base(1) + NOTIFY_OFFSET, 0, 0)
+        expected = [f for f, queue in rung if f < TINY.functions and queue < PER]
+        await wait_for(ctx, lambda: len(machine.counted.got) == len(expected), then=50)
+        assert [count.function for count in machine.counted.got] == expected
+        kinds = {(count.stat, count.amount) for count in machine.counted.got}
+        assert kinds == {(Stat.NOTIFICATIONS, 1)}
+
+    machine.run(bench)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.6])
