@@ -1,8 +1,8 @@
 """Which of several bits is first."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Const, Module
 
-__all__ = ["lowest", "lowest_bit", "number_of"]
+__all__ = ["above", "lowest", "lowest_bit", "number_of"]
 
 
 def lowest(m: Module, bits, index) -> None:
@@ -10,6 +10,17 @@ def lowest(m: Module, bits, index) -> None:
     for number in reversed(range(len(bits))):
         with m.If(bits[number]):
             m.d.comb += index.eq(number)
+
+
+def above(index, count: int):
+    """A bit for each of ``count`` numbers: whether it is greater than ``index``.
+
+    A few LUTs per bit; subtracting from a shifted one would take a carry chain beside.
+    """
+    bits = [Const(0, 1)]
+    for bit in index:
+        bits = [~bit & more for more in bits] + [~bit | more for more in bits]
+    return Cat(bits[:count])
 
 
 def lowest_bit(bits):

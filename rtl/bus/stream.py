@@ -4,6 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.bus.priority import above, lowest
+from rtl.bus.ram import BLOCK
+
 __all__ = ["StreamArbiter", "StreamBypass", "StreamFifo", "StreamRegister", "round_robin"]
 
 
@@ -20,14 +23,15 @@ def round_robin(m: Module, requests, last, grant) -> None:
         Numbers of requesters; ``last`` is whoever was served last.
     """
     count = len(requests)
-    m.d.comb += grant.eq(last)
-    with m.Switch(last):
-        for served in range(count):
-            with m.Case(served):
-                for offset in reversed(range(1, count)):
-                    candidate = (served + offset) % count
-                    with m.If(requests[candidate]):
-                        m.d.comb += grant.eq(candidate)
+    asked, later, first = (Signal(count, name=name) for name in ("asked", "later", "first"))
+    chosen = Signal.like(grant, name="chosen")
+    lowest(m, first, chosen)
+    m.d.comb += [
+        asked.eq(requests),
+        later.eq(asked & above(last, count)),
+        first.eq(Mux(later.any(), later, asked)),
+        grant.eq(Mux(asked.any(), chosen, last)),
+    ]
 
 
 class _Slice(wiring.Component):
@@ -159,6 +163,15 @@ class StreamArbiter(wiring.Component):
         return m
 
 
+class _BlockFifo(fifo.SyncFIFOBuffered):
+    """One whose places are block RAM; none is read before the cycle after it was written."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        m.submodules.storage.attrs.update(BLOCK)
+        return m
+
+
 class StreamFifo(wiring.Component):
     """FIFO of payloads in distributed or block RAM, registered output.
 
@@ -168,6 +181,8 @@ class StreamFifo(wiring.Component):
         Payload.
     depth : int
         Places, at least 2.
+    block : bool
+        It is block RAM, though it may be shallow.
 
     Members
     -------
@@ -176,10 +191,10 @@ class StreamFifo(wiring.Component):
     level : ``Out(range(depth + 1))``
     """
 
-    def __init__(self, shape, depth: int):
+    def __init__(self, shape, depth: int, *, block: bool = False):
         if depth < 2:
             raise ValueError(f"A FIFO needs at least 2 places, not {depth!r}")
-        self.depth = depth
+        self.depth, self._kind = depth, _BlockFifo if block else fifo.SyncFIFOBuffered
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
@@ -193,7 +208,7 @@ class StreamFifo(wiring.Component):
         width = len(
             self.i.payload.as_value() if hasattr(self.i.payload, "as_value") else self.i.payload
         )
-        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
+        m.submodules.fifo = queue = self._kind(width=width, depth=self.depth)
         m.d.comb += [
             queue.w_data.eq(self.i.payload),
             queue.w_en.eq(self.i.valid),

@@ -1,11 +1,11 @@
 """Notifications that the virtqueue engine has not taken yet."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from rtl.bus.priority import lowest
+from rtl.bus.turns import Turns
 from rtl.nic.seams import Doorbell
 
 __all__ = ["Doorbells"]
@@ -52,24 +52,12 @@ class Doorbells(wiring.Component):
         m = Module()
         count = self.config.data_queues
         rung, served = Signal(count), Signal(count)
-        waiting, later = Signal(count), Signal(count)
-        first, following, chosen = (Signal(range(count)) for _ in range(3))
-        above = Signal(count)  # queues behind the last one served
+        m.submodules.turns = turns = Turns(count)
         out = self.doorbell
-        m.d.comb += [
-            waiting.eq(rung & self.able & ~self.forget),
-            later.eq(waiting & above),
-            chosen.eq(Mux(later.any(), following, first)),
-        ]
-        lowest(m, waiting, first)
-        lowest(m, later, following)
-        with m.If(~out.valid & waiting.any()):
-            m.d.comb += served.eq(1 << chosen)
-            m.d.sync += [
-                out.valid.eq(1),
-                out.payload.queue.eq(chosen),
-                above.eq(~((2 << chosen) - 1)),
-            ]
+        m.d.comb += turns.wants.eq(rung & self.able & ~self.forget)
+        with m.If(~out.valid & turns.any):
+            m.d.comb += [turns.take.eq(1), served.eq(1 << turns.chosen)]
+            m.d.sync += [out.valid.eq(1), out.payload.queue.eq(turns.chosen)]
         with m.Elif(out.ready):
             m.d.sync += out.valid.eq(0)
         # A ring in the cycle in which the queue is served counts as a later one.

@@ -160,9 +160,9 @@ PROOFS = (
         covers=("the last of five in turn is served", "one alone is served again"),
         plants=(
             Plant(
-                name="the order is reversed",
-                old="for offset in reversed(range(1, count)):",
-                new="for offset in range(1, count):",
+                name="the lowest is always first",
+                old="first.eq(Mux(later.any(), later, asked)),",
+                new="first.eq(asked),",
             ),
         ),
     ),

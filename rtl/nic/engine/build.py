@@ -8,8 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
+from rtl.bus.turns import Turns
 from rtl.nic.engine.records import BUFFER, PACKETS, RECEIVE_BUFFER, RingKind, Shapes, Unit
-from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]

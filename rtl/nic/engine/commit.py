@@ -8,6 +8,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import DescriptorFlag, NetHeaderFlag, UsedElement
 from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.bus.turns import Turns
 from rtl.nic.engine.records import (
     BATCH,
     HEADER_BYTES,
@@ -17,7 +18,6 @@ from rtl.nic.engine.records import (
     Shapes,
     advance,
 )
-from rtl.nic.engine.turns import Turns
 from rtl.nic.offload.checker import Finding
 from rtl.nic.seams import DmaStatus, ErrorReport, LocalMemory, SentFrame, StatEvent, TxFrame
 

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from rtl.bus.stream import StreamFifo
+from rtl.bus.turns import Turns
 from rtl.nic.engine.chains import Chains
 from rtl.nic.engine.records import (
     EVENT_BEAT,
@@ -22,7 +23,6 @@ from rtl.nic.engine.records import (
     Shapes,
     Unit,
 )
-from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, LocalMemory
 
 __all__ = ["RingFetch"]

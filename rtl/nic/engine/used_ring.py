@@ -9,6 +9,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from models.spec.virtio import AVAIL_F_NO_INTERRUPT, EventFlags, EventSuppression
 from rtl.bus.stream import StreamFifo, StreamRegister
+from rtl.bus.turns import Turns
 from rtl.nic.engine.records import (
     ELEMENT_BEAT,
     FLAGS_BEAT,
@@ -20,7 +21,6 @@ from rtl.nic.engine.records import (
     Unit,
     advance,
 )
-from rtl.nic.engine.turns import Turns
 from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
 
 __all__ = ["UsedRing"]

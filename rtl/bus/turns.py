@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.bus.priority import lowest
+from rtl.bus.priority import above, lowest
 
 __all__ = ["Turns"]
 
@@ -39,15 +39,13 @@ class Turns(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        above, later = Signal(self.count), Signal(self.count)
-        first, following = Signal.like(self.chosen), Signal.like(self.chosen)
-        lowest(m, self.wants, first)
-        lowest(m, later, following)
+        behind, later, first = Signal(self.count), Signal(self.count), Signal(self.count)
+        lowest(m, first, self.chosen)
         m.d.comb += [
-            later.eq(self.wants & above),
+            later.eq(self.wants & behind),
+            first.eq(Mux(later.any(), later, self.wants)),
             self.any.eq(self.wants.any()),
-            self.chosen.eq(Mux(later.any(), following, first)),
         ]
         with m.If(self.take):
-            m.d.sync += above.eq(~((2 << self.chosen) - 1))
+            m.d.sync += behind.eq(above(self.chosen, self.count))
         return m
