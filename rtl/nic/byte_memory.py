@@ -6,6 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
+from rtl.bus.ram import SETTLED
+
 __all__ = ["BEAT_BYTES", "ByteMemory"]
 
 #: Bytes of a beat.
@@ -24,7 +26,8 @@ class ByteMemory(wiring.Component):
 
     Latency
     -------
-    ``read_data`` follows ``read_en`` by one cycle and stays.
+    ``read_data`` follows ``read_en`` by one cycle and stays.  Nobody may look at a byte that is
+    read in the cycle in which it, or another of the same four lanes, is written.
 
     Parameters
     ----------
@@ -80,7 +83,8 @@ class ByteMemory(wiring.Component):
         with m.If(self.read_en):
             m.d.sync += loaded.eq(load[bits:])
         for number, first in enumerate(range(0, words, _WORDS)):
-            ram = Memory(shape=8 * BEAT_BYTES, depth=min(words - first, _WORDS), init=[])
+            depth = min(words - first, _WORDS)
+            ram = Memory(shape=8 * BEAT_BYTES, depth=depth, init=[], attrs=SETTLED)
             m.submodules[f"bank{bank}_{number}" if words > _WORDS else f"bank{bank}"] = ram
             write, read = ram.write_port(granularity=8), ram.read_port()
             m.d.comb += [

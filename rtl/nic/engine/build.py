@@ -9,7 +9,16 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
 from rtl.bus.turns import Turns
-from rtl.nic.engine.records import BUFFER, PACKETS, RECEIVE_BUFFER, RingKind, Shapes, Unit
+from rtl.nic.engine.records import (
+    BUFFER,
+    PACKETS,
+    RECEIVE_BUFFER,
+    RingKind,
+    Shapes,
+    Unit,
+    accepted,
+    without,
+)
 from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
 
 __all__ = ["Build"]
@@ -133,6 +142,10 @@ class Build(wiring.Component):
         """What is kept of a packet in this direction alone."""
         raise NotImplementedError
 
+    def absent(self) -> tuple[str, ...]:
+        """What of it is not kept between turns, without the features that it is for."""
+        return ()
+
     def prepare(self, m: Module) -> None:
         """Make what the states of this direction share."""
         raise NotImplementedError
@@ -144,7 +157,8 @@ class Build(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         queues = self.queues
-        m.submodules.states = states = Memory(shape=self._state, depth=max(2, queues), init=[])
+        self.row, self.kind = without(self._state, self.absent()), accepted(self.config, self.ring)
+        m.submodules.states = states = Memory(shape=self.row, depth=max(2, queues), init=[])
         self.read, self.write = states.read_port(), states.write_port()
         self.s, self.mine = Signal(self._state), Signal(queues)
         self.ready_, self.blocked = Signal(queues), Signal(queues)
@@ -159,7 +173,7 @@ class Build(wiring.Component):
             self.visiting.eq(Mux(visits, self.mine, 0)),
             self.read.addr.eq(self.queue),
             self.write.addr.eq(self.queue),
-            self.write.data.eq(self.s),
+            *(self.write.data[name].eq(self.s[name]) for name in self.row.members),
             self.head.eq(self.s.head + 1),
             self.fetch_at.eq(self.s.head),
         ]
@@ -253,7 +267,7 @@ class Build(wiring.Component):
         s, row = self.s, self.read.data
         draining = (self.draining & self.mine).any()
         with m.State("TAKE"):
-            m.d.sync += s.eq(row)
+            m.d.sync += [s[name].eq(row[name]) for name in self.row.members]
             m.d.comb += self.fetch_at.eq(row.head)
             m.next = "OPEN"
             with m.If(draining & row.open):

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from models.spec.config import NicConfig
 from models.spec.nic import MERGED_BUFFERS, QueueError
 from models.spec.virtio import NetHeader
+from rtl.bus.ram import SETTLED
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
 from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory
@@ -28,6 +29,11 @@ _RECEIVING = {
     "second_byte": 64,  # and of the second, unless that follows the first
     "joined": 1,
 }
+#: What of it is for frames that go on in the next chain.
+_MERGING = (
+    *("merging", "chains", "places", "begun", "least", "parted"),
+    *("first_byte", "second_byte", "joined"),
+)
 #: Place of num_buffers in a frame with its header.
 _NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
 
@@ -53,6 +59,10 @@ class ReceiveBuild(Build):
         """What is kept of a frame that is received."""
         return _RECEIVING
 
+    def absent(self) -> tuple[str, ...]:
+        """What mergeable buffers alone need."""
+        return () if self.config.mergeable else _MERGING
+
     def prepare(self, m: Module) -> None:
         """Make the ring of frames."""
         self._hands(m)
@@ -60,7 +70,8 @@ class ReceiveBuild(Build):
     def states(self, m: Module) -> None:
         """Add the states."""
         self._receive_descriptor(m)
-        self._number(m)
+        if self.config.mergeable:
+            self._number(m)
         self._pop(m)
         self._clean(m)
 
@@ -68,7 +79,7 @@ class ReceiveBuild(Build):
         """Frames that each queue has, in a ring."""
         self.hand_bits = (self.shapes.window - 1).bit_length()
         depth = max(2, self.queues << self.hand_bits)
-        m.submodules.hands = hands = Memory(shape=FrameRef, depth=depth, init=[])
+        m.submodules.hands = hands = Memory(shape=FrameRef, depth=depth, init=[], attrs=SETTLED)
         self.hand_read, self.hand_write = hands.read_port(), hands.write_port()
         at = self.queue << self.hand_bits
         mask = (1 << self.hand_bits) - 1
@@ -130,7 +141,7 @@ class ReceiveBuild(Build):
             room.eq(whole - s.position),
             piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
             end.eq(s.position + piece),
-            parted.eq(Mux(s.position == 0, self.ring.mergeable & (piece != whole), s.parted)),
+            parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
             head.eq(parted & (s.position < _NUMBER) & ~self.second),
             start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
             stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
@@ -139,7 +150,7 @@ class ReceiveBuild(Build):
             asks.eq(self.asks(meets)),
             pieces.eq(s.pieces + asks),
             least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + step),
+            job.iova.eq(entry.address + step if self.config.mergeable else entry.address),
             job.length.eq(stop - start),
             job.memory.eq(s.frame.memory),
             job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
@@ -177,8 +188,8 @@ class ReceiveBuild(Build):
 
     def _end_descriptor(self, m: Module, end, whole, parted, least, pieces) -> None:
         """Go on with the chain, the next chain of the frame, or the next frame."""
-        s, entry, ring = self.s, self.entry, self.ring
-        short, more, error = Signal(), Signal(), Signal(QueueError)
+        s, entry, ring = self.s, self.entry, self.kind
+        short, more, numbers, error = Signal(), Signal(), Signal(), Signal(QueueError)
         used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
         m.d.comb += [
             short.eq(
@@ -186,13 +197,15 @@ class ReceiveBuild(Build):
                 | (ring.mergeable & (least < HEADER_BYTES))
             ),
             error.eq(entry.error),
-            more.eq((error == QueueError.NONE) & (end != whole)),
+            more.eq((error == QueueError.NONE) & (end != whole) & ring.mergeable),
+            numbers.eq(entry.last & (error == QueueError.NONE) & ~more & parted),
         ]
         with m.If((entry.error == QueueError.NONE) & short):
             m.d.comb += error.eq(QueueError.BAD_LENGTH)
-        with m.If(entry.last & (error == QueueError.NONE) & ~more & parted):
-            m.next = "NUMBER"
-        with m.Else():
+        if self.config.mergeable:
+            with m.If(numbers):
+                m.next = "NUMBER"
+        with m.If(~numbers):
             self.use(m)
             with m.If(entry.last):
                 self.close(m, pieces, error=error, length=end - s.begun, more=more)

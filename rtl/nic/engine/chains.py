@@ -43,7 +43,8 @@ class Chains:
         self._parse(m)
         self._scan(m)
         self._descriptor(m)
-        self._packed(m)
+        if self._fetch.config.packed:
+            self._packed(m)
 
     def _publish(self, m: Module, to) -> None:
         fetch = self._fetch
@@ -53,15 +54,15 @@ class Chains:
     def _parse(self, m: Module) -> None:
         """Find the next descriptor: of the chain, or of the next head."""
         fetch = self._fetch
-        s, size = fetch.s, fetch.setup.size
+        s, size = fetch.s, fetch.ring.size
         wanted, at, room, there = Signal(16), Signal(16), Signal(), Signal()
         waiting = Signal(fetch.shapes.buffer + 1)
         m.d.comb += [
             wanted.eq(
                 Mux(
-                    fetch.setup.packed & ~s.inner,
+                    fetch.ring.packed & ~s.inner,
                     s.next[:15],
-                    Mux(s.linked, s.link, s.heads[:16]),
+                    Mux(s.linked, s.link, fetch.entry),
                 )
             ),
             at.eq(wanted - Mux(s.inner, s.inner_base, s.base)),
@@ -83,13 +84,14 @@ class Chains:
                 self._publish(m, s.tail + 1)
                 m.d.sync += [s.tail.eq(s.tail + 1), s.error.eq(0), s.dead.eq(1)]
                 m.next = "SAVE"
-            with m.Elif(fetch.setup.packed & ~s.inner):
-                self._next_packed(m, wanted, there)
+            if fetch.config.packed:
+                with m.Elif(fetch.ring.packed & ~s.inner):
+                    self._next_packed(m, wanted, there)
             with m.Elif(~s.linked & (s.left == 0)):
                 m.next = "SAVE"
                 with m.If(s.seen != s.next):
                     fetch.read_heads(m)
-                with m.Elif(fetch.setup.event_idx | (fetch.rung & fetch.mine).any()):
+                with m.Elif(fetch.ring.event_idx | (fetch.rung & fetch.mine).any()):
                     fetch.read_index(m)
             with m.Elif(wanted >= Mux(s.inner, s.entries, size)):
                 fetch.fail(m, Mux(s.inner, QueueError.BAD_INDIRECT, QueueError.BAD_HEAD))
@@ -110,7 +112,6 @@ class Chains:
                     s.base.eq(wanted),
                     s.window.eq(1),
                     fetch.scan.eq(wanted),
-                    fetch.rest.eq(s.heads >> 16),
                     fetch.others.eq(s.left - 1),
                 ]
                 m.next = "SCAN"
@@ -130,7 +131,7 @@ class Chains:
         """Take the next descriptor of a packed ring, or read some from there to the ring's end."""
         fetch = self._fetch
         s, left = fetch.s, Signal(16)
-        m.d.comb += left.eq(fetch.setup.size - wanted)
+        m.d.comb += left.eq(fetch.ring.size - wanted)
         with m.If(there):
             m.next = "PACKED"
         with m.Else():
@@ -146,7 +147,7 @@ class Chains:
         fetch = self._fetch
         s = fetch.s
         found = data.View(PackedDescriptor, fetch.scratch_data)
-        wrap, size = ~s.next[15], fetch.setup.size
+        wrap, size = ~s.next[15], fetch.ring.size
         available = found.flags[7] == wrap, found.flags[15] != wrap
         linked, taken = found.flags[0], Signal(16)
         lapped = s.next[15] != fetch.index[15]
@@ -157,7 +158,7 @@ class Chains:
                 fetch.fail(m, Mux(s.linked, QueueError.BAD_CHAIN, QueueError.BAD_INDEX))
             with m.Elif(available[0] & available[1]):
                 m.d.comb += fetch.put_entry.head.eq(found.id)
-                following = advance(s.next, 1, fetch.setup)
+                following = advance(s.next, 1, fetch.ring)
                 m.d.sync += [s.linked.eq(linked), s.next.eq(following), s.head.eq(found.id)]
                 self._append(m, found, found.flags, linked, ends=~linked)
             with m.Elif(~s.fresh):  # it may have become so
@@ -172,7 +173,7 @@ class Chains:
         """Put a descriptor into the buffer, or enter the table that it is of."""
         fetch = self._fetch
         s, entry = fetch.s, fetch.put_entry
-        packed = fetch.setup.packed
+        packed = fetch.ring.packed
         count = Mux(s.linked, s.count, 0)
         indirect = (flags & int(DescriptorFlag.INDIRECT)).any() & ~(packed & s.inner)
         writable = (flags & int(DescriptorFlag.WRITE)).any()
@@ -197,22 +198,22 @@ class Chains:
         """See which heads are near: the table is read from the first of them to the last."""
         fetch = self._fetch
         s = fetch.s
-        head, span, step = fetch.rest[:16], Signal(16), Signal(16)
+        head, span, step = fetch.entry, Signal(16), Signal(16)
         left = Signal(16)  # descriptors from the base to the table's end
         m.d.comb += [
             step.eq(head - fetch.scan),
             span.eq(head - s.base + step),  # with what may be linked to the last one
-            left.eq(fetch.setup.size - s.base),
+            left.eq(fetch.ring.size - s.base),
         ]
-        near = (step != 0) & (step <= _STRIDE) & (head < fetch.setup.size)
+        near = (step != 0) & (step <= _STRIDE) & (head < fetch.ring.size)
         with m.State("SCAN"):
+            m.d.comb += fetch.head_at.eq(s.taken + s.left - fetch.others)
             with m.If(s.linked):
                 m.d.sync += s.window.eq(Mux(left < _STRIDE, left, _STRIDE))
             with m.If(~s.linked & (fetch.others != 0) & near & (span <= WINDOW) & (span <= left)):
                 m.d.sync += [
                     fetch.scan.eq(head),
                     s.window.eq(span),
-                    fetch.rest.eq(fetch.rest >> 16),
                     fetch.others.eq(fetch.others - 1),
                 ]
             with m.Else():
@@ -222,7 +223,7 @@ class Chains:
     def _descriptor(self, m: Module) -> None:
         """Take a descriptor; go on with what it links to, or the next head."""
         fetch = self._fetch
-        s, packed = fetch.s, fetch.setup.packed
+        s, packed = fetch.s, fetch.ring.packed
         found = data.View(Descriptor, fetch.scratch_data)
         inner = data.View(PackedDescriptor, fetch.scratch_data)
         flags = Mux(packed, inner.flags, found.flags)
@@ -231,12 +232,12 @@ class Chains:
         linked = Mux(packed, following != s.entries, found.flags[0])
         with m.State("DESCRIPTOR"):
             m.next = "PARSE"
-            m.d.comb += fetch.put_entry.head.eq(Mux(s.linked, s.head, s.heads[:16]))
+            m.d.comb += fetch.put_entry.head.eq(Mux(s.linked, s.head, fetch.entry))
             m.d.sync += [s.linked.eq(linked), s.link.eq(Mux(packed, following, found.next))]
             with m.If(~s.linked):
                 m.d.sync += [
-                    s.head.eq(s.heads[:16]),
-                    s.heads.eq(s.heads >> 16),
+                    s.head.eq(fetch.entry),
+                    s.taken.eq(s.taken + 1),
                     s.left.eq(s.left - 1),
                 ]
             self._append(m, found, flags, linked, ends=~linked)
@@ -246,7 +247,10 @@ class Chains:
         fetch = self._fetch
         s, entries = fetch.s, length[4:]
         odd = broken | length[:4].any() | (entries == 0)
-        with m.If(~fetch.setup.indirect & ~s.inner):
+        if not fetch.config.indirect:
+            fetch.fail(m, QueueError.BAD_FLAGS)
+            return
+        with m.If(~fetch.ring.indirect & ~s.inner):
             fetch.fail(m, QueueError.BAD_FLAGS)
         with m.Elif(s.inner | odd):
             fetch.fail(m, QueueError.BAD_INDIRECT)

@@ -16,6 +16,7 @@ from rtl.nic.engine.records import (
     USED_PLACES,
     RingKind,
     Shapes,
+    accepted,
     advance,
 )
 from rtl.nic.offload.checker import Finding
@@ -144,6 +145,9 @@ class Commit(wiring.Component):
                             (self.releases, self.release), (self.errors, self.error)):  # fmt: skip
             connect(m, queue.o, flipped(port))
         self.s, self.mine = Signal(self.shapes.place), Signal(queues)
+        #: The frame goes on in the next chain.
+        self.more = self.record.more if self.config.mergeable else Const(0)
+        self.kind = accepted(self.config, self.ring)
         pairs = self.config.queue_pairs
         functions = Array(Const(number // pairs, 8) for number in range(queues))
         self.function = functions[self.queue]
@@ -162,12 +166,9 @@ class Commit(wiring.Component):
             self.mine.eq(1 << self.queue),
             self.move_queue.eq(self.queue),
             self.moved.done.eq(self.s.done + 1),
-            self.moved.index.eq(
-                Mux(self.returns, advance(self.s.index, self.record.span, self.ring), self.s.index)
-            ),
             self.moved.chains.eq(self.s.chains + self.returns),
-            self.moved.frames.eq(self.s.frames + (self.returns & ~self.record.more)),
-            self.last.eq(~self.returns | ~self.record.more),
+            self.moved.frames.eq(self.s.frames + (self.returns & ~self.more)),
+            self.last.eq(~self.returns | ~self.more),
             self.packet.eq(self.s.done),
             self.header_memory.eq(self.record.memory),
             self.header_at.eq(self.record.slot),
@@ -190,6 +191,9 @@ class Commit(wiring.Component):
                 & self.errors.i.ready
             ),
         ]
+        if self.config.packed:
+            further = advance(self.s.index, self.record.span, self.kind)
+            m.d.comb += self.moved.index.eq(Mux(self.returns, further, self.s.index))
         m.submodules.turns = turns = Turns(queues)
         chosen, pending, again = Signal(queues), Signal(queues), Signal(queues)
         self.again = again
@@ -217,7 +221,7 @@ class Commit(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 self._check(m, calm)
-            if not self.transmits:
+            if not self.transmits and self.config.mergeable:
                 with m.State("AHEAD"):
                     self._look_ahead(m)
             with m.State("ACT"):
@@ -276,8 +280,8 @@ class Commit(wiring.Component):
             m.next = "CHOOSE"
         with m.Elif(calm):
             m.next = "ACT"
-            if not self.transmits:
-                with m.If(record.more & ~draining):
+            if not self.transmits and self.config.mergeable:
+                with m.If(self.more & ~draining):
                     m.d.comb += self.packet.eq(s.done + 1)
                     m.next = "AHEAD"
 
@@ -291,7 +295,7 @@ class Commit(wiring.Component):
             m.d.sync += [self.status.eq(outcome.status), self.piece.eq(outcome.piece)]
         with m.If((ahead == self.built) | (outcome.count != record.pieces)):
             m.next = "CHOOSE"
-        with m.Elif(~record.more):
+        with m.Elif(~self.more):
             m.d.sync += self.error.eq(record.error)
             m.d.comb += self.packet.eq(s.done)
             m.next = "ACT"
@@ -415,13 +419,14 @@ class Commit(wiring.Component):
             self.used.id.eq(record.head),
             self.used.len.eq(written),
             self.used_span.eq(record.span),
-            self.used_flags.eq(
-                Mux(self.s.index[15], 0, _WRAPPED)
-                | Mux(self.used.len.any(), int(DescriptorFlag.WRITE), 0)
-            ),
             self.clear.eq(1),
             self.clear_packet.eq(self.s.done),
         ]
+        if self.config.packed:
+            m.d.comb += self.used_flags.eq(
+                Mux(self.s.index[15], 0, _WRAPPED)
+                | Mux(self.used.len.any(), int(DescriptorFlag.WRITE), 0)
+            )
         with m.If(self.cleared):
             m.d.comb += [
                 self.move_en.eq(self.last),

@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamArbiter
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.fork import Fork
@@ -23,6 +24,8 @@ from rtl.nic.engine.records import (
     QueueSetup,
     Shapes,
     Unit,
+    absent,
+    without,
 )
 from rtl.nic.engine.requests import Requests
 from rtl.nic.engine.ring_fetch import RingFetch
@@ -240,18 +243,28 @@ class VirtqueueEngine(wiring.Component):
                 m.d.comb += target.eq(Cat(source[number::2]))
 
     def _setups(self, m: Module) -> None:
-        """Rings of each queue."""
-        queues = self.config.data_queues
-        m.submodules.setups = setups = Memory(shape=QueueSetup, depth=queues, init=[])
-        write = setups.write_port()
-        m.d.comb += [
-            write.en.eq(self.lifecycle.setup_en),
-            write.addr.eq(self.lifecycle.init.payload),
-            write.data.eq(self.lifecycle.setup),
-        ]
-        for unit in (self.fetch, self.used_ring):
-            read = setups.read_port()
-            m.d.comb += [read.addr.eq(unit.queue), unit.setup.eq(read.data)]
+        """Rings of each queue: of each unit what it looks at, in block RAM."""
+        config, setup = self.config, self.lifecycle.setup
+        of_fetch = {"vector"} | (set() if config.event_idx else {"device"})
+        of_used = {"indirect"} | (set() if config.packed else {"desc"})
+        for name, unit, more in (
+            ("fetch", self.fetch, of_fetch),
+            ("used", self.used_ring, of_used),
+        ):
+            shape = without(QueueSetup.as_shape(), absent(config) | more)
+            setups = Memory(shape=shape, depth=config.data_queues, init=[], attrs=BLOCK)
+            m.submodules[f"{name}_setups"] = setups
+            write, read = setups.write_port(), setups.read_port()
+            m.d.comb += [
+                write.en.eq(self.lifecycle.setup_en),
+                write.addr.eq(self.lifecycle.init.payload),
+                read.addr.eq(unit.queue),
+            ]
+            for member in shape.members:
+                m.d.comb += [
+                    write.data[member].eq(setup[member]),
+                    unit.setup[member].eq(read.data[member]),
+                ]
         m.d.comb += self.used_ring.function.eq(self.shapes.function_of(self.used_ring.queue))
 
     def _rings(self, m: Module, number: int, lane) -> None:

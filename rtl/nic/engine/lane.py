@@ -4,8 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.build_receive import ReceiveBuild
@@ -17,10 +19,12 @@ from rtl.nic.engine.records import (
     BUFFER,
     ELEMENT_BEAT,
     PACKETS,
+    RECEIVE_BUFFER,
     SCRATCH_BEATS,
     USED_PLACES,
     RingKind,
     Shapes,
+    accepted,
 )
 from rtl.nic.seams import ErrorReport, LocalMemory, RxPop, SentFrame, StatEvent, TxFrame
 
@@ -182,14 +186,17 @@ class Lane(wiring.Component):
             fork.o0.ready.eq(self.started),
         ]
 
-    def _ram(self, m: Module, name: str, shape, depth: int) -> Memory:
-        m.submodules[name] = ram = Memory(shape=shape, depth=max(2, depth), init=[])
+    def _ram(self, m: Module, name: str, shape, depth: int, **more) -> Memory:
+        m.submodules[name] = ram = Memory(shape=shape, depth=max(2, depth), init=[], **more)
         return ram
 
     def _buffers(self, m: Module) -> None:
         """Descriptors between ring fetch and build."""
         shapes, queues, build = self.shapes, self.queues, self.build
-        entries = self._ram(m, "buffers", shapes.descriptor, queues * BUFFER)
+        # A descriptor is not looked at before it has been published, and that is known later.
+        room = BUFFER if self.transmits else RECEIVE_BUFFER
+        places = exact_log2(room)
+        entries = self._ram(m, "buffers", shapes.descriptor, queues * room, attrs=SETTLED)
         published = self._ram(m, "published", shapes.buffer + 1, queues)
         heads = self._ram(m, "heads", shapes.buffer + 1, queues)
         store, load = entries.write_port(), entries.read_port()
@@ -197,9 +204,9 @@ class Lane(wiring.Component):
         use, used = heads.write_port(), heads.read_port()
         m.d.comb += [
             store.en.eq(self.put),
-            store.addr.eq(Cat(self.put_at, self.fetch_queue)),
+            store.addr.eq(Cat(self.put_at[:places], self.fetch_queue)),
             store.data.eq(self.put_entry),
-            load.addr.eq(Cat(build.fetch_at, build.queue)),
+            load.addr.eq(Cat(build.fetch_at[:places], build.queue)),
             build.entry.eq(load.data),
             tell.en.eq(self.publish | self.started),
             tell.addr.eq(Mux(self.publish, self.fetch_queue, self.init.payload)),
@@ -218,7 +225,8 @@ class Lane(wiring.Component):
     def _packets(self, m: Module, completions) -> None:
         """Packets between build and commit."""
         shapes, queues, build, commit = self.shapes, self.queues, self.build, self.commit
-        records = self._ram(m, "records", shapes.record, queues * PACKETS)
+        # Likewise of records: they count from the cycle on in which ``builts`` says so.
+        records = self._ram(m, "records", shapes.record, queues * PACKETS, attrs=SETTLED)
         builts = self._ram(m, "builts", shapes.packet + 1, queues)
         places = self._ram(m, "places", shapes.place, queues)
         touches = self._ram(m, "touches", shapes.piece, queues)
@@ -253,7 +261,7 @@ class Lane(wiring.Component):
             build.done.eq(build_place.data.done),
             build.committed.eq(build_place.data.frames),
             fetch_place.addr.eq(self.fetch_queue),
-            self.fetch_index.eq(fetch_place.data.index),
+            self.fetch_index.eq(fetch_place.data["index" if self.config.packed else "chains"]),
             used_place.addr.eq(self.used_queue),
             self.used_chains.eq(used_place.data.chains),
             touch.en.eq(commit.touch),
@@ -273,10 +281,8 @@ class Lane(wiring.Component):
         flushed = self._ram(m, "flushed_table", 16, queues)
         note, noted = flushed.write_port(), flushed.read_port()
         kinds = self._ram(m, "kinds", RingKind, queues)
-        spans = self._ram(m, "spans", 16, queues * USED_PLACES)
         tell, kind, build_kind = kinds.write_port(), kinds.read_port(), kinds.read_port()
-        keep, kept = spans.write_port(), spans.read_port()
-        packed = kind.data.packed
+        packed = accepted(self.config, kind.data).packed
         beat, mask, element = Signal(5), Signal(BEAT_BYTES), Signal(8 * BEAT_BYTES)
         # A packed ring's are descriptors: their first half means nothing.
         descriptor = Cat(Const(0, 64), commit.used.len, commit.used.id[:16], commit.used_flags)
@@ -287,11 +293,6 @@ class Lane(wiring.Component):
             elements.write_addr.eq(Cat(Const(0, 4), beat, commit.queue)),
             elements.write_data.eq(element),
             elements.write_mask.eq(Mux(commit.used_en, mask, 0)),
-            keep.en.eq(commit.used_en),
-            keep.addr.eq(Cat(commit.used_at, commit.queue)),
-            keep.data.eq(commit.used_span),
-            kept.addr.eq(Cat(self.span_at, self.used_queue)),
-            self.span.eq(kept.data),
             tell.en.eq(self.started),
             tell.addr.eq(self.init.payload),
             tell.data.eq(self.ring),
@@ -310,6 +311,23 @@ class Lane(wiring.Component):
             commit.flushing.eq(self.flushing),
             self.committed.eq(commit.used_en << commit.queue),
             self.urgent.eq(commit.urgent),
+        ]
+        self._spans(m)
+
+    def _spans(self, m: Module) -> None:
+        """Places of the ring that used elements take: of a split ring one each."""
+        if not self.config.packed:
+            m.d.comb += self.span.eq(1)
+            return
+        commit = self.commit
+        spans = self._ram(m, "spans", 16, self.queues * USED_PLACES)
+        keep, kept = spans.write_port(), spans.read_port()
+        m.d.comb += [
+            keep.en.eq(commit.used_en),
+            keep.addr.eq(Cat(commit.used_at, commit.queue)),
+            keep.data.eq(commit.used_span),
+            kept.addr.eq(Cat(self.span_at, self.used_queue)),
+            self.span.eq(kept.data),
         ]
 
     def _states(self, m: Module, completions) -> None:

@@ -33,7 +33,10 @@ __all__ = [
     "RingKind",
     "Shapes",
     "Unit",
+    "absent",
+    "accepted",
     "advance",
+    "without",
 ]
 
 #: Bytes of virtio_net_hdr.
@@ -110,6 +113,24 @@ class RingKind(data.Struct):
     mergeable: 1  # frames may take several chains
 
 
+def absent(config: NicConfig) -> set[str]:
+    """Features of a QueueSetup that are not built in, so that no driver can accept them."""
+    names = ("event_idx", "indirect", "packed", "mergeable")
+    return {name for name in names if not getattr(config, name)}
+
+
+def accepted(config: NicConfig, ring):
+    """A QueueSetup or RingKind of which what is not built in is known to be 0."""
+    layout, unknown = ring.shape(), absent(config)
+    members = layout.as_shape().members
+    return data.View(layout, Cat(Const(0, 1) if n in unknown else ring[n] for n in members))
+
+
+def without(layout: data.StructLayout, names) -> data.StructLayout:
+    """A record without some of its members."""
+    return data.StructLayout({n: s for n, s in layout.members.items() if n not in names})
+
+
 def advance(position, places, ring):
     """Position in a ring so many places on, at most as many as it has.
 
@@ -127,9 +148,10 @@ class Shapes:
 
     Attributes
     ----------
-    queue, lane, packet, piece, buffer : int
+    queue, lane, packet, piece, buffer, span : int
         Bits of: a queue; a queue among those of one direction; a place in a queue's ring of
-        packets; a piece of a packet, one more than that as a count; a place in its buffer.
+        packets; a piece of a packet, one more than that as a count; a place in its buffer; places
+        of the ring that a chain takes, of a split ring always 1.
     owner, job, ended : StructLayout
         Whose a DMA is; what is asked for; how it ended.
     descriptor : StructLayout
@@ -149,6 +171,7 @@ class Shapes:
         self.packet = ceil_log2(PACKETS)
         self.buffer = ceil_log2(BUFFER)
         self.piece = (config.frame_bytes + HEADER_BYTES).bit_length()
+        self.span = 16 if config.packed else 1
         #: Frames that a receive queue may have under way.
         self.window = 1 << ceil_log2(min(PACKETS, config.tx_quota + config.rx_quota))
         #: Bits of the length of a chain, or of a descriptor.
@@ -175,7 +198,7 @@ class Shapes:
                 "length": self.length,  # all ones are that much or more
                 "last": 1,
                 "head": 16,  # of a packed chain its buffer ID, with the last one
-                "span": 16,  # places in the ring of the chain so far
+                "span": self.span,  # places in the ring of the chain so far
                 "error": QueueError,  # instead of a descriptor
                 "absent": 1,  # likewise: the page of a descriptor is not there
             }
@@ -183,7 +206,7 @@ class Shapes:
         self.record = data.StructLayout(
             {
                 "head": 16,
-                "span": 16,
+                "span": self.span,
                 "memory": LocalMemory,
                 "slot": 8,
                 "has_slot": 1,
@@ -197,9 +220,10 @@ class Shapes:
                 "touch": 1,
             }
         )
-        # ``index`` is a position in the ring.
+        # ``index`` is a position in a packed ring; in a split one it is that of the chain.
         self.place = data.StructLayout(
-            {"done": self.packet + 1, "index": 16, "chains": 16, "frames": 16}
+            {"done": self.packet + 1, "chains": 16, "frames": 16}
+            | ({"index": 16} if config.packed else {})
         )
         self.outcome = data.StructLayout(
             {"count": self.piece, "status": DmaStatus, "piece": self.piece}

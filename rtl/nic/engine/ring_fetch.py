@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamFifo
 from rtl.bus.turns import Turns
 from rtl.nic.engine.chains import Chains
@@ -22,6 +23,8 @@ from rtl.nic.engine.records import (
     QueueSetup,
     Shapes,
     Unit,
+    accepted,
+    without,
 )
 from rtl.nic.seams import DmaStatus, LocalMemory
 
@@ -55,8 +58,9 @@ class RingFetch(wiring.Component):
 
     Latency
     -------
-    3 cycles to take a queue up, 2 per descriptor, 1 to put it back; up to ``HEADS`` to find
-    neighbours when descriptors are to be read.
+    3 cycles to take a queue up, 1 more if of the entries that were read the last third is left, 2
+    per descriptor, 1 to put it back; up to ``HEADS`` to find neighbours when descriptors are to be
+    read.
 
     Errors
     ------
@@ -133,8 +137,8 @@ class RingFetch(wiring.Component):
                 "seen": 16,  # available index
                 "next": 16,  # position of the next entry to be read
                 "asked": 16,  # avail_event
-                "heads": 16 * HEADS,  # entries that were read
-                "left": range(HEADS + 1),  # how many of them
+                "left": range(HEADS + 1),  # entries that were read and not taken yet
+                "taken": range(HEADS + 1),  # those that were; all are in scratch memory
                 "base": 16,  # what there is of the table: the first
                 "window": range(WINDOW + 1),  # and how many
                 "fresh": 1,  # read since the queue was woken
@@ -153,12 +157,24 @@ class RingFetch(wiring.Component):
             }
         )
 
+    def _kept(self) -> data.StructLayout:
+        """The state as it is between turns: without what belongs to features that are not there."""
+        absent: list[str] = []
+        if not self.config.packed:
+            absent += ["fresh"]
+        if not self.config.event_idx:
+            absent += ["asked"]
+        if not self.config.indirect:
+            absent += ["inner", "table", "entries", "inner_base", "inner_window"]
+        return without(self._state, absent)
+
     def elaborate(self, platform):
         m = Module()
         queues = self.config.data_queues
-        m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
+        self.row, self.ring = self._kept(), accepted(self.config, self.setup)
+        m.submodules.states = states = Memory(shape=self.row, depth=queues, init=[], attrs=BLOCK)
         self.read, self.write = states.read_port(), states.write_port()
-        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
+        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues), block=True)
         connect(m, flipped(self.ended), self.ends.i)
         self.s = Signal(self._state)
         self.kind, self.status = Signal(_Kind), Signal(DmaStatus)
@@ -170,13 +186,21 @@ class RingFetch(wiring.Component):
         # Woken since its index was last asked for: it is read before the queue rests.
         self.rung, self.asks = Signal(queues), Signal(queues)
         self.mask = Signal(16)
-        self.scan, self.rest, self.others = Signal(16), Signal(16 * HEADS), Signal(range(HEADS + 1))
+        #: Entries that were read, and the one that is looked at: the next, or one behind it.
+        self.heads, self.head_at = Signal(16 * HEADS), Signal(range(HEADS))
+        self.entry = self.heads.word_select(self.head_at, 16)
+        self.gathers = Signal()  # the second beat of them comes
+        m.d.sync += self.gathers.eq(0)
+        with m.If(self.gathers):
+            m.d.sync += self.heads[128:].eq(self.scratch_data)
+        self.scan, self.others = Signal(16), Signal(range(HEADS + 1))
         m.d.comb += [
             self.mine.eq(1 << self.queue),
-            self.mask.eq(self.setup.size - 1),
+            self.mask.eq(self.ring.size - 1),
+            self.head_at.eq(self.s.taken),
             self.read.addr.eq(self.queue),
             self.write.addr.eq(self.queue),
-            self.write.data.eq(self.s),
+            *(self.write.data[name].eq(self.s[name]) for name in self.row.members),
             self.busy.eq(self.flying | Mux(self.visiting, self.mine, 0)),
             self.put_at.eq(self.s.tail),
             self.event.eq(self.s.next),
@@ -262,8 +286,8 @@ class RingFetch(wiring.Component):
         """The state comes from RAM; with it, the beat that an end of DMA is about."""
         s, row = self.s, self.read.data
         with m.State("TAKE"):
-            m.d.sync += s.eq(row)
-            self.beat(m, Mux(row.phase == FetchPhase.HEADS, _HEADS_BEAT, _AVAIL_BEAT))
+            m.d.sync += [s[name].eq(row[name]) for name in self.row.members]
+            self.beat(m, Mux(row.phase == FetchPhase.AVAIL, _AVAIL_BEAT, _HEADS_BEAT))
             with m.Switch(self.kind):
                 with m.Case(_Kind.WAKE):
                     m.next = "START"
@@ -275,7 +299,7 @@ class RingFetch(wiring.Component):
                         s.eq(0),
                         s.seen.eq(self.index),
                         s.next.eq(self.index),
-                        s.asked.eq(row.asked),
+                        s.asked.eq(row.asked if self.config.event_idx else 0),
                         s.tail.eq(self.head),
                         s.published.eq(self.head),
                         self.patience.eq(self.patience & ~self.mine),
@@ -286,19 +310,30 @@ class RingFetch(wiring.Component):
     def _start(self, m: Module) -> None:
         s = self.s
         with m.State("START"):
+            self._gather(m)
             with m.If(s.patient):
                 m.next = "ISSUE"
             with m.Elif(s.dead):
                 m.next = "SAVE"
-            with m.Elif(
-                s.linked | (s.left != 0) | (s.error != QueueError.NONE) | self.setup.packed
-            ):
+            with m.Elif(s.linked | (s.left != 0) | (s.error != QueueError.NONE) | self.ring.packed):
                 m.d.sync += s.fresh.eq(0)
-                m.next = "PARSE"
+                self._go_on(m)
             with m.Elif(s.seen != s.next):
                 self.read_heads(m)
             with m.Else():
                 self.read_index(m)
+
+    def _gather(self, m: Module) -> None:
+        """The first beat of the entries that were read is there; the second is a cycle later."""
+        self.beat(m, _HEADS_BEAT + 1)
+        m.d.sync += [self.heads[:128].eq(self.scratch_data), self.gathers.eq(1)]
+
+    def _go_on(self, m: Module) -> None:
+        """Parse, when the next entry is there."""
+        s = self.s
+        m.next = "PARSE"
+        with m.If((s.left != 0) & s.taken[3]):
+            m.next = "HEADS"
 
     def read_index(self, m: Module) -> None:
         """Read up to where there are entries."""
@@ -312,10 +347,14 @@ class RingFetch(wiring.Component):
         ahead, room, least = Signal(16), Signal(16), Signal(16)
         m.d.comb += [
             ahead.eq(s.seen - s.next),
-            room.eq(self.setup.size - (s.next & self.mask)),
+            room.eq(self.ring.size - (s.next & self.mask)),
             least.eq(Mux(ahead < room, ahead, room)),
         ]
-        m.d.sync += [s.phase.eq(FetchPhase.HEADS), s.left.eq(Mux(least < HEADS, least, HEADS))]
+        m.d.sync += [
+            s.phase.eq(FetchPhase.HEADS),
+            s.left.eq(Mux(least < HEADS, least, HEADS)),
+            s.taken.eq(0),
+        ]
         m.next = "ISSUE"
 
     def fail(self, m: Module, error) -> None:
@@ -330,7 +369,7 @@ class RingFetch(wiring.Component):
         quiet = (self.quiet & self.mine).any()
         holds = self.transmits & s.exposed & ~(self.touching & self.mine).any()
         with m.State("ENDED"):
-            self.beat(m, _HEADS_BEAT + 1)
+            self._gather(m)
             with m.If(quiet):
                 m.next = "SAVE"
             with m.Elif((status == DmaStatus.ABSENT) & holds):
@@ -356,18 +395,18 @@ class RingFetch(wiring.Component):
                 self.fail(m, QueueError.RING_ADDRESS)
             with m.Elif(s.phase == FetchPhase.TABLE):
                 m.d.sync += s.fresh.eq(1)
-                m.next = "PARSE"
+                self._go_on(m)
             with m.Elif(s.phase == FetchPhase.HEADS):
-                m.d.sync += [s.heads[:128].eq(self.scratch_data), s.next.eq(s.next + s.left)]
-                m.next = "HEADS"
-            with m.Elif((s.phase == FetchPhase.AVAIL) & (ahead > self.setup.size)):
+                m.d.sync += s.next.eq(s.next + s.left)
+                m.next = "PARSE"
+            with m.Elif((s.phase == FetchPhase.AVAIL) & (ahead > self.ring.size)):
                 self.fail(m, QueueError.BAD_INDEX)
             with m.Elif(s.phase == FetchPhase.EVENT):
                 m.d.sync += [s.asked.eq(s.next), s.phase.eq(FetchPhase.AVAIL)]
                 m.next = "ISSUE"
             with m.Elif(ahead == 0):
                 m.next = "SAVE"
-                with m.If(self.setup.event_idx & (s.asked != s.next)):
+                with m.If(self.ring.event_idx & (s.asked != s.next)):
                     m.d.comb += self.event_en.eq(1)
                     m.d.sync += s.phase.eq(FetchPhase.EVENT)
                     m.next = "ISSUE"
@@ -376,13 +415,12 @@ class RingFetch(wiring.Component):
                 m.d.sync += [s.seen.eq(index), s.window.eq(0)]
                 m.next = "START"
         with m.State("HEADS"):
-            m.d.sync += s.heads[128:].eq(self.scratch_data)
             m.next = "PARSE"
 
     def _issue(self, m: Module) -> None:
         """Ask for the DMA of the phase."""
-        s, job, setup = self.s, self.job.payload, self.setup
-        beat = Signal(range(SCRATCH_BEATS))
+        s, job, setup = self.s, self.job.payload, self.ring
+        beat, base, offset = Signal(range(SCRATCH_BEATS)), Signal(64), Signal(21)
         with m.State("ISSUE"):
             m.d.comb += [
                 self.job.valid.eq(1),
@@ -391,35 +429,41 @@ class RingFetch(wiring.Component):
                 job.patient.eq(s.patient),
                 job.memory.eq(LocalMemory.SCRATCH),
                 job.offset.eq((self.queue * SCRATCH_BEATS + beat) << 4),
+                base.eq(setup.driver),
+                job.iova.eq(base + offset),
             ]
             with m.Switch(s.phase):
                 with m.Case(FetchPhase.AVAIL):
-                    m.d.comb += [job.iova.eq(setup.driver), job.length.eq(4), beat.eq(_AVAIL_BEAT)]
+                    m.d.comb += [job.length.eq(4), beat.eq(_AVAIL_BEAT)]
                 with m.Case(FetchPhase.HEADS):
                     m.d.comb += [
-                        job.iova.eq(setup.driver + 4 + ((s.next & self.mask) << 1)),
+                        offset.eq(((s.next & self.mask) + 2) << 1),
                         job.length.eq(s.left << 1),
                         beat.eq(_HEADS_BEAT),
                     ]
                 with m.Case(FetchPhase.TABLE):
                     m.d.comb += [
-                        job.iova.eq(setup.desc + (s.base << 4)),
+                        base.eq(setup.desc),
+                        offset.eq(s.base << 4),
                         job.length.eq(s.window << 4),
                         beat.eq(TABLE_BEAT),
                     ]
                     with m.If(s.inner):
                         m.d.comb += [
-                            job.iova.eq(s.table + (s.inner_base << 4)),
+                            base.eq(s.table),
+                            offset.eq(s.inner_base << 4),
                             job.length.eq(s.inner_window << 4),
                             beat.eq(INNER_BEAT),
                         ]
-                with m.Case(FetchPhase.EVENT):
-                    m.d.comb += [
-                        job.write.eq(1),
-                        job.iova.eq(setup.device + 4 + (setup.size << 3)),
-                        job.length.eq(2),
-                        beat.eq(EVENT_BEAT),
-                    ]
+                if self.config.event_idx:
+                    with m.Case(FetchPhase.EVENT):
+                        m.d.comb += [
+                            job.write.eq(1),
+                            base.eq(setup.device),
+                            offset.eq(setup.size << 3 | 4),
+                            job.length.eq(2),
+                            beat.eq(EVENT_BEAT),
+                        ]
             with m.If(self.job.ready):
                 m.d.sync += [s.patient.eq(0), self.flying.eq(self.flying | self.mine)]
                 m.next = "SAVE"

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
 from models.spec.virtio import AVAIL_F_NO_INTERRUPT, EventFlags, EventSuppression
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.bus.turns import Turns
 from rtl.nic.engine.records import (
@@ -19,7 +20,9 @@ from rtl.nic.engine.records import (
     QueueSetup,
     Shapes,
     Unit,
+    accepted,
     advance,
+    without,
 )
 from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
 
@@ -135,12 +138,18 @@ class UsedRing(wiring.Component):
             }
         )
 
+    def _kept(self) -> data.StructLayout:
+        """The state as it is between turns: without what belongs to features that are not there."""
+        packed = ["deferred", "first", "total", "place", "places"]
+        return without(self._state, [] if self.config.packed else packed)
+
     def elaborate(self, platform):
         m = Module()
         queues = self.config.data_queues
-        m.submodules.states = states = Memory(shape=self._state, depth=queues, init=[])
+        row, self.ring = self._kept(), accepted(self.config, self.setup)
+        m.submodules.states = states = Memory(shape=row, depth=queues, init=[], attrs=BLOCK)
         self.read, self.write = states.read_port(), states.write_port()
-        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues))
+        m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues), block=True)
         m.submodules.interrupts = self.interrupts = StreamRegister(Interrupt)
         m.submodules.errors = self.errors = StreamRegister(ErrorReport)
         connect(m, flipped(self.ended), self.ends.i)
@@ -155,7 +164,7 @@ class UsedRing(wiring.Component):
             self.mine.eq(1 << self.queue),
             self.read.addr.eq(self.queue),
             self.write.addr.eq(self.queue),
-            self.write.data.eq(self.s),
+            *(self.write.data[name].eq(self.s[name]) for name in row.members),
             self.busy.eq(self.flying | Mux(visiting, self.mine, 0)),
             self.flushed_queue.eq(self.queue),
             self.flushed.eq(self.s.target),
@@ -167,7 +176,7 @@ class UsedRing(wiring.Component):
             with m.State("READ"):
                 m.next = "TAKE"
             with m.State("TAKE"):
-                m.d.sync += self.s.eq(self.read.data)
+                m.d.sync += [self.s[name].eq(self.read.data[name]) for name in row.members]
                 m.next = "ENDED"
                 with m.If(self.woken):
                     m.next = "START"
@@ -233,7 +242,7 @@ class UsedRing(wiring.Component):
     def _start(self, m: Module) -> None:
         """Begin a batch: all that is committed."""
         s, waiting = self.s, Signal(16)
-        merges = self.setup.packed & self.setup.mergeable & ~self.queue[0]
+        merges = self.ring.packed & self.ring.mergeable & ~self.queue[0]
         m.d.comb += waiting.eq(self.chains - s.flushed)
         with m.State("START"):
             with m.If(s.patient):
@@ -255,7 +264,7 @@ class UsedRing(wiring.Component):
 
     def _segment(self, m: Module) -> None:
         """Take elements that lie one behind another, in the ring and in scratch memory."""
-        s, setup, size = self.s, self.setup, self.setup.size
+        s, setup, size = self.s, self.ring, self.ring.size
         left, room, least = Signal(16), Signal(16), Signal(16)
         place, most = Signal(range(USED_PLACES + 1)), Signal(range(USED_PLACES + 1))
         m.d.comb += [
@@ -266,14 +275,21 @@ class UsedRing(wiring.Component):
             most.eq(Mux(least < place, least, place)),
             self.span_at.eq(s.written + s.amount),
         ]
-        ends = s.place[:15] + s.places + self.span >= size
-        skipped = s.deferred & (s.written == s.flushed)
         with m.State("SEGMENT"):
             m.d.sync += [s.phase.eq(_Phase.ELEMENTS), s.amount.eq(most), s.places.eq(0)]
             m.next = "ISSUE"
-            with m.If(setup.packed):
-                m.d.sync += s.amount.eq(0)
-                m.next = "LOOK"
+            if self.config.packed:
+                with m.If(setup.packed):
+                    m.d.sync += s.amount.eq(0)
+                    m.next = "LOOK"
+        if self.config.packed:
+            self._spans(m, most)
+
+    def _spans(self, m: Module, most) -> None:
+        """Take elements of a packed ring, one after another, as far as they take one place each."""
+        s, setup, size = self.s, self.ring, self.ring.size
+        ends = s.place[:15] + s.places + self.span >= size
+        skipped = s.deferred & (s.written == s.flushed)
         with m.State("LOOK"):
             m.next = "SPAN"
         with m.State("SPAN"):
@@ -292,7 +308,7 @@ class UsedRing(wiring.Component):
 
     def _wanted(self, m: Module) -> None:
         """Whether the driver has asked for an interrupt at what was just written."""
-        s, event, size = self.s, data.View(EventSuppression, self.flags), self.setup.size
+        s, event, size = self.s, data.View(EventSuppression, self.flags), self.ring.size
         passed, ahead, met = Signal(16), Signal(16), Signal()
         same_lap = event.wrap != s.first[15]
         m.d.comb += [
@@ -304,11 +320,11 @@ class UsedRing(wiring.Component):
                 & (ahead < s.total)
             ),
         ]
-        with m.If(self.setup.packed):  # 2.8.14
-            at_one = (event.flags == EventFlags.DESC) & self.setup.event_idx
+        with m.If(self.ring.packed):  # 2.8.14
+            at_one = (event.flags == EventFlags.DESC) & self.ring.event_idx
             enabled = event.flags != EventFlags.DISABLE
             m.d.comb += self.raises.eq(Mux(at_one, met, enabled))
-        with m.Elif(self.setup.event_idx):  # 2.7.7.2
+        with m.Elif(self.ring.event_idx):  # 2.7.7.2
             m.d.comb += self.raises.eq(passed < s.count)
         with m.Else():
             m.d.comb += self.raises.eq(~(self.flags & AVAIL_F_NO_INTERRUPT).any())
@@ -329,7 +345,7 @@ class UsedRing(wiring.Component):
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
             self.interrupts.i.payload.function.eq(self.function),
-            self.interrupts.i.payload.vector.eq(self.setup.vector),
+            self.interrupts.i.payload.vector.eq(self.ring.vector),
             self.interrupts.i.payload.queue.eq(self.queue),
             self.interrupts.i.payload.amount.eq(s.amount),
             self.interrupts.i.payload.wanted.eq(raises),
@@ -353,11 +369,11 @@ class UsedRing(wiring.Component):
             with m.Elif(s.phase == _Phase.ELEMENTS):
                 m.d.sync += [
                     s.written.eq(written),
-                    s.place.eq(advance(s.place, s.places, self.setup)),
+                    s.place.eq(advance(s.place, s.places, self.ring)),
                 ]
                 with m.If(written != s.target):
                     m.next = "SEGMENT"
-                with m.Elif(~self.setup.packed):
+                with m.Elif(~self.ring.packed):
                     m.d.comb += self.number_en.eq(1)
                     m.d.sync += s.phase.eq(_Phase.INDEX)
                     m.next = "ISSUE"
@@ -380,8 +396,8 @@ class UsedRing(wiring.Component):
 
     def _issue(self, m: Module) -> None:
         """Ask for the DMA of the phase."""
-        s, job, setup = self.s, self.job.payload, self.setup
-        beat, low = Signal(range(SCRATCH_BEATS)), Signal(4)
+        s, job, setup = self.s, self.job.payload, self.ring
+        beat, low, base, offset = Signal(range(SCRATCH_BEATS)), Signal(4), Signal(64), Signal(20)
         at = s.written & (setup.size - 1)
         with m.State("ISSUE"):
             m.d.comb += [
@@ -392,38 +408,44 @@ class UsedRing(wiring.Component):
                 job.write.eq(s.phase != _Phase.FLAGS),
                 job.memory.eq(LocalMemory.SCRATCH),
                 job.offset.eq(((self.queue * SCRATCH_BEATS + beat) << 4) + low),
+                base.eq(setup.device),
+                job.iova.eq(base + offset),
             ]
             with m.Switch(s.phase):
                 with m.Case(_Phase.ELEMENTS):
                     m.d.comb += [
-                        job.iova.eq(setup.device + 4 + (at << 3)),
+                        offset.eq(at << 3 | 4),
                         job.length.eq(s.amount << 3),
                         beat.eq(ELEMENT_BEAT + s.written[1:4]),
                         low.eq(s.written[0] << 3),
                     ]
                     with m.If(setup.packed):
                         m.d.comb += [
-                            job.iova.eq(setup.desc + (s.place[:15] << 4)),
+                            base.eq(setup.desc),
+                            offset.eq(s.place[:15] << 4),
                             job.length.eq(s.amount << 4),
                             beat.eq(ELEMENT_BEAT + s.written[:4]),
                             low.eq(0),
                         ]
-                with m.Case(_Phase.FIRST):
-                    m.d.comb += [
-                        job.iova.eq(setup.desc + (s.first[:15] << 4)),
-                        job.length.eq(16),
-                        beat.eq(ELEMENT_BEAT + s.flushed[:4]),
-                    ]
+                if self.config.packed:
+                    with m.Case(_Phase.FIRST):
+                        m.d.comb += [
+                            base.eq(setup.desc),
+                            offset.eq(s.first[:15] << 4),
+                            job.length.eq(16),
+                            beat.eq(ELEMENT_BEAT + s.flushed[:4]),
+                        ]
                 with m.Case(_Phase.INDEX):
                     m.d.comb += [
-                        job.iova.eq(setup.device + 2),
+                        offset.eq(2),
                         job.length.eq(2),
                         beat.eq(INDEX_BEAT),
                     ]
                 with m.Default():
-                    event = setup.driver + 4 + (setup.size << 1)
+                    event = setup.event_idx & ~setup.packed
                     m.d.comb += [
-                        job.iova.eq(Mux(setup.event_idx & ~setup.packed, event, setup.driver)),
+                        base.eq(setup.driver),
+                        offset.eq(Mux(event, (setup.size + 2) << 1, 0)),
                         job.length.eq(Mux(setup.packed, 4, 2)),
                         beat.eq(FLAGS_BEAT),
                     ]

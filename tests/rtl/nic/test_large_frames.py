@@ -10,7 +10,9 @@ from models.spec.nic import QueueError, Stat
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.ring_world import RingWorld
 
-CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=16, rx_slots=16, checksum=True, segmentation=True)
+CONFIG = NicConfig(
+    vfs=3, queue_pairs=1, tx_slots=16, rx_slots=16, indirect=True, checksum=True, segmentation=True
+)
 PLAIN, LARGE = bytes(12), struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 0)
 LONGEST = 65535 + 18
 

@@ -10,7 +10,7 @@ from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.ring_world import RingWorld
 
-CONFIG = NicConfig(vfs=1, queue_pairs=1, tx_slots=16, rx_slots=16)
+CONFIG = NicConfig(vfs=1, queue_pairs=1, tx_slots=16, rx_slots=16, packed=True, mergeable=True)
 HEADER_BYTES = 12
 
 

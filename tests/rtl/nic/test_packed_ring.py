@@ -8,7 +8,7 @@ import pytest
 from models.spec.nic import QueueError, Stat
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.ring_world import RingWorld
-from tests.rtl.nic.test_virtqueue import CONFIG, HEADER
+from tests.rtl.nic.test_virtqueue import FEATURED, HEADER
 
 DESC_EVENT = 2
 
@@ -26,7 +26,7 @@ def frames_of(world, ring, count: int, pieces: int):
 
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_transmit_lap_after_lap(pieces):
-    world = RingWorld(CONFIG, seed=41)
+    world = RingWorld(FEATURED, seed=41)
 
     async def test(ctx):
         ring, sent, used = world.packed_ring(1, 16), [], []
@@ -45,7 +45,7 @@ def test_transmit_lap_after_lap(pieces):
 
 
 def test_receive_and_interrupt_at_one_descriptor():
-    world = RingWorld(CONFIG, seed=42)
+    world = RingWorld(FEATURED, seed=42)
 
     async def test(ctx):
         ring, used = world.packed_ring(2, 8, event_idx=1), []
@@ -69,7 +69,7 @@ def test_receive_and_interrupt_at_one_descriptor():
 
 @pytest.mark.parametrize("entries", [1, 5])
 def test_indirect_tables(entries):
-    world = RingWorld(CONFIG, seed=43)
+    world = RingWorld(FEATURED, seed=43)
 
     async def test(ctx):
         ring, sent, used = world.packed_ring(1, 8, indirect=1), [], []
@@ -92,7 +92,7 @@ def test_indirect_tables(entries):
 
 
 def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
-    world = RingWorld(CONFIG, seed=44)
+    world = RingWorld(FEATURED, seed=44)
 
     async def test(ctx):
         ring = world.packed_ring(1)
@@ -107,7 +107,7 @@ def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
 
 
 def test_a_chain_as_long_as_the_ring_that_goes_on_is_too_long():
-    world = RingWorld(CONFIG, seed=46)
+    world = RingWorld(FEATURED, seed=46)
 
     async def test(ctx):
         ring = world.packed_ring(1, 4)
@@ -121,7 +121,7 @@ def test_a_chain_as_long_as_the_ring_that_goes_on_is_too_long():
 
 def test_a_page_that_is_not_there():
     """The queue begins again at the chain that met it."""
-    world = RingWorld(CONFIG, seed=45)
+    world = RingWorld(FEATURED, seed=45)
 
     async def test(ctx):
         ring, used = world.packed_ring(1, 16), []
@@ -143,7 +143,7 @@ def test_a_page_that_is_not_there():
 
 
 def test_a_ring_that_cannot_be_written_stops_its_queue():
-    world = RingWorld(CONFIG, seed=46)
+    world = RingWorld(FEATURED, seed=46)
 
     async def test(ctx):
         ring = world.packed_ring(1)
