@@ -187,7 +187,7 @@ class Dma(wiring.Component):
 
     def _ends(self, m: Module, complete, parking) -> None:
         """Every tag has a place for its end.  The slow path's goes first."""
-        m.submodules.dones = dones = StreamFifo(DmaDone, self.config.dma_tags)
+        m.submodules.dones = dones = StreamFifo(DmaDone, self.config.dma_tags, block=True)
         connect(m, dones.o, flipped(self.done))
         m.d.comb += [
             dones.i.valid.eq(complete.done.valid | parking.done.valid),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamFifo
 from rtl.nic.seams import DmaRequest, LocalMemory
 from rtl.nic.segments import (
@@ -33,6 +34,14 @@ class _Position(data.Struct):
     left: 16
     memory: LocalMemory
     offset: 24
+
+
+class _Page(data.Struct):
+    """The page that it is at, once more: for another reader, in fewer block RAMs."""
+
+    function: 8
+    write: 1
+    page: 52
 
 
 class PositionRead(wiring.Signature):
@@ -96,16 +105,20 @@ class DmaBegin(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tags = self.config.dma_tags
-        m.submodules.positions = positions = memory.Memory(shape=_Position, depth=tags, init=[])
+        m.submodules.positions = positions = memory.Memory(
+            shape=_Position, depth=tags, init=[], attrs=BLOCK
+        )
+        m.submodules.pages = pages = memory.Memory(shape=_Page, depth=tags, init=[], attrs=BLOCK)
         # Every tag has a place.
         m.submodules.ready = self.ready = StreamFifo(Again, tags)
         m.submodules.later = self.later = StreamFifo(Again, tags)
         m.submodules.yielding = self.yielding = memory.Memory(shape=1, depth=tags, init=[])
         self.read, self.write = positions.read_port(), positions.write_port()
+        self.note = pages.write_port()
         self.advance, self.after = Signal(), Signal(_Position)
         self.tag = Signal(TAG_BITS)
         self._enter(m)
-        self._look(m, positions.read_port())
+        self._look(m, pages.read_port())
         self._segment(m, *self._fetch(m))
         return m
 
@@ -144,6 +157,14 @@ class DmaBegin(wiring.Component):
             m.d.comb += stored[name].eq(request[name])
         with m.If(self.advance):
             m.d.comb += [self.write.addr.eq(self.tag), stored.eq(self.after)]
+        noted = self.note.data
+        m.d.comb += [
+            self.note.en.eq(self.write.en),
+            self.note.addr.eq(self.write.addr),
+            noted.function.eq(stored.function),
+            noted.write.eq(stored.write),
+            noted.page.eq(stored.iova[12:]),
+        ]
 
     def _look(self, m: Module, read) -> None:
         port = self.position
@@ -152,7 +173,7 @@ class DmaBegin(wiring.Component):
             read.addr.eq(port.tag),
             port.function.eq(read.data.function),
             port.write.eq(read.data.write),
-            port.page.eq(read.data.iova[12:]),
+            port.page.eq(read.data.page),
         ]
 
     def _fetch(self, m: Module):

@@ -8,6 +8,7 @@ from models.spec.config import NicConfig
 from models.spec.iommu import PageResponse
 from models.spec.nic import FunctionControl, Stat
 from models.spec.translation import GroupResponse, PageRequest
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.dma_begin import PositionRead
 from rtl.nic.fallen import Fallen
@@ -38,6 +39,13 @@ class _Wanted(data.Struct):
     function: 8
     write: 1
     page: 52
+
+
+class _Leader(data.Struct):
+    """What of a record is to be known to those who wait for its answer."""
+
+    asking: 1
+    generation: 1
 
 
 class DmaParking(wiring.Component):
@@ -110,9 +118,15 @@ class DmaParking(wiring.Component):
         connect(m, flipped(self.group_response), messages.group_response)
         m.submodules.stats = self.stats = StreamRegister(StatEvent)
         m.submodules.fallen = self.fallen = Fallen(self.config.functions)
-        m.submodules.records = records = memory.Memory(shape=ParkedRecord, depth=tags, init=[])
+        # None is looked at while it is written: each event reads first, and writes later.
+        m.submodules.records = records = memory.Memory(
+            shape=ParkedRecord, depth=tags, init=[], attrs=BLOCK
+        )
         self.read, self.write = records.read_port(), records.write_port()
-        self.leader = records.read_port()
+        # Once more what those look at who wait for another's answer.
+        leaders = memory.Memory(shape=_Leader, depth=tags, init=[])
+        m.submodules.leaders = leaders
+        self.leader, lead = leaders.read_port(), leaders.write_port()
         connect(m, flipped(self.park), self.arrivals.i)
         connect(m, self.stats.o, flipped(self.stat))
         self.event, self.answered = Signal(_Event), Signal()
@@ -132,6 +146,10 @@ class DmaParking(wiring.Component):
             self.read.en.eq(self.position.en),
             self.write.addr.eq(self.tag),
             self.leader.addr.eq(self.read.data.leader),
+            lead.en.eq(self.write.en),
+            lead.addr.eq(self.write.addr),
+            lead.data.asking.eq(self.write.data.asking),
+            lead.data.generation.eq(self.write.data.generation),
         ]
         m.d.sync += self.now.eq(self.now + 1)
         second, room = Signal(Stat), Signal()

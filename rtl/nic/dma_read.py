@@ -84,7 +84,8 @@ class DmaRead(wiring.Component):
 
     def _issue(self, m: Module, place) -> None:
         """Split the segment into bursts; note where its data belong."""
-        held, address, left, busy = Signal(Segment), Signal(64), Signal(13), Signal()
+        held, within, left, busy = Signal(Segment), Signal(12), Signal(13), Signal()
+        address = Cat(within, held.address[12:])  # a segment stays in its page
         ar = self.bus.ar
         m.submodules.order = segment = Yielding(Segment, PATIENCE)
         connect(m, flipped(self.segment), segment.first)
@@ -119,13 +120,13 @@ class DmaRead(wiring.Component):
                     ar.payload.size.eq(4),
                     ar.payload.burst.eq(Burst.INCR),
                     ar.payload.user.eq(user),
-                    address.eq(address + taken),
+                    within.eq(within + taken),
                     left.eq(left - taken),
                 ]
         with m.If(segment.take):
             m.d.sync += [
                 held.eq(first),
-                address.eq(first.address),
+                within.eq(first.address),
                 left.eq(first.length),
                 busy.eq(segment.valid),
             ]

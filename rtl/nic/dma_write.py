@@ -98,7 +98,8 @@ class DmaWrite(wiring.Component):
     def _addresses(self, m: Module, held, start):
         """Send AW of every burst; returns whether another segment may follow."""
         aw, first = self.bus.aw, self.first
-        address, left, busy = Signal(64), Signal(13), Signal()
+        within, left, busy = Signal(12), Signal(13), Signal()
+        address = Cat(within, held.address[12:])  # a segment stays in its page
         taken = burst_bytes(m, address, left, self.config, "write")
         free = ~aw.valid | aw.ready
         user = Signal(DmaUser)
@@ -113,12 +114,12 @@ class DmaWrite(wiring.Component):
                     aw.payload.size.eq(4),
                     aw.payload.burst.eq(Burst.INCR),
                     aw.payload.user.eq(user),
-                    address.eq(address + taken),
+                    within.eq(within + taken),
                     left.eq(left - taken),
                     busy.eq(left != taken),
                 ]
         with m.If(start):
-            m.d.sync += [address.eq(first.address), left.eq(first.length), busy.eq(1)]
+            m.d.sync += [within.eq(first.address), left.eq(first.length), busy.eq(1)]
         return ~busy | (free & (left == taken))
 
     def _gather(self, m: Module, held, start):

@@ -57,7 +57,7 @@ class PageMessages(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tags = self.config.dma_tags
-        m.submodules.asked = asked = StreamFifo(PageAsked, tags)
+        m.submodules.asked = asked = StreamFifo(PageAsked, tags, block=True)
         m.submodules.answers = answers = StreamFifo(PageAnswer, tags)
         connect(m, flipped(self.ask), asked.i)
         connect(m, answers.o, flipped(self.answer))

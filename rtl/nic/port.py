@@ -99,7 +99,7 @@ class PortIngress(wiring.Component):
         m = Module()
         beats = self.config.frame_bytes // BEAT_BYTES
         # As many places as slots: a frame in a slot always has one.
-        m.submodules.queue = queue = StreamFifo(PortFrame, self.config.rx_slots)
+        m.submodules.queue = queue = StreamFifo(PortFrame, self.config.rx_slots, block=True)
         connect(m, queue.o, flipped(self.frame))
         beat, wire = Signal(range(beats + 1)), self.wire.payload
         arrived, started, first, room = Signal(), Signal(), Signal(), Signal()

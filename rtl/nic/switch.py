@@ -106,7 +106,7 @@ class Switch(wiring.Component):
         m.submodules.fifos = fifos = ReceiveFifos(config)
         m.submodules.events = events = StreamArbiter(StatEvent, 2 + config.backup)
         # Every TX slot may be on its way to the wire once.
-        m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots)
+        m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots, block=True)
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
         connect(m, flipped(self.port_frame), lookup.port_frame)
         connect(m, flipped(self.filter), lookup.filter)
