@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.translation import TAG_BITS
+from rtl.bus.ram import SETTLED
 from rtl.iommu.requests import Again, Held, Lane
 from rtl.iommu.seams import PIPELINE_DEPTH
 
@@ -143,7 +144,10 @@ class Backlog(wiring.Component):
 
         Returns whether one leaves.
         """
-        m.submodules.ram = ram = memory.Memory(shape=Again, depth=2 * self.PLACES, init=[])
+        # What leaves has come in an earlier cycle.
+        m.submodules.ram = ram = memory.Memory(
+            shape=Again, depth=2 * self.PLACES, init=[], attrs=SETTLED
+        )
         write, read = ram.write_port(), ram.read_port()
         heads = [Signal(range(self.PLACES), name=f"head{n}") for n in range(2)]
         tails = [Signal(range(self.PLACES), name=f"tail{n}") for n in range(2)]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.iommu import PAGE_SHIFT, FaultRecord
 from models.spec.translation import DmaUser, TranslationRequest, TranslationResponse
 from rtl.bus.axi import Axi4, Resp
+from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.iommu.admission import IOVA_BITS, Admission
 from rtl.iommu.mrif import MrifStore
@@ -69,7 +70,8 @@ class WriteStore(wiring.Component):
         m = Module()
         beat_bits = self._beats.bit_length() - 1
         width = self._data_width + self._data_width // 8
-        store = Memory(shape=width, depth=self._slots * self._beats, init=[])
+        # A burst goes out when all of it is there.
+        store = Memory(shape=width, depth=self._slots * self._beats, init=[], attrs=SETTLED)
         m.submodules.store = store
         writer, reader = store.write_port(), store.read_port()
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
 from rtl.bus.priority import lowest_bit
+from rtl.bus.ram import BLOCK, SETTLED
 from rtl.iommu.iotlb_entry import (
     covers_range,
     covers_space,
@@ -20,7 +21,7 @@ from rtl.iommu.iotlb_entry import (
 __all__ = ["IotlbWays"]
 
 
-#: From so many sets on tags are in block RAM: two read ports would take more LUTs than elsewhere.
+#: From so many sets on tags and payloads are in block RAM: of LUTs they would take 300 for each.
 _BLOCK_SETS = 64
 #: What is known of an entry of the looked-up set.
 PARTS = ("space", "page", "glob", "piece")
@@ -155,12 +156,13 @@ class IotlbWays(wiring.Component):
     def _memories(self, m: Module, number: int) -> tuple:
         """Tags and payloads of one way; returns the rows of the looked-up and the visited set."""
         sets = self.config.iotlb_sets
-        attributes = {"ram_style": "block"} if sets >= _BLOCK_SETS else {}
+        # No port reads the set that is written.
+        attributes = BLOCK if sets >= _BLOCK_SETS else SETTLED
         m.submodules[f"tags{number}"] = tags = memory.Memory(
             shape=self.row, depth=sets, init=[], attrs=attributes
         )
         m.submodules[f"payloads{number}"] = payloads = memory.Memory(
-            shape=self.payload, depth=sets, init=[]
+            shape=self.payload, depth=sets, init=[], attrs=attributes
         )
         writes = self.writes[number]
         for ram, new in ((tags, self.new), (payloads, self.stored)):

@@ -11,6 +11,7 @@ from models.spec.nic import MANAGEMENT, Isr, MailboxEvent, queue_error_offset
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
+from rtl.bus.ram import SETTLED
 from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
 from rtl.nic.config_state import (
     ERROR_WORD,
@@ -170,7 +171,9 @@ class CommonConfig(wiring.Component):
     def _storage(self, m: Module) -> None:
         config = self.config
         m.submodules.rows = rows = Memory(shape=FunctionRow, depth=config.functions, init=[])
-        words = Memory(shape=WORD_BITS, depth=config.queues * QUEUE_WORDS, init=[])
+        # What is read beside a write is not looked at.
+        depth = config.queues * QUEUE_WORDS
+        words = Memory(shape=WORD_BITS, depth=depth, init=[], attrs=SETTLED)
         m.submodules.words = words
         self.row_read, self.row_write = rows.read_port(), rows.write_port()
         self.word_read, self.word_write = words.read_port(), words.write_port()

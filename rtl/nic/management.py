@@ -23,6 +23,7 @@ from models.spec.nic import (
 )
 from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH
 from rtl.bus.lite import RegisterPort
+from rtl.bus.ram import SETTLED
 from rtl.nic.register_map import BLOCK_BITS, block_function_of
 from rtl.nic.seams import FilterChange, PolicyWrite
 from rtl.nic.stats import StatRead
@@ -172,7 +173,9 @@ class Management(wiring.Component):
     def _storage(self, m: Module) -> None:
         """The RAM of words, and that of MACs, which others read."""
         functions, access = self.config.functions, self.access
-        m.submodules.words = words = Memory(shape=WORD_BITS, depth=functions << _KEPT_BITS, init=[])
+        # What is read beside a write is the word's partner.
+        depth = functions << _KEPT_BITS
+        m.submodules.words = words = Memory(shape=WORD_BITS, depth=depth, init=[], attrs=SETTLED)
         self.read, self.write = words.read_port(), words.write_port()
         self.filling = Signal(_KEPT_BITS + 1 + ceil_log2(functions))
         self.kept, self.mask = Signal(), Signal(WORD_BITS)

@@ -10,6 +10,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import MsixEntry, Stat
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
+from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamRegister
 from rtl.nic.register_map import PAGE_BITS, Page, function_of, page_of
 from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
@@ -81,7 +82,7 @@ class Msix(wiring.Component):
         m = Module()
         functions, vectors = self.config.functions, self.config.msix_vectors
         depth = functions << self.vector_bits
-        m.submodules.table = table = Memory(shape=128, depth=depth, init=[])
+        m.submodules.table = table = Memory(shape=128, depth=depth, init=[], attrs=SETTLED)
         load, store = table.read_port(), table.write_port(granularity=8)
         m.submodules.messages = messages = StreamRegister(MsiWrite)
         m.submodules.counts = counts = StreamRegister(StatEvent)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import BACKUP_TRANSIT, NicConfig
+from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
 from rtl.nic.backup import Backup
 from rtl.nic.backup.ports import BackupPorts
@@ -115,7 +116,10 @@ class ReceiveFifos(wiring.Component):
         m.submodules.gone = gone = Memory(shape=counts, depth=depth, init=[])
         m.submodules.tails = tails = Memory(shape=bits, depth=max(2, receivers), init=[])
         m.submodules.heads = heads = Memory(shape=bits, depth=max(2, receivers), init=[])
-        m.submodules.frames = frames = Memory(shape=FrameRef, depth=receivers << bits, init=[])
+        # A frame counts from the cycle after it was put there.
+        m.submodules.frames = frames = Memory(
+            shape=FrameRef, depth=receivers << bits, init=[], attrs=SETTLED
+        )
         m.submodules.kinds = kinds = Memory(shape=1, depth=receivers << bits, init=[])
 
         # Every FIFO in turn: to clear it after reset, to look whether its function receives.

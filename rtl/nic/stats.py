@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
+from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo
 from rtl.nic.seams import StatEvent
 
@@ -62,7 +63,9 @@ class Stats(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         depth = self.config.functions << Shape.cast(Stat).width
-        m.submodules.counters = counters = Memory(shape=COUNTER_BITS, depth=depth, init=[])
+        m.submodules.counters = counters = Memory(
+            shape=COUNTER_BITS, depth=depth, init=[], attrs=SETTLED
+        )
         load, store = counters.read_port(), counters.write_port()
         m.submodules.merged = merged = StreamArbiter(StatEvent, self.sources)
         for number, (source, target) in enumerate(zip(self.inputs, merged.inputs, strict=True)):
