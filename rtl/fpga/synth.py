@@ -107,8 +107,9 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
     """Synthesize and place one configuration; returns its figures."""
     name, folder = f"{system.name}.{asked.top}", asked.folder / system.name
     progress.what = f"{name}, synthesis"
+    component, dense = _component(system, asked.top), asked.top == "system"
     result = synthesize(
-        _component(system, asked.top), asked.top, folder, levels=asked.levels, say=progress.say
+        component, asked.top, folder, levels=asked.levels, say=progress.say, dense=dense
     )
     whole = result.blocks[result.top]
     progress.line(_table(result, {}))
