@@ -1,6 +1,8 @@
 """Memory of 16-byte beats that begin at any byte."""
 
-from amaranth.hdl import Module, Mux, Signal
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -33,6 +35,8 @@ class ByteMemory(wiring.Component):
     ----------
     beats : int
         Depth in 16 bytes, at least 2.
+    lanes : Sequence[int]
+        Those that are kept, in order; others read 0.
 
     Members
     -------
@@ -42,8 +46,8 @@ class ByteMemory(wiring.Component):
         Address of the first byte.
     """
 
-    def __init__(self, beats: int):
-        self.beats = beats
+    def __init__(self, beats: int, *, lanes: Sequence[int] = range(BEAT_BYTES)):
+        self.beats, self.lanes = beats, tuple(lanes)
         bits = ceil_log2(beats * BEAT_BYTES)
         super().__init__(
             {
@@ -79,23 +83,26 @@ class ByteMemory(wiring.Component):
         words, bits = (self.beats + 1) // 2, exact_log2(_WORDS)
         store, load = (self._word(addr, bank) for addr in (self.write_addr, self.read_addr))
         data = Signal(8 * BEAT_BYTES, name=f"data{bank}")
+        kept = Cat(mask[n] for n in self.lanes)
         loaded = Signal.like(load[bits:], name=f"loaded{bank}")
         with m.If(self.read_en):
             m.d.sync += loaded.eq(load[bits:])
         for number, first in enumerate(range(0, words, _WORDS)):
-            depth = min(words - first, _WORDS)
-            ram = Memory(shape=8 * BEAT_BYTES, depth=depth, init=[], attrs=SETTLED)
+            depth, shape = min(words - first, _WORDS), 8 * len(self.lanes)
+            ram = Memory(shape=shape, depth=depth, init=[], attrs=SETTLED)
             m.submodules[f"bank{bank}_{number}" if words > _WORDS else f"bank{bank}"] = ram
             write, read = ram.write_port(granularity=8), ram.read_port()
             m.d.comb += [
                 write.addr.eq(store),
-                write.data.eq(self.write_data),
-                write.en.eq(Mux(store[bits:] == number, mask, 0)),
+                write.data.eq(Cat(self.write_data.word_select(n, 8) for n in self.lanes)),
+                write.en.eq(Mux(store[bits:] == number, kept, 0)),
                 read.addr.eq(load),
                 read.en.eq(self.read_en),
             ]
             with m.If(loaded == number):
-                m.d.comb += data.eq(read.data)
+                for place, lane in enumerate(self.lanes):
+                    byte = read.data.word_select(place, 8)
+                    m.d.comb += data.word_select(lane, 8).eq(byte)
         return data
 
     @staticmethod

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, QueueCoalescing
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamRegister
 from rtl.nic.seams import Interrupt, PolicyWrite
 
@@ -71,7 +72,7 @@ class Moderation(wiring.Component):
         m = Module()
         queues, notice = self.queues, self.notice.payload
         m.submodules.settings = settings = Memory(shape=QueueCoalescing, depth=queues, init=[])
-        m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[])
+        m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[], attrs=BLOCK)
         m.submodules.sending = sending = StreamRegister(Interrupt)
         connect(m, sending.o, flipped(self.interrupt))
         setting, set_ = settings.read_port(), settings.write_port()

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
+from rtl.bus.ram import BLOCK
 from rtl.bus.turns import Turns
 from rtl.nic.engine.records import (
     BUFFER,
@@ -158,7 +159,9 @@ class Build(wiring.Component):
         m = Module()
         queues = self.queues
         self.row, self.kind = without(self._state, self.absent()), accepted(self.config, self.ring)
-        m.submodules.states = states = Memory(shape=self.row, depth=max(2, queues), init=[])
+        m.submodules.states = states = Memory(
+            shape=self.row, depth=max(2, queues), init=[], attrs=BLOCK
+        )
         self.read, self.write = states.read_port(), states.write_port()
         self.s, self.mine = Signal(self._state), Signal(queues)
         self.ready_, self.blocked = Signal(queues), Signal(queues)

@@ -277,7 +277,11 @@ class Lane(wiring.Component):
     def _used(self, m: Module) -> None:
         """Used elements between commit and the used ring."""
         queues, commit = self.queues, self.commit
-        m.submodules.elements = elements = ByteMemory(queues * ELEMENTS_BYTES // BEAT_BYTES)
+        # Of a split ring's, heads and lengths have 16 bits, unless frames may be longer.
+        short = not (self.config.packed or self.config.segmentation)
+        lanes = (0, 1, 4, 5, 8, 9, 12, 13) if short else range(BEAT_BYTES)
+        beats = queues * ELEMENTS_BYTES // BEAT_BYTES
+        m.submodules.elements = elements = ByteMemory(beats, lanes=lanes)
         flushed = self._ram(m, "flushed_table", 16, queues)
         note, noted = flushed.write_port(), flushed.read_port()
         kinds = self._ram(m, "kinds", RingKind, queues)
