@@ -26,6 +26,7 @@ from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus
 
 __all__ = ["ManagedFunction"]
 
+_BROADCAST = b"\xff" * 6
 _COUNTER_MASK = (1 << 48) - 1
 
 
@@ -88,6 +89,11 @@ class ManagedFunction:
         """Whether its driver is to see the link up."""
         control = FunctionControl.from_bits(self.control)
         return bool(control.enable and not control.link_down)
+
+    def count_group(self, frame: bytes, multicast: Stat, broadcast: Stat) -> None:
+        """Count a frame if its destination is a group."""
+        if frame[0] & 1:
+            self.count(broadcast if frame[:6] == _BROADCAST else multicast)
 
     def count(self, stat: Stat, amount: int = 1) -> None:
         """Add to a counter."""

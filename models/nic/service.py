@@ -17,7 +17,6 @@ from models.spec.virtio import Feature, NetHeader, NetHeaderFlag
 __all__ = ["RunningQueue", "Servant", "Service"]
 
 _FRAME_BYTES_MIN = 14
-_BROADCAST = b"\xff" * 6
 
 #: A queue's service under way: yields where it parks.
 Service = Generator[Parked, PageResponse, None]
@@ -134,14 +133,10 @@ class Servant:
             dropped = self._switch.from_function(function.number, frame)
             if dropped is not None:
                 return dropped
-            self._count(frame, Stat.TX_PACKETS, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
+            function.count(Stat.TX_PACKETS)
+            function.count_group(frame, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
             function.count(Stat.TX_BYTES, len(frame))
         return None
-
-    def _count(self, frame: bytes, packets: Stat, multicast: Stat, broadcast: Stat) -> None:
-        self._function.count(packets)
-        if frame[0] & 1:
-            self._function.count(broadcast if frame[:6] == _BROADCAST else multicast)
 
     # Receiving (5.1.6.4) -----------------------------------------------------------------------
 
@@ -165,7 +160,7 @@ class Servant:
             function.count(Stat.RX_DROPPED_FULL)
             used = [Used(chain, 0) for chain in chains]
         else:
-            self._count(frame, Stat.RX_PACKETS, Stat.RX_MULTICAST, Stat.RX_BROADCAST)
+            function.count(Stat.RX_PACKETS)
             function.count(Stat.RX_BYTES, len(frame))
             function.count(Stat.RX_MERGED, len(chains) - 1)
         yield from self._finish(index, queue.ring, used)

@@ -179,9 +179,12 @@ class Switch:
             return
         fifos, pair = self._fifos[number], function.pair_of(frame)
         full = self._full(number)
-        if self._backup.takes(number, pair, full=full):
+        backed_up = self._backup.takes(number, pair, full=full)
+        if backed_up:
             self._backup.put(number, pair, frame)
         elif full:
             function.count(Stat.RX_DROPPED_FULL)
         else:
             fifos[pair].append(frame)
+        if backed_up or not full:
+            function.count_group(frame, Stat.RX_MULTICAST, Stat.RX_BROADCAST)

@@ -23,9 +23,11 @@ _HEADER_BYTES = 14
 def delivery(functions: int) -> data.StructLayout:
     """Layout of a frame with its receivers.
 
-    ``frame``, a bit per function, ``port``; ``long``: it is longer than functions receive.
+    ``frame``, a bit per function, ``port``; ``long``: it is longer than functions receive;
+    ``group``, ``broadcast``: what its destination is.
     """
-    return data.StructLayout({"frame": FrameRef, "functions": functions, "port": 1, "long": 1})
+    flags = dict.fromkeys(("port", "long", "group", "broadcast"), 1)
+    return data.StructLayout({"frame": FrameRef, "functions": functions} | flags)
 
 
 class Lookup(wiring.Component):
@@ -165,6 +167,8 @@ class Lookup(wiring.Component):
             result.long.eq(
                 job.frame.length > self.config.mtu + _HEADER_BYTES + Mux(head.tagged, VLAN_BYTES, 0)
             ),
+            result.group.eq(sent.group),
+            result.broadcast.eq(sent.broadcast),
             sent.guest.eq(guest),
             sent.source.eq(job.source),
             sent.length.eq(job.frame.length),

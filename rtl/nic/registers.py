@@ -50,8 +50,8 @@ class Registers(wiring.Component):
     Latency
     -------
     A notification is answered four cycles after its address was accepted, and never waits for
-    the engine: it sets a bit.  It waits while the one before it is being counted.  Other accesses wait for :class:`CommonConfig`, :class:`Management`
-    or :class:`~rtl.nic.msix.Msix`.
+    the engine: it sets a bit.  It waits while the one before it is being counted.  Other accesses
+    wait for :class:`CommonConfig`, :class:`Management` or :class:`~rtl.nic.msix.Msix`.
 
     Parameters
     ----------

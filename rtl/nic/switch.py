@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl, Stat
 from rtl.bus.priority import lowest
-from rtl.bus.stream import StreamArbiter, StreamFifo
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
 from rtl.nic.backup.ports import BackupPorts
 from rtl.nic.forwarding import Lookup, delivery
 from rtl.nic.frame_slots import COUNT_BITS
@@ -136,10 +136,12 @@ class Switch(wiring.Component):
         if config.checksum:
             connect(m, lookup.result, flipped(self.found))
             result = self.checked
-        self._deliver(m, result, fifos, sending.i, events.i1)
+        m.submodules.told = told = StreamRegister(StatEvent)
+        connect(m, told.o, events.i1)
+        self._deliver(m, result, fifos, sending.i, told.i)
         return m
 
-    def _deliver(self, m: Module, result, fifos, sending, full) -> None:
+    def _deliver(self, m: Module, result, fifos, sending, event) -> None:
         """Find who has room, count references, then tell."""
         current = Signal(delivery(self.config.functions))
         getting = Signal(self.config.functions)  # functions that have room and are to be told
@@ -152,10 +154,12 @@ class Switch(wiring.Component):
             self.share.payload.frame.eq(current.frame),
             self.share.payload.count.eq(count),
             sending.payload.eq(current.frame),
-            full.payload.function.eq(function),
-            full.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)),
-            full.payload.amount.eq(1),
+            event.payload.function.eq(function),
+            event.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)),
+            event.payload.amount.eq(1),
         ]
+        counted = Signal()  # of a frame to a group: who gets it
+        m.d.comb += counted.eq(~current.group | event.ready)
         others = remaining & (remaining - 1)[: len(remaining)]  # without the lowest
         with m.FSM():
             with m.State("IDLE"):
@@ -184,8 +188,8 @@ class Switch(wiring.Component):
                     with m.If(count == 1):
                         m.next = "TELL"  # the sender's reference is handed on
             with m.State("FULL"):  # decided: room that appears now is for the next frame
-                m.d.comb += full.valid.eq(1)
-                with m.If(full.ready):
+                m.d.comb += event.valid.eq(1)
+                with m.If(event.ready):
                     m.d.sync += remaining.eq(others)
                     m.next = "ROOM"
             with m.State("SHARE"):
@@ -194,8 +198,11 @@ class Switch(wiring.Component):
                     m.next = "TELL"  # or, with a count of 0, nobody
             with m.State("TELL"):
                 with m.If(remaining.any()):
-                    with m.If(fifos.accepts):
-                        m.d.comb += fifos.push.eq(1)
+                    m.d.comb += event.payload.stat.eq(
+                        Mux(current.broadcast, Stat.RX_BROADCAST, Stat.RX_MULTICAST)
+                    )
+                    with m.If(fifos.accepts & counted):
+                        m.d.comb += [fifos.push.eq(1), event.valid.eq(current.group)]
                         m.d.sync += remaining.eq(others)
                 with m.Else():
                     m.d.comb += sending.valid.eq(current.port)

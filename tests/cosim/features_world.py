@@ -23,6 +23,8 @@ RECEIVING = {
     "queue_pairs": 2,
 }
 OUTSIDE = bytes.fromhex("02fe00000001")
+BROADCAST, MULTICAST = b"\xff" * 6, bytes.fromhex("01005e000001")
+GROUPS = (Stat.TX_BROADCAST, Stat.TX_MULTICAST, Stat.RX_BROADCAST, Stat.RX_MULTICAST)
 #: Bytes of payload of a segment.
 SEGMENT = 1200
 _FLOWS = 6
@@ -89,6 +91,9 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
         await port.send_frame(flow(guests[1].mac, number, rng.choice((8, 600, 1472))))
         expected[1] += 1
         await port.sleep(2500)
+    await guests[0].driver.send(frame(BROADCAST, guests[0].mac, rng))
+    await port.send_frame(frame(MULTICAST, OUTSIDE, rng))
+    expected, outside = [expected[0] + 1, expected[1] + 2], outside + 1
     await platform.until(lambda: [len(p) for p in packets] == expected, 400_000)
     await platform.until(lambda: len(wire) == outside, 400_000)
     for guest in guests:
@@ -96,7 +101,7 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
     by_source: dict[str, list[str]] = {}
     for number, found in enumerate(packets):
         for content in found:
-            if content.hex() not in pairs:
+            if content.hex() not in pairs and not content[0] & 1:
                 by_source.setdefault(f"{number} {content[6:12].hex()}", []).append(content.hex())
     merged = [await platform.hypervisor.stat(f, Stat.RX_MERGED) for f in (1, 2)]
     return {
@@ -104,4 +109,5 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
         "pairs": dict(sorted(pairs.items())),
         "wire": [content.hex() for content in wire],
         "merged": merged,
+        "groups": [[await platform.hypervisor.stat(f, stat) for stat in GROUPS] for f in (1, 2)],
     }

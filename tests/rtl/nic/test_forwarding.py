@@ -181,10 +181,13 @@ def test_random_policies_agree_with_the_golden_switch():
         for event in stats.got[before:]:
             key = event.function, Stat(event.stat)
             mine[key] = mine.get(key, 0) + event.amount
-        if result.long:  # the switch's second half drops and counts these
-            for n in found:
-                key = n, Stat.RX_DROPPED_FILTER
-                mine[key] = mine.get(key, 0) + 1
+        # The switch's second half drops what is too long, and counts that and groups.
+        kind = Stat.RX_DROPPED_FILTER if result.long else None
+        if result.group and not result.long:
+            kind = Stat.RX_BROADCAST if result.broadcast else Stat.RX_MULTICAST
+        for n in found if kind is not None else ():
+            mine[n, kind] = mine.get((n, kind), 0) + 1
+        if result.long:
             found = set()
         assert (found, bool(result.port), mine) == (have, port, counts), (number, frame[:20])
         assert result.frame.length == len(frame)

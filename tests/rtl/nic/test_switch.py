@@ -1,7 +1,8 @@
 """The switch under random traffic: every frame reaches its receivers, and no reference is lost."""
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -15,6 +16,7 @@ TINY = replace(config("tiny").nic, checksum=False)
 ALL = range(TINY.functions)
 MACS = [0x0200_0000_0002 | f << 40 for f in ALL]
 PROMISCUOUS = 3
+GROUPS = {0xFFFF_FFFF_FFFF: Stat.RX_BROADCAST, 0x0100_005E_0001: Stat.RX_MULTICAST}
 FRAMES = 250
 
 
@@ -44,6 +46,8 @@ def test_random_traffic(patience):
     wanted = {(f, memory): deque() for f in ALL for memory in sources}
     port: list[int] = []
     taken = [0] * TINY.functions
+    targets: dict[int, int] = {}  # destination of a frame
+    to_groups = Counter()  # frames by function and counter
     seen = {"share": 0, "egress": 0, "wanted": 0}
 
     def settle():
@@ -81,7 +85,8 @@ def test_random_traffic(patience):
         if not free[memory]:
             return False
         slot = free[memory].popleft()
-        target = rng.choice([*MACS, *MACS, 0x0E00_0000_0002, 0xFFFF_FFFF_FFFF])
+        target = rng.choice([*MACS, *MACS, 0x0E00_0000_0002, *GROUPS])
+        targets[number] = target
         held[memory, slot] = 1
         frame = {"memory": memory, "slot": slot, "length": number}
         functions, to_port = receivers(source, target)
@@ -125,6 +130,8 @@ def test_random_traffic(patience):
                 while expected.popleft() != frame.length:
                     pass  # a drop, to be found among the counts
                 taken[f] += 1
+                if stat := GROUPS.get(targets[frame.length]):
+                    to_groups[f, stat] += 1
                 release((frame.memory, frame.slot), 1)
         assert not port
         full = [0] * TINY.functions
@@ -132,6 +139,10 @@ def test_random_traffic(patience):
             full[event.function] += event.stat == Stat.RX_DROPPED_FULL
         for f in ALL:
             assert taken[f] == sum(a.function == f for a in arrivals.got)
+        counted = Counter((event.function, event.stat) for event in stats.got)
+        for f, stat in product(ALL, GROUPS.values()):
+            assert counted[f, stat] == to_groups[f, stat]
+        assert sum(to_groups.values()) > 20
         assert sum(taken) > 50
         assert sum(full) > 20 or patience > 0.1
         assert sum(taken) + sum(full) == seen["wanted"]
