@@ -8,8 +8,8 @@ IOVIRT := .venv/bin/iovirt
 PCAP_ARG = $(if $(PCAP),--pcap '$(PCAP)')
 export PYTHONWARNINGS ?= default
 
-.PHONY: help setup run test test-full lint format sim waves synth synth-full bench formal \
-	formal-quick conformance coverage docs linux test-linux clean
+.PHONY: help setup run test test-full test-collisions lint format sim waves synth synth-full bench \
+	formal formal-quick conformance coverage docs linux test-linux clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -35,6 +35,10 @@ test: setup ## Fast tests, on all cores; simulations are built fast rather than 
 
 test-full: setup ## Every test, the exhaustive ones too
 	@$(PY) -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+test-collisions: setup ## The RTL's tests where memories give nonsense for what is read while it is written
+	@IOVIRT_COLLIDE=1 $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not full" \
+		tests/rtl tests/cosim/nic_fuzz tests/cosim/test_resets.py tests/cosim/fuzz $(ARGS)
 
 lint: setup ## ruff and pyright
 	@.venv/bin/ruff check .
