@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
+from models.spec.translation import AddressType
 from rtl.nic.seams import DmaRequest
-from rtl.nic.segments import AnswerKind, Begun, Segment
+from rtl.nic.segments import AnswerKind, Begun, Cut
 
 from .ports import free, stable, take
 from .prover import Plant, Proof, anything, constant
@@ -15,13 +16,12 @@ from .prover import Plant, Proof, anything, constant
 __all__ = ["PROOFS"]
 
 #: What the blocks look at of a configuration: fewer tags and slots than a NIC has.
-FEW = SimpleNamespace(dma_tags=2, dma_slots=4, max_burst_beats=4, atc_entries=8)
-FEW_SLOTS = SimpleNamespace(dma_slots=4, max_burst_beats=4, device_id=0)
+FEW = SimpleNamespace(
+    functions=2, device_id=8, dma_tags=2, dma_slots=4, max_burst_beats=4, atc_entries=8
+)
 #: Bytes that a request which yields asks for at once.
 PIECE = 64
 PAGE = 4096
-#: The longest segment whose bursts are followed.
-LONGEST = 80
 #: What a cut, and a segment, have of their request as it is.
 KEPT = ("function", "write", "hurried", "memory", "yields")
 
@@ -212,102 +212,63 @@ def translated(module):
     return m, ports
 
 
-def write(module):
-    """Segments and messages in any order; bursts and strobes of one of them."""
+def asks(module):
+    """Four slots: what of a cut takes one, and asks for its translation."""
     m, ports = Module(), []
-    m.submodules.dut = dut = module.DmaWrite(FEW_SLOTS, 3)
-    anyhow = partial(anything, ports)
-    bus, ways = dut.bus, (dut.message, dut.segment, dut.later)
-    for number, way in enumerate(ways):
-        free(m, ports, f"way{number}", way)
-        message = number == 0
-        m.d.comb += [
-            Assume(~way.valid | (way.payload.length != 0)),
-            Assume(~way.valid | (way.payload.length <= LONGEST)),
-            Assume(~way.valid | (way.payload.address[6:12] < PAGE // PIECE - 2)),
-            Assume(~way.valid | ((way.payload.slot == FEW.dma_slots) if message
-                                 else (way.payload.slot < FEW.dma_slots))),
-        ]  # fmt: skip
-    for name in ("aw", "w"):
-        take(m, ports, name, getattr(bus, name))
-        stable(m, getattr(bus, name), name)
-    m.d.comb += [dut.load.data.eq(0), dut.done.ready.eq(1), bus.b.valid.eq(0)]
-    marked, begins = anyhow("mark"), [way.valid & way.ready for way in ways]
-    segment, any_ = Signal(Segment), Signal()
-    for way, taken in zip(ways, begins, strict=True):
-        with m.If(taken):
-            m.d.comb += [any_.eq(1), segment.eq(way.payload)]
-    m.d.comb += Assert(sum(begins) <= 1)
-    sends, moves = bus.aw.valid & bus.aw.ready, bus.w.valid & bus.w.ready
-    # Bursts and beats that are owed for all that began; of the followed one what comes before.
-    low, top = segment.address[:6], Signal(8)
-    bursts, beats = Signal(3), Signal(4)
+    m.submodules.dut = dut = module.DmaAsk(FEW)
+    anyhow, slots = partial(anything, ports), FEW.dma_slots
+    cut, begun, request = dut.cut, dut.begun, dut.translate
+    free(m, ports, "cut", cut)
+    take(m, ports, "translate", request)
+    stable(m, request)
+    busy, frees, freed = Signal(slots), anyhow("frees"), anyhow("freed", range(slots))
+    control = anyhow("control", len(dut.controls.as_value()))
     m.d.comb += [
-        top.eq(low + segment.length - 1),
-        bursts.eq(top[6:] + 1),
-        beats.eq(top[4:] - low[4:] + 1),
+        Assume(~cut.valid | (cut.payload.function < FEW.functions)),
+        dut.look.hit.eq(anyhow("hit")),
+        dut.answer.ready.eq(anyhow("answer_ready")),
+        dut.count.ready.eq(1),
+        dut.freed.valid.eq(frees),
+        dut.freed.payload.eq(freed),
+        Assume(~frees | busy.bit_select(freed, 1)),
+        dut.controls.as_value().eq(control),
     ]
-    owed_bursts, owed_beats = Signal(5), Signal(6)
-    m.d.sync += [
-        owed_bursts.eq(owed_bursts + Mux(any_, bursts, 0) - sends),
-        owed_beats.eq(owed_beats + Mux(any_, beats, 0) - moves),
-    ]
-    followed, it, final = Signal(), Signal(Segment), Signal(8)
-    bursts_before, beats_before = Signal(5), Signal(6)
-    burst, beat = Signal(3), Signal(4)  # of the followed one
-    with m.If(any_ & marked & ~followed):
-        m.d.sync += [
-            followed.eq(1),
-            it.eq(segment),
-            final.eq(top),
-            bursts_before.eq(owed_bursts - sends),
-            beats_before.eq(owed_beats - moves),
-        ]
-    first, count = it.address[:6], final[6:] + 1
-    with m.If(followed & sends):
-        with m.If(bursts_before != 0):
-            m.d.sync += bursts_before.eq(bursts_before - 1)
-        with m.Else():
-            m.d.sync += burst.eq(burst + (burst < count))
-    with m.If(followed & moves):
-        with m.If(beats_before != 0):
-            m.d.sync += beats_before.eq(beats_before - 1)
-        with m.Else():
-            m.d.sync += beat.eq(beat + (beat != 15))
-    ours = followed & (bursts_before == 0) & (burst < count)
-    # The first burst begins in the first beat, each other at a multiple of the longest.
-    aw, begin, end = bus.aw.payload, Signal(2), Signal(2)
+    begins, answers = dut.begun_en, dut.answer.valid & dut.answer.ready
+    # One cut at a time is held between the two.
+    held, it = Signal(), Signal(Cut)
+    with m.If(cut.valid & cut.ready):
+        m.d.sync += [held.eq(1), it.eq(cut.payload)]
+    with m.Elif(begins):
+        m.d.sync += held.eq(0)
+    new, old = Mux(begins, 1 << begun.slot[:2], 0)[:4], Mux(frees, 1 << freed, 0)[:4]
+    m.d.sync += busy.eq((busy & ~old) | new)
+    last, asked, again = Signal(Begun), Signal(), Signal()
+    m.d.sync += again.eq(again | (frees & (freed == 0)))
+    with m.If(begins & dut.asks):
+        m.d.sync += last.eq(begun)
+    m.d.sync += asked.eq((asked & ~request.ready) | (begins & dut.asks))
+    to, enabled = request.payload, dut.controls[it.function[0]].enable
+    m.d.comb += [Assert(~begins | (begun[name] == it[name])) for name in Cut.as_shape().members]
     m.d.comb += [
-        begin.eq(Mux(burst == 0, first[4:], 0)),
-        end.eq(Mux(burst == count - 1, final[4:6], 3)),
-    ]
-    own, block = ours & bus.aw.valid, Signal(58)
-    m.d.comb += block.eq(it.address[6:] + burst)
-    m.d.comb += [
-        Assert(~sends | (owed_bursts != 0)),
-        Assert(~own | (aw.addr == Cat(Const(0, 4), begin, block))),
-        Assert(~own | (aw.len == end - begin)),
-        Assert(~own | (aw.id == it.slot) & (aw.user.device_id == it.function)),
-        Cover(own & sends & (burst == 1) & (count == 2) & (it.slot == 0)),
-    ]
-    # A byte of a beat is written if it is the segment's, and only then.
-    at, last = Signal(4), Signal(4)
-    m.d.comb += [at.eq(first[4:] + beat), last.eq(final[4:])]
-    w, beat_now = bus.w.payload, followed & bus.w.valid & (beats_before == 0) & (at <= last)
-    m.d.comb += Assert(~moves | (owed_beats != 0))
-    for lane in range(16):
-        written = ((at != first[4:]) | (lane >= first[:4])) & ((at != last) | (lane <= final[:4]))
-        m.d.comb += Assert(~beat_now | (w.strb[lane] == written))
-    m.d.comb += [
-        Assert(~beat_now | (w.last == ((at[:2] == 3) | (at == last)))),
-        Cover(beat_now & moves & (beat == 2) & (first[:4] == 5) & (final[:4] == 3)),
+        Assert(~begins | held & (begun.slot < slots) & ~busy.bit_select(begun.slot[:2], 1)),
+        Assert(~begins | (dut.asks ^ answers)),
+        Assert(~begins | ~dut.asks | enabled),
+        Assert(~answers | begins & (dut.answer.payload.slot == begun.slot)),
+        Assert(~answers | enabled | (dut.answer.payload.kind == AnswerKind.DISABLED)),
+        Assert(request.valid == asked),
+        Assert(~asked | (to.iova == last.iova) & (to.tag == last.slot)),
+        Assert(~asked | (to.device_id == FEW.device_id + last.function)),
+        Assert(~asked | (to.write == last.write) & (to.at == AddressType.ATS_REQUEST)),
+        Cover(begins & again & (begun.slot == 0)),
+        Cover(busy.all() & held),
+        Cover(begins & ~dut.asks & (begun.slot == 3)),
     ]
     return m, ports
 
 
 _CUTS = {
     "module": "rtl.nic.dma_begin",
-    "depth": 14,
+    "depth": 12,
     "quick": 9,
     "reach": 20,
     "assumptions": (
@@ -356,8 +317,8 @@ PROOFS = (
         "takes, at the same place in the page; it goes to the bus or ends, once",
         module="rtl.nic.dma_translated",
         harness=translated,
-        depth=14,
-        quick=9,
+        depth=12,
+        quick=8,
         assumptions=("a slot is taken once until its segment ends", "an answer is to a taken slot"),
         covers=(
             "each way out, to another page",
@@ -378,24 +339,25 @@ PROOFS = (
         ),
     ),
     Proof(
-        name="dma-writes",
-        claim="of a segment every byte is written and no other: bursts and strobes are its range's",
-        module="rtl.nic.dma_write",
-        harness=write,
+        name="dma-slots",
+        claim="a cut takes a slot that no segment has, as it is; either its translation is asked "
+        "for, with its address, of its function, or it is answered here",
+        module="rtl.nic.dma_ask",
+        harness=asks,
         depth=14,
         quick=9,
-        assumptions=(f"segments within a page, of 1 to {LONGEST} bytes; bursts of 64",),
-        covers=("a segment of two bursts", "a third beat of a segment that begins and ends within"),
+        assumptions=("a slot is given back once", "the ATC says anything"),
+        covers=("a slot is taken again", "all are taken", "the last one by who does not ask"),
         plants=(
             Plant(
-                name="the last beat is written whole",
-                old="Mux(is_last, 0xFFFF >> ~end, 0xFFFF)",
-                new="0xFFFF",
+                name="of a disabled function it is asked too",
+                old="translates.eq(control.enable & control.ats)",
+                new="translates.eq(control.ats)",
             ),
             Plant(
-                name="another segment's length",
-                old="left.eq(first.length), busy.eq(1)",
-                new="left.eq(held.length), busy.eq(1)",
+                name="a slot is taken twice",
+                old="free.ready.eq(self.fire)",
+                new="free.ready.eq(self.fire & self.asks)",
             ),
         ),
     ),

@@ -87,7 +87,8 @@ def _build(dut):
     touching = constant(m, ports, QUEUES, "touching")
     m.d.comb += [
         dut.able.eq(-1),
-        dut.draining.eq(anyhow("draining", QUEUES)),
+        # What is received is kept by a queue that drains, and comes again.
+        dut.draining.eq(anyhow("draining", QUEUES) if dut.transmits else 0),
         dut.touching.eq(touching),
         dut.touch_piece.eq(constant(m, ports, shapes.piece, "touch_piece")),
         dut.patient_room.eq(1),
@@ -102,6 +103,7 @@ def _build(dut):
         dut.rx_pop.valid.eq(anyhow("popped")),
         dut.rx_pop.frame.length.eq(anyhow("length", 12)),
         dut.rx_pop.frame.memory.eq(Mux(anyhow("from_port"), LocalMemory.RX, LocalMemory.TX)),
+        dut.rx_pop.frame.slot.eq(anyhow("popped_slot", 8)),
         Assume(dut.rx_pop.frame.length <= FEW.frame_bytes),
     ]
     free(m, ports, "slot", dut.tx_alloc)
@@ -133,6 +135,7 @@ def _build(dut):
         Assert(~dut.job.valid | (job.write == (not dut.transmits))),
         Assert(~dut.job.valid | good),
     ]
+    _records(m, dut, touching)
     m.d.comb += Assume(Cat(e.absent for q in entries for e in q) == 0) if not dut.transmits else []
     second = offsets[0] != 0 if dut.transmits else told & (at[0] == 1) & ~inside[1]
     m.d.comb += [
@@ -140,6 +143,34 @@ def _build(dut):
         Cover(asks & (at == 1) & (dut.queue == 0) & ~told),
     ]
     return m, ports
+
+
+def _records(m: Module, dut, touching) -> None:
+    """Every slot that is taken, and every frame that is popped, becomes one packet, or as many as
+    it takes chains.
+    """
+    pops, slot, comes = Signal(), Signal(8), Signal()
+    m.d.sync += pops.eq(dut.rx_pop.en)
+    m.d.comb += Assume(pops | ~dut.rx_pop.valid)
+    if dut.transmits:
+        m.d.comb += comes.eq(dut.tx_alloc.valid & dut.tx_alloc.ready)
+        m.d.comb += slot.eq(dut.tx_alloc.payload)
+    else:
+        m.d.comb += [comes.eq(dut.rx_pop.valid), slot.eq(dut.rx_pop.frame.slot)]
+    record = dut.record
+    for q in range(QUEUES):
+        has, its = Signal(name=f"has{q}"), Signal(8, name=f"slot{q}")
+        mine, touch = dut.queue == q, touching[q] & int(dut.transmits)
+        closes = dut.record_en & mine
+        with m.If(comes & mine):
+            m.d.sync += [has.eq(1), its.eq(slot)]
+        with m.Elif(closes & ~record.more):
+            m.d.sync += has.eq(0)
+        m.d.comb += [
+            Assert(~(comes & mine) | ~has & ~touch),
+            Assert(~closes | touch | has & (record.slot == its)),
+            Assert(~closes | (record.has_slot == ~touching[q])),
+        ]
 
 
 def requests(module):
@@ -229,8 +260,8 @@ def requests(module):
 
 
 _BUILD = {
-    "depth": 13,
-    "quick": 9,
+    "depth": 11,
+    "quick": 8,
     "reach": 18,
     "assumptions": (
         f"two functions with a queue each, {POSTED} descriptors in the buffer of each, with any "
@@ -242,7 +273,8 @@ _BUILD = {
 PROOFS = (
     Proof(
         name="build-send",
-        claim="a job reads bytes of a descriptor that its queue has posted, and of no other",
+        claim="a job reads bytes of a descriptor that its queue has posted, and of no other; every "
+        "slot that is taken becomes one packet",
         module="rtl.nic.engine.build_send",
         harness=send,
         covers=("the rest of a descriptor, for the large buffer", "a second descriptor"),
@@ -251,6 +283,13 @@ PROOFS = (
                 name="of a descriptor longer than its slot all is asked for again",
                 old="rest.eq(entry.length - s.part)",
                 new="rest.eq(entry.length)",
+            ),
+            Plant(
+                name="a frame takes another slot when it goes on",
+                old="m.d.comb += self.thirst.eq(self.mine)",
+                new="m.d.comb += self.thirst.eq(self.mine)\n"
+                "                m.d.sync += s.frame.slot.eq(self.tx_alloc.payload)",
+                depth=18,
             ),
             Plant(
                 name="a descriptor with an error is read",
@@ -263,7 +302,7 @@ PROOFS = (
     Proof(
         name="build-receive",
         claim="a job writes bytes of a descriptor that its queue has posted, and of no other; "
-        "num_buffers goes into one of them too",
+        "num_buffers goes into one of them too; every frame becomes the packets of its chains",
         module="rtl.nic.engine.build_receive",
         harness=receive,
         covers=(
@@ -277,7 +316,7 @@ PROOFS = (
                 new="room",
             ),
             Plant(
-                name="num_buffers goes where the frame begins had it no other descriptor",
+                name="the second byte of num_buffers goes behind the first, into whatever is there",
                 old="s.second_byte.eq(entry.address)",
                 new="s.second_byte.eq(s.first_byte + 1)",
                 depth=18,
@@ -291,8 +330,8 @@ PROOFS = (
         "nobody has, and ends once, as that did, or cancelled without it; none is forgotten",
         module="rtl.nic.engine.requests",
         harness=requests,
-        depth=16,
-        quick=10,
+        depth=11,
+        quick=8,
         reach=18,
         assumptions=(
             "four tags, four queues of two functions",
@@ -319,6 +358,7 @@ PROOFS = (
                 name="a job of a halted queue hides the end of another",
                 old="refuses.eq(ends.i.ready & ~self.done.valid)",
                 new="refuses.eq(ends.i.ready)",
+                depth=12,
             ),
         ),
     ),

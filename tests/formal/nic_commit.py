@@ -46,7 +46,7 @@ def _total(m: Module, name: str, event):
     return total
 
 
-def _lane(m: Module, ports: list, dut):
+def _lane(m: Module, ports: list, dut, *, transmits: bool):
     """What the lane keeps for commit; returns records, what has ended, and who drains."""
     anyhow, shapes = partial(anything, ports), Shapes(FEW)
     layout, ring = shapes.record, RingKind.as_shape()
@@ -58,6 +58,7 @@ def _lane(m: Module, ports: list, dut):
         built.append(Signal(shapes.packet + 1, name=f"built{q}"))
         flushed.append(Signal(16, name=f"flushed{q}"))
         ended.append(Signal(PACKETS, name=f"ended{q}"))
+        frame = 0  # the slot: the one before goes on
         builds, ends, flushes = anyhow(f"builds{q}"), anyhow(f"ends{q}", PACKETS), anyhow(f"f{q}")
         m.d.sync += [
             built[q].eq(built[q] + builds),
@@ -71,13 +72,14 @@ def _lane(m: Module, ports: list, dut):
             m.d.comb += [
                 Assume(~ends[n] | (n < built[q])),
                 record.eq(raw),
-                record.slot.eq(n),
+                record.slot.eq(frame),
                 record.memory.eq(LocalMemory.TX),
                 record.has_slot.eq(~raw.touch),
                 record.pieces.eq(1),
                 record.large.eq(0),
-                record.more.eq(0),
+                record.more.eq(0 if transmits else raw.more),
             ]
+            frame = Mux(record.more, frame, frame + 1)
             records.append(record)
         with m.If(dut.move_en & (dut.move_queue == q)):
             m.d.sync += places[q].eq(dut.moved)
@@ -97,6 +99,7 @@ def _lane(m: Module, ports: list, dut):
         dut.flushing.eq(anyhow("flushing", QUEUES)),
         dut.cleared.eq(anyhow("cleared")),
         dut.header.eq(anyhow("header", 16)),
+        dut.checking.eq(constant(m, ports, FEW.functions, "checking")),
         dut.draining.eq(drains),
         dut.error.ready.eq(1),
     ]
@@ -104,67 +107,115 @@ def _lane(m: Module, ports: list, dut):
     return records, ended, drains
 
 
-def commit(module):
+def transmit(module):
     """Follow one of two queues that transmit."""
     m, ports = Module(), []
-    m.submodules.dut = dut = module.Commit(FEW, transmits=True)
-    records, ended, drains = _lane(m, ports, dut)
+    dut, world = _followed(m, ports, module, transmits=True)
+    # Where slots go: once, in order.
+    gone, latest, out = Signal(4), Signal(4), Signal(4)
+    m.d.comb += out.eq(Mux(world.sends, 1 << dut.tx_frame.payload.frame.slot[:2], 0))
+    m.d.sync += gone.eq(gone | out | world.back)
+    with m.If(world.sends):
+        m.d.sync += latest.eq(out)
+    m.d.comb += [
+        Assert((gone & (out | world.back)) == 0),
+        Assert((out & world.back) == 0),
+        Assert(~world.sends | (out > latest)),
+        Assert(~world.uses | (dut.used.len == 0)),
+    ]
+    # Every chain that is returned is a frame that was handed on or counted as dropped.
+    sent = _total(m, "sent", world.sends)
+    dropped = _total(m, "dropped", world.counts(Stat.TX_DROPPED))
+    balanced = _balance(m, dut, world.used == sent + dropped)
+    m.d.comb += [
+        Cover((world.used == 2) & (sent == 1) & (dropped == 1) & balanced),
+        Cover((world.used == 1) & world.drains & (world.given == 1) & (sent == 1)),
+    ]
+    return m, ports
+
+
+def receive(module):
+    """Follow one of two queues that receive; a frame may take several chains."""
+    m, ports = Module(), []
+    dut, world = _followed(m, ports, module, transmits=False)
+    gone = Signal(4)
+    m.d.sync += gone.eq(gone | world.back)
+    first = Signal(init=1)  # of a frame's chains
+    with m.If(world.uses):
+        m.d.sync += first.eq(~world.record.more)
+    frames = _total(m, "frames", world.uses & first)
+    packets = _total(m, "packets", world.counts(Stat.RX_PACKETS))
+    dropped = _total(m, "dropped", world.counts(Stat.RX_DROPPED_FULL))
+    m.d.comb += [
+        Assert((world.back == 0) | (world.back > gone)),  # once, in order
+        Assert(~dut.tx_frame.valid),
+        Assert(~world.uses | ~world.record.more | world.following),
+        Assert(~world.uses | (dut.used.len == 0) | (dut.used.len == world.record.length)),
+    ]
+    whole = (frames == packets + dropped) & (frames == world.given)
+    balanced = _balance(m, dut, whole)
+    m.d.comb += [
+        Cover((world.used == 2) & (frames == 1) & (packets == 1) & first & balanced),
+        Cover((frames == 2) & (dropped == 1) & balanced),
+    ]
+    return m, ports
+
+
+def _balance(m: Module, dut, balanced):
+    """Assert that the books balance soon."""
+    calm = dut.tx_frame.ready & dut.release.ready & dut.stat.ready & dut.cleared
+    age, so = Signal(range(BALANCED + 2)), Signal()
+    m.d.comb += [so.eq(balanced), Assert(age <= BALANCED)]
+    m.d.sync += age.eq(Mux(so, 0, age + calm))
+    return so
+
+
+def _followed(m: Module, ports: list, module, *, transmits: bool):
+    """Follow one queue: used elements are its oldest packets, one after another."""
+    m.submodules.dut = dut = module.Commit(FEW, transmits=transmits)
+    records, ended, drains = _lane(m, ports, dut, transmits=transmits)
     who = constant(m, ports, 1, "who")
-    # Used elements: of the oldest packet that has ended, one after another.
     uses = dut.used_en & (dut.queue == who)
     used = _total(m, "used", uses)
-    heads = Array(record.head for record in records)
-    at = Signal(range(QUEUES * PACKETS))
-    m.d.comb += [
-        at.eq(who * PACKETS + Mux(used < PACKETS, used, 0)),
-        Assert(~uses | (used < PACKETS)),
-        Assert(~uses | (dut.used.id == heads[at])),
-        Assert(~uses | (dut.used_at == used) & (dut.used.len == 0)),
-        Assert(~uses | Array(list(Cat(ended)))[at]),
-    ]
-    # Where slots go: once, in order.
+    at, all_ended = Signal(range(QUEUES * PACKETS)), Signal(QUEUES * PACKETS + 1)
+    m.d.comb += [at.eq(who * PACKETS + Mux(used < PACKETS, used, 0)), all_ended.eq(Cat(ended))]
+    record = Signal(Shapes(FEW).record)
+    m.d.comb += record.eq(Array(records)[at])
     for name, port in (("sent", dut.tx_frame), ("given", dut.release), ("stat", dut.stat)):
         take(m, ports, name, port)
     sends, gives, counts = (
         port.valid & port.ready & (port.payload.function == who)
         for port in (dut.tx_frame, dut.release, dut.stat)
     )
-    sent_slot = dut.tx_frame.payload.frame.slot
-    given_slot = dut.release.payload.frame.slot
-    gone, latest = Signal(4), Signal(4)
-    out = Mux(sends, 1 << sent_slot[:2], 0)[:4]
-    back = Mux(gives, 1 << given_slot[:2], 0)[:4]
-    m.d.sync += gone.eq(gone | out | back)
-    with m.If(sends):
-        m.d.sync += latest.eq(1 << sent_slot[:2])
+    back = Signal(4)
     m.d.comb += [
-        Assert((gone & (out | back)) == 0),
-        Assert((out & back) == 0),
-        Assert(~sends | (out > latest)),
+        back.eq(Mux(gives, 1 << dut.release.payload.frame.slot[:2], 0)),
+        Assert(~uses | (used < PACKETS)),
+        Assert(~uses | (dut.used.id == record.head)),
+        Assert(~uses | (dut.used_at == used)),
+        Assert(~uses | all_ended.bit_select(at, 1)),
     ]
-    # Every chain that is returned is a frame that was handed on or counted as dropped.
-    sent, given = _total(m, "sent_total", sends), _total(m, "given_total", gives)
-    drops = counts & (dut.stat.payload.stat == Stat.TX_DROPPED)
-    dropped, age = _total(m, "dropped", drops), Signal(range(BALANCED + 2))
-    calm = dut.tx_frame.ready & dut.release.ready & dut.stat.ready & dut.cleared
-    balanced = Signal()
-    m.d.comb += balanced.eq(used == sent + dropped)
-    m.d.sync += age.eq(Mux(balanced, 0, age + calm))
-    m.d.comb += [
-        Assert(age <= BALANCED),
-        Cover((used == 2) & (sent == 1) & (dropped == 1) & balanced),
-        Cover((used == 1) & drains.bit_select(who, 1) & (given == 1) & (sent == 1)),
-    ]
-    return m, ports
+    world = SimpleNamespace(
+        uses=uses,
+        used=used,
+        record=record,
+        following=all_ended.bit_select(at + 1, 1) & (used != PACKETS - 1),
+        sends=sends,
+        back=back,
+        given=_total(m, "given_total", gives),
+        counts=lambda stat: counts & (dut.stat.payload.stat == stat),
+        drains=drains.bit_select(who, 1),
+    )
+    return dut, world
 
 
 PROOFS = (
     Proof(
-        name="commit",
+        name="commit-send",
         claim="a queue's chains are returned once, in order, when their DMA has ended; each is a "
         f"frame handed on or one more drop within {BALANCED} cycles; a slot leaves once",
         module="rtl.nic.engine.commit",
-        harness=commit,
+        harness=transmit,
         depth=20,
         quick=13,
         reach=26,
@@ -192,6 +243,37 @@ PROOFS = (
                 name="a frame that is handed on is given back too",
                 old="self.releases.i.valid.eq(drop & record.has_slot)",
                 new="self.releases.i.valid.eq(record.has_slot)",
+            ),
+        ),
+    ),
+    Proof(
+        name="commit-receive",
+        claim="the same of frames that are received: each is given back once and is one more "
+        f"packet or one more drop within {BALANCED} cycles, however many chains it takes; they "
+        "are returned when all have ended",
+        module="rtl.nic.engine.commit",
+        harness=receive,
+        depth=20,
+        quick=13,
+        reach=26,
+        assumptions=(
+            f"two queues that receive, {PACKETS} chains each",
+            "a queue that drains does for good",
+        ),
+        covers=("a frame in two chains", "one frame that is received and one that is dropped"),
+        plants=(
+            Plant(
+                name="a frame is returned when its first chain has ended",
+                old="with m.If((ahead == self.built) | (outcome.count != record.pieces)):",
+                new="with m.If(ahead == self.built):",
+                depth=16,
+            ),
+            Plant(
+                name="every chain of a frame gives it back",
+                old="            self._merge(m)\n",
+                new="            self._merge(m)\n"
+                "            m.d.comb += self.releases.i.valid.eq(1)\n",
+                depth=18,
             ),
         ),
     ),

@@ -135,7 +135,7 @@ PROOFS = (
             Plant(
                 name="elements go beyond the end of the ring",
                 old="room.eq(size - (s.written & (size - 1)))",
-                new="room.eq(size)",
+                new="room.eq(size + 1 - (s.written & (size - 1)))",
                 depth=26,
             ),
             Plant(

@@ -1,5 +1,7 @@
 """Quick forms of proofs as tests: the smallest always, the others in `make test-full`."""
 
+from pathlib import Path
+
 import pytest
 
 from .__main__ import check
@@ -25,3 +27,9 @@ def test_every_proof_says_what_it_covers_and_has_a_bug():
     for proof in PROOFS:
         assert proof.covers, proof.name
         assert proof.plants, proof.name
+
+
+def test_page_of_proofs_names_every_proof():
+    page = (Path(__file__).parents[2] / "docs/proofs.md").read_text(encoding="utf-8")
+    for proof in PROOFS:
+        assert f"`{proof.name}`" in page, proof.name
