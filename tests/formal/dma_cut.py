@@ -269,7 +269,6 @@ def asks(module):
 _CUTS = {
     "module": "rtl.nic.dma_begin",
     "depth": 12,
-    "quick": 9,
     "reach": 20,
     "assumptions": (
         "two requests, one per tag at a time; bursts of 64 bytes",
@@ -284,6 +283,7 @@ PROOFS = (
         claim="what is cut of a request tiles its range and its place in local memory, in order, "
         "crosses no page, and is of its function; the last one ends it",
         harness=pages,
+        quick=9,
         **_CUTS,
         plants=(
             Plant(
@@ -302,6 +302,7 @@ PROOFS = (
         name="dma-pieces",
         claim="the same of one that yields, a longest burst at a time",
         harness=pieces,
+        quick=0,
         **_CUTS,
         plants=(
             Plant(
@@ -345,7 +346,7 @@ PROOFS = (
         module="rtl.nic.dma_ask",
         harness=asks,
         depth=14,
-        quick=9,
+        quick=0,
         assumptions=("a slot is given back once", "the ATC says anything"),
         covers=("a slot is taken again", "all are taken", "the last one by who does not ask"),
         plants=(

@@ -254,7 +254,7 @@ PROOFS = (
         module="rtl.nic.engine.commit",
         harness=receive,
         depth=20,
-        quick=13,
+        quick=0,
         reach=26,
         assumptions=(
             f"two queues that receive, {PACKETS} chains each",

@@ -208,6 +208,7 @@ PROOFS = (
         harness=slot_pool,
         depth=18,
         quick=11,
+        reach=18,
         assumptions=(
             "three slots, up to three references",
             "who shares a slot has the one reference to it; who gives one back has it",
@@ -258,6 +259,7 @@ PROOFS = (
                 name="what is given back is popped a second time",
                 old="move.en.eq(self.clearing | taken)",
                 new="move.en.eq(self.clearing | (taken & pop.en))",
+                depth=12,
             ),
         ),
     ),

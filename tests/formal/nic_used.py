@@ -118,8 +118,8 @@ PROOFS = (
         "ring; the index tells of exactly those that are written",
         module="rtl.nic.engine.used_ring",
         harness=used_ring,
-        depth=26,
-        quick=16,
+        depth=22,
+        quick=0,
         reach=42,
         assumptions=(
             f"four queues with split rings of {SIZE} entries, {CHAINS} chains each",
