@@ -29,7 +29,7 @@ class ByteMemory(wiring.Component):
     Latency
     -------
     ``read_data`` follows ``read_en`` by one cycle and stays.  Nobody may look at a byte that is
-    read in the cycle in which it, or another of the same four lanes, is written.
+    read in the cycle in which it, or another of the same word, is written.
 
     Parameters
     ----------

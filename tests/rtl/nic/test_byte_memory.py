@@ -9,13 +9,16 @@ from tests.rtl.agents import run, seeded
 
 @pytest.mark.parametrize(("beats", "words"), [(4, 2048), (7, 2048), (8, 2), (9, 2)])
 def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats, words, monkeypatch):
-    """``words``: of a RAM; a bank has as many RAMs as it takes."""
+    """``words``: of a RAM; a bank has as many RAMs as it takes.
+
+    What is loaded of a word that is stored to in the same cycle is not looked at.
+    """
     monkeypatch.setattr(byte_memory, "_WORDS", words)
     dut, rng = ByteMemory(beats), seeded(5)
     size = 16 * beats
 
     async def bench(ctx):
-        content, expected, starts = bytearray(size), None, set()
+        content, expected, starts, whole = bytearray(size), {}, set(), 0
         for step in range(1500):
             loads, at = rng.random() < 0.7, rng.randrange(size - 15)
             ctx.set(dut.read_en, loads)
@@ -25,8 +28,12 @@ def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats, words, monkeypatch):
                 starts.add(at)
             to, count = rng.randrange(size), rng.randrange(17)
             value = rng.randbytes(16)
-            mask = 0
-            for i in range(to, min(to + count, size)):
+            mask, stored = 0, range(to, min(to + count, size))
+            if loads:
+                for i in range(at, at + 16):
+                    if i // 16 in {j // 16 for j in stored}:
+                        del expected[i % 16]
+            for i in stored:
                 mask |= 1 << i % 16
                 content[i] = value[i % 16]
             ctx.set(dut.write_addr, to)
@@ -35,8 +42,10 @@ def test_any_bytes_are_stored_and_loaded_in_a_cycle(beats, words, monkeypatch):
             await ctx.tick()
             if expected:
                 found = ctx.get(dut.read_data).to_bytes(16, "little")
-                assert dict(enumerate(found)) == expected, f"step {step}"
+                assert {lane: found[lane] for lane in expected} == expected, f"step {step}"
+                whole += len(expected) == 16
         assert len(starts) == size - 15
+        assert whole > 100
 
     run(dut, bench)
 
