@@ -139,7 +139,7 @@ def write(module):
 
 
 _SHARED = {
-    "depth": 11,
+    "depth": 9,
     "quick": 0,
     "reach": 14,
     "assumptions": (f"segments within a page, of 1 to {LONGEST} bytes; bursts of {PIECE}",),

@@ -268,7 +268,7 @@ def asks(module):
 
 _CUTS = {
     "module": "rtl.nic.dma_begin",
-    "depth": 12,
+    "depth": 10,
     "reach": 20,
     "assumptions": (
         "two requests, one per tag at a time; bursts of 64 bytes",
@@ -318,7 +318,7 @@ PROOFS = (
         "takes, at the same place in the page; it goes to the bus or ends, once",
         module="rtl.nic.dma_translated",
         harness=translated,
-        depth=12,
+        depth=9,
         quick=8,
         assumptions=("a slot is taken once until its segment ends", "an answer is to a taken slot"),
         covers=(
@@ -345,7 +345,7 @@ PROOFS = (
         "for, with its address, of its function, or it is answered here",
         module="rtl.nic.dma_ask",
         harness=asks,
-        depth=14,
+        depth=10,
         quick=0,
         assumptions=("a slot is given back once", "the ATC says anything"),
         covers=("a slot is taken again", "all are taken", "the last one by who does not ask"),

@@ -29,7 +29,7 @@ FEW = SimpleNamespace(
 #: Queues of a direction, and packets that each has in a proof.
 QUEUES, PACKETS = 2, 3
 #: Cycles in which everything is taken until the books balance, at the most.
-BALANCED = 12
+BALANCED = 5
 
 
 def _read(m: Module, values, number):
@@ -216,7 +216,7 @@ PROOFS = (
         f"frame handed on or one more drop within {BALANCED} cycles; a slot leaves once",
         module="rtl.nic.engine.commit",
         harness=transmit,
-        depth=20,
+        depth=18,
         quick=13,
         reach=26,
         assumptions=(
@@ -232,7 +232,7 @@ PROOFS = (
                 name="a dropped frame is not counted",
                 old="stat.valid.eq(drop if self.transmits else 1)",
                 new="stat.valid.eq(0 if self.transmits else 1)",
-                depth=26,
+                depth=18,
             ),
             Plant(
                 name="a chain is returned before its DMA has ended",
@@ -253,7 +253,7 @@ PROOFS = (
         "are returned when all have ended",
         module="rtl.nic.engine.commit",
         harness=receive,
-        depth=20,
+        depth=18,
         quick=0,
         reach=26,
         assumptions=(

@@ -20,8 +20,9 @@ OFFERED = 4 * SLOTS
 CONFIG = NicConfig(
     vfs=1, queue_pairs=1, tx_slots=5, rx_slots=5, dma_tags=8, dma_slots=2, atc_entries=0
 )
-#: Cycles from a push until the frame can be popped; until it is given back if nobody receives.
-SETTLED, RETURNED = 3, 16
+#: Cycles from a push until the frame can be popped; in which nothing is pushed or popped until one
+#: is given back, if nobody receives.
+SETTLED, RETURNED = 3, 8
 
 
 def slot_pool(module):
@@ -136,7 +137,7 @@ def receive_fifos(module):
         m.d.sync += [ahead.eq(ahead - 1), done.eq(ahead == 0)]
         m.d.comb += Assert((ahead != 0) | (content == it))
     quiet = ~pop.en & ~pop.back & ~push & dut.release.ready
-    m.d.sync += idle.eq(Mux(~receives & (inside != 0) & ~gives, idle + quiet, 0))
+    m.d.sync += idle.eq(Mux(~receives & (inside != 0) & ~gives & quiet, idle + 1, 0))
     looks = popping & (popped == who)
     settled, there = Signal(), Signal()
     m.d.sync += [settled.eq(since == SETTLED), there.eq(inside - out != 0)]

@@ -135,7 +135,7 @@ PROOFS = (
         "is; each receiver is told once or counted as a drop; the port gets it once",
         module="rtl.nic.switch",
         harness=switch,
-        depth=22,
+        depth=18,
         quick=14,
         assumptions=("the FIFOs of two functions have room, and accept, as they like",),
         covers=("three receivers", "one, as another has no room", "a long frame that nobody gets"),

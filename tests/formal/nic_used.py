@@ -118,7 +118,7 @@ PROOFS = (
         "ring; the index tells of exactly those that are written",
         module="rtl.nic.engine.used_ring",
         harness=used_ring,
-        depth=22,
+        depth=20,
         quick=0,
         reach=42,
         assumptions=(
