@@ -269,7 +269,7 @@ PROOFS = (
         "slot that is taken becomes one packet",
         module="rtl.nic.engine.build_send",
         harness=send,
-        quick=0,
+        quick=9,
         covers=("the rest of a descriptor, for the large buffer", "a second descriptor"),
         plants=(
             Plant(
@@ -297,7 +297,7 @@ PROOFS = (
         "num_buffers goes into one of them too; every frame becomes the packets of its chains",
         module="rtl.nic.engine.build_receive",
         harness=receive,
-        quick=8,
+        quick=0,
         covers=(
             "num_buffers goes into an earlier descriptor than the last",
             "a second descriptor",
