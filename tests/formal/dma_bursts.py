@@ -155,8 +155,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="a segment begins where the last one ended",
-                old="address.eq(first.address),",
-                new="address.eq(address),",
+                old="within.eq(first.address),",
+                new="within.eq(within),",
             ),
         ),
         **_SHARED,

@@ -26,6 +26,7 @@ FEW = SimpleNamespace(
     engine_tags=4,
     prefetch=0,
     segmentation=True,
+    **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable"), True),
 )
 #: Queues of a direction, and descriptors that each has in its buffer.
 QUEUES, POSTED = 2, 2

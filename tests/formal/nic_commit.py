@@ -25,6 +25,7 @@ FEW = SimpleNamespace(
     rx_quota=1,
     engine_tags=4,
     segmentation=False,
+    **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable"), True),
 )
 #: Queues of a direction, and packets that each has in a proof.
 QUEUES, PACKETS = 2, 3

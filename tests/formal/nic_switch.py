@@ -104,7 +104,17 @@ def switch(module):
     wired, ended, balanced = Signal(4), Signal(), Signal()
     missing = now.functions & ~pushed
     event = dut.stat.payload
-    dropped = dut.stat.valid & dut.stat.ready
+    counted, grouped, dropped = Signal(), Signal(), Signal()
+    owes, tells = Signal(5), Signal(5)  # receivers of frames to groups, and events of them
+    m.d.comb += [
+        counted.eq(dut.stat.valid & dut.stat.ready),
+        grouped.eq(
+            counted & ((event.stat == Stat.RX_BROADCAST) | (event.stat == Stat.RX_MULTICAST))
+        ),
+        dropped.eq(counted & ~grouped),
+        Assert(~grouped | (owes != tells)),
+    ]
+    m.d.sync += [owes.eq(owes + (push & now.group)), tells.eq(tells + grouped)]
     kind = Mux(now.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)
     m.d.sync += [
         ended.eq(idle),
@@ -118,7 +128,7 @@ def switch(module):
             wired.eq(wired + now.port),
         ]
     m.d.comb += [
-        balanced.eq((lacks == drops) & (wired == sends)),
+        balanced.eq((lacks == drops) & (wired == sends) & (owes == tells)),
         Assert(age <= BALANCED),
         Assert(~dropped | idle | (event.stat == kind) | (drops < lacks)),
         Cover(idle & ~ended & had & shared & (count == 3)),
@@ -132,7 +142,8 @@ PROOFS = (
     Proof(
         name="switch",
         claim="a frame has as many references as there are who are told of it, before the first "
-        "is; each receiver is told once or counted as a drop; the port gets it once",
+        "is; each receiver is told once, and counted if the frame is for a group, or is one more "
+        "drop; the port gets it once",
         module="rtl.nic.switch",
         harness=switch,
         depth=18,
@@ -152,7 +163,7 @@ PROOFS = (
             ),
             Plant(
                 name="a drop is forgotten while the counters are busy",
-                old="with m.If(full.ready):",
+                old="with m.If(event.ready):",
                 new="with m.If(1):",
                 depth=26,
             ),

@@ -56,7 +56,7 @@ PROOFS = (
     Proof(
         name="turns",
         claim="who wants a turn sees every other have one at most before",
-        module="rtl.nic.engine.turns",
+        module="rtl.bus.turns",
         harness=turns,
         depth=14,
         quick=8,
@@ -65,8 +65,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="the turn stays with the first",
-                old="above.eq(~((2 << self.chosen) - 1))",
-                new="above.eq(~0)",
+                old="behind.eq(above(self.chosen, self.count))",
+                new="behind.eq(-1)",
             ),
         ),
     ),
