@@ -240,7 +240,7 @@ def print_cases(found: dict[str, Any], stream: TextIO) -> None:
     for case in cases:
         table.add_column(case["name"], justify="right")
     rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
-        ("kernel", lambda c: (c["guests"][0]["booted"] or "-").partition("+")[0]),
+        ("kernel", lambda c: (c["guests"][0]["booted"] or "-").split()[0].partition("+")[0]),
         ("tests passed", lambda c: str(sum(len(g["passed"]) for g in c["guests"]))),
         ("tests failed", lambda c: str(sum(len(g["failed"]) for g in c["guests"]))),
         ("packets", lambda c: f"{c['packets']:,}"),
