@@ -10,23 +10,14 @@ from models.spec.nic import Stat
 from rtl.nic.engine.records import RingKind, Shapes
 from rtl.nic.seams import LocalMemory
 
+from . import nic_build
 from .ports import take
 from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
 #: What the block looks at of a configuration: two functions with a queue pair each.
-FEW = SimpleNamespace(
-    functions=2,
-    queue_pairs=1,
-    data_queues=4,
-    frame_bytes=2048,
-    tx_quota=1,
-    rx_quota=1,
-    engine_tags=4,
-    segmentation=False,
-    **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable"), True),
-)
+FEW = SimpleNamespace(**{**vars(nic_build.FEW), "segmentation": False})
 #: Queues of a direction, and packets that each has in a proof.
 QUEUES, PACKETS = 2, 3
 #: Cycles in which everything is taken until the books balance, at the most.
