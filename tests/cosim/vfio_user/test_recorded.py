@@ -64,6 +64,7 @@ def test_the_golden_machine_answers_as_the_rtl_did(tmp_path):
             messages += 1
             for fd in fds if command != Command.DMA_MAP else ():
                 os.close(fd)
+        client.hang_up()
         os.close(memory)
         assert ram.resident_pages > 30_000
         return messages
