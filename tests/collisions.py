@@ -55,4 +55,4 @@ def _nonsense(self: Memory, platform: object):
 
 def collide() -> None:
     """Let all memories that are elaborated from here on be so."""
-    Memory.elaborate = _nonsense  # type: ignore[method-assign]
+    Memory.elaborate = _nonsense

@@ -120,6 +120,10 @@ class PciDevice:
         """Set and clear bits."""
         await self.write(offset, size, await self.read(offset, size) & ~off | on)
 
+    async def switch(self, offset: int, size: int, bits: int, on: object) -> None:
+        """Set bits, or clear them."""
+        await self.change(offset, size, **{"on" if on else "off": bits})
+
     async def place(self, window: Window) -> None:
         """Give every BAR an address, then let BARs answer and the function do DMA."""
         for number, bar in self.bars.items():

@@ -212,8 +212,7 @@ class VirtioPci:
 
     async def mask_function(self, masked: bool) -> None:
         """Mask all vectors at once, or none."""
-        change = {"on": _MSIX_MASK_ALL} if masked else {"off": _MSIX_MASK_ALL}
-        await self.device.change(self._msix + 2, 2, **change)
+        await self.device.switch(self._msix + 2, 2, _MSIX_MASK_ALL, masked)
 
     async def shut_down(self) -> None:
         """Let the device do nothing any more: no DMA, no message."""

@@ -112,9 +112,14 @@ class HostBus:
     async def set_vfs(self, there: bool) -> None:
         """Let the VFs be there, as after a reset, or be gone."""
         base = self.pf.find_extended(ExtendedId.SR_IOV)
-        change = {"on": _VF_ENABLE | _VF_MEMORY} if there else {"off": _VF_ENABLE | _VF_MEMORY}
-        await self.pf.change(base + 8, 2, **change)
-        for number in range(1, 1 + await self.pf.read(base + 0x10, 2) if there else 0):
+        await self.pf.switch(base + 8, 2, _VF_ENABLE | _VF_MEMORY, there)
+        if there:
+            await self._vfs_awake()
+
+    async def _vfs_awake(self) -> None:
+        """Wait until all VFs answer."""
+        base = self.pf.find_extended(ExtendedId.SR_IOV)
+        for number in range(1, 1 + await self.pf.read(base + 0x10, 2)):
             await self._awake(self.routing_id(number))
 
     async def _enable_page_requests(self) -> None:
@@ -164,7 +169,8 @@ class HostBus:
         # From the end: what enables something comes after what it goes by.
         for place, value in kept.items():
             await pf.write(place, 4, value)
-        await self.set_vfs(True)
+        if await pf.read(pf.find_extended(ExtendedId.SR_IOV) + 8, 2) & _VF_ENABLE:
+            await self._vfs_awake()
 
     async def _awake(self, routing_id: int) -> None:
         """Wait until a function answers; a VF's vendor would not tell."""
@@ -177,5 +183,4 @@ class HostBus:
     async def enable_ats(self, device: PciDevice, enable: bool) -> None:
         """Let a function translate by ATS, or not."""
         control = device.find_extended(ExtendedId.ATS) + 6
-        change = {"on": _ATS_ENABLE} if enable else {"off": _ATS_ENABLE}
-        await device.change(control, 2, **change)
+        await device.switch(control, 2, _ATS_ENABLE, enable)

@@ -5,22 +5,37 @@ from typing import NoReturn, Protocol
 
 from cosim.hypervisor.costs import Costs
 from cosim.port import PhysicalMemory
+from models.directory import DirectoryBuilder
 from models.pagetable import KIB_4, PageTable
 
-__all__ = ["HostPages", "NotGuestMemory", "PageServer", "VmMemory"]
+__all__ = [
+    "HostPages",
+    "NotGuestMemory",
+    "PageServer",
+    "VmMemory",
+    "read_only_directory",
+    "read_only_table",
+]
 
 
 class NotGuestMemory(ValueError):
     """A guest physical address that the VM does not own."""
 
 
+def _refuse(*_: object) -> NoReturn:
+    raise NotGuestMemory("A walk changes nothing")
+
+
 def read_only_table(load: Callable[[int, int], bytes], root: int) -> PageTable:
     """Return a guest's own table, to walk it alone; what would change it is refused."""
+    return PageTable(load, _refuse, _refuse, root=root)
 
-    def refuse(*_: object) -> NoReturn:
-        raise NotGuestMemory("A walk changes nothing")
 
-    return PageTable(load, refuse, refuse, root=root)
+def read_only_directory(
+    load: Callable[[int, int], bytes], root: int, *, levels: int, extended: bool
+) -> DirectoryBuilder:
+    """Return a guest's own device directory, likewise."""
+    return DirectoryBuilder(load, _refuse, _refuse, levels=levels, extended=extended, root=root)
 
 
 class HostPages:

@@ -89,12 +89,10 @@ class VirtualConfig:
         for place, byte in zip(places, data, strict=True):
             if place == _COMMAND:
                 self._memory = bool(byte & _MEMORY)
-                change = {"on": _MASTER} if byte & _MASTER else {"off": _MASTER}
-                await self._device.change(_COMMAND, 2, **change)
+                await self._device.switch(_COMMAND, 2, _MASTER, byte & _MASTER)
             elif place == _COMMAND + 1:
-                off = not byte << 8 & _INTERRUPT_DISABLE
-                change = {"off" if off else "on": _INTERRUPT_DISABLE}
-                await self._device.change(_COMMAND, 2, **change)
+                disabled = byte << 8 & _INTERRUPT_DISABLE
+                await self._device.switch(_COMMAND, 2, _INTERRUPT_DISABLE, disabled)
             elif _BAR0 <= place < _BARS_END:
                 self._store_bar(place, byte)
             elif place == self._express + 9 and byte & _FLR:

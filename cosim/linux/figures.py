@@ -53,7 +53,8 @@ async def figures(run: "Run") -> dict[str, Any]:
     for guest, number in zip(run.guests, run.numbers, strict=True):
         assignment = hypervisor.assignment(number)
         counts = {stat: await hypervisor.stat(number, stat) for stat in Stat}
-        await _add(run, number, counts, totals)
+        lookups = await hypervisor.lookups(assignment) or (0, 0)
+        await _add(run, number, counts, lookups, totals)
         if not guest.outcome.ended and not run.caught:
             problems += _unfinished(guest.outcome)
         for queue in range(run.config.nic.queues_per_function):
@@ -62,7 +63,7 @@ async def figures(run: "Run") -> dict[str, Any]:
         guests.append(
             {
                 "device_id": assignment.device_id,
-                "counted": await hypervisor.lookups(assignment) or (0, 0),
+                "counted": lookups,
                 "booted": guest.outcome.booted,
                 "passed": guest.outcome.passed,
                 "failed": guest.outcome.failed,
@@ -72,13 +73,13 @@ async def figures(run: "Run") -> dict[str, Any]:
     problems += [str(fault) for fault in hypervisor.iommu.faults[:5]]
     if wire.tftp.different:
         problems.append(f"{wire.tftp.different} files came back changed")
-    lookups = totals["lookups"]
+    asked = totals["lookups"]
     found |= {
         "packets": totals["packets"],
         "interrupts": totals["interrupts"],
         "untranslated_requests": totals["requests"],
-        "translations": lookups,
-        "iotlb_hit_rate": 1 - totals["misses"] / lookups if lookups else 0.0,
+        "translations": asked,
+        "iotlb_hit_rate": 1 - totals["misses"] / asked if asked else 0.0,
         "walks": totals["walks"],
         "invalidations": _invalidations(run),
         "page_faults": totals["page_faults"],
@@ -93,15 +94,20 @@ async def figures(run: "Run") -> dict[str, Any]:
     return found | {"passed": passed(found)}
 
 
-async def _add(run: "Run", number: int, counts: dict[Stat, int], totals: dict[str, int]) -> None:
-    """Add what a function has done."""
+async def _add(
+    run: "Run",
+    number: int,
+    counts: dict[Stat, int],
+    lookups: tuple[int, int],
+    totals: dict[str, int],
+) -> None:
+    """Add what a function has done; ``lookups`` and misses of the IOTLB."""
     hypervisor, function = run.hypervisor, run.functions[number]
     assignment = hypervisor.assignment(number)
-    lookups, misses = await hypervisor.lookups(assignment) or (0, 0)
     totals["packets"] += counts[Stat.TX_PACKETS] + counts[Stat.RX_PACKETS]
     totals["interrupts"] += function.interrupts
-    totals["lookups"] += lookups
-    totals["misses"] += misses
+    totals["lookups"] += lookups[0]
+    totals["misses"] += lookups[1]
     totals["page_faults"] += len(assignment.services)
     if (counter := run.counters.get(number)) is not None:
         totals["walks"] += await hypervisor.iommu.counted(counter)

@@ -57,12 +57,13 @@ test_tcp() {
     cmp /payload /tmp/back || fail "what came back is not what was sent"
 }
 
-# Takes a device from its driver and gives it back; a file may be there to write 1 to in between.
+# Takes a device from its driver and gives it back; a file may be there to write to in between, a 1
+# or something else.
 rebind() {
-    driver=$1 device=$2 reset=${3:-/dev/null}
+    driver=$1 device=$2 file=${3:-/dev/null} value=${4:-1}
     echo "$device" > $driver/unbind || { fail "unbind"; return; }
     [ ! -e /sys/class/net/$IF ] || { fail "the interface stays"; return; }
-    echo 1 > $reset || { fail "function level reset"; return; }
+    echo "$value" > $file || { fail "$value to $file"; return; }
     echo "$device" > $driver/bind || { fail "bind"; return; }
     configure || { fail "cannot be configured"; return; }
     all_of 5 "$(pings -c 5 -A -w 60)"
@@ -209,12 +210,8 @@ test_pin() {
 # The domain's type is changed while the machine runs: identity, lazy invalidations, strict ones.
 test_domains() {
     folder=$(function_of)
-    device=$(basename "$folder")
     for type in identity DMA-FQ DMA; do
-        echo "$device" > $PCI/unbind || { fail "unbind"; return; }
-        echo $type > "$folder/iommu_group/type" || { fail "$type"; return; }
-        echo "$device" > $PCI/bind || { fail "bind"; return; }
-        configure || { fail "cannot be configured"; return; }
+        rebind $PCI "$(basename "$folder")" "$folder/iommu_group/type" $type || return
         found=$(cat "$folder/iommu_group/type")
         [ "$found" = $type ] || { fail "domain $found for $type"; return; }
         all_of 20 "$(pings -c 20 -A -s 1000 -w 60)" || return

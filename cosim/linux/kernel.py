@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cosim.bench.build import ToolError
@@ -94,16 +95,15 @@ def _make(source: Path, tools: Path, objects: Path, *targets: str, say: Say) -> 
     env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     env |= {"KCONFIG_ALLCONFIG": str(_CONFIG)}
     log, began = objects / "log", time.monotonic()
-    said = began
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT)
         try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                if time.monotonic() - said > _SAY_S:
-                    said = time.monotonic()
-                    last = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
-                    say(f"  {said - began:5.0f} s, {last.strip()[:70]}")
+            while process.returncode is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_SAY_S)
+                    break
+                last = (log.read_text(encoding="utf-8").splitlines() or [""])[-1]
+                say(f"  {time.monotonic() - began:5.0f} s, {last.strip()[:70]}")
         finally:
             process.kill()
             process.wait()
@@ -126,8 +126,7 @@ def build_kernel(say: Say) -> Kernel:
             raise ToolError(f"No package {_SOURCES}* is to be had")
         say(f"building a kernel of {name}: once, in some 10 minutes")
         source, objects = folder / "source", folder / "objects"
-        apt.download(name, folder / "package")
-        unpack(sorted((folder / "package").glob("*.deb")), folder / "package")
+        apt.unpack([name], folder / "package")
         source.mkdir()
         objects.mkdir()
         archive = next((folder / "package/usr/src").glob("*.tar.xz"))

@@ -134,6 +134,14 @@ class Apt:
         into.mkdir(parents=True, exist_ok=True)
         run("apt-get", "download", name, cwd=into, env=self._env)
 
+    def unpack(self, names: Sequence[str], folder: Path) -> None:
+        """Fetch packages, and unpack them into a folder."""
+        kept = folder / "packages"
+        for name in names:
+            self.download(name, kept)
+        unpack(sorted(kept.glob("*.deb")), folder)
+        shutil.rmtree(kept)
+
     def download_all(self, names: Sequence[str], suite: str) -> list[Path]:
         """Fetch packages and everything that they need; return the files."""
         self.update()
@@ -217,17 +225,13 @@ def fetch_kernel(architecture: str, say: Say) -> Kernel:
     def fill(folder: Path) -> None:
         say(f"fetching {name}")
         apt = Apt(cache_folder(), architecture)
-        packages = folder / "packages"
         image = apt.needs(name, "linux-image-")
         if not image:
             raise ToolError(f"No kernel package {name} is to be had")
         wanted = image[:1]
         for prefix in ("linux-binary-", "linux-modules-"):
             wanted += apt.needs(image[0], prefix)
-        for package in wanted:
-            apt.download(package, packages)
-        unpack(sorted(packages.glob("*.deb")), folder)
-        shutil.rmtree(packages)
+        apt.unpack(wanted, folder)
 
     root = unpacked(f"kernel-{architecture}", fill)
     modules = next((root / "usr/lib/modules").iterdir())
@@ -242,12 +246,7 @@ def _fetch(name: str, packages: Sequence[str], architecture: str, say: Say) -> P
 
     def fill(folder: Path) -> None:
         say(f"fetching {packages[0]} for {architecture}")
-        kept = folder / "packages"
-        apt = Apt(cache_folder(), architecture)
-        for package in packages:
-            apt.download(package, kept)
-        unpack(sorted(kept.glob("*.deb")), folder)
-        shutil.rmtree(kept)
+        Apt(cache_folder(), architecture).unpack(packages, folder)
 
     return unpacked(f"{name}-{architecture}", fill)
 

@@ -1,12 +1,11 @@
 """Compares every translation of a guest's own IOMMU with a fresh walk of the guest's tables."""
 
-from typing import Protocol
-
 import numpy as np
 
 from cosim.bench.bench import Bench
 from cosim.bench.ports import Tap
-from models.directory import DirectoryBuilder
+from cosim.hypervisor.memory import read_only_directory
+from cosim.port import PhysicalMemory
 from models.spec.iommu import DdtpMode, DeviceContextBase, IoatpMode, Pte
 from models.spec.iommu_registers import DDTP
 from models.spec.translation import (
@@ -16,7 +15,7 @@ from models.spec.translation import (
     TranslationStatus,
 )
 
-__all__ = ["Memory", "TranslationWatcher", "translation_taps"]
+__all__ = ["TranslationWatcher", "translation_taps"]
 
 _REQUESTS, _RESPONSES = "iommu.translate0__request", "iommu.translate0__response"
 #: Pages of a leaf table, log2 of their number, and of a page's bytes.
@@ -28,14 +27,6 @@ _PPN_SHIFT, _PPN_MASK = _PTE["ppn"].offset, (1 << _PTE["ppn"].width) - 1
 _VALID = 1 << _PTE["v"].offset
 _LEAF = 1 << _PTE["r"].offset | 1 << _PTE["x"].offset
 _MODES = {DdtpMode.LVL1: 1, DdtpMode.LVL2: 2, DdtpMode.LVL3: 3}
-
-
-class Memory(Protocol):
-    """Memory that tables are in."""
-
-    def read(self, address: int, size: int) -> bytes:
-        """Load bytes."""
-        ...
 
 
 def translation_taps() -> tuple[Tap, ...]:
@@ -81,7 +72,7 @@ class TranslationWatcher:
     ----------
     bench : Bench
         With :func:`translation_taps`.
-    memory : Memory
+    memory : PhysicalMemory
         The guest's, by the addresses of its tables.
     device_id : int
         Whose translations are judged.
@@ -89,7 +80,9 @@ class TranslationWatcher:
         Contexts have 64 bytes (``capabilities.MSI_FLAT``).
     """
 
-    def __init__(self, bench: Bench, memory: Memory, device_id: int, *, extended: bool) -> None:
+    def __init__(
+        self, bench: Bench, memory: PhysicalMemory, device_id: int, *, extended: bool
+    ) -> None:
         self._bench, self._memory, self._device_id = bench, memory, device_id
         self._extended = extended
         #: ``ddtp`` as software has left it.
@@ -175,13 +168,11 @@ class TranslationWatcher:
         mode = DDTP["mode"].extract(self.ddtp)
         if mode not in _MODES:
             return None
-        directory = DirectoryBuilder(
+        directory = read_only_directory(
             self._memory.read,
-            _refuse,
-            _refuse,
+            DDTP["ppn"].extract(self.ddtp) << _PAGE_BITS,
             levels=_MODES[DdtpMode(mode)],
             extended=self._extended,
-            root=DDTP["ppn"].extract(self.ddtp) << _PAGE_BITS,
         )
         slot = directory.slot(self._device_id)
         if slot is None:
@@ -218,7 +209,3 @@ class TranslationWatcher:
         pages = entries >> np.uint64(_PPN_SHIFT) & np.uint64(_PPN_MASK)
         there = (entries & np.uint64(_VALID) != 0) & (entries & np.uint64(_LEAF) != 0)
         return np.where(there, pages, _NOWHERE)
-
-
-def _refuse(*_: object):
-    raise AssertionError("Tables of a guest are only looked at")

@@ -40,7 +40,7 @@ PLANTS = [
         "rtl/nic/interrupt_pin.py",
         "with m.If(self.used & self.by_pin)",
         "with m.Elif(self.used & self.by_pin)",
-        "tests/rtl/nic/test_registers.py",
+        "tests/rtl/nic/test_interrupt_pin.py",
         "pin_follows",
         often=True,
     ),

@@ -1,154 +1,27 @@
 """Registers of all functions: negotiation, queues, resets, notifications, management."""
 
-from functools import partial
-
 import pytest
 
-from models.spec.config import config
 from models.spec.nic import (
     BASE_FEATURES,
     CONFIG_BASE,
     DEVICE_OFFSET,
     ISR_OFFSET,
-    MANAGEMENT,
     MSIX_PBA_OFFSET,
     NOTIFY_OFFSET,
-    Isr,
     QueueError,
     Stat,
     bar_base,
-    config_base,
     function_block,
     initial_mac,
     offered_features,
     queue_error_offset,
     stat_offset,
 )
-from models.spec.pci import pf_space
-from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
-from rtl.nic.registers import Registers
+from models.spec.virtio import MSI_NO_VECTOR, Feature
 from rtl.nic.seams import QueueOp
-from tests.rtl import agents
-from tests.rtl.agents import Sink, Source, get, run, seeded, wait_for
-from tests.rtl.nic.pci_world import configure, obey
-from tests.rtl.simulators import built
-
-TINY = config("tiny").nic
-PER = TINY.queues_per_function
-S = DeviceStatus
-RING = {"queue_desc": 0x1_2345_6000, "queue_driver": 0x2_0000_7000, "queue_device": 0x3_0000_8004}
-
-
-class Machine:
-    """Registers with an engine that answers DISABLE when it is told to."""
-
-    def __init__(self, *, stall=0.0, take_doorbells=True, obedient=True):
-        self.dut = built(Registers, TINY)
-        self.rng = seeded(3)
-        self.bus = agents.Registers(self.dut.bus)
-        self.commands = Sink(self.dut.command, self.rng, stall)
-        self.doorbells = Sink(self.dut.doorbell, self.rng, stall if take_doorbells else 2.0)
-        self.interrupts = Sink(self.dut.interrupt, self.rng, stall)
-        self.counted = Sink(self.dut.count, self.rng, stall)
-        self.stopped = Source(self.dut.stopped, self.rng)
-        self.errors = Source(self.dut.error, self.rng)
-        self.obedient = obedient
-
-    async def _msix(self, ctx):
-        """Whatever asks for MSI-X gets its address."""
-        while True:
-            request = await get(ctx, self.dut.msix.request)
-            await agents.put(ctx, self.dut.msix.response, request.addr)
-
-    def configured(self, bench):
-        """``bench`` behind what software does first, by PCI configuration."""
-
-        async def whole(ctx):
-            ctx.set(self.dut.cleared, -1)
-            ctx.set(self.dut.filter.ready, 1)
-            await configure(ctx, self.bus.write32, TINY)
-            await bench(ctx)
-
-        return whole
-
-    def run(self, bench, *background):
-        parts = [self.commands, self.doorbells, self.interrupts, self.counted]
-        parts += [self.stopped, self.errors]
-        background = [part.process for part in parts] + [self._msix, *background]
-        if self.obedient:
-            background.append(partial(obey, commands=self.commands, stopped=self.stopped))
-        run(self.dut, self.configured(bench), background=background)
-
-    # Software
-
-    async def write(self, ctx, f, name, value):
-        register = common(name)
-        base = bar_base(f) + register.offset
-        if register.width == 64:
-            await self.bus.write32(ctx, base + 4, value >> 32)
-            await self.bus.write32(ctx, base, value & 0xFFFF_FFFF)
-            return
-        lane = register.offset % 4
-        strobes = (1 << register.bytes) - 1 << lane
-        noise = 0x5A5A_5A5A  # of lanes that are not strobed
-        mask = sum(0xFF << 8 * n for n in range(4) if strobes >> n & 1)
-        data = (value << 8 * lane & mask) | (noise & ~mask)
-        await self.bus.write32(ctx, base - lane, data, strobes)
-
-    async def read(self, ctx, f, name):
-        register = common(name)
-        base, lane = bar_base(f) + register.offset // 4 * 4, register.offset % 4
-        value = await self.bus.read32(ctx, base) >> 8 * lane
-        if register.width == 64:
-            return value | await self.bus.read32(ctx, base + 4) << 32
-        return value & (1 << register.width) - 1
-
-    async def manage(self, ctx, f, name, value):
-        await self.bus.write32(ctx, function_block(f) + MANAGEMENT[name].offset, value)
-
-    async def managed(self, ctx, f, name):
-        return await self.bus.read32(ctx, function_block(f) + MANAGEMENT[name].offset)
-
-    async def negotiate(self, ctx, f, features=BASE_FEATURES):
-        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE)
-        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER)
-        for half in range(2):
-            await self.write(ctx, f, "driver_feature_select", half)
-            await self.write(ctx, f, "driver_feature", features >> 32 * half & 0xFFFF_FFFF)
-        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER | S.FEATURES_OK)
-        return await self.read(ctx, f, "device_status")
-
-    async def set_up(self, ctx, f, queue, size=64, vector=1):
-        await self.write(ctx, f, "queue_select", queue)
-        await self.write(ctx, f, "queue_size", size)
-        await self.write(ctx, f, "queue_msix_vector", vector)
-        for name, value in RING.items():
-            await self.write(ctx, f, name, value + (f << 40) + (queue << 20))
-        await self.write(ctx, f, "queue_enable", 1)
-
-    async def driver_ok(self, ctx, f):
-        await self.write(ctx, f, "device_status", S.ACKNOWLEDGE | S.DRIVER | S.FEATURES_OK | 4)
-
-    async def start(self, ctx, f, queues=(0, 1)):
-        await self.negotiate(ctx, f)
-        for queue in queues:
-            await self.set_up(ctx, f, queue)
-        await self.driver_ok(ctx, f)
-
-    async def notify(self, ctx, f, queue):
-        await self.bus.write32(ctx, bar_base(f) + NOTIFY_OFFSET + 4 * queue, queue, 3)
-
-    def enable(self, f, queue, size=64, vector=1):
-        at = (f << 40) + (queue << 20)
-        return {
-            "op": QueueOp.ENABLE,
-            "queue": f * PER + queue,
-            "size": size,
-            "desc": RING["queue_desc"] + at,
-            "driver": RING["queue_driver"] + at,
-            "device": RING["queue_device"] + at,
-            "msix_vector": vector,
-        }
+from tests.rtl.agents import run, wait_for
+from tests.rtl.nic.registers_world import PER, RING, TINY, Machine, S
 
 
 def fields(payload, names):
@@ -398,27 +271,6 @@ def test_undefined_addresses_read_0():
     assert not machine.doorbells.got
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.9])
-def test_notifications_are_counted(stall):
-    """Each of them, whether its queue runs or not; not of what is no queue of the function."""
-    machine = Machine(stall=stall)
-    rung = [(1, 0), (1, 1), (1, 1), (2, 1), (0, 0), (1, PER), (TINY.functions, 0), (3, 0)]
-
-    async def bench(ctx):
-        await machine.start(ctx, 1)
-        for f, queue in rung:
-            await machine.bus.write32(ctx, bar_base(f) + NOTIFY_OFFSET + 4 * queue, queue)
-        await machine.bus.read32(ctx, bar_base(1) + NOTIFY_OFFSET)
-        await machine.bus.write32(ctx, bar_base(1) + NOTIFY_OFFSET, 0, 0)
-        expected = [f for f, queue in rung if f < TINY.functions and queue < PER]
-        await wait_for(ctx, lambda: len(machine.counted.got) == len(expected), then=50)
-        assert [count.function for count in machine.counted.got] == expected
-        kinds = {(count.stat, count.amount) for count in machine.counted.got}
-        assert kinds == {(Stat.NOTIFICATIONS, 1)}
-
-    machine.run(bench)
-
-
 @pytest.mark.parametrize("stall", [0.0, 0.6])
 def test_reset_waits_for_the_engine(stall):
     machine = Machine(stall=stall, obedient=False)
@@ -592,67 +444,6 @@ def test_error_stops_a_queue_and_tells_the_driver():
 
     machine.run(bench)
     assert len(machine.interrupts.got) == 1
-
-
-def test_the_pfs_pin_follows_its_isr_status():
-    """With MSI-X disabled; used buffers of a cycle in which the status is read are not lost."""
-    machine = Machine()
-    dut, isr = machine.dut, bar_base(0) + ISR_OFFSET
-    control = config_base(0) + pf_space(TINY)["msix_control"].offset - 2
-    enable = 1 << 31
-
-    delay = {"cycles": -1}
-
-    async def used(ctx):
-        delay["cycles"] = 1  # maybe one of them is counted at once
-        await wait_for(ctx, lambda: delay["cycles"] < 0, then=2)
-
-    async def later(ctx):
-        while True:
-            ctx.set(dut.used, delay["cycles"] == 0)
-            await ctx.tick()
-            delay["cycles"] -= 1
-
-    async def bench(ctx):
-        await machine.bus.write32(ctx, control, enable)
-        await used(ctx)
-        assert not ctx.get(dut.pin)
-        assert await machine.bus.read32(ctx, isr) == 0
-        await machine.bus.write32(ctx, control, 0)
-        await used(ctx)
-        assert ctx.get(dut.pin)
-        assert await machine.bus.read32(ctx, bar_base(1) + ISR_OFFSET) == 0
-        assert ctx.get(dut.pin)
-        assert await machine.bus.read32(ctx, isr) == Isr.QUEUE
-        assert not ctx.get(dut.pin)
-        assert await machine.bus.read32(ctx, isr) == 0
-        # A change of the configuration, alone and with used buffers
-        await machine.start(ctx, 0)
-        await machine.manage(ctx, 0, "mac_low", 0x1234_5602)
-        await wait_for(ctx, lambda: ctx.get(dut.pin))
-        await machine.write(ctx, 0, "queue_select", 1)  # other writes leave it
-        assert ctx.get(dut.pin)
-        await used(ctx)
-        assert await machine.bus.read32(ctx, isr) == Isr.QUEUE | Isr.CONFIG
-        assert not ctx.get(dut.pin)
-        # Used buffers in any cycle of a read are seen in it, or in the next.
-        late = []
-        for cycles in range(1, 16):
-            delay["cycles"] = cycles
-            found = await machine.bus.read32(ctx, isr)
-            await wait_for(ctx, lambda: delay["cycles"] < 0, then=2)
-            late.append(bool(ctx.get(dut.pin)))
-            assert found == (0 if late[-1] else Isr.QUEUE), cycles
-            assert await machine.bus.read32(ctx, isr) == (Isr.QUEUE if late[-1] else 0)
-        assert late == sorted(late)
-        assert {*late} == {False, True}
-        await used(ctx)
-        await machine.write(ctx, 0, "device_status", 0)
-        while await machine.read(ctx, 0, "device_status"):
-            pass
-        assert not ctx.get(dut.pin)
-
-    machine.run(bench, later)
 
 
 def test_reset_ends_though_a_queue_fails_meanwhile():
