@@ -76,7 +76,7 @@ class Lookup(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        functions, beats = self.config.functions, self.config.frame_bytes // BEAT_BYTES
+        functions, beats = self.config.functions, self.config.frame_stride // BEAT_BYTES
         job = data.StructLayout({"frame": FrameRef, "source": 8, "head": FrameHead})
         m.submodules.jobs = jobs = StreamArbiter(job, 2)
         m.submodules.results = self.results = StreamRegister(delivery(functions))

@@ -221,7 +221,7 @@ class Nic(wiring.Component):
         store, load = dma.store, dma.load
         self._store, self._load = store, load
         number, numbered = Signal(16), Signal()
-        bits = exact_log2(2 * self.config.frame_bytes)
+        bits = exact_log2(2 * self.config.frame_stride)
         stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
         from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
         self._header = header = Signal(8 * BEAT_BYTES)
@@ -326,7 +326,7 @@ class Nic(wiring.Component):
         ]
         # flags are in the first lane of the header, which may begin a beat behind the address
         load, lane, beat = self._load, _FLAGS_LANE, Signal(20)
-        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
         asked = Signal()
         m.d.sync += asked.eq(beat[CHECKED_BIT - 4])
         m.d.comb += [

@@ -149,7 +149,7 @@ class DmaRequest(data.Struct):
     request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
     younger than it.
 
-    In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes that are not there,
+    In TX and RX memory a slot is ``2 * frame_stride`` long for a DMA: 4 bytes that are not there,
     the virtio_net_hdr, the frame.  So header and frame are one transfer.  ``CHECKED_BIT`` of the
     offset has the header of a received frame say what is known of its checksum.  With
     ``LARGE_BIT`` what is read goes to the large buffer: it holds, from byte 16 of the offset on,
@@ -231,7 +231,7 @@ class LoadPort(wiring.Signature):
 
 
 class FrameRef(data.Struct):
-    """A frame in a slot: begins at byte ``slot * frame_bytes`` of its memory."""
+    """A frame in a slot: begins at byte ``slot * frame_stride`` of its memory."""
 
     memory: LocalMemory  # TX or RX
     slot: 8

@@ -239,7 +239,7 @@ class Restore(wiring.Component):
     def _request(self, m: Module, address, frame) -> None:
         """Ask for an entry, or its frame."""
         request, following = self.request.payload, self.next
-        bits, place = exact_log2(2 * self.config.frame_bytes), Signal(range(JOBS))
+        bits, place = exact_log2(2 * self.config.frame_stride), Signal(range(JOBS))
         m.d.comb += [
             place.eq(Mux(frame, self.asked, self.begun)),
             request.tag.eq(entry_tag(self.config, _FIRST_TAG + place)),

@@ -176,7 +176,7 @@ class Spill(wiring.Component):
         """Ask for pieces, and note how they end."""
         request, job = self.request.payload, jobs[which]
         end, after = Signal(15), Signal(15)
-        bits = exact_log2(2 * self.config.frame_bytes)
+        bits = exact_log2(2 * self.config.frame_stride)
         begins = job.at == 0
         m.d.comb += [
             end.eq(job.entry.length + BACKUP_FRAME_OFFSET),

@@ -56,7 +56,7 @@ class VirtqueueEngine(wiring.Component):
 
     Even queues of a function receive, odd ones transmit; control queues are not numbered here.
     Frames are moved with their headers: as DMA sees it, a slot of TX or RX memory is
-    ``2 * frame_bytes`` long, with the header from byte 4 and the frame from byte 16.
+    ``2 * frame_stride`` long, with the header from byte 4 and the frame from byte 16.
 
     Errors
     ------
@@ -431,7 +431,7 @@ class VirtqueueEngine(wiring.Component):
             m.d.comb += getattr(transmit, name).eq(getattr(self, name))
 
         # flags and gso_type: bytes 4 and 5 of a slot
-        bits = exact_log2(2 * config.frame_bytes // BEAT_BYTES)
+        bits = exact_log2(2 * config.frame_stride // BEAT_BYTES)
         from_tx = store.en & (store.memory == LocalMemory.TX)
         for number, lane in enumerate((4, 5)):
             beat = self._beat(store, lane)

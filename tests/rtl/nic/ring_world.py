@@ -121,8 +121,9 @@ class RingWorld:
         self.dut, self.config = built(VirtqueueEngine, config), config
         self.rng, self.latency = random.Random(seed), latency
         self.guest = bytearray(1 << 20)
-        self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
-                       LocalMemory.RX: bytearray(config.rx_slots * config.frame_bytes)}  # fmt: skip
+        stride = config.frame_stride
+        self.frames = {LocalMemory.TX: bytearray(config.tx_slots * stride),
+                       LocalMemory.RX: bytearray(config.rx_slots * stride)}  # fmt: skip
         #: What is beyond slots, of the one frame that has the large buffer.
         self.large = bytearray(1 << 16)
         #: Frames that are being cut into segments: at most one.
@@ -167,7 +168,7 @@ class RingWorld:
 
     def deliver(self, function: int, frame: bytes, slot: int, pair: int = 0) -> None:
         """A frame for a queue pair of a function waits in an RX slot."""
-        base = slot * self.config.frame_bytes
+        base = slot * self.config.frame_stride
         self.frames[LocalMemory.RX][base : base + len(frame)] = frame
         self.waiting[function, pair].append((LocalMemory.RX, slot, len(frame)))
         self.arrivals.append((function, pair))
@@ -270,9 +271,9 @@ class RingWorld:
             assert 0 <= at <= len(self.large) - request.length
             self.large[at : at + request.length] = there
             return
-        frames, stride = self.frames[request.memory], 2 * self.config.frame_bytes
+        frames, stride = self.frames[request.memory], 2 * self.config.frame_stride
         slot, at = divmod(request.offset, stride)
-        end, base = at + request.length, slot * self.config.frame_bytes - 16
+        end, base = at + request.length, slot * self.config.frame_stride - 16
         assert 4 <= at < end <= 16 + self.config.frame_bytes
         header, body = min(16, end) - min(16, at), slice(base + max(16, at), base + end)
         middle, last = request.iova + header, request.iova + request.length
@@ -371,7 +372,7 @@ class RingWorld:
                 count,
             ) = found
             if sent:
-                base = frame.frame.slot * self.config.frame_bytes
+                base = frame.frame.slot * self.config.frame_stride
                 length = frame.frame.length | frame.over << 16
                 own = min(length, self.config.frame_bytes)
                 content = self.frames[LocalMemory.TX][base : base + own]

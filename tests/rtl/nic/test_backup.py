@@ -62,7 +62,7 @@ class _World:
             self._complete(iova)
         elif write:  # a piece: none goes over the end of a burst
             assert iova % 256 + length <= 256
-            entry, at = iova & -_STRIDE, offset % (2 * NIC.frame_bytes)
+            entry, at = iova & -_STRIDE, offset % (2 * NIC.frame_stride)
             assert iova - entry == at
             self.pieces.setdefault(entry, set()).update(range(at, at + length))
             self._complete(entry)
@@ -72,7 +72,7 @@ class _World:
         else:
             assert memory == LocalMemory.TX
             assert self.memory[iova] == length
-            slot, at = divmod(offset, 2 * NIC.frame_bytes)
+            slot, at = divmod(offset, 2 * NIC.frame_stride)
             assert at == BACKUP_FRAME_OFFSET
             self.slots[slot] = length
 

@@ -77,7 +77,7 @@ def test_random_traffic(patience):
                 dut.header.en, dut.header.ready, dut.header.addr
             )
             if en and ready:
-                ctx.set(dut.header.data, target_of[addr * 16 // TINY.frame_bytes])
+                ctx.set(dut.header.data, target_of[addr * 16 // TINY.frame_stride])
 
     def send(number):
         source = rng.choice([*ALL, PORT_SOURCE])
