@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from models.spec.config import NicConfig
 from models.spec.nic import PORT_SOURCE, FunctionControl
 from rtl.bus.stream import StreamArbiter, StreamRegister
-from rtl.nic.filters import Filters, Found
+from rtl.nic.filters import Filters
 from rtl.nic.frames import BEAT_BYTES, FrameRead
 from rtl.nic.port import VLAN_BYTES, FrameHead, PortFrame, head_of
 from rtl.nic.seams import FilterChange, FrameRef, LocalMemory, StatEvent, TxFrame
@@ -34,12 +34,13 @@ class Lookup(wiring.Component):
     """Finds the receivers of frames from guests and from the port, as :class:`Verdict` says.
 
     The destination and the VLAN of a frame are compared with those of all functions at once
-    (:class:`Filters`), then, of a guest's frame, its source.  What guests send is counted here
-    (:class:`SentCounter`).  A frame that nobody is to have is passed on without receivers.
+    (:class:`Filters`); the source of a guest's frame with the guest's own MAC.  What guests send is
+    counted here (:class:`SentCounter`).  A frame that nobody is to have is passed on without
+    receivers.  Filters change between frames.
 
     Latency
     -------
-    Five cycles for a guest's frame, two for one from the port; one frame at a time, and while the
+    Five cycles for a guest's frame, three for one from the port; one frame at a time, and while the
     DMA takes the TX memory later.
 
     Parameters
@@ -99,26 +100,29 @@ class Lookup(wiring.Component):
         ]
         frame, source = jobs.o.payload.frame, jobs.o.payload.source
         head, read = Signal(FrameHead), Signal(FrameHead)
-        found = Signal(Found(functions))
         guest = frame.memory == LocalMemory.TX
         whole = frame.length >= _HEADER_BYTES + 2
+        own = filters.vlan
         m.d.comb += [
             self.header.addr.eq(frame.slot << exact_log2(beats)),
             read.eq(head_of(self.header.data, whole)),
+            filters.busy.eq(1),
             filters.function.eq(source),
+            filters.mac.eq(head.destination),
+            filters.vid.eq(Mux(guest & own.enable, own.vid, head.tci)),
         ]
-        own = filters.vlan
-        self._judge(m, verdict, filters, jobs.o.payload, head, found)
+        self._judge(m, verdict, filters, jobs.o.payload, head)
         with m.FSM():
             with m.State("IDLE"):
                 ahead = jobs.o.payload.head
                 m.d.comb += [filters.mac.eq(ahead.destination), filters.vid.eq(ahead.tci)]
                 m.d.sync += head.eq(ahead)
+                m.d.comb += filters.busy.eq(jobs.o.valid & filters.ready)
                 with m.If(jobs.o.valid & filters.ready):
                     m.next = "HEADER"
                     with m.If(~guest):
                         m.d.comb += filters.en.eq(1)
-                        m.next = "RESOLVE"
+                        m.next = "SECOND"
             with m.State("HEADER"):
                 m.d.comb += self.header.en.eq(1)
                 with m.If(self.header.ready):
@@ -130,10 +134,8 @@ class Lookup(wiring.Component):
                     filters.mac.eq(read.destination),
                     filters.vid.eq(Mux(own.enable, own.vid, read.tci)),
                 ]
-                m.next = "SOURCE"
-            with m.State("SOURCE"):
-                m.d.sync += found.eq(filters.found)
-                m.d.comb += [filters.en.eq(1), filters.mac.eq(head.source)]
+                m.next = "SECOND"
+            with m.State("SECOND"):  # of the comparison's cycles
                 m.next = "RESOLVE"
             with m.State("RESOLVE"):
                 with m.If(self.results.i.ready & self.counter.sent.ready):
@@ -145,7 +147,7 @@ class Lookup(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _judge(self, m: Module, verdict, filters, job, head, found) -> None:
+    def _judge(self, m: Module, verdict, filters, job, head) -> None:
         """What is known of the frame, and what is told of it."""
         guest = job.source != PORT_SOURCE
         own, result, sent = filters.vlan, self.results.i.payload, self.counter.sent.payload
@@ -156,8 +158,8 @@ class Lookup(wiring.Component):
             verdict.tagged.eq(head.tagged | adds),
             verdict.vid.eq(Mux(adds, own.vid, head.tci)),
             verdict.retagged.eq(adds & head.tagged),
-            verdict.target.eq(Mux(guest, found, filters.found)),
-            verdict.is_own.eq(filters.found.mac),
+            verdict.target.eq(filters.found),
+            verdict.is_own.eq(filters.own_mac == head.source),
             verdict.controls.eq(self.controls),
             verdict.receiving.eq(self.receiving),
             verdict.in_vlan.eq(filters.in_vlan),
