@@ -124,8 +124,11 @@ class Nic(wiring.Component):
             connect(m, getattr(registers, name), getattr(engine, name))
         for name in ("stopped", "error"):
             connect(m, getattr(engine, name), getattr(registers, name))
+        # A cycle later, for all the same.
+        controls = Signal.like(registers.controls)
+        m.d.sync += controls.eq(registers.controls)
         for block in (engine, dma, switch):
-            m.d.comb += block.controls.eq(registers.controls)
+            m.d.comb += block.controls.eq(controls)
         m.d.comb += [
             msix.allowed.eq(registers.messages),
             msix.clear.eq(registers.clear),
@@ -296,12 +299,24 @@ class Nic(wiring.Component):
         connect(m, verifier.o, switch.checked)
         connect(m, verifier.read, frames.verify)
         connect(m, engine.finding, findings.count)
-        m.d.comb += [findings.tx.en.eq(verifier.note.en), findings.tx.slot.eq(verifier.note.slot)]
-        m.d.comb += findings.tx.finding.eq(verifier.note.finding)
+        noted, slot, finding = Signal(), Signal(8), Signal(Finding)
+        m.d.sync += [
+            # A cycle later, long before a frame is received, or a queue that begins has one.
+            noted.eq(verifier.note.en),
+            slot.eq(verifier.note.slot),
+            finding.eq(verifier.note.finding),
+            negotiated.en.eq(command.valid & command.ready),
+            negotiated.command.eq(command.payload),
+        ]
+        m.d.comb += [
+            findings.tx.en.eq(noted),
+            findings.tx.slot.eq(slot),
+            findings.tx.finding.eq(finding),
+        ]
         if self.config.backup:
             ports = switch.backup
             connect(m, ports.finding, findings.backup)
-            m.d.comb += ports.note_free.eq(~verifier.note.en)
+            m.d.comb += ports.note_free.eq(~noted)
             with m.If(ports.note.en):
                 m.d.comb += [
                     findings.tx.en.eq(1),
@@ -309,8 +324,6 @@ class Nic(wiring.Component):
                     findings.tx.finding.eq(ports.note.finding),
                 ]
         m.d.comb += [
-            negotiated.en.eq(command.valid & command.ready),
-            negotiated.command.eq(command.payload),
             negotiated.function.eq(offload.function),
             offload.offloads.eq(negotiated.offloads),
             engine.checking.eq(negotiated.checking),

@@ -288,15 +288,17 @@ class Arrival(data.Struct):
 class RxPop(wiring.Signature):
     """The virtqueue engine takes the oldest frame of a queue pair of a function.
 
-    ``en`` with ``function`` and ``pair`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The
-    engine then owns one reference to the slot and gives it back on ``release``.  The frame counts
-    for the function's quota until the engine has said so: ``back`` with ``back_function`` and the
-    frame's ``back_memory``.
+    ``en`` with ``function`` and ``pair`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  With
+    ``en`` comes ``looks``, which is known earlier; it may come alone.  The engine then owns one
+    reference to the slot and gives it back on ``release``.  The frame counts for the function's
+    quota until the engine has said so: ``back`` with ``back_function`` and the frame's
+    ``back_memory``.
     """
 
     def __init__(self):
         super().__init__(
             {
+                "looks": Out(1),
                 "en": Out(1),
                 "function": Out(8),
                 "pair": Out(3),

@@ -89,6 +89,7 @@ def receive_fifos(module):
         Assume(~push | (dut.ready & dut.room & dut.accepts)),
         dut.arrival.ready.eq(1),
         pop.en.eq(anyhow("pop")),
+        pop.looks.eq(pop.en | anyhow("looks")),
         pop.function.eq(anyhow("pop_function")),
         Assume(~pop.en | (dut.ready & receiving.bit_select(pop.function[0], 1))),
         pop.back.eq(anyhow("back")),
@@ -136,7 +137,7 @@ def receive_fifos(module):
     with m.If(followed & ~done & out):
         m.d.sync += [ahead.eq(ahead - 1), done.eq(ahead == 0)]
         m.d.comb += Assert((ahead != 0) | (content == it))
-    quiet = ~pop.en & ~pop.back & ~push & dut.release.ready
+    quiet = ~pop.looks & ~pop.back & ~push & dut.release.ready
     m.d.sync += idle.eq(Mux(~receives & (inside != 0) & ~gives & quiet, idle + 1, 0))
     looks = popping & (popped == who)
     settled, there = Signal(), Signal()

@@ -398,6 +398,7 @@ class VirtqueueEngine(wiring.Component):
         connect(m, transmit.tx_frame, flipped(self.tx_frame))
         pop = receive.rx_pop
         m.d.comb += [
+            self.rx_pop.looks.eq(pop.looks),
             self.rx_pop.en.eq(pop.en),
             self.rx_pop.function.eq(pop.function),
             self.rx_pop.pair.eq(pop.pair),

@@ -116,6 +116,7 @@ def test_random_traffic(patience):
                 number += send(number)
             f, pop = rng.choice(ALL), rng.random() < (patience if number < FRAMES else 0.5)
             ctx.set(dut.rx_pop.function, f)
+            ctx.set(dut.rx_pop.looks, pop)
             ctx.set(dut.rx_pop.en, pop)
             await ctx.tick()
             settle()
