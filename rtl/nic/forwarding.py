@@ -78,7 +78,7 @@ class Lookup(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         functions, beats = self.config.functions, self.config.frame_stride // BEAT_BYTES
-        job = data.StructLayout({"frame": FrameRef, "source": 8, "head": FrameHead})
+        job = data.StructLayout({"frame": FrameRef, "source": 8, "pair": 3, "head": FrameHead})
         m.submodules.jobs = jobs = StreamArbiter(job, 2)
         m.submodules.results = self.results = StreamRegister(delivery(functions))
         m.submodules.counter = self.counter = SentCounter()
@@ -95,6 +95,7 @@ class Lookup(wiring.Component):
             ]
         m.d.comb += [
             jobs.i0.payload.source.eq(self.tx_frame.payload.function),
+            jobs.i0.payload.pair.eq(self.tx_frame.payload.pair),
             jobs.i1.payload.source.eq(PORT_SOURCE),
             jobs.i1.payload.head.eq(self.port_frame.payload.head),
         ]
@@ -173,6 +174,7 @@ class Lookup(wiring.Component):
             result.broadcast.eq(sent.broadcast),
             sent.guest.eq(guest),
             sent.source.eq(job.source),
+            sent.pair.eq(job.pair),
             sent.length.eq(job.frame.length),
             sent.group.eq(head.destination[0]),
             sent.broadcast.eq(head.destination.all()),

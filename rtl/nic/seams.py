@@ -29,6 +29,7 @@ Registers       RegisterPort (``rtl.bus.lite``)  Msix
 Queues are numbered over all functions, without control queues: ``NicConfig.data_queues``.
 """
 
+from amaranth.hdl import Cat, Const
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,6 +61,8 @@ __all__ = [
     "StatEvent",
     "StorePort",
     "TxFrame",
+    "receive_queue",
+    "transmit_queue",
 ]
 
 
@@ -262,6 +265,7 @@ class TxFrame(data.Struct):
 
     frame: FrameRef
     function: 8
+    pair: 3  # queue pair of the function
 
 
 class SentFrame(data.Struct):
@@ -271,6 +275,7 @@ class SentFrame(data.Struct):
     over: 1  # it has 65536 bytes more
     large: 1  # what is beyond its slot is in the large buffer
     function: 8
+    pair: 3
     needs_csum: 1
     gso_type: 8
 
@@ -312,11 +317,23 @@ class RxPop(wiring.Signature):
 
 
 class StatEvent(data.Struct):
-    """Adds to a counter of a function."""
+    """Adds to a counter of a function; if ``queued``, also to that of its name of a queue."""
 
     function: 8
+    queue: 4  # of the function
+    queued: 1  # has no meaning for what is not counted per queue
     stat: Stat
     amount: 32
+
+
+def receive_queue(pair):
+    """Number of a queue pair's receive queue in its function."""
+    return Cat(Const(0, 1), pair)
+
+
+def transmit_queue(pair):
+    """Number of a queue pair's transmit queue in its function."""
+    return Cat(Const(1, 1), pair)
 
 
 class FilterChange(data.Struct):

@@ -18,7 +18,15 @@ from rtl.nic.backup.records import (
     receiver_bits,
 )
 from rtl.nic.offload.findings import FindingRead
-from rtl.nic.seams import DmaDone, DmaRequest, DmaStatus, FrameRef, LocalMemory, StatEvent
+from rtl.nic.seams import (
+    DmaDone,
+    DmaRequest,
+    DmaStatus,
+    FrameRef,
+    LocalMemory,
+    StatEvent,
+    receive_queue,
+)
 
 __all__ = ["JOBS", "Spill"]
 
@@ -227,6 +235,8 @@ class Spill(wiring.Component):
             given.payload.transit.eq(kept.transit),
             event.valid.eq(counts),
             event.payload.function.eq(kept.function),
+            event.payload.queue.eq(receive_queue(kept.pair)),
+            event.payload.queued.eq(1),
             event.payload.stat.eq(stat),
             event.payload.amount.eq(1),
         ]

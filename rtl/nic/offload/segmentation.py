@@ -91,6 +91,7 @@ class Segmentation(wiring.Component):
             segment.ready.eq(self.segment.ready),
             self.segment.payload.frame.eq(segment.payload),
             self.segment.payload.function.eq(job.sent.function),
+            self.segment.payload.pair.eq(job.sent.pair),
             sent.eq(job.sent),
             given.length.eq(Cat(job.sent.frame.length, job.sent.over)),
             given.gso_type.eq(job.sent.gso_type),
