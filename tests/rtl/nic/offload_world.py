@@ -18,7 +18,10 @@ from rtl.nic.seams import FrameRef, LocalMemory, Offloads, SentFrame, StatEvent,
 from tests.rtl.agents import get, put
 from tests.rtl.simulators import built
 
-__all__ = ["OffloadBench", "OffloadWorld"]
+__all__ = ["PAIR", "OffloadBench", "OffloadWorld"]
+
+#: Queue pair that all frames are of.
+PAIR = 5
 
 
 class OffloadBench(wiring.Component):
@@ -148,6 +151,7 @@ class OffloadWorld:
                 "over": len(frame) >> 16,
                 "large": len(frame) > self.config.frame_bytes,
                 "function": 1,
+                "pair": PAIR,
                 "needs_csum": header.get("flags", 0) & 1,
                 "gso_type": header.get("gso_type", 0),
             },

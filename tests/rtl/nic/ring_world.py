@@ -2,9 +2,10 @@
 
 import random
 import struct
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 
 from models.spec.config import NicConfig
+from models.spec.nic import Stat
 from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.seams import LARGE_BIT, DmaStatus, LocalMemory, QueueCommand
 from tests.rtl.simulators import built, simulator
@@ -139,6 +140,9 @@ class RingWorld:
         self.absent: set[int] = set()
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
+        #: Per function and queue; and whose queue pair frames were sent by.
+        self.queue_stats: Counter[tuple[int, int, Stat]] = Counter()
+        self.sent_by: list[tuple[int, int]] = []
         #: What the headers of frames that were sent ask for.
         self.asked: list[tuple[int, int]] = []
         #: By function and queue pair.
@@ -379,6 +383,7 @@ class RingWorld:
                 assert frame.large == (length > own)
                 content += self.large[: length - own]
                 self.sent.append((frame.function, bytes(content)))
+                self.sent_by.append((frame.function, frame.pair))
                 self.asked.append((frame.needs_csum, frame.gso_type))
                 self.slots.append(frame.frame.slot)
                 if frame.gso_type and self.config.segmentation:
@@ -397,6 +402,8 @@ class RingWorld:
             if stat:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
+                assert count.queued
+                self.queue_stats[count.function, count.queue, Stat(count.stat)] += count.amount
 
     async def segmenter(self, ctx):
         """Be done with a frame that is to be cut after a while."""

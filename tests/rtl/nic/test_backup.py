@@ -102,6 +102,8 @@ def test_order_and_what_is_given_back(faults, toggles):
     inside: Counter = Counter()  # (function, transit) of frames that came in
     given: Counter = Counter()
     stats: Counter = Counter()
+    per_queue: Counter = Counter()
+    lost: Counter = Counter()  # by queue
     handed = dropped = 0
     used = set()
 
@@ -196,6 +198,7 @@ def test_order_and_what_is_given_back(faults, toggles):
                 receiver = out.function * pairs + out.pair
                 while expected[receiver][0] != out.frame.length:
                     expected[receiver].popleft()
+                    lost[out.function, 2 * out.pair, Stat.RX_DROPPED_FULL] += 1
                     dropped += 1
                 expected[receiver].popleft()
                 handed += 1
@@ -212,6 +215,8 @@ def test_order_and_what_is_given_back(faults, toggles):
                 world.free.append(back.slot)
             if stat is not None:
                 stats[Stat(stat.stat)] += stat.amount
+                assert stat.queued
+                per_queue[stat.function, stat.queue, Stat(stat.stat)] += stat.amount
             if asked is not None:
                 names = ("tag", "write", "iova", "length", "memory", "offset")
                 assert asked.function == 0
@@ -221,9 +226,12 @@ def test_order_and_what_is_given_back(faults, toggles):
 
     run(dut, bench)
     dropped += sum(map(len, expected))
+    for receiver, left in enumerate(expected):
+        lost[receiver // pairs, 2 * (receiver % pairs), Stat.RX_DROPPED_FULL] += len(left)
     assert not used, "slots are lost"
     assert stats[Stat.RX_BACKUP] > (50 if toggles else 100)
     assert stats[Stat.RX_DROPPED_FULL] == dropped
+    assert {key: n for key, n in per_queue.items() if key[2] == Stat.RX_DROPPED_FULL} == +lost
     if not faults and not toggles:  # what is thrown away on its way back is given back again
         # Each that did not pass is given back once, as what it was.
         assert +inside == +given

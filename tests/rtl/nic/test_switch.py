@@ -138,6 +138,7 @@ def test_random_traffic(patience):
         full = [0] * TINY.functions
         for event in stats.got:
             full[event.function] += event.stat == Stat.RX_DROPPED_FULL
+            assert not (event.stat == Stat.RX_DROPPED_FULL and event.queued)
         for f in ALL:
             assert taken[f] == sum(a.function == f for a in arrivals.got)
         counted = Counter((event.function, event.stat) for event in stats.got)
