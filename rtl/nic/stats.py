@@ -118,9 +118,7 @@ class Stats(wiring.Component):
         known, kind = self._queue_stat(m, counted)
         queue_address = Cat(kind, counted.queue[: self.queue_bits], counted.function)
         read_address = Cat(read.stat, read.function)
-        queue_read = Cat(
-            read.stat[:_QUEUE_STAT_BITS], read.queue[: self.queue_bits], read.function
-        )
+        queue_read = Cat(read.stat[:_QUEUE_STAT_BITS], read.queue[: self.queue_bits], read.function)
 
         # Second cycle: they are written.
         value = self._add(m, counters, accepted, Mux(reading, read_address, address), amount)

@@ -7,11 +7,9 @@ import pytest
 
 from models.spec.config import NicConfig, config
 from models.spec.nic import (
-    NOTIFY_OFFSET,
     PORT_SOURCE,
     QUEUE_STATS,
     Stat,
-    bar_base,
     function_block,
     queue_stat_offset,
 )
