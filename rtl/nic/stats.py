@@ -100,9 +100,14 @@ class Stats(wiring.Component):
         event, counted = merged.o, merged.o.payload
         self.cleared = cleared = Signal(range(max(depth, queue_depth) + 1))
         done = cleared == max(depth, queue_depth)
-        reading, accepted, adding, amount = Signal(), Signal(), Signal(), Signal(32)
+        reading, accepted, adding, of_queue = (Signal() for _ in range(4))
+        known, kind = self._queue_stat(m, counted)
         address = Cat(counted.stat, counted.function)
-        where = Signal(len(address))  # of what is being added
+        queue_address = Cat(kind, counted.queue[: self.queue_bits], counted.function)
+        read_address = Cat(read.stat, read.function)
+        queue_read = Cat(read.stat[:_QUEUE_STAT_BITS], read.queue[: self.queue_bits], read.function)
+        where, queue_where = (Signal(len(place)) for place in (address, queue_address))
+        self.amount = Signal(32)
         m.d.comb += [
             event.ready.eq(done & ~read.en & ~reading & ~(adding & (where == address))),
             accepted.eq(event.valid & event.ready & (counted.function < functions)),
@@ -110,21 +115,20 @@ class Stats(wiring.Component):
         m.d.sync += [
             reading.eq(read.en),
             adding.eq(accepted),
+            of_queue.eq(accepted & known),
             where.eq(address),
-            amount.eq(counted.amount),
+            queue_where.eq(queue_address),
+            self.amount.eq(counted.amount),
         ]
         with m.If(~done):
             m.d.sync += cleared.eq(cleared + 1)
-        known, kind = self._queue_stat(m, counted)
-        queue_address = Cat(kind, counted.queue[: self.queue_bits], counted.function)
-        read_address = Cat(read.stat, read.function)
-        queue_read = Cat(read.stat[:_QUEUE_STAT_BITS], read.queue[: self.queue_bits], read.function)
 
         # Second cycle: they are written.
-        value = self._add(m, counters, accepted, Mux(reading, read_address, address), amount)
-        queue_value = self._add(
-            m, queue_counters, accepted & known, Mux(reading, queue_read, queue_address), amount
+        place, queue_place = (
+            Mux(reading, *both) for both in ((read_address, address), (queue_read, queue_address))
         )
+        value = self._add(m, counters, place, adding, where)
+        queue_value = self._add(m, queue_counters, queue_place, of_queue, queue_where)
         m.d.comb += read.value.eq(Mux(read.queued, queue_value, value))
         return m
 
@@ -141,16 +145,14 @@ class Stats(wiring.Component):
                         m.d.comb += [known.eq(event.queued), kind.eq(number)]
         return known, kind
 
-    def _add(self, m: Module, counters, accepted, place, amount):
-        """Add to a counter that was read the cycle before; returns what was read."""
-        load, store = counters.read_port(), counters.write_port()
-        adding, where, clearing = Signal(), Signal.like(store.addr), Signal()
-        m.d.sync += [adding.eq(accepted), where.eq(load.addr)]
+    def _add(self, m: Module, counters, place, adding, where):
+        """Read a counter, and add to the one that was read before; returns what has been read."""
+        load, store, clearing = counters.read_port(), counters.write_port(), Signal()
         m.d.comb += [
             clearing.eq(self.cleared < counters.depth),
             load.addr.eq(place),
             store.en.eq(clearing | adding),
             store.addr.eq(Mux(clearing, self.cleared, where)),
-            store.data.eq(Mux(clearing, 0, load.data + amount)),
+            store.data.eq(Mux(clearing, 0, load.data + self.amount)),
         ]
         return load.data
