@@ -11,10 +11,8 @@ from cosim.nic_fuzz.play import compared, observe
 from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
 from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World
 from cosim.nic_fuzz.wrong import Wrong
-from models.nic.management import ManagedFunction
 from models.nic.rings import ChainBuilder, Direction
 from models.nic.switch import Switch
-from models.spec.nic import Stat
 from models.spec.virtio import DescriptorFlag, Feature
 
 SIZES = (4, 8, 64)
@@ -105,30 +103,6 @@ def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
     monkeypatch.setattr(Switch, "from_function", lose)
     with pytest.raises(Wrong, match=r"of .* frames"):
         golden(generate("3/0", steps=1, sizes=SIZES))
-
-
-def test_what_no_queue_has_counted_is_noticed(monkeypatch):
-    count = ManagedFunction.count
-
-    def forgetful(self, stat, amount=1, *, queue=None):
-        count(self, stat, amount, queue=None if stat is Stat.RX_BYTES else queue)
-
-    monkeypatch.setattr(ManagedFunction, "count", forgetful)
-    with pytest.raises(Wrong, match=r"RX_BYTES .* of queues"):
-        golden(generate("3/0", steps=1, sizes=SIZES))
-
-
-def test_what_is_counted_for_another_queue_is_found(monkeypatch):
-    session, count = generate("2/0", steps=8, sizes=SIZES), ManagedFunction.count
-    right = golden(session)
-
-    def other(self, stat, amount=1, *, queue=None):
-        count(self, stat, amount, queue=queue ^ 2 if stat is Stat.TX_DROPPED else queue)
-
-    monkeypatch.setattr(ManagedFunction, "count", other)
-    found = compared(session, right, golden(session))
-    assert found is not None
-    assert found.kind.endswith("queue counters")
 
 
 @pytest.mark.full

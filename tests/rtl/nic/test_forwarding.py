@@ -1,7 +1,5 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
-from dataclasses import replace
-
 from models.nic.function import Function
 from models.spec.config import config
 from models.spec.nic import (
@@ -13,7 +11,6 @@ from models.spec.nic import (
     FunctionVlan,
     MacFilterHigh,
     Stat,
-    TxQueueStat,
     VlanFilter,
 )
 from models.spec.virtio import DeviceStatus
@@ -22,7 +19,7 @@ from rtl.nic.seams import LocalMemory
 from tests.models.switch_alone import switch_alone
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
 
-TINY = replace(config("tiny").nic, queue_pairs=2)
+TINY = config("tiny").nic
 ALL = range(TINY.functions)
 MACS = [bytes((2, n & 1, 0, 0, n >> 1, 7)) for n in range(4)]
 GROUPS = [b"\xff" * 6, b"\x01\x00\x5e\x00\x00\x01", b"\x33\x33\x00\x00\x00\x01"]
@@ -109,20 +106,18 @@ class World:
         size = rng.choice((0, 44, 1486, 1498, 1500, 1501, 1518))
         return self._macs() + rng.choice(MACS) + (tag + b"\x88\xb5" + rng.randbytes(size))
 
-    def forward(self, source, frame, queue):
+    def forward(self, source, frame):
         """Return who gets it, whether the port does, and what is counted."""
         for function in self.functions:
             function.stats = [0] * len(Stat)
-            for counters in function.queue_stats:
-                counters.update(dict.fromkeys(counters, 0))
         sent = len(self.wire)
         if source == PORT_SOURCE:
             self.switch.from_port(frame)
         else:
             dropped = Stat.TX_DROPPED
             if self.functions[source].may:
-                dropped = self.switch.from_function(source, frame, queue)
-            self._count(self.functions[source], frame, dropped, queue)
+                dropped = self.switch.from_function(source, frame)
+            self._count(self.functions[source], frame, dropped)
         have = {n for n in ALL if self.switch.waiting(n)}
         for number in have:
             self.switch.take(number)
@@ -135,29 +130,18 @@ class World:
         return have, len(self.wire) > sent, counts
 
     @staticmethod
-    def _count(function, frame, dropped, queue):
+    def _count(function, frame, dropped):
         """As the golden servant does."""
         if dropped is not None:
-            function.count(Stat.TX_DROPPED, queue=queue)
+            function.count(Stat.TX_DROPPED)
             if dropped != Stat.TX_DROPPED:
-                function.count(dropped, queue=queue)
+                function.count(dropped)
             return
-        function.count(Stat.TX_PACKETS, queue=queue)
-        function.count(Stat.TX_BYTES, len(frame), queue=queue)
+        function.count(Stat.TX_PACKETS)
+        function.count(Stat.TX_BYTES, len(frame))
         if frame[0] & 1:
             broadcast = frame[:6] == GROUPS[0]
             function.count(Stat.TX_BROADCAST if broadcast else Stat.TX_MULTICAST)
-
-
-def of_queue(events):
-    """What events add to counters of queues that transmit."""
-    found: dict = {}
-    for event in events:
-        name = Stat(event.stat).name
-        if event.queued and name in TxQueueStat.__members__:
-            key = event.function, event.queue, name
-            found[key] = found.get(key, 0) + event.amount
-    return found
 
 
 def test_random_policies_agree_with_the_golden_switch():
@@ -175,8 +159,7 @@ def test_random_policies_agree_with_the_golden_switch():
 
     async def forward(ctx, number):
         frame, source = world.frame(), rng.choice([*ALL, PORT_SOURCE])
-        pair = number % TINY.queue_pairs
-        have, port, counts = world.forward(source, frame, 2 * pair + 1)
+        have, port, counts = world.forward(source, frame)
         beat["now"] = int.from_bytes(frame[:16].ljust(16, b"\x99"), "little")
         memory = LocalMemory.RX if source == PORT_SOURCE else LocalMemory.TX
         reference = {"memory": memory, "slot": number % 16, "length": len(frame)}
@@ -190,18 +173,11 @@ def test_random_policies_agree_with_the_golden_switch():
             }
             await put(ctx, dut.port_frame, {"frame": reference, "head": head})
         else:
-            await put(ctx, dut.tx_frame, {"frame": reference, "function": source, "pair": pair})
+            await put(ctx, dut.tx_frame, {"frame": reference, "function": source})
         await wait_for(ctx, lambda: len(results.got) == number + 1, then=20)
         result = results.got[-1]
         found = {n for n in ALL if result.functions >> n & 1}
         mine: dict = {}
-        if source != PORT_SOURCE:
-            assert of_queue(stats.got[before:]) == {
-                (source, 2 * p + 1, name): count
-                for p in range(TINY.queue_pairs)
-                for name, count in world.functions[source].queue_stats[2 * p + 1].items()
-                if count
-            }
         for event in stats.got[before:]:
             key = event.function, Stat(event.stat)
             mine[key] = mine.get(key, 0) + event.amount

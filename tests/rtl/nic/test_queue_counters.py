@@ -14,8 +14,9 @@ from models.spec.nic import (
     queue_stat_offset,
 )
 from rtl.nic.engine.records import HEADER_BYTES, SHORTEST
+from rtl.nic.forwarding import Lookup
 from rtl.nic.management import Management
-from rtl.nic.seams import DmaStatus
+from rtl.nic.seams import DmaStatus, LocalMemory
 from rtl.nic.sent import SentCounter
 from rtl.nic.verdict import Refusal
 from tests.rtl.agents import Sink, get, put, run, seeded, wait_for
@@ -108,6 +109,35 @@ def test_frames_that_the_switch_has_judged(guest):
         assert found == +expected
 
     run(dut, bench, background=[stats.process])
+
+
+def test_frames_on_their_way_through_the_switch():
+    """What guests send keeps its queue pair while it is looked up."""
+    nic = replace(config("tiny").nic, queue_pairs=3)
+    dut, rng = built(Lookup, nic), seeded(82)
+    results, stats = Sink(dut.result, rng, 0.3), Sink(dut.stat, rng, 0.3)
+    sent: Counter = Counter()
+
+    async def bench(ctx):
+        ctx.set(dut.header.ready, 1)
+        ctx.set(dut.header.data, rng.getrandbits(128))
+        for function in range(nic.functions):
+            ctx.set(dut.controls[function].enable, 1)
+        for number in range(30):
+            function, pair = rng.randrange(nic.functions), rng.randrange(nic.queue_pairs)
+            frame = {"memory": LocalMemory.TX, "slot": number % 16, "length": 60 + number}
+            await put(ctx, dut.tx_frame, {"frame": frame, "function": function, "pair": pair})
+            sent[function, 2 * pair + 1, Stat.TX_PACKETS] += 1
+            sent[function, 2 * pair + 1, Stat.TX_BYTES] += 60 + number
+        await wait_for(ctx, lambda: len(results.got) == 30, then=40)
+        found: Counter = Counter()
+        for event in stats.got:
+            if event.stat in (Stat.TX_PACKETS, Stat.TX_BYTES):
+                assert event.queued
+                found[event.function, event.queue, Stat(event.stat)] += event.amount
+        assert found == sent
+
+    run(dut, bench, background=[results.process, stats.process])
 
 
 def test_counters_of_queues_are_read_in_two_halves():
