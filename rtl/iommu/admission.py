@@ -64,6 +64,8 @@ class Admission(wiring.Component):
         An address was taken into a slot, and whether it was refused at once.
     request, response : streams
         Translation port; the tag is the slot.
+    void : ``Out(1)``
+        The request is of a burst that is refused at once, and nobody's.
     ready : ``In(slots)``
         Slots whose data is there.
     issue : ``Out(stream)`` of the translated address with its slot
@@ -96,6 +98,7 @@ class Admission(wiring.Component):
                 "slot": Out(range(slots)),
                 "malformed": Out(1),
                 "request": Out(stream.Signature(TranslationRequest)),
+                "void": Out(1),
                 "response": In(stream.Signature(TranslationResponse)),
                 "ready": In(slots),
                 "issue": Out(stream.Signature(issue)),
@@ -120,8 +123,10 @@ class Admission(wiring.Component):
         m.d.comb += [
             check.address.eq(address),
             room.eq(table.available & ~self.hold),
-            self.request.valid.eq(self.address.valid & room & ~check.malformed),
-            self.address.ready.eq(room & (check.malformed | self.request.ready)),
+            # Whether it is refused is known too late to decide whose turn it is.
+            self.request.valid.eq(self.address.valid & room),
+            self.void.eq(check.malformed),
+            self.address.ready.eq(room & self.request.ready),
             self.accepted.eq(self.address.valid & self.address.ready),
             self.malformed.eq(check.malformed),
             self.slot.eq(table.slot),

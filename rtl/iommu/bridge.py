@@ -1,7 +1,7 @@
 """I/O bridge: any AXI4 manager behind the IOMMU."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
@@ -143,8 +143,14 @@ class Bridge(wiring.Component):
             connect(m, write.faults, flipped(self.faults))
 
         # The tag is the slot, and above it whether it is a write's.
-        m.submodules.requests = requests = StreamArbiter(TranslationRequest, 2)
-        connect(m, requests.o, flipped(self.translate.request))
+        asked = data.StructLayout({"request": TranslationRequest, "void": 1})
+        m.submodules.requests = requests = StreamArbiter(asked, 2)
+        first, request = requests.o, self.translate.request
+        m.d.comb += [
+            request.valid.eq(first.valid & ~first.payload.void),
+            request.payload.eq(first.payload.request),
+            first.ready.eq(request.ready | first.payload.void),
+        ]
         response, direction = self.translate.response, self.tag_bits - 1
         m.d.comb += response.ready.eq(1)
         for number, half in enumerate((read, write)):
@@ -152,8 +158,9 @@ class Bridge(wiring.Component):
             m.d.comb += [
                 target.valid.eq(half.request.valid),
                 half.request.ready.eq(target.ready),
-                target.payload.eq(half.request.payload),
-                target.payload.tag.eq(half.request.payload.tag | number << direction),
+                target.payload.request.eq(half.request.payload),
+                target.payload.request.tag.eq(half.request.payload.tag | number << direction),
+                target.payload.void.eq(half.void),
                 half.response.payload.eq(response.payload),
                 half.response.valid.eq(
                     response.valid & (response.payload.tag[direction] == number)

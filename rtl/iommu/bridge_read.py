@@ -30,7 +30,7 @@ class BridgeRead(wiring.Component):
     Members
     -------
     up, down : ``In(Axi4)``, ``Out(Axi4)``, reads only
-    request, response : streams
+    request, void, response : streams
         Translation port; the tag is the slot.
     live, finished : ``Out(slots)``
     """
@@ -52,6 +52,7 @@ class BridgeRead(wiring.Component):
                 "up": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
                 "down": Out(Axi4(addr_width=addr_width, user=QosId if qos else None, **bus)),
                 "request": Out(stream.Signature(TranslationRequest)),
+                "void": Out(1),
                 "response": In(stream.Signature(TranslationResponse)),
                 "live": Out(slots),
                 "finished": Out(slots),
@@ -64,6 +65,7 @@ class BridgeRead(wiring.Component):
         m.submodules.out = out = StreamRegister(self.up.r.payload.shape())
         connect(m, flipped(self.up.ar), admission.address)
         connect(m, admission.request, flipped(self.request))
+        m.d.comb += self.void.eq(admission.void)
         connect(m, flipped(self.response), admission.response)
         connect(m, out.o, flipped(self.up.r))
         m.d.comb += [

@@ -131,7 +131,7 @@ class BridgeWrite(wiring.Component):
     Members
     -------
     up, down : ``In(Axi4)``, ``Out(Axi4)``, writes only
-    request, response : streams
+    request, void, response : streams
         Translation port; the tag is the slot.
     live, finished : ``Out(slots)``
     interrupt_files : ``Out(Axi4)``, faults : ``Out(stream)`` of FaultRecord
@@ -166,6 +166,7 @@ class BridgeWrite(wiring.Component):
                 "up": In(Axi4(addr_width=IOVA_BITS, user=DmaUser, **bus)),
                 "down": Out(Axi4(addr_width=addr_width, user=user, **bus)),
                 "request": Out(stream.Signature(TranslationRequest)),
+                "void": Out(1),
                 "response": In(stream.Signature(TranslationResponse)),
                 "live": Out(slots),
                 "finished": Out(slots),
@@ -180,6 +181,7 @@ class BridgeWrite(wiring.Component):
         m.submodules.answers = answers = StreamRegister(self.up.b.payload.shape())
         connect(m, flipped(self.up.aw), admission.address)
         connect(m, admission.request, flipped(self.request))
+        m.d.comb += self.void.eq(admission.void)
         connect(m, flipped(self.response), admission.response)
         connect(m, expected.o, store.expect)
         connect(m, flipped(self.up.w), store.i)

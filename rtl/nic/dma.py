@@ -28,7 +28,7 @@ from rtl.nic.dma_translated import DmaTranslated
 from rtl.nic.dma_write import DmaWrite
 from rtl.nic.invalidator import Invalidator
 from rtl.nic.seams import DmaDone, DmaRequest, LoadPort, MsiWrite, StatEvent, StorePort
-from rtl.nic.segments import Again, Cut, End
+from rtl.nic.segments import TAG_BITS, Again, Cut, End
 
 __all__ = ["Dma"]
 
@@ -147,7 +147,9 @@ class Dma(wiring.Component):
 
         # Pages that are not there
         connect(m, complete.park, parking.park)
-        connect(m, parking.retry, begin.retry)
+        m.submodules.retries = retries = StreamRegister(TAG_BITS)
+        connect(m, parking.retry, retries.i)
+        connect(m, retries.o, begin.retry)
         connect(m, parking.position, begin.position)
         connect(m, flipped(self.group_response), parking.group_response)
         connect(m, parking.page_request, flipped(self.page_request))

@@ -32,7 +32,7 @@ class DmaCount(wiring.Component):
     Members
     -------
     count : ``In(stream.Signature(Count))``
-        Always taken.
+        Always taken, and added a cycle later.
     stat : ``Out(stream.Signature(StatEvent))``
     """
 
@@ -47,17 +47,18 @@ class DmaCount(wiring.Component):
         depth = 2 * self.config.functions
         m.submodules.sums = sums = memory.Memory(shape=32, depth=depth, init=[])
         read, write = sums.read_port(domain="comb"), sums.write_port()
-        count, stat = self.count.payload, self.stat.payload
+        counts, count, stat = Signal(), Signal(Count), self.stat.payload
+        m.d.sync += [counts.eq(self.count.valid), count.eq(self.count.payload)]
         scan = Signal(range(depth))
         sends = Signal()
         m.d.comb += [
             self.count.ready.eq(1),
             read.addr.eq(scan),
-            sends.eq(~self.count.valid & ~self.stat.valid & (read.data != 0)),
+            sends.eq(~counts & ~self.stat.valid & (read.data != 0)),
             write.addr.eq(read.addr),
-            write.en.eq(self.count.valid | sends),
+            write.en.eq(counts | sends),
         ]
-        with m.If(self.count.valid):
+        with m.If(counts):
             m.d.comb += [
                 read.addr.eq(Cat(count.which, count.function)),
                 write.data.eq(read.data + count.amount),

@@ -20,17 +20,17 @@ class SlotShare(data.Struct):
     count: COUNT_BITS
 
 
-def share_slots(m: Module, slots, first, then, allowed) -> None:
+def share_slots(m: Module, slots, first, then, allowed, *, wanted=1) -> None:
     """Give free slots to two takers, streams of 8: to ``first`` before ``then``.
 
-    ``then`` gets one only if ``allowed``.
+    ``then`` gets one only if ``allowed``, ``first`` if it is ``wanted``.
     """
     m.d.comb += [
         first.payload.eq(slots.payload),
         then.payload.eq(slots.payload),
-        first.valid.eq(slots.valid),
-        then.valid.eq(slots.valid & ~first.ready & allowed),
-        slots.ready.eq(first.ready | (then.ready & then.valid)),
+        first.valid.eq(slots.valid & wanted),
+        then.valid.eq(slots.valid & ~(first.ready & wanted) & allowed),
+        slots.ready.eq((first.ready & wanted) | (then.ready & then.valid)),
     ]
 
 

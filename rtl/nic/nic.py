@@ -367,7 +367,10 @@ class Nic(wiring.Component):
         if self.config.segmentation:
             slots = self._segment_slots(m, frames, offload)
         if self.config.backup:
-            share_slots(m, slots, switch.backup.alloc, engine.tx_alloc, 1)
+            # Either one or the other, by the cycle before.
+            wanted = Signal()
+            m.d.sync += wanted.eq(switch.backup.needs_slot)
+            share_slots(m, slots, switch.backup.alloc, engine.tx_alloc, ~wanted, wanted=wanted)
         else:
             connect(m, slots, engine.tx_alloc)
         connect(m, switch.arrival, engine.arrival)

@@ -221,6 +221,7 @@ class ReceiveFifos(wiring.Component):
         connect(m, flipped(self.stored), rings.stored)
         m.d.comb += [
             rings.waits.eq(ports.waits),
+            ports.needs_slot.eq(rings.needs_slot),
             ports.emptying.eq(rings.emptying),
             rings.note_free.eq(ports.note_free),
             rings.receiving.eq(self.receiving),

@@ -59,7 +59,7 @@ class Backup(wiring.Component):
     given : ``Out(stream)`` of Given; release : ``Out(stream)`` of FrameRef
         Frames that no quota counts any more; slots.
     stat : ``Out(stream)`` of StatEvent
-    alloc : ``In(stream)`` of 8
+    alloc : ``In(stream)`` of 8; needs_slot : ``Out(1)``
         Slots of the TX memory.
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
     emptying : ``Out(functions)``
@@ -91,6 +91,7 @@ class Backup(wiring.Component):
                 "release": Out(stream.Signature(FrameRef)),
                 "stat": Out(stream.Signature(StatEvent)),
                 "alloc": In(stream.Signature(8)),
+                "needs_slot": Out(1),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
                 "emptying": Out(functions),
@@ -137,6 +138,7 @@ class Backup(wiring.Component):
             ]
         m.d.comb += self.done.ready.eq(1)
         connect(m, flipped(self.alloc), restore.alloc)
+        m.d.comb += self.needs_slot.eq(restore.needs_slot)
         connect(m, flipped(self.store), restore.store)
         connect(m, spill.finding, flipped(self.finding))
         connect(m, restore.note, flipped(self.note))

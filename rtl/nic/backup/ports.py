@@ -18,6 +18,7 @@ class BackupPorts(wiring.Signature):
             {
                 "waits": Out(config.receivers),
                 "alloc": Out(stream.Signature(8)),
+                "needs_slot": In(1),
                 "request": In(stream.Signature(DmaRequest)),
                 "done": Out(stream.Signature(DmaDone)),
                 "emptying": In(config.functions),

@@ -91,7 +91,8 @@ class Restore(wiring.Component):
     ring : ``Out(RingRead)``
     note : ``Out(FindingNote)``; note_free : ``In(1)``
         What is known of the checksum of a frame that is handed on, while it can be noted.
-    alloc : ``In(stream)`` of 8
+    alloc : ``In(stream)`` of 8; needs_slot : ``Out(1)``
+        Free slots of the TX memory; it would take one, now or soon.
         Slots of the TX memory.
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
     store : ``In(StorePort)``
@@ -126,6 +127,7 @@ class Restore(wiring.Component):
                 "note": Out(FindingNote()),
                 "note_free": In(1),
                 "alloc": In(stream.Signature(8)),
+                "needs_slot": Out(1),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
                 "store": In(StorePort()),
@@ -152,6 +154,7 @@ class Restore(wiring.Component):
         room = (self.begun - self.ended)[:bits] != JOBS
         waits = (self.asked != self.begun) & following.known
         done = (self.ended != self.asked) & oldest.ended
+        m.d.comb += self.needs_slot.eq(waits & ~following.bad)
         self._turns(m)
         self._ends(m)
         m.d.comb += [

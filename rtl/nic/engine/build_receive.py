@@ -160,7 +160,7 @@ class ReceiveBuild(Build):
                 m.next = "SAVE"
             with m.Else():
                 m.d.comb += self.job.valid.eq(asks)
-                with m.If(~asks | self.job.ready):
+                with m.If(self.job.ready):
                     m.d.sync += [
                         s.seen.eq(s.seen + meets),
                         s.pieces.eq(pieces),
@@ -235,7 +235,7 @@ class ReceiveBuild(Build):
                 job.memory.eq(LocalMemory.NOWHERE),
                 job.offset.eq(Cat((_NUMBER + self.second)[:4], s.chains + 1)),
             ]
-            with m.If(~asks | self.job.ready):
+            with m.If(self.job.ready):
                 m.d.sync += [s.seen.eq(s.seen + 1), s.pieces.eq(pieces), self.second.eq(1)]
                 with m.If(s.joined | self.second):
                     m.d.sync += [self.second.eq(0), s.number.eq(s.number + 1)]

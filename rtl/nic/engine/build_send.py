@@ -105,7 +105,7 @@ class SendBuild(Build):
                 m.next = "SAVE"
             with m.Else():
                 m.d.comb += self.job.valid.eq(asks)
-                with m.If(~asks | self.job.ready):
+                with m.If(self.job.ready):
                     m.d.sync += [
                         s.position.eq(position),
                         s.seen.eq(s.seen + meets),

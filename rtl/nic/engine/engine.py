@@ -180,10 +180,12 @@ class VirtqueueEngine(wiring.Component):
     def _prefetch(self, m: Module) -> None:
         """Descriptors on their way to their buffers."""
         prefetch, fetch = self.prefetch, self.fetch
-        m.d.comb += [
+        m.d.sync += [
             prefetch.put.eq(fetch.put),
             prefetch.queue.eq(fetch.queue),
             prefetch.entry.eq(fetch.put_entry),
+        ]
+        m.d.comb += [
             prefetch.able.eq(fetch.able),
             prefetch.controls.eq(self.controls),
         ]

@@ -1,6 +1,6 @@
 """One stream to several."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,9 +42,7 @@ class Fork(wiring.Component):
                 port.valid.eq(self.i.valid & ~given[number]),
                 giving[number].eq(given[number] | port.ready),
             ]
-        m.d.comb += self.i.ready.eq(giving.all())
+        m.d.comb += self.i.ready.eq(given.all())
         with m.If(self.i.valid):
-            m.d.sync += given.eq(giving)
-            with m.If(giving.all()):
-                m.d.sync += given.eq(0)
+            m.d.sync += given.eq(Mux(given.all(), 0, giving))
         return m

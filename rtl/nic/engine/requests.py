@@ -165,9 +165,9 @@ class Requests(wiring.Component):
             begun.eq(sends & asked.patient),
             over.eq(finishes & look.data.patient),
             dropped.eq(refuses & asked.patient),
-            self.patient_room.eq(claimed + 4 <= self.patient),
         ]
         m.d.sync += [
+            self.patient_room.eq(claimed + sum(patient) + 4 <= self.patient),
             busy.eq((busy | sent) & ~gone),
             waiting.eq(waiting + begun - over),
             claimed.eq(claimed + sum(patient) - over - dropped),
