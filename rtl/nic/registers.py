@@ -9,7 +9,7 @@ from models.spec.nic import ADDRESS_BITS, MANAGEMENT, FunctionControl, Stat, que
 from models.spec.virtio_net import control_queue
 from rtl.bus.axi import Axi4Lite
 from rtl.bus.lite import LiteSubordinate, RegisterPort
-from rtl.bus.stream import StreamArbiter, StreamRegister
+from rtl.bus.stream import StreamArbiter, StreamRegister, StreamStage
 from rtl.nic.common_config import COMMON_REGISTERS, CommonConfig
 from rtl.nic.doorbells import Doorbells
 from rtl.nic.mailbox import MAILBOX_REGISTERS, Mailbox
@@ -158,8 +158,6 @@ class Registers(wiring.Component):
                 )
             ),
             common.changed.eq(management.changed),
-            doorbells.able.eq(common.able),
-            doorbells.forget.eq(common.forget),
             self.forget.eq(common.forget),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
@@ -174,6 +172,8 @@ class Registers(wiring.Component):
             self.page_timeout.eq(management.page_timeout),
             self.fault_stall.eq(management.fault_stall),
         ]
+        # A cycle later, as a doorbell that waits to be taken may be.
+        m.d.sync += [doorbells.able.eq(common.able), doorbells.forget.eq(common.forget)]
         for number in range(functions):
             control, granted = self.controls[number], management.controls[number]
             m.d.comb += [
@@ -184,7 +184,11 @@ class Registers(wiring.Component):
             ]
 
         # Whose access it is
-        port = pci.down
+        port = RegisterPort(addr_width=ADDRESS_BITS).flip().create()
+        m.submodules.requests = requests = StreamStage(port.request.payload.shape())
+        connect(m, pci.down.request, requests.i)
+        connect(m, requests.o, port.request)
+        connect(m, port.response, pci.down.response)
         addr = port.request.payload.addr
         to_common, to_management, to_msix, to_mailbox = (Signal() for _ in range(4))
         word, error_word = addr[2:BLOCK_BITS], queue_error_offset(0) // 4
@@ -263,9 +267,11 @@ class Registers(wiring.Component):
             second = common.second.bit_select(function, 1)
             number = Mux(second, control_queue(1), last)
             m.d.comb += controls.eq((word == number) & common.controlled.bit_select(function, 1))
-        m.d.comb += [
+        m.d.sync += [
             doorbells.queue.eq(function * last + word),
             doorbells.ring.eq(rings & (word < last)),
+        ]
+        m.d.comb += [
             mailbox.ring.eq(rings & controls),
             mailbox.ring_function.eq(function),
             count.valid.eq(rings & (word < self.config.queues_per_function)),
