@@ -50,6 +50,27 @@ def stream_register(module):
     return m, ports
 
 
+def stream_stage(module):
+    """What is taken comes out unchanged; nothing else is taken before it has."""
+    m, ports = Module(), []
+    m.submodules.dut = dut = module.StreamStage(WIDTH)
+    free(m, ports, "i", dut.i)
+    take(m, ports, "o", dut.o)
+    stable(m, dut.o)
+    put, took = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    full, kept = Signal(), Signal(WIDTH)
+    m.d.sync += full.eq((full | put) & ~took)
+    with m.If(put):
+        m.d.sync += kept.eq(dut.i.payload)
+    m.d.comb += [
+        Assert(dut.i.ready == ~full),
+        Assert(dut.o.valid == full),
+        Assert(~full | (dut.o.payload == kept)),
+        Cover(took & dut.i.valid & (kept != dut.i.payload)),
+    ]
+    return m, ports
+
+
 def stream_bypass(module):
     """What is not taken at once is kept as it is, and nothing else comes meanwhile."""
     m, ports = Module(), []
@@ -163,6 +184,23 @@ PROOFS = (
                 name="the lowest is always first",
                 old="first.eq(Mux(later.any(), later, asked)),",
                 new="first.eq(asked),",
+            ),
+        ),
+    ),
+    Proof(
+        name="stream-stage",
+        claim="what is taken is offered unchanged until it is taken, and only then is another",
+        module="rtl.bus.stream",
+        harness=stream_stage,
+        depth=24,
+        quick=10,
+        assumptions=("the sender does not withdraw or change what it offers",),
+        covers=("one is taken while another waits",),
+        plants=(
+            Plant(
+                name="what comes later takes the place of what waits",
+                old="with m.If(~self.o.valid):\n            m.d.sync += self.o.payload.eq",
+                new="with m.If(self.i.valid):\n            m.d.sync += self.o.payload.eq",
             ),
         ),
     ),

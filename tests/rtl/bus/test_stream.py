@@ -1,12 +1,22 @@
 """Register slice, arbiter and FIFO under back-pressure."""
 
+from functools import partial
+
 import pytest
 
-from rtl.bus.stream import StreamArbiter, StreamBypass, StreamFifo, StreamRegister
+from rtl.bus.stream import (
+    StreamArbiter,
+    StreamBypass,
+    StreamFifo,
+    StreamRegister,
+    StreamStage,
+)
 from tests.rtl.agents import Sink, Source, run, seeded, wait_for
 
+_FIVE = partial(StreamFifo, depth=5)
 
-@pytest.mark.parametrize("kind", [StreamRegister, StreamBypass, lambda shape: StreamFifo(shape, 5)])
+
+@pytest.mark.parametrize("kind", [StreamRegister, StreamStage, StreamBypass, _FIVE])
 @pytest.mark.parametrize(("push", "pull"), [(0, 0), (0.5, 0), (0, 0.5), (0.4, 0.6)])
 def test_payloads_come_out_once_and_in_order(kind, push, pull):
     dut = kind(16)
