@@ -6,12 +6,13 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.memory import Memory
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
 from models.spec.nic import MERGED_BUFFERS, QueueError
 from models.spec.virtio import NetHeader
 from rtl.bus.ram import SETTLED
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
-from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory
+from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory
 
 __all__ = ["ReceiveBuild"]
 
@@ -36,6 +37,11 @@ _MERGING = (
 )
 #: Place of num_buffers in a frame with its header.
 _NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
+#: Place of a VLAN tag, and of what is behind it.
+_TAG = HEADER_BYTES + MACS_BYTES
+_BEHIND_TAG = _TAG + VLAN_TAG_BYTES
+#: Place of the header in a slot, behind that of the slot's tag, as DMA sees it.
+_FIRST = VLAN_TAG_BYTES
 
 
 class ReceiveBuild(Build):
@@ -43,11 +49,14 @@ class ReceiveBuild(Build):
 
     Frames are numbered, and kept until they are committed: after a rewind they go into the same
     chains.  A frame that is longer than its chain goes on in the next one, as another packet; how
-    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).
+    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).  What is
+    before the place of a tag and what is behind it are DMAs of their own if the tag is left out; if
+    one is added, it is, too (FrameForm).
 
     Latency
     -------
-    With mergeable buffers, if not all of a frame fits into the first descriptor, 2 cycles more.
+    With mergeable buffers, if not all of a frame fits into the first descriptor, 2 cycles more; 1
+    if a tag is left out, 2 if one is added.
 
     Parameters and members are those of :class:`Build`.
     """
@@ -129,32 +138,42 @@ class ReceiveBuild(Build):
         """Fill what one descriptor says, but for num_buffers if that is not known yet."""
         s, entry, job = self.s, self.entry, self.job.payload
         whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
-        start, stop, step = Signal(16), Signal(16), Signal(range(HEADER_BYTES + 1))
-        parted, head, again, asks = Signal(), Signal(), Signal(), Signal()
+        start, stop, step = Signal(16), Signal(16), Signal(range(_BEHIND_TAG + 1))
+        # Where a DMA ends at the latest, if it does; where the one before it did.
+        limits, limit, begins = Signal(), Signal.like(step), Signal.like(step)
+        parted, head, cut, again, asks = Signal(), Signal(), Signal(), Signal(), Signal()
         pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
+        overhead, place = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1)), Signal(16)
         mark = entry.error != QueueError.NONE
         meets = ~mark & (stop > start)
         told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
         self.fill_job(m)
         m.d.comb += [
-            whole.eq(HEADER_BYTES + s.frame.length),
+            whole.eq(s.frame.length + overhead),
             room.eq(whole - s.position),
             piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
             end.eq(s.position + piece),
             parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
             head.eq(parted & (s.position < _NUMBER) & ~self.second),
-            start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
-            stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
-            step.eq(start - s.position),
-            again.eq(head & (end > HEADER_BYTES)),
+            start.eq(s.position),
+            cut.eq(limits & (end > limit)),
+            stop.eq(Mux(cut, limit, end)),
+            again.eq(cut & ~(head & (end <= HEADER_BYTES))),
             asks.eq(self.asks(meets)),
             pieces.eq(s.pieces + asks),
             least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + step if self.config.mergeable else entry.address),
+            job.iova.eq(entry.address + step),
             job.length.eq(stop - start),
             job.memory.eq(s.frame.memory),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + place + told),
         ]
+        with m.If(self.second):
+            m.d.comb += [start.eq(begins), step.eq(begins - s.position)]
+        with m.Elif(parted & ~head & (s.position < HEADER_BYTES)):
+            m.d.comb += [start.eq(HEADER_BYTES), step.eq(HEADER_BYTES - s.position)]
+        self._tag(m, start, limits, limit, overhead, place)
+        with m.If(head):
+            m.d.comb += [limits.eq(1), limit.eq(_NUMBER)]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):
                 m.next = "SAVE"
@@ -165,6 +184,7 @@ class ReceiveBuild(Build):
                         s.seen.eq(s.seen + meets),
                         s.pieces.eq(pieces),
                         self.second.eq(again),
+                        begins.eq(Mux(head, HEADER_BYTES, limit)),
                     ]
                     with m.If(~again):
                         m.d.sync += [
@@ -174,6 +194,29 @@ class ReceiveBuild(Build):
                         ]
                         self._note_number(m, end)
                         self._end_descriptor(m, end, whole, parted, least, pieces)
+
+    def _tag(self, m: Module, start, limits, limit, overhead, place) -> None:
+        """What a frame that has no tag, or one more, is longer by than in its slot; where a DMA of
+        it ends at the latest; and where it begins in the slot.
+        """
+        untagged = self.s.frame.form == FrameForm.UNTAGGED
+        tagged = self.s.frame.form == FrameForm.TAGGED
+        m.d.comb += [
+            overhead.eq(HEADER_BYTES),
+            limits.eq((untagged | tagged) & (start < _TAG)),
+            limit.eq(_TAG),
+            place.eq(start + _FIRST),
+        ]
+        with m.If(untagged):
+            m.d.comb += overhead.eq(HEADER_BYTES - VLAN_TAG_BYTES)
+            with m.If(start >= _TAG):
+                m.d.comb += place.eq(start + (_FIRST + VLAN_TAG_BYTES))
+        with m.If(tagged):
+            m.d.comb += overhead.eq(HEADER_BYTES + VLAN_TAG_BYTES)
+            with m.If(start >= _BEHIND_TAG):
+                m.d.comb += place.eq(start + (_FIRST - VLAN_TAG_BYTES))
+            with m.Elif(start >= _TAG):
+                m.d.comb += [limits.eq(1), limit.eq(_BEHIND_TAG), place.eq(start - _TAG)]
 
     def _note_number(self, m: Module, end) -> None:
         """Note where num_buffers goes."""
