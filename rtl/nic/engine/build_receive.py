@@ -73,8 +73,10 @@ class ReceiveBuild(Build):
         return () if self.config.mergeable else _MERGING
 
     def prepare(self, m: Module) -> None:
-        """Make the ring of frames."""
+        """Make the ring of frames, and find where each DMA begins and ends."""
         self._hands(m)
+        self._parts(m)
+        self._tag(m)
 
     def states(self, m: Module) -> None:
         """Add the states."""
@@ -134,46 +136,78 @@ class ReceiveBuild(Build):
                 m.d.sync += s.number.eq(s.number + 1)
                 m.next = "CLEAN"
 
+    def _parts(self, m: Module) -> None:
+        """Where a DMA begins, and where it ends at the latest, if it does: before num_buffers."""
+        s = self.s
+        self.start, self.step = Signal(16), Signal(range(_BEHIND_TAG + 1))
+        self.limits, self.limit = Signal(), Signal.like(self.step)
+        self.begins = Signal.like(self.step)  # of a descriptor's DMAs that are not the first
+        self.parted, self.head = Signal(), Signal()
+        m.d.comb += [
+            self.head.eq(self.parted & (s.position < _NUMBER) & ~self.second),
+            self.start.eq(s.position),
+        ]
+        with m.If(self.second):
+            m.d.comb += [self.start.eq(self.begins), self.step.eq(self.begins - s.position)]
+        with m.Elif(self.parted & ~self.head & (s.position < HEADER_BYTES)):
+            m.d.comb += [self.start.eq(HEADER_BYTES), self.step.eq(HEADER_BYTES - s.position)]
+        with m.If(self.head):
+            m.d.comb += [self.limits.eq(1), self.limit.eq(_NUMBER)]
+
+    def _tag(self, m: Module) -> None:
+        """By how much a frame is longer than in its slot, with the header; where parts of one with
+        a tag more or less end; where a part begins in the slot.
+        """
+        untagged = self.s.frame.form == FrameForm.UNTAGGED
+        tagged = self.s.frame.form == FrameForm.TAGGED
+        self.overhead = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1))
+        self.place = Signal(16)
+        start, place = self.start, self.place
+        m.d.comb += [self.overhead.eq(HEADER_BYTES), place.eq(start + _FIRST)]
+        with m.If(untagged):
+            m.d.comb += self.overhead.eq(HEADER_BYTES - VLAN_TAG_BYTES)
+            with m.If(start >= _TAG):
+                m.d.comb += place.eq(start + (_FIRST + VLAN_TAG_BYTES))
+        with m.If(tagged):
+            m.d.comb += self.overhead.eq(HEADER_BYTES + VLAN_TAG_BYTES)
+            with m.If(start >= _BEHIND_TAG):
+                m.d.comb += place.eq(start + (_FIRST - VLAN_TAG_BYTES))
+            with m.Elif(start >= _TAG):
+                m.d.comb += place.eq(start - _TAG)
+        with m.If(~self.head):
+            with m.If((untagged | tagged) & (start < _TAG)):
+                m.d.comb += [self.limits.eq(1), self.limit.eq(_TAG)]
+            with m.Elif(tagged & (start < _BEHIND_TAG)):
+                m.d.comb += [self.limits.eq(1), self.limit.eq(_BEHIND_TAG)]
+
     def _receive_descriptor(self, m: Module) -> None:
         """Fill what one descriptor says, but for num_buffers if that is not known yet."""
         s, entry, job = self.s, self.entry, self.job.payload
         whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
-        start, stop, step = Signal(16), Signal(16), Signal(range(_BEHIND_TAG + 1))
-        # Where a DMA ends at the latest, if it does; where the one before it did.
-        limits, limit, begins = Signal(), Signal.like(step), Signal.like(step)
-        parted, head, cut, again, asks = Signal(), Signal(), Signal(), Signal(), Signal()
+        stop, cut, again, asks = Signal(16), Signal(), Signal(), Signal()
         pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
-        overhead, place = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1)), Signal(16)
+        start, parted, head = self.start, self.parted, self.head
         mark = entry.error != QueueError.NONE
         meets = ~mark & (stop > start)
         told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
         self.fill_job(m)
         m.d.comb += [
-            whole.eq(s.frame.length + overhead),
+            whole.eq(s.frame.length + self.overhead),
             room.eq(whole - s.position),
             piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
             end.eq(s.position + piece),
             parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
-            head.eq(parted & (s.position < _NUMBER) & ~self.second),
-            start.eq(s.position),
-            cut.eq(limits & (end > limit)),
-            stop.eq(Mux(cut, limit, end)),
+            cut.eq(self.limits & (end > self.limit)),
+            stop.eq(Mux(cut, self.limit, end)),
             again.eq(cut & ~(head & (end <= HEADER_BYTES))),
             asks.eq(self.asks(meets)),
             pieces.eq(s.pieces + asks),
             least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + step),
+            job.iova.eq(entry.address + self.step),
             job.length.eq(stop - start),
             job.memory.eq(s.frame.memory),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + place + told),
+            job.offset.eq(self.shapes.slot_base(s.frame.slot) + self.place + told),
         ]
-        with m.If(self.second):
-            m.d.comb += [start.eq(begins), step.eq(begins - s.position)]
-        with m.Elif(parted & ~head & (s.position < HEADER_BYTES)):
-            m.d.comb += [start.eq(HEADER_BYTES), step.eq(HEADER_BYTES - s.position)]
-        self._tag(m, start, limits, limit, overhead, place)
-        with m.If(head):
-            m.d.comb += [limits.eq(1), limit.eq(_NUMBER)]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):
                 m.next = "SAVE"
@@ -184,7 +218,7 @@ class ReceiveBuild(Build):
                         s.seen.eq(s.seen + meets),
                         s.pieces.eq(pieces),
                         self.second.eq(again),
-                        begins.eq(Mux(head, HEADER_BYTES, limit)),
+                        self.begins.eq(Mux(head, HEADER_BYTES, self.limit)),
                     ]
                     with m.If(~again):
                         m.d.sync += [
@@ -194,29 +228,6 @@ class ReceiveBuild(Build):
                         ]
                         self._note_number(m, end)
                         self._end_descriptor(m, end, whole, parted, least, pieces)
-
-    def _tag(self, m: Module, start, limits, limit, overhead, place) -> None:
-        """What a frame that has no tag, or one more, is longer by than in its slot; where a DMA of
-        it ends at the latest; and where it begins in the slot.
-        """
-        untagged = self.s.frame.form == FrameForm.UNTAGGED
-        tagged = self.s.frame.form == FrameForm.TAGGED
-        m.d.comb += [
-            overhead.eq(HEADER_BYTES),
-            limits.eq((untagged | tagged) & (start < _TAG)),
-            limit.eq(_TAG),
-            place.eq(start + _FIRST),
-        ]
-        with m.If(untagged):
-            m.d.comb += overhead.eq(HEADER_BYTES - VLAN_TAG_BYTES)
-            with m.If(start >= _TAG):
-                m.d.comb += place.eq(start + (_FIRST + VLAN_TAG_BYTES))
-        with m.If(tagged):
-            m.d.comb += overhead.eq(HEADER_BYTES + VLAN_TAG_BYTES)
-            with m.If(start >= _BEHIND_TAG):
-                m.d.comb += place.eq(start + (_FIRST - VLAN_TAG_BYTES))
-            with m.Elif(start >= _TAG):
-                m.d.comb += [limits.eq(1), limit.eq(_BEHIND_TAG), place.eq(start - _TAG)]
 
     def _note_number(self, m: Module, end) -> None:
         """Note where num_buffers goes."""
