@@ -44,8 +44,6 @@ _BACKUP_ENTRIES = 64
 #: the same place has room beside them.  No more than a function's own share: for what is beyond it
 #: all functions that wait for pages have few places together, and what finds none is dropped.
 _WINDOW = 5
-#: What of a session's VLANs a correct driver's function is given.
-_VLAN = {"vlan": "vid", "priority": "priority"}
 
 
 def _addresses(target: bytes, source: bytes) -> tuple[bytes, bytes]:
@@ -83,9 +81,13 @@ class _Guest:
         world, function = self.world, self.function
         hypervisor = world.hypervisor
         self.vm = world.new_vm(f"guest {function}", _GUEST_BYTES)
-        vlan = {name: world.vlan[key] for name, key in _VLAN.items() if world.vlan}
         self.bus = await hypervisor.assign(
-            self.vm, function, guest_mac(function), count=False, **vlan
+            self.vm,
+            function,
+            guest_mac(function),
+            count=False,
+            vlan=world.vlan.get("vid"),
+            priority=world.vlan.get("priority", 0),
         )
         allocator = Allocator(RAM_GPA, _GUEST_BYTES)
         self.driver = VirtioNet(

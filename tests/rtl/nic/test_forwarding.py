@@ -1,6 +1,6 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
-from models.spec.nic import MANAGEMENT, PORT_SOURCE, FunctionControl, Stat
+from models.spec.nic import MANAGEMENT, PORT_SOURCE, FunctionControl, FunctionVlan, Stat
 from rtl.nic.forwarding import Lookup
 from rtl.nic.seams import FrameForm, LocalMemory
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
@@ -87,3 +87,56 @@ def test_random_policies_agree_with_the_golden_switch():
     assert seen["port"] > 20, seen
     assert seen["long"] > 5, seen
     assert set(SENT) | {Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN} <= seen["kinds"]
+
+
+def test_a_function_changes_its_vlan_while_frames_wait():
+    """A frame is of the VLAN whose tag it has: that of when it is looked up."""
+    dut, rng = Lookup(TINY), seeded(42)
+    results, notes = [], []
+    frame = b"\xff" * 6 + bytes((2, 0, 0, 0, 0, 1)) + b"\x88\xb5" + bytes(46)
+
+    async def note(ctx):
+        while True:
+            *_, en, tci = await ctx.tick().sample(dut.note.en, dut.note.tci)
+            if en:
+                notes.append(tci & 0xFFF)
+
+    async def bench(ctx):
+        vlans = {1: 5, 2: 5, 3: 9}
+        for number, vid in vlans.items():
+            bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
+            change = {"vlan": 1, "function": number, "new": bits, "valid": 1}
+            await put(ctx, dut.filter, change)
+            ctx.set(dut.controls[number].enable, 1)
+        ctx.set(dut.receiving, (1 << TINY.functions) - 1)
+        ctx.set(dut.header.ready, 1)
+        ctx.set(dut.header.data, int.from_bytes(frame[:16], "little"))
+        ctx.set(dut.stat.ready, 1)
+        reference = {"memory": LocalMemory.TX, "length": len(frame)}
+        for vid in (9, 5, 9):
+            for slot in range(4):  # more than find room: one waits to be told of
+                ctx.set(dut.tx_frame.payload, {"frame": {**reference, "slot": slot}, "function": 1})
+                ctx.set(dut.tx_frame.valid, 1)
+                for _ in range(rng.randrange(12, 30)):
+                    *_, ready = await ctx.tick().sample(dut.tx_frame.ready)
+                    if ready:
+                        break
+            bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
+            change = {"vlan": 1, "function": 1, "old": vlans[1], "new": bits, "valid": 1}
+            await put(ctx, dut.filter, change)
+            vlans[1] = vid
+            ctx.set(dut.result.ready, 1)
+            for _ in range(40):
+                *_, ready, valid, one = await ctx.tick().sample(
+                    dut.tx_frame.ready, dut.result.valid, dut.result.payload
+                )
+                if ready:
+                    ctx.set(dut.tx_frame.valid, 0)
+                if valid:
+                    results.append(one)
+            ctx.set(dut.result.ready, 0)
+
+    run(dut, bench, background=[note])
+    assert len(results) == len(notes)
+    found = [(tag, one.functions) for tag, one in zip(notes, results, strict=True)]
+    assert set(found) == {(5, 1 << 2), (9, 1 << 3)}, found
