@@ -226,7 +226,7 @@ class PortEgress(wiring.Component):
         m.d.comb += [
             last.eq(left <= BEAT_BYTES),
             adds.eq(frame.form == FrameForm.TAGGED),
-            none.eq(adds & (left <= VLAN_TAG_BYTES)),
+            none.eq(adds & ~left[3:].any() & (left[:3] <= VLAN_TAG_BYTES)),
             # The beat that is coming is not in the queue yet.
             goes.eq(busy & (queue.level + coming < _EGRESS_PLACES) & (~last | releases.i.ready)),
             self.read.en.eq(goes & ~none),

@@ -321,8 +321,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="of a frame with a tag that is added as much is left out",
-                old="place.eq(start + (_FIRST - VLAN_TAG_BYTES))",
-                new="place.eq(start + _FIRST)",
+                old="first.eq(_FIRST - VLAN_TAG_BYTES)",
+                new="first.eq(_FIRST)",
                 depth=16,
             ),
             Plant(

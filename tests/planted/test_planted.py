@@ -414,8 +414,8 @@ PLANTS = [
     Plant(
         "a part of a tag is taken from its begin",
         "rtl/nic/engine/build_receive.py",
-        "place.eq(start - _TAG)",
-        "place.eq(0)",
+        "self.place.eq(low[: exact_log2(VLAN_TAG_BYTES)])",
+        "self.place.eq(0)",
         "tests/rtl/nic/test_tagged_frames.py",
         "descriptors_end_anywhere",
     ),

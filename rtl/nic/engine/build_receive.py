@@ -4,6 +4,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.memory import Memory
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
@@ -39,6 +40,7 @@ _MERGING = (
 _NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
 #: Place of a VLAN tag, and of what is behind it.
 _TAG = HEADER_BYTES + MACS_BYTES
+assert not _TAG % VLAN_TAG_BYTES
 _BEHIND_TAG = _TAG + VLAN_TAG_BYTES
 #: Place of the header in a slot, behind that of the slot's tag, as DMA sees it.
 _FIRST = VLAN_TAG_BYTES
@@ -161,23 +163,30 @@ class ReceiveBuild(Build):
         untagged = self.s.frame.form == FrameForm.UNTAGGED
         tagged = self.s.frame.form == FrameForm.TAGGED
         self.overhead = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1))
-        self.place = Signal(16)
-        start, place = self.start, self.place
-        m.d.comb += [self.overhead.eq(HEADER_BYTES), place.eq(start + _FIRST)]
+        self.place = Signal(exact_log2(2 * self.config.frame_bytes))
+        start, before, within, first = self.start, Signal(), Signal(), Signal(range(16))
+        low = start[: len(self.limit)]
+        m.d.comb += [
+            before.eq(~start[len(low) :].any() & (low < _TAG)),
+            within.eq(tagged & ~start[len(low) :].any() & ~before & (low < _BEHIND_TAG)),
+            self.overhead.eq(HEADER_BYTES),
+            first.eq(_FIRST),
+            self.place.eq(start + first),
+        ]
         with m.If(untagged):
             m.d.comb += self.overhead.eq(HEADER_BYTES - VLAN_TAG_BYTES)
-            with m.If(start >= _TAG):
-                m.d.comb += place.eq(start + (_FIRST + VLAN_TAG_BYTES))
+            with m.If(~before):
+                m.d.comb += first.eq(_FIRST + VLAN_TAG_BYTES)
         with m.If(tagged):
             m.d.comb += self.overhead.eq(HEADER_BYTES + VLAN_TAG_BYTES)
-            with m.If(start >= _BEHIND_TAG):
-                m.d.comb += place.eq(start + (_FIRST - VLAN_TAG_BYTES))
-            with m.Elif(start >= _TAG):
-                m.d.comb += place.eq(start - _TAG)
+            with m.If(~before):
+                m.d.comb += first.eq(_FIRST - VLAN_TAG_BYTES)
+        with m.If(within):
+            m.d.comb += self.place.eq(low[: exact_log2(VLAN_TAG_BYTES)])
         with m.If(~self.head):
-            with m.If((untagged | tagged) & (start < _TAG)):
+            with m.If((untagged | tagged) & before):
                 m.d.comb += [self.limits.eq(1), self.limit.eq(_TAG)]
-            with m.Elif(tagged & (start < _BEHIND_TAG)):
+            with m.Elif(within):
                 m.d.comb += [self.limits.eq(1), self.limit.eq(_BEHIND_TAG)]
 
     def _receive_descriptor(self, m: Module) -> None:
@@ -187,6 +196,7 @@ class ReceiveBuild(Build):
         stop, cut, again, asks = Signal(16), Signal(), Signal(), Signal()
         pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
         start, parted, head = self.start, self.parted, self.head
+        small = len(self.limit)
         mark = entry.error != QueueError.NONE
         meets = ~mark & (stop > start)
         told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
@@ -197,7 +207,7 @@ class ReceiveBuild(Build):
             piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
             end.eq(s.position + piece),
             parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
-            cut.eq(self.limits & (end > self.limit)),
+            cut.eq(self.limits & (end[small:].any() | (end[:small] > self.limit))),
             stop.eq(Mux(cut, self.limit, end)),
             again.eq(cut & ~(head & (end <= HEADER_BYTES))),
             asks.eq(self.asks(meets)),
@@ -206,7 +216,7 @@ class ReceiveBuild(Build):
             job.iova.eq(entry.address + self.step),
             job.length.eq(stop - start),
             job.memory.eq(s.frame.memory),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + self.place + told),
+            job.offset.eq(Cat(self.place, s.frame.slot) | told),
         ]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):

@@ -14,6 +14,7 @@ PLAIN = NicConfig(vfs=1, queue_pairs=1, tx_slots=16, rx_slots=16)
 TAG = bytes.fromhex("8100a123")
 #: Header, MACs, tag, and some more bytes in which a descriptor, or a page, may end.
 BOUNDARIES = range(1, 12 + 12 + 4 + 6)
+CHANGED = [FrameForm.UNTAGGED, FrameForm.TAGGED]
 LENGTHS = (16, 17, 18, 60, 64, 300)
 
 
@@ -22,14 +23,14 @@ def received(frame, form):
 
 
 @pytest.mark.parametrize("absent", [False, True])
-@pytest.mark.parametrize("form", list(FrameForm))
+@pytest.mark.parametrize("form", CHANGED)
 def test_descriptors_end_anywhere(form, absent):
     """In two places, the second of them up to 5 bytes behind the first; in pages that come late."""
     world = RingWorld(PLAIN, seed=71)
 
     async def test(ctx):
         ring, rng, told = world.ring(0), world.rng, 0
-        for number, first in enumerate([n for n in BOUNDARIES for _ in range(2)]):
+        for number, first in enumerate(BOUNDARIES):
             frame, slot = rng.randbytes(rng.choice(LENGTHS)), number % 16
             page = 1 + number % 2
             pieces, at = [], ring.buffers + 0x1000 * page - rng.randrange(80)
@@ -64,12 +65,12 @@ def test_descriptors_end_anywhere(form, absent):
         assert not world.errors
         await ctx.tick().repeat(50)
         assert world.stats[0, Stat.RX_BYTES] == told
-        assert len(world.released) == 2 * len(BOUNDARIES)
+        assert len(world.released) == len(BOUNDARIES)
 
     world.run(test)
 
 
-@pytest.mark.parametrize("form", [FrameForm.UNTAGGED, FrameForm.TAGGED])
+@pytest.mark.parametrize("form", CHANGED)
 def test_whole_buffers_take_one_dma_more_for_each_part(form):
     """And frames without a change one as before."""
     world = RingWorld(PLAIN, seed=72)
@@ -91,7 +92,7 @@ def test_whole_buffers_take_one_dma_more_for_each_part(form):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("form", [FrameForm.UNTAGGED, FrameForm.TAGGED])
+@pytest.mark.parametrize("form", CHANGED)
 def test_frames_over_several_buffers(form, packed):
     """Buffers of any pieces: num_buffers is left out, and the tag's place is in any of them."""
     world = RingWorld(MERGEABLE, seed=73)
