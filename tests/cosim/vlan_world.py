@@ -7,7 +7,7 @@ from typing import Any
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
-from cosim.packets import ipv4, summed
+from cosim.packets import ipv4, summed, vlan_tag
 from models.spec.ethernet import IpProtocol
 from models.spec.nic import Stat
 from tests.cosim.platform import Guest, Platform
@@ -66,6 +66,11 @@ def draw(phase: Phase, number: int) -> list[tuple[int, bytes]]:
                 if tag is not None and source and phase[source].vlan and rng.random() < 0.8:
                     continue
                 found.append((source, content(target, source, tag, size, rng)))
+        if source == WIRE or phase[source].vlan is None:
+            # A tag behind the tag is nobody's but the receiver's.
+            for target in targets:
+                frame = content(target, source, 9, 100, rng)
+                found.append((source, frame[:12] + vlan_tag(7) + frame[12:]))
     return found
 
 
