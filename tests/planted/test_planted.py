@@ -422,8 +422,8 @@ PLANTS = [
     Plant(
         "a tag that is added goes into a backup ring in place of what follows it",
         "rtl/nic/backup/spill.py",
-        "place.eq(job.at - VLAN_TAG_BYTES)",
-        "place.eq(job.at)",
+        "shift.eq(-VLAN_TAG_BYTES)",
+        "shift.eq(0)",
         "tests/rtl/nic/test_backup.py",
     ),
     Plant(

@@ -1,6 +1,6 @@
 """From a slot to an entry of a backup ring."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -188,8 +188,9 @@ class Spill(wiring.Component):
     def _pieces(self, m: Module, jobs, which, tag) -> None:
         """Ask for pieces, and note how they end."""
         request, job = self.request.payload, jobs[which]
-        end, after, place = Signal(15), Signal(15), Signal(15)
         bits = exact_log2(2 * self.config.frame_bytes)
+        end, after, place = Signal(15), Signal(15), Signal(bits)
+        shift = Signal(signed(VLAN_TAG_BYTES.bit_length() + 1))  # of the frame in its slot
         begins = job.at == 0
         m.d.comb += [
             end.eq(job.entry.length + BACKUP_FRAME_OFFSET),
@@ -202,19 +203,19 @@ class Spill(wiring.Component):
             request.iova.eq(job.address + job.at),
             request.length.eq(Mux(after < end, after, end) - job.at),
             request.memory.eq(job.kept.frame.memory),
-            place.eq(job.at),
-            request.offset.eq((job.kept.frame.slot << bits) + place),
+            place.eq(job.at + shift),
+            request.offset.eq(Cat(place, job.kept.frame.slot)),
         ]
         untagged = job.kept.frame.form == FrameForm.UNTAGGED
         tagged = job.kept.frame.form == FrameForm.TAGGED
         with m.If((untagged | tagged) & (job.at == BACKUP_FRAME_OFFSET)):
             m.d.comb += after.eq(_TAG)
         with m.Elif(untagged):
-            m.d.comb += place.eq(job.at + VLAN_TAG_BYTES)
+            m.d.comb += shift.eq(VLAN_TAG_BYTES)
         with m.Elif(tagged & (job.at == _TAG)):  # before the frame, as DMA sees its slot
             m.d.comb += [after.eq(_BEHIND_TAG), place.eq(0)]
         with m.Elif(tagged):
-            m.d.comb += place.eq(job.at - VLAN_TAG_BYTES)
+            m.d.comb += shift.eq(-VLAN_TAG_BYTES)
         with m.If(begins):
             m.d.comb += [
                 after.eq(BACKUP_FRAME_OFFSET),
