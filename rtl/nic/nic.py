@@ -235,7 +235,7 @@ class Nic(wiring.Component):
         m.d.comb += [
             beat.eq(load.addr[4:] + load.addr[:4].any()),
             tags.load.slot.eq(beat[slot_bits : CHECKED_BIT - 4]),
-            header.eq(Cat(tags.load.tag, NetHeader.const({"num_buffers": 1}).as_bits())),
+            header.eq(Cat(tags.load.tag, NetHeader.const({"num_buffers": 1}).as_value())),
         ]
         with m.If(load.en):
             m.d.sync += [
