@@ -23,9 +23,13 @@ from models.spec.nic import (
     FunctionControl,
     FunctionVlan,
     QueueError,
+    RxQueueStat,
     Stat,
+    TxQueueStat,
     function_block,
     queue_error_offset,
+    queue_stat_offset,
+    queue_stats_of,
     stat_offset,
 )
 
@@ -278,6 +282,18 @@ class Hypervisor:
     async def stat(self, function: int, stat: Stat) -> int:
         """A counter of a function."""
         return await self.port.mmio_read("nic", function_block(function) + stat_offset(stat), 4)
+
+    async def queue_stat(self, function: int, queue: int, stat: RxQueueStat | TxQueueStat) -> int:
+        """A counter of a queue of a function."""
+        offset = function_block(function) + queue_stat_offset(queue, stat)
+        return await self.port.mmio_read("nic", offset, 4)
+
+    async def queue_stats(self, function: int, queue: int) -> dict[str, int]:
+        """All counters of a queue of a function, by their names."""
+        return {
+            stat.name: await self.queue_stat(function, queue, stat)
+            for stat in queue_stats_of(queue)
+        }
 
     async def count(self, events: Sequence[HpmEvent], device_id: int) -> int | None:
         """Let counters that are free count events of a device; return the first, if there are."""

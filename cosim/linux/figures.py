@@ -67,7 +67,11 @@ async def figures(run: "Run") -> dict[str, Any]:
                 "booted": guest.outcome.booted,
                 "passed": guest.outcome.passed,
                 "failed": guest.outcome.failed,
-                "counters": {stat.name.lower(): count for stat, count in counts.items() if count},
+                "counters": _nonzero({stat.name: count for stat, count in counts.items()}),
+                "queues": [
+                    _nonzero(await hypervisor.queue_stats(number, queue))
+                    for queue in range(2 * run.config.nic.queue_pairs)
+                ],
             }
         )
     problems += [str(fault) for fault in hypervisor.iommu.faults[:5]]
@@ -112,6 +116,10 @@ async def _add(
     if (counter := run.counters.get(number)) is not None:
         totals["walks"] += await hypervisor.iommu.counted(counter)
         totals["requests"] += await hypervisor.iommu.counted(counter + 1)
+
+
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+    return {name.lower(): count for name, count in counts.items() if count}
 
 
 def _unfinished(outcome: "Outcome") -> list[str]:

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.nic_fuzz.wrong import Wrong
 from models.spec.iommu import PageResponse
-from models.spec.nic import Stat
+from models.spec.nic import QUEUE_STATS, Stat, queue_stats_of
 
 __all__ = ["Books"]
 
 _PATIENCE, _LOOK = 100_000, 500
 #: Requests of a function that a reset may find parked: of each of its two queues.
 _PARKED = 2
+#: Counters of functions that also count what no queue is known of.
+_OF_NO_QUEUE = Stat.RX_DROPPED_FULL, Stat.NOTIFICATIONS
 
 
 class Books:
@@ -20,7 +22,7 @@ class Books:
 
     Each page request that hardware counts comes to software, once; software answers each, once; a
     request that was parked, with a page request or without, is retried, fails, or is dropped by a
-    reset, once.
+    reset, once.  What the queues of a function have counted comes to what it has.
 
     Parameters
     ----------
@@ -64,8 +66,28 @@ class Books:
             if packets != received[function] and not self._resets[function]:
                 what = f"{packets} frames received by hardware, {received[function]} by the driver"
                 raise Wrong("books", f"function {function}: {what}")
+            await self._queues(function)
         self._no_faults()
         return sums
+
+    async def _queues(self, function: int) -> None:
+        """Sums over a function's queues against its own counters."""
+        queues = range(2 * self._hypervisor.config.nic.queue_pairs)
+        names = {stat.name for queue in queues for stat in queue_stats_of(queue)}
+        for stat in (stat for stat in Stat if stat.name in names):
+            of = [(queue, QUEUE_STATS[queue & 1].__members__.get(stat.name)) for queue in queues]
+            before = after = None
+            counts: dict[int, int] = {}
+            while before is None or before != after:
+                before = await self._hypervisor.stat(function, stat)
+                for queue, name in of:
+                    if name is not None:
+                        counts[queue] = await self._hypervisor.queue_stat(function, queue, name)
+                after = await self._hypervisor.stat(function, stat)
+            total = sum(counts.values())
+            if total > before or (total < before and stat not in _OF_NO_QUEUE):
+                what = f"{stat.name} {before}, of queues {counts}"
+                raise Wrong("books", f"function {function}: {what}")
 
     async def _settle(self, function: int) -> None:
         """Wait until every page request has its answer, and who waited for it has gone on."""

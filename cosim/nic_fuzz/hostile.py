@@ -1,6 +1,7 @@
 """The hostile function: does the steps of a session, and tells what came of them."""
 
 import hashlib
+from collections import Counter
 from random import Random
 from typing import Any
 
@@ -36,6 +37,13 @@ _COUNTED = (
     *(Stat.TX_PACKETS, Stat.TX_BYTES, Stat.RX_PACKETS, Stat.RX_BYTES, Stat.TX_DROPPED),
     *(Stat.TX_DROPPED_OFFLOAD, Stat.TX_CHECKSUMS, Stat.TX_SEGMENTED, Stat.RX_DROPPED_FULL),
 )
+#: Likewise of queues; their drivers ring as often as a step says.
+_COUNTED_OF_QUEUES = {
+    *(stat.name for stat in _COUNTED),
+    *("NOTIFICATIONS", "TX_DROPPED_MAC", "TX_DROPPED_VLAN"),
+}
+#: Counters of the function, and of its queues.
+_Counts = tuple[list[int], Counter[str]]
 #: Registers that are read back, for each queue.
 _READ = ("queue_size", "queue_msix_vector", "queue_enable", "queue_notify_off", "queue_desc",
          "queue_driver", "queue_device", "queue_reset")  # fmt: skip
@@ -144,7 +152,7 @@ class Hostile:
             await self.transport.reset_queue(queue.number)
             queue.clear()
             await self.transport.enable_queue(queue, 0)
-        before = await self._counters()
+        before = await self._begin()
         self._post(queue, chains)
         await self._doorbell(queue.number)
         await self._frames(sizes)
@@ -180,7 +188,7 @@ class Hostile:
             return {}  # the step that set it up so is not there any more
         await self.restart()  # what was posted before may have gone over itself
         queue = self._queue(0 if way.receive else 1)
-        before = await self._counters()
+        before = await self._begin()
         way.harm(queue)
         await self._doorbell(queue.number)
         if way.receive:
@@ -199,7 +207,7 @@ class Hostile:
             await self.port.mmio_write("nic", offset, value, register.bytes)
         for queue in bells:
             await self._doorbell(queue)
-        found = await self._settled(await self._counters(), used=False)
+        found = await self._settled(await self._begin(), used=False)
         found["registers"] = await self._registers()
         await self.restart()
         return found
@@ -247,8 +255,13 @@ class Hostile:
 
     # What came of them ---------------------------------------------------------------------------
 
-    async def _settled(self, before: list[int], *, used: bool = True) -> Observed:
+    async def _begin(self) -> _Counts:
+        """What counters are at before a step."""
+        return await self._counters(), await self._of_queues()
+
+    async def _settled(self, counts: _Counts, *, used: bool = True) -> Observed:
         """Wait until nothing changes any more; return what there is."""
+        before, of_queues = counts
         last, since, requests = await self._look(before, used), 0, -1
         for _ in range(_LOOKS):
             await self.port.sleep(_STEP)
@@ -259,6 +272,7 @@ class Hostile:
                 break
             last, requests = now, asked
         last["frames"] = self.world.take_hostile()
+        last["queue counters"] = +(await self._of_queues() - of_queues)
         return last
 
     async def _look(self, before: list[int], used: bool) -> Observed:
@@ -279,6 +293,16 @@ class Hostile:
 
     async def _counters(self) -> list[int]:
         return [await self.world.hypervisor.stat(HOSTILE, stat) for stat in _COUNTED]
+
+    async def _of_queues(self) -> Counter[str]:
+        """Counters of the queues there can be."""
+        queues = range(2 * self.world.config.nic.queue_pairs)
+        found: Counter[str] = Counter()
+        for queue in queues:
+            for name, count in (await self.world.hypervisor.queue_stats(HOSTILE, queue)).items():
+                if name in _COUNTED_OF_QUEUES:
+                    found[f"{queue} {name}"] = count
+        return found
 
     async def _registers(self) -> dict[str, list[int]]:
         transport, found = self.transport, {}

@@ -166,6 +166,9 @@ def _nic() -> Iterator[str]:
     error, stat = (_number(place(0)) for place in (nic.queue_error_offset, nic.stat_offset))
     yield from _define("IOVIRT_NIC_FUNCTION_QUEUE_ERROR(q)", f"({error} + 4u * (q))")
     yield from _define("IOVIRT_NIC_FUNCTION_STAT(s)", f"({stat} + 8u * (s))")
+    first, second = (nic.queue_stat_offset(queue, 0) for queue in (0, 1))
+    of_queue = f"({_number(first)} + {_number(second - first)} * (q) + 8u * (s))"
+    yield from _define("IOVIRT_NIC_FUNCTION_QUEUE_STAT(q, s)", of_queue)
     yield ""
 
 

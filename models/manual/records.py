@@ -96,7 +96,14 @@ ENUMS: dict[str, tuple[type, ...]] = {
         virtio_net.ControlAck,
         virtio_net.HashType,
     ),
-    "nic": (nic.Isr, nic.MailboxEvent, nic.QueueError, nic.Stat),
+    "nic": (
+        nic.Isr,
+        nic.MailboxEvent,
+        nic.QueueError,
+        nic.Stat,
+        nic.RxQueueStat,
+        nic.TxQueueStat,
+    ),
     "translation": (translation.AddressType, translation.TranslationStatus),
 }
 _TITLES = {

@@ -8,6 +8,7 @@ from models.spec.registers import Field, Register
 
 __all__ = ["NIC_MAP", "registers"]
 
+_OF_QUEUES = nic.queue_stat_offset(0, 0)
 #: Where things are on the NIC's register port: name, place, what.
 NIC_MAP = (
     ("BAR of function f", f"f x {nic.BAR_BYTES:#x}", "function 0 is the PF"),
@@ -44,6 +45,11 @@ NIC_MAP = (
         "counter s",
         f"management + {nic.stat_offset(0):#x} + 8 s",
         "`Stat`, 48 bits, read-only; read the low half first",
+    ),
+    (
+        "counter s of queue q",
+        f"management + {_OF_QUEUES:#x} + {nic.queue_stat_offset(1, 0) - _OF_QUEUES:#x} q + 8 s",
+        "`RxQueueStat` (even q) or `TxQueueStat`, likewise",
     ),
 )
 

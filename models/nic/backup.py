@@ -63,7 +63,7 @@ class Backup:
         """Keep a frame; without room it is dropped and counted."""
         function, ring = self._functions[number], self._rings[number, pair]
         if not self._enabled(number) or len(ring) >= 1 << self._log2(number):
-            function.count(Stat.RX_DROPPED_FULL)
+            function.count(Stat.RX_DROPPED_FULL, queue=2 * pair)
             return
         entry = self._next[number, pair]
         packet = Packet.of(frame, bare=function.untagged)
@@ -77,7 +77,7 @@ class Backup:
             if self._run(self._dma.write(address + offset, content, QueueError.BUS)) is None:
                 self._break(number)
                 return
-        function.count(Stat.RX_BACKUP)
+        function.count(Stat.RX_BACKUP, queue=2 * pair)
 
     def back(self, room: Callable[[int], bool]) -> tuple[int, int, bytes] | None:
         """Return the function, the queue pair and the frame of one that may go to its queue.
@@ -98,7 +98,7 @@ class Backup:
                 frame = self._run(self._dma.read(start, length, QueueError.BUS))
                 if frame is not None:
                     return number, pair, frame
-            self._functions[number].count(Stat.RX_DROPPED_FULL)
+            self._functions[number].count(Stat.RX_DROPPED_FULL, queue=2 * pair)
         return None
 
     def flush(self, number: int) -> None:
@@ -107,8 +107,9 @@ class Backup:
             self._rings[number, pair].clear()
 
     def _break(self, number: int) -> None:
-        lost = sum(len(self._rings[number, pair]) for pair in range(self._config.queue_pairs))
-        self._functions[number].count(Stat.RX_DROPPED_FULL, lost)
+        for pair in range(self._config.queue_pairs):
+            lost = len(self._rings[number, pair])
+            self._functions[number].count(Stat.RX_DROPPED_FULL, lost, queue=2 * pair)
         self.flush(number)
 
     def _run(self, transfer: Transfer) -> bytes | None:

@@ -197,7 +197,8 @@ class Function(ManagedFunction):
         """Take a doorbell; that of the control queue goes to the hypervisor's software."""
         if queue >= len(self.queues):
             return
-        self.count(Stat.NOTIFICATIONS)
+        of_data = queue < 2 * self.config.queue_pairs
+        self.count(Stat.NOTIFICATIONS, queue=queue if of_data else None)
         if queue == self.control_index:
             if self.live and self.queues[queue].queue_enable:
                 self.post(MailboxEvent.CONTROL)

@@ -20,6 +20,8 @@ from models.spec.nic import (
     VlanFilter,
     initial_mac,
     queue_error_offset,
+    queue_stat_offset,
+    queue_stats_of,
     stat_offset,
 )
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus
@@ -65,6 +67,11 @@ class ManagedFunction:
         self.page_timeout = 0
         self.generation = 0
         self.stats = [0] * len(Stat)
+        #: Of each queue, counters by their names.
+        self.queue_stats = [
+            {stat.name: 0 for stat in queue_stats_of(queue)}
+            for queue in range(2 * config.queue_pairs)
+        ]
         self.steering = Steering()
         self.events = MailboxEvent(0)
         self.mailbox_vector = MSI_NO_VECTOR
@@ -101,9 +108,13 @@ class ManagedFunction:
         if frame[0] & 1:
             self.count(broadcast if frame[:6] == _BROADCAST else multicast)
 
-    def count(self, stat: Stat, amount: int = 1) -> None:
-        """Add to a counter."""
+    def count(self, stat: Stat, amount: int = 1, *, queue: int | None = None) -> None:
+        """Add to a counter, and to that of the queue if there is one that is known."""
         self.stats[stat] = self.stats[stat] + amount & _COUNTER_MASK
+        if queue is not None:
+            counters = self.queue_stats[queue]
+            if stat.name in counters:
+                counters[stat.name] = counters[stat.name] + amount & _COUNTER_MASK
 
     # Receiving ---------------------------------------------------------------------------------
 
@@ -195,6 +206,11 @@ class ManagedFunction:
                 return self.stats[stat] & 0xFFFF_FFFF
             if offset == stat_offset(stat) + 4:
                 return self.stats[stat] >> 32
+        for number, counters in enumerate(self.queue_stats):
+            for stat in queue_stats_of(number):
+                if offset - queue_stat_offset(number, stat) in (0, 4):
+                    half = offset - queue_stat_offset(number, stat)
+                    return counters[stat.name] >> 8 * half & 0xFFFF_FFFF
         for name, register in MANAGEMENT.items():
             if register.offset == offset:
                 plain = self._plain()

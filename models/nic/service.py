@@ -76,7 +76,7 @@ class Servant:
                 chain = yield from queue.ring.take()
                 if chain is None:
                     break
-                yield from self._send(queue.ring, chain)
+                yield from self._send(index, queue.ring, chain)
             except Stopped as stopped:
                 failure = stopped
                 break
@@ -88,7 +88,7 @@ class Servant:
         if failure is not None:
             raise failure
 
-    def _send(self, ring: Ring, chain: Chain) -> Service:
+    def _send(self, index: int, ring: Ring, chain: Chain) -> Service:
         length = chain.read_bytes - HEADER_BYTES
         longest = self._switch.frame_bytes
         if self._segments:
@@ -100,11 +100,11 @@ class Servant:
             except Refused:
                 pass
             else:
-                dropped = self._forward(content)
+                dropped = self._forward(index, content)
         if dropped is not None:
-            self._function.count(Stat.TX_DROPPED)
+            self._function.count(Stat.TX_DROPPED, queue=index)
             if dropped is not Stat.TX_DROPPED:
-                self._function.count(dropped)
+                self._function.count(dropped, queue=index)
 
     @property
     def _segments(self) -> bool:
@@ -113,7 +113,7 @@ class Servant:
             for feature in (Feature.NET_HOST_TSO4, Feature.NET_HOST_TSO6)
         )
 
-    def _forward(self, content: bytes) -> Stat | None:
+    def _forward(self, index: int, content: bytes) -> Stat | None:
         """Hand a chain's frames to the switch; return the reason if they are dropped."""
         header = NetHeader.from_bits(int.from_bytes(content[:HEADER_BYTES], "little"))
         function, longest = self._function, self._switch.frame_bytes
@@ -126,16 +126,16 @@ class Servant:
         if any(len(frame) > longest for frame in frames):
             return Stat.TX_DROPPED_OFFLOAD
         if header.gso_type:
-            function.count(Stat.TX_SEGMENTED)
+            function.count(Stat.TX_SEGMENTED, queue=index)
         elif header.flags & NetHeaderFlag.NEEDS_CSUM:
             function.count(Stat.TX_CHECKSUMS)
         for frame in frames:
-            dropped = self._switch.from_function(function.number, frame)
+            dropped = self._switch.from_function(function.number, frame, index)
             if dropped is not None:
                 return dropped
-            function.count(Stat.TX_PACKETS)
+            function.count(Stat.TX_PACKETS, queue=index)
             function.count_group(frame, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
-            function.count(Stat.TX_BYTES, len(frame))
+            function.count(Stat.TX_BYTES, len(frame), queue=index)
         return None
 
     # Receiving (5.1.6.4) -----------------------------------------------------------------------
@@ -149,7 +149,7 @@ class Servant:
             return
         frame = self._switch.take(function.number, pair)
         chains, queue.buffers = queue.buffers, []
-        content = self._header(frame, len(chains)) + frame
+        content = self._header(index, frame, len(chains)) + frame
         used = []
         try:
             for chain in chains:
@@ -157,12 +157,12 @@ class Servant:
                 used.append(Used(chain, len(content) - len(rest)))
                 content = rest
         except Refused:
-            function.count(Stat.RX_DROPPED_FULL)
+            function.count(Stat.RX_DROPPED_FULL, queue=index)
             used = [Used(chain, 0) for chain in chains]
         else:
-            function.count(Stat.RX_PACKETS)
-            function.count(Stat.RX_BYTES, len(frame))
-            function.count(Stat.RX_MERGED, len(chains) - 1)
+            function.count(Stat.RX_PACKETS, queue=index)
+            function.count(Stat.RX_BYTES, len(frame), queue=index)
+            function.count(Stat.RX_MERGED, len(chains) - 1, queue=index)
         yield from self._finish(index, queue.ring, used)
         queue.doorbell = True  # there may be more
 
@@ -181,14 +181,15 @@ class Servant:
             queue.buffers.append(chain)
         return True
 
-    def _header(self, frame: bytes, buffers: int) -> bytes:
+    def _header(self, index: int, frame: bytes, buffers: int) -> bytes:
         """The header of a received frame (5.1.6.4.1)."""
         flags = NetHeaderFlag(0)
         if self._function.accepted(Feature.NET_GUEST_CSUM):
             packet = Packet.of(frame, bare=self._function.untagged)
             good = None if packet is None else packet.checksum_good()
             if good is not None:
-                self._function.count(Stat.RX_CHECKSUM_GOOD if good else Stat.RX_CHECKSUM_BAD)
+                found = Stat.RX_CHECKSUM_GOOD if good else Stat.RX_CHECKSUM_BAD
+                self._function.count(found, queue=index)
             if good:
                 flags = NetHeaderFlag.DATA_VALID
         bits = NetHeader.const({"flags": flags, "num_buffers": buffers}).as_bits()

@@ -98,8 +98,8 @@ class Switch:
             return
         self._forward(frame, PORT_SOURCE)
 
-    def from_function(self, number: int, frame: bytes) -> Stat | None:
-        """Forward a frame of a function; return the reason if it may not be sent."""
+    def from_function(self, number: int, frame: bytes, queue: int = 1) -> Stat | None:
+        """Forward a frame of a function's queue; return the reason if it may not be sent."""
         function = self._functions[number]
         control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
         if control.link_down:
@@ -113,7 +113,7 @@ class Switch:
             frame = frame[:MACS_BYTES] + tag + frame[MACS_BYTES:]
         elif control.spoof_check and control.vlan_filter and not function.passes(vlan_of(frame)):
             return Stat.TX_DROPPED_VLAN
-        self._forward(frame, number)
+        self._forward(frame, number, queue)
         return None
 
     @staticmethod
@@ -134,7 +134,7 @@ class Switch:
             target == _BROADCAST or not control.multicast_filter or target in function.mac_filters
         )
 
-    def _forward(self, frame: bytes, source: int) -> None:
+    def _forward(self, frame: bytes, source: int, queue: int | None = None) -> None:
         target, tagged = frame[:6], vlan_of(frame)
         group = bool(frame[0] & 1)
         members, receivers = [], []
@@ -157,15 +157,15 @@ class Switch:
         if to_port:
             self._transmit(frame)
         if not receivers and not to_port:
-            self._blame(source, target)
+            self._blame(source, queue, target)
 
-    def _blame(self, source: int, target: bytes) -> None:
+    def _blame(self, source: int, queue: int | None, target: bytes) -> None:
         """Count a frame that nobody gets."""
         owners = [n for n, f in enumerate(self._functions) if f.mac == target and n != source]
         if source == PORT_SOURCE or owners:
             self._functions[min(owners, default=0)].count(Stat.RX_DROPPED_FILTER)
         else:
-            self._functions[source].count(Stat.TX_DROPPED)
+            self._functions[source].count(Stat.TX_DROPPED, queue=queue)
 
     def _deliver(self, number: int, frame: bytes) -> None:
         function = self._functions[number]

@@ -18,6 +18,8 @@ BACKUP_TAGS = 8
 BACKUP_TRANSIT = 2
 #: Translations that are asked for ahead of use.
 PREFETCH_MAX = 16
+#: Sizes of a frame slot: powers of two, and three quarters of one.
+FRAME_BYTES = (1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 #: Tags of DMA requests: a page request group index of 9 bits has one, and a generation.
 TAGS_MAX = 256
 
@@ -192,7 +194,7 @@ class NicConfig:
     data_width : int
         Bits of the DMA bus and of the Ethernet streams.
     frame_bytes : int
-        Bytes of a frame slot, a power of two; longer frames are dropped and counted.
+        Bytes of a frame slot, of ``FRAME_BYTES``; longer frames are dropped and counted.
     tx_slots, rx_slots : int
         Frames on their way from and to guests.  Enough that every function may have one waiting and
         one under way, and one is left: so nobody can keep others from sending or receiving.
@@ -229,7 +231,7 @@ class NicConfig:
     msix_vectors: int = 8
     device_id: int = 8
     data_width: int = 128
-    frame_bytes: int = 2048
+    frame_bytes: int = 1536
     tx_slots: int = 40
     rx_slots: int = 40
     max_burst_beats: int = 16
@@ -257,7 +259,8 @@ class NicConfig:
         _check_range("msix_vectors", self.msix_vectors, 2, 64)
         if self.data_width != 128:
             raise ValueError(f"data_width must be 128, not {self.data_width!r}")
-        _check_power_of_two("frame_bytes", self.frame_bytes, 2048, 16384)
+        if self.frame_bytes not in FRAME_BYTES:
+            raise ValueError(f"frame_bytes must be one of {FRAME_BYTES}, not {self.frame_bytes!r}")
         _check_range("tx_slots", self.tx_slots, 2, 256)
         _check_range("rx_slots", self.rx_slots, 2, 256)
         _check_power_of_two("max_burst_beats", self.max_burst_beats, 4, 64)
@@ -312,6 +315,11 @@ class NicConfig:
         return 1 + BACKUP_TRANSIT * self.backup
 
     @property
+    def frame_stride(self) -> int:
+        """Bytes from one frame slot to the next in addresses, a power of two."""
+        return 1 << (self.frame_bytes - 1).bit_length()
+
+    @property
     def longest_frame(self) -> int:
         """Bytes of the longest frame that a function receives: Ethernet header, tag, MTU."""
         return 14 + VLAN_TAG_BYTES + self.mtu
@@ -329,8 +337,8 @@ class NicConfig:
     @property
     def backup_stride(self) -> int:
         """Bytes from one entry of a backup ring to the next."""
-        fits = 16 + self.longest_frame <= self.frame_bytes  # with what is before the frame
-        return self.frame_bytes if fits else 2 * self.frame_bytes
+        fits = 16 + self.longest_frame <= self.frame_stride  # with what is before the frame
+        return self.frame_stride if fits else 2 * self.frame_stride
 
     @property
     def queues_per_function(self) -> int:

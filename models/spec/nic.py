@@ -37,6 +37,7 @@ __all__ = [
     "NOTIFY_MULTIPLIER",
     "NOTIFY_OFFSET",
     "PORT_SOURCE",
+    "QUEUE_STATS",
     "VLAN_FILTERS",
     "BackupEntry",
     "BackupRing",
@@ -49,7 +50,9 @@ __all__ = [
     "QueueCoalescing",
     "QueueError",
     "RssControl",
+    "RxQueueStat",
     "Stat",
+    "TxQueueStat",
     "VlanFilter",
     "bar_base",
     "config_base",
@@ -57,6 +60,8 @@ __all__ = [
     "initial_mac",
     "offered_features",
     "queue_error_offset",
+    "queue_stat_offset",
+    "queue_stats_of",
     "stat_offset",
 ]
 
@@ -76,7 +81,7 @@ MSIX_PBA_OFFSET = 0x3000
 #: Management: function ``f`` has a block of ``FUNCTION_BYTES`` at
 #: ``MANAGEMENT_BASE + f * FUNCTION_BYTES``.
 MANAGEMENT_BASE = 0x80_0000
-FUNCTION_BYTES = 0x400
+FUNCTION_BYTES = 0x800
 #: Configuration space: function ``f`` has ``CONFIG_BYTES`` at ``CONFIG_BASE + f * CONFIG_BYTES``.
 CONFIG_BASE = 0xC0_0000
 CONFIG_BYTES = 0x1000
@@ -294,6 +299,36 @@ class Stat(enum.IntEnum, shape=6):
     PAGE_WAITS = 32  # DMA parked without a page request: one was out, or it was too early for one
 
 
+class RxQueueStat(enum.IntEnum, shape=3):
+    """Counters kept per receive queue, 48 bits each: its share of its function's of that name."""
+
+    RX_PACKETS = 0
+    RX_BYTES = 1
+    RX_DROPPED_FULL = 2  # but not where its function has no room: no queue is chosen by then
+    NOTIFICATIONS = 3
+    RX_CHECKSUM_GOOD = 4
+    RX_CHECKSUM_BAD = 5
+    RX_MERGED = 6
+    RX_BACKUP = 7
+
+
+class TxQueueStat(enum.IntEnum, shape=3):
+    """Counters kept per transmit queue, 48 bits each: its share of its function's of that name."""
+
+    TX_PACKETS = 0
+    TX_BYTES = 1
+    TX_DROPPED = 2
+    NOTIFICATIONS = 3
+    TX_DROPPED_OFFLOAD = 4
+    TX_DROPPED_MAC = 5
+    TX_DROPPED_VLAN = 6
+    TX_SEGMENTED = 7
+
+
+#: Counters of a queue, by the lowest bit of its number.
+QUEUE_STATS = RxQueueStat, TxQueueStat
+
+
 def _register(
     name: str, offset: int, access: Access, doc: str, high: int = 31, reset: int | None = 0
 ) -> Register:
@@ -395,3 +430,13 @@ def queue_error_offset(queue: int) -> int:
 def stat_offset(stat: int) -> int:
     """Offset in the block of a counter: low half, high half at + 4 (read low first)."""
     return 0x180 + 8 * stat
+
+
+def queue_stats_of(queue: int) -> tuple[RxQueueStat | TxQueueStat, ...]:
+    """Counters that a queue of a function has."""
+    return tuple(QUEUE_STATS[queue & 1])
+
+
+def queue_stat_offset(queue: int, stat: int) -> int:
+    """Offset in the block of a counter of a queue, likewise."""
+    return 0x400 + 0x40 * queue + 8 * stat

@@ -7,7 +7,14 @@ from amaranth.lib.wiring import In, Out
 from rtl.bus.priority import above, lowest
 from rtl.bus.ram import BLOCK
 
-__all__ = ["StreamArbiter", "StreamBypass", "StreamFifo", "StreamRegister", "round_robin"]
+__all__ = [
+    "StreamArbiter",
+    "StreamBypass",
+    "StreamFifo",
+    "StreamRegister",
+    "StreamStage",
+    "round_robin",
+]
 
 
 def round_robin(m: Module, requests, last, grant) -> None:
@@ -73,6 +80,34 @@ class StreamRegister(_Slice):
             ]
         with m.Elif(self.i.valid & self.i.ready):
             m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+class StreamStage(_Slice):
+    """Register slice of one place: no combinational path from either side to the other, and no
+    multiplexer, for what does not come every cycle.
+
+    Latency
+    -------
+    One cycle; a transfer every other cycle.
+
+    Parameters
+    ----------
+    shape : Shape-castable
+        Payload.
+
+    Members
+    -------
+    i : ``In(stream)``
+    o : ``Out(stream)``
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        m.d.sync += self.o.valid.eq(Mux(self.o.valid, ~self.o.ready, self.i.valid))
+        with m.If(~self.o.valid):
+            m.d.sync += self.o.payload.eq(self.i.payload)
         return m
 
 

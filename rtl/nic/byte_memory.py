@@ -1,6 +1,6 @@
 """Memory of 16-byte beats that begin at any byte."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -37,6 +37,10 @@ class ByteMemory(wiring.Component):
         Depth in 16 bytes, at least 2.
     lanes : Sequence[int]
         Those that are kept, in order; others read 0.
+    bits : int
+        Of an address, if not all beats of the addresses are kept.
+    place : Callable
+        Then it says where: from a 32-byte word's number in addresses to that in memory.
 
     Members
     -------
@@ -46,9 +50,16 @@ class ByteMemory(wiring.Component):
         Address of the first byte.
     """
 
-    def __init__(self, beats: int, *, lanes: Sequence[int] = range(BEAT_BYTES)):
-        self.beats, self.lanes = beats, tuple(lanes)
-        bits = ceil_log2(beats * BEAT_BYTES)
+    def __init__(
+        self,
+        beats: int,
+        *,
+        lanes: Sequence[int] = range(BEAT_BYTES),
+        bits: int | None = None,
+        place: Callable | None = None,
+    ):
+        self.beats, self.lanes, self._place = beats, tuple(lanes), place
+        bits = bits or ceil_log2(beats * BEAT_BYTES)
         super().__init__(
             {
                 "write_addr": In(bits),
@@ -105,7 +116,7 @@ class ByteMemory(wiring.Component):
                     m.d.comb += data.word_select(lane, 8).eq(byte)
         return data
 
-    @staticmethod
-    def _word(addr, bank: int):
+    def _word(self, addr, bank: int):
         """Word of a bank: the even one's is the next if the first byte is in the odd one."""
-        return addr[5:] if bank else (addr[5:] + addr[4])[: len(addr) - 5]
+        word = addr[5:] if bank else (addr[5:] + addr[4])[: len(addr) - 5]
+        return self._place(word) if self._place else word

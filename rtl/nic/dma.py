@@ -14,7 +14,7 @@ from models.spec.translation import (
     PageRequest,
 )
 from rtl.bus.axi import Axi4
-from rtl.bus.stream import StreamArbiter, StreamFifo
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister, StreamStage
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.atc import Atc
 from rtl.nic.dma_ask import DmaAsk
@@ -28,6 +28,7 @@ from rtl.nic.dma_translated import DmaTranslated
 from rtl.nic.dma_write import DmaWrite
 from rtl.nic.invalidator import Invalidator
 from rtl.nic.seams import DmaDone, DmaRequest, LoadPort, MsiWrite, StatEvent, StorePort
+from rtl.nic.segments import Again, Cut, End
 
 __all__ = ["Dma"]
 
@@ -115,7 +116,14 @@ class Dma(wiring.Component):
         m.submodules.parking = parking = DmaParking(config)
 
         # Segments
-        connect(m, begin.cut, ask.cut)
+        # Between the pipelines registers: no path goes through several.
+        m.submodules.cuts = cuts = StreamRegister(Cut)
+        m.submodules.onward = onward = StreamRegister(Again)
+        m.submodules.read_ends = read_ends = StreamRegister(End)
+        m.submodules.write_ends = write_ends = StreamRegister(End)
+        m.submodules.others = others = StreamStage(End)
+        connect(m, begin.cut, cuts.i)
+        connect(m, cuts.o, ask.cut)
         connect(m, ask.translate, flipped(self.translate.request))
         connect(m, flipped(self.translate.response), translated.response)
         connect(m, ask.answer, translated.answer)
@@ -124,11 +132,15 @@ class Dma(wiring.Component):
         connect(m, translated.writes, writes.segment)
         connect(m, translated.later_writes, writes.later)
         m.d.comb += reads.yielded.eq(complete.yielded_read)
-        connect(m, translated.ended, complete.ended)
-        connect(m, reads.done, complete.reads)
-        connect(m, writes.done, complete.writes)
+        connect(m, translated.ended, others.i)
+        connect(m, others.o, complete.ended)
+        connect(m, reads.done, read_ends.i)
+        connect(m, read_ends.o, complete.reads)
+        connect(m, writes.done, write_ends.i)
+        connect(m, write_ends.o, complete.writes)
         connect(m, complete.freed, ask.freed)
-        connect(m, complete.again, begin.again)
+        connect(m, complete.again, onward.i)
+        connect(m, onward.o, begin.again)
         m.d.comb += begin.yielded.eq(complete.yielded)
         for block in (translated, complete):
             m.d.comb += [block.begun.eq(ask.begun), block.begun_en.eq(ask.begun_en)]

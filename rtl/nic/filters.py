@@ -13,9 +13,11 @@ from rtl.nic.seams import FilterChange
 __all__ = ["Filters", "Found"]
 
 _VID_BITS = 12
-#: Bits of a part of what is compared.  With 16 rows a RAM is of LUTs, without a multiplexer; with
-#: more it would be a block RAM that is nearly empty.
-_PART_BITS = 4
+#: Bits of the parts of a VLAN.  With 16 rows a RAM is of LUTs, without a multiplexer; with more it
+#: would be a block RAM that is nearly empty.
+_VID_PART_BITS = 4
+#: Bits of the parts of a MAC, and turns in which they are looked at: 512 rows, as a block RAM has.
+_MAC_PART_BITS, _MAC_TURNS = 8, 2
 
 
 class Found(data.StructLayout):
@@ -30,7 +32,7 @@ class Filters(wiring.Component):
 
     Latency
     -------
-    ``found`` follows ``en`` by one cycle and stays until the next.  A change takes five cycles.
+    ``found`` follows ``en`` by two cycles and stays until the next.  A change takes nine cycles.
 
     Parameters
     ----------
@@ -39,12 +41,15 @@ class Filters(wiring.Component):
     Members
     -------
     ready : ``Out(1)``
-        Filled after reset.
+        Filled after reset, and no change waits.
+    busy : ``In(1)``
+        Changes wait; from a cycle in which ``ready`` is high on.
     en, mac, vid : ``In``
+        MAC and VLAN stay for two cycles.
     found : ``Out(Found)``
     change : ``In(stream)`` of FilterChange
-    function : ``In(8)``; vlan : ``Out(FunctionVlan)``
-        The VLAN of a function, in the same cycle.
+    function : ``In(8)``; vlan : ``Out(FunctionVlan)``; own_mac : ``Out(48)``
+        VLAN and MAC of a function, in the same cycle.
     in_vlan : ``Out(functions)``
         Functions that have a VLAN of their own.
     """
@@ -54,6 +59,7 @@ class Filters(wiring.Component):
         super().__init__(
             {
                 "ready": Out(1),
+                "busy": In(1),
                 "en": In(1),
                 "mac": In(48),
                 "vid": In(_VID_BITS),
@@ -61,6 +67,7 @@ class Filters(wiring.Component):
                 "change": In(stream.Signature(FilterChange)),
                 "function": In(8),
                 "vlan": Out(FunctionVlan),
+                "own_mac": Out(48),
                 "in_vlan": Out(config.functions),
             }
         )
@@ -72,11 +79,15 @@ class Filters(wiring.Component):
         for function in range(functions):
             macs.append(int.from_bytes(initial_mac(function), "little"))
             macs += [None] * MAC_FILTERS
-        m.submodules.macs = macs = Matcher(48 // _PART_BITS, _PART_BITS, macs)
+        m.submodules.macs = macs = Matcher(
+            48 // _MAC_PART_BITS, _MAC_PART_BITS, macs, turns=_MAC_TURNS
+        )
         vlans = [None] * (functions * (1 + VLAN_FILTERS))
-        m.submodules.vlans = vlans = Matcher(_VID_BITS // _PART_BITS, _PART_BITS, vlans)
+        m.submodules.vlans = vlans = Matcher(_VID_BITS // _VID_PART_BITS, _VID_PART_BITS, vlans)
         m.d.comb += [
             self.ready.eq(macs.ready & vlans.ready),
+            macs.busy.eq(self.busy),
+            vlans.busy.eq(self.busy),
             macs.en.eq(self.en),
             macs.value.eq(self.mac),
             vlans.en.eq(self.en),
@@ -106,10 +117,36 @@ class Filters(wiring.Component):
                 bits[0].eq(Cat(group[0] for group in groups)),
                 bits[1].eq(Cat(group[1:].any() for group in groups)),
             ]
-        self._own(m)
+        self._own_vlans(m)
+        self._own_macs(m)
         return m
 
-    def _own(self, m: Module) -> None:
+    def _own_macs(self, m: Module) -> None:
+        """Each function's own MAC, to compare the source of what it sends with."""
+        functions, change = self.config.functions, self.change.payload
+        m.submodules.own_macs = own = Memory(shape=48, depth=max(2, functions), init=[])
+        write, read = own.write_port(), own.read_port(domain="comb")
+        row, filling = Signal(8), Signal(init=1)  # rows are filled while the matchers' are
+        m.d.comb += [
+            write.en.eq(
+                filling
+                | (self.change.valid & self.change.ready & ~change.vlan & (change.entry == 0))
+            ),
+            write.addr.eq(Mux(filling, row, change.function)),
+            write.data.eq(change.new),
+            read.addr.eq(self.function),
+            self.own_mac.eq(read.data),
+        ]
+        with m.If(filling):
+            m.d.sync += row.eq(row + 1)
+            with m.Switch(row):
+                for number in range(functions):
+                    with m.Case(number):
+                        m.d.comb += write.data.eq(int.from_bytes(initial_mac(number), "little"))
+            with m.If(row == functions - 1):
+                m.d.sync += filling.eq(0)
+
+    def _own_vlans(self, m: Module) -> None:
         """Each function's own VLAN, for the tags of what it sends."""
         change = self.change.payload
         m.submodules.own = own = Memory(

@@ -7,9 +7,9 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.ethernet import VLAN_TAG_BYTES
-from models.spec.nic import PORT_SOURCE, FunctionControl, FunctionVlan
+from models.spec.nic import PORT_SOURCE, FunctionControl
 from rtl.bus.stream import StreamArbiter, StreamRegister
-from rtl.nic.filters import Filters, Found
+from rtl.nic.filters import Filters
 from rtl.nic.frames import BEAT_BYTES, FrameRead
 from rtl.nic.port import FrameHead, PortFrame, head_of
 from rtl.nic.seams import FilterChange, FrameForm, FrameRef, LocalMemory, StatEvent, TxFrame
@@ -37,13 +37,14 @@ class Lookup(wiring.Component):
     """Finds the receivers of frames from guests and from the port, as :class:`Verdict` says.
 
     The destination and the VLAN of a frame are compared with those of all functions at once
-    (:class:`Filters`), then, of a guest's frame, its source.  What guests send is counted here
-    (:class:`SentCounter`).  A frame that nobody is to have is passed on without receivers.  The tag
-    of a frame from a function with a VLAN of its own is noted, as it is when the frame is judged.
+    (:class:`Filters`); the source of a guest's frame with the guest's own MAC.  What guests send is
+    counted here (:class:`SentCounter`).  A frame that nobody is to have is passed on without
+    receivers.  The tag of a frame from a function with a VLAN of its own is noted.  Filters and
+    VLANs change between frames.
 
     Latency
     -------
-    Five cycles for a guest's frame, two for one from the port; one frame at a time, and while the
+    Five cycles for a guest's frame, three for one from the port; one frame at a time, and while the
     DMA takes the TX memory later.
 
     Parameters
@@ -82,8 +83,8 @@ class Lookup(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        functions, beats = self.config.functions, self.config.frame_bytes // BEAT_BYTES
-        job = data.StructLayout({"frame": FrameRef, "source": 8, "head": FrameHead})
+        functions, beats = self.config.functions, self.config.frame_stride // BEAT_BYTES
+        job = data.StructLayout({"frame": FrameRef, "source": 8, "pair": 3, "head": FrameHead})
         m.submodules.jobs = jobs = StreamArbiter(job, 2)
         m.submodules.results = self.results = StreamRegister(delivery(functions))
         m.submodules.counter = self.counter = SentCounter()
@@ -100,34 +101,37 @@ class Lookup(wiring.Component):
             ]
         m.d.comb += [
             jobs.i0.payload.source.eq(self.tx_frame.payload.function),
+            jobs.i0.payload.pair.eq(self.tx_frame.payload.pair),
             jobs.i1.payload.source.eq(PORT_SOURCE),
             jobs.i1.payload.head.eq(self.port_frame.payload.head),
         ]
         frame, source = jobs.o.payload.frame, jobs.o.payload.source
         head, read = Signal(FrameHead), Signal(FrameHead)
-        found = Signal(Found(functions))
         guest = frame.memory == LocalMemory.TX
         whole = frame.length >= _HEADER_BYTES + 2
+        own = filters.vlan
         m.d.comb += [
             self.header.addr.eq(frame.slot << exact_log2(beats)),
             read.eq(head_of(self.header.data, whole)),
+            filters.busy.eq(1),
             filters.function.eq(source),
+            filters.mac.eq(head.destination),
+            filters.vid.eq(Mux(guest & own.enable, own.vid, head.tci)),
         ]
-        own = Signal(FunctionVlan)  # the source's, the same one until the frame is judged
-        self._judge(m, verdict, filters, jobs.o.payload, own, head, found)
+        self._judge(m, verdict, filters, jobs.o.payload, head)
         with m.FSM():
             with m.State("IDLE"):
                 ahead = jobs.o.payload.head
                 m.d.comb += [filters.mac.eq(ahead.destination), filters.vid.eq(ahead.tci)]
                 m.d.sync += head.eq(ahead)
+                m.d.comb += filters.busy.eq(jobs.o.valid & filters.ready)
                 with m.If(jobs.o.valid & filters.ready):
                     m.next = "HEADER"
                     with m.If(~guest):
                         m.d.comb += filters.en.eq(1)
-                        m.next = "RESOLVE"
+                        m.next = "SECOND"
             with m.State("HEADER"):
                 m.d.comb += self.header.en.eq(1)
-                m.d.sync += own.eq(filters.vlan)
                 with m.If(self.header.ready):
                     m.next = "DATA"
             with m.State("DATA"):
@@ -137,10 +141,8 @@ class Lookup(wiring.Component):
                     filters.mac.eq(read.destination),
                     filters.vid.eq(Mux(own.enable, own.vid, read.tci)),
                 ]
-                m.next = "SOURCE"
-            with m.State("SOURCE"):
-                m.d.sync += found.eq(filters.found)
-                m.d.comb += [filters.en.eq(1), filters.mac.eq(head.source)]
+                m.next = "SECOND"
+            with m.State("SECOND"):  # of the comparison's cycles
                 m.next = "RESOLVE"
             with m.State("RESOLVE"):
                 with m.If(self.results.i.ready & self.counter.sent.ready):
@@ -152,10 +154,11 @@ class Lookup(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _judge(self, m: Module, verdict, filters, job, own, head, found) -> None:
+    def _judge(self, m: Module, verdict, filters, job, head) -> None:
         """What is known of the frame, and what is told of it."""
         guest = job.source != PORT_SOURCE
         result, sent, note = self.results.i.payload, self.counter.sent.payload, self.note
+        own = filters.vlan
         adds, mirrors = guest & own.enable, Cat(control.mirror for control in self.controls)
         m.d.comb += [
             verdict.source.eq(job.source),
@@ -163,8 +166,8 @@ class Lookup(wiring.Component):
             verdict.tagged.eq(head.tagged | adds),
             verdict.vid.eq(Mux(adds, own.vid, head.tci)),
             verdict.retagged.eq(adds & head.tagged),
-            verdict.target.eq(Mux(guest, found, filters.found)),
-            verdict.is_own.eq(filters.found.mac),
+            verdict.target.eq(filters.found),
+            verdict.is_own.eq(filters.own_mac == head.source),
             verdict.controls.eq(self.controls),
             verdict.receiving.eq(self.receiving),
             verdict.in_vlan.eq(filters.in_vlan),
@@ -184,6 +187,7 @@ class Lookup(wiring.Component):
             result.broadcast.eq(sent.broadcast),
             sent.guest.eq(guest),
             sent.source.eq(job.source),
+            sent.pair.eq(job.pair),
             sent.length.eq(job.frame.length),
             sent.group.eq(head.destination[0]),
             sent.broadcast.eq(head.destination.all()),

@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from models.spec.config import NicConfig
 from rtl.bus.stream import StreamArbiter
@@ -89,7 +89,7 @@ class FrameStore(wiring.Component):
     """TX memory (frames from guests) and RX memory (frames from the port) with their slots.
 
     The DMA has both memories whenever it wants them; others wait, of the readers of the TX memory
-    each for those before it.  A slot begins at byte ``slot * frame_bytes``; those who read and
+    each for those before it.  A slot begins at byte ``slot * frame_stride``; those who read and
     write whole beats count in these.
 
     Parameters
@@ -153,7 +153,17 @@ class FrameStore(wiring.Component):
         return m
 
     def _memory(self, slots: int) -> ByteMemory:
-        return ByteMemory(slots * self.config.frame_bytes // BEAT_BYTES)
+        """A memory of slots; of those of three quarters, the third quarters lie behind all."""
+        size, stride = self.config.frame_bytes, self.config.frame_stride
+        bits, quarter = ceil_log2(slots * stride), exact_log2(stride // 4 // (2 * BEAT_BYTES))
+
+        def place(word):
+            quarters, slot = word[quarter : quarter + 2], word[quarter + 2 :]
+            behind = (slot + 2 * slots)[: len(slot) + 2]
+            return Cat(word[:quarter], Mux(quarters[1], behind, Cat(quarters[0], slot)))
+
+        beats = slots * size // BEAT_BYTES
+        return ByteMemory(beats, bits=bits, place=place if size != stride else None)
 
     def _tx_memory(self, m: Module) -> None:
         """DMA and patches in; DMA and readers out.  Loads of both memories meet here."""
@@ -205,7 +215,7 @@ class FrameStore(wiring.Component):
     def _slot(self, addr, mask):
         """Slot of the chosen bytes: ``addr`` may be that of a byte before it."""
         beat = addr[4:] + Cat(mask[lane] & (addr[:4] > lane) for lane in range(BEAT_BYTES)).any()
-        return beat[exact_log2(self.config.frame_bytes // BEAT_BYTES) : len(addr) - 4]
+        return beat[exact_log2(self.config.frame_stride // BEAT_BYTES) : len(addr) - 4]
 
     def _rx_memory(self, m: Module) -> None:
         """Ingress in, DMA out."""

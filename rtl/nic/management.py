@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import (
@@ -20,6 +20,7 @@ from models.spec.nic import (
     Stat,
     VlanFilter,
     initial_mac,
+    queue_stat_offset,
     stat_offset,
 )
 from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH
@@ -69,7 +70,7 @@ _STEERING = RssControl.const({"enable": 1}).as_bits()
 
 
 class Management(wiring.Component):
-    """Control, MAC, filters, VLAN, steering, page time-out, device_id, counters per function.
+    """Control, MAC, filters, VLAN, steering, page time-out, device_id, counters of each function.
 
     What is set is kept in one RAM, a word for each register; who steers by it follows the writes.
     Only ``controls`` and ``steering`` are in flip-flops.  After reset the RAM is filled, one word
@@ -79,7 +80,8 @@ class Management(wiring.Component):
 
     Latency
     -------
-    Four cycles; a write of a MAC, VLAN or filter takes until the switch has taken it.
+    Four cycles, five of a counter; a write of a MAC, VLAN or filter takes until the switch has
+    taken it.
 
     Parameters
     ----------
@@ -129,15 +131,8 @@ class Management(wiring.Component):
         high = Signal(16)
         access, answer = self.access, self.answer
         self.function, self.word = block_function_of(access.addr), access.addr[2:BLOCK_BITS]
-        first_stat = stat_offset(0) // 4
-        stat_word = Signal(range(2 * len(Stat)))
-        is_stat = (self.word >= first_stat) & (self.word < first_stat + 2 * len(Stat))
-        m.d.comb += [
-            stat_word.eq(self.word - first_stat),
-            self.stat.function.eq(self.function),
-            self.stat.stat.eq(stat_word[1:]),
-            response.payload.eq(answer),
-        ]
+        is_stat, second = self._counter(m)
+        m.d.comb += response.payload.eq(answer)
         self.mac_set = Signal(self.config.functions)
         self.before, self.after = Signal(WORD_BITS), Signal(WORD_BITS)  # a word that is written
         self._storage(m)
@@ -150,16 +145,18 @@ class Management(wiring.Component):
                 with m.If(request.valid):
                     m.next = "ACCESS"
             with m.State("ACCESS"):
-                m.d.comb += self.stat.en.eq(is_stat & ~access.write & ~stat_word[0])
+                m.d.comb += self.stat.en.eq(is_stat & ~access.write & ~second)
                 m.next = "RESPOND"
                 with m.If(is_stat & ~access.write):
-                    m.next = "COUNTER"
+                    m.next = "READ"
                 with m.Elif(self.kept):
                     m.next = "WORD"
                 with m.Else():
                     self._plain(m)
+            with m.State("READ"):
+                m.next = "COUNTER"
             with m.State("COUNTER"):
-                with m.If(stat_word[0]):
+                with m.If(second):
                     m.d.sync += answer.eq(high)
                 with m.Else():
                     m.d.sync += Cat(answer, high).eq(self.stat.value)
@@ -171,6 +168,23 @@ class Management(wiring.Component):
                     m.next = "IDLE"
         self._links(m)
         return m
+
+    def _counter(self, m: Module):
+        """The counter that a word is of: whether it is of one, and its second half."""
+        first, first_of_queues = stat_offset(0) // 4, queue_stat_offset(0, 0) // 4
+        all_queues = exact_log2(first_of_queues)  # what follows is theirs
+        one_queue = exact_log2(queue_stat_offset(1, 0) // 4 - first_of_queues)
+        place, read = Signal(range(2 * len(Stat))), self.stat
+        m.d.comb += [
+            place.eq(self.word - first),
+            read.function.eq(self.function),
+            read.queued.eq(self.word[all_queues:].any()),
+            read.queue.eq(self.word[one_queue:all_queues]),
+            read.stat.eq(Mux(read.queued, self.word[1:one_queue], place[1:])),
+        ]
+        of_function = (self.word >= first) & (self.word < first + 2 * len(Stat))
+        of_queue = read.queued & (read.queue < 2 * self.config.queue_pairs)
+        return of_function | of_queue, self.word[0]
 
     def _storage(self, m: Module) -> None:
         """The RAM of words, and that of MACs, which others read."""

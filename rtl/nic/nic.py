@@ -125,8 +125,11 @@ class Nic(wiring.Component):
             connect(m, getattr(registers, name), getattr(engine, name))
         for name in ("stopped", "error"):
             connect(m, getattr(engine, name), getattr(registers, name))
+        # A cycle later, for all the same.
+        controls = Signal.like(registers.controls)
+        m.d.sync += controls.eq(registers.controls)
         for block in (engine, dma, switch):
-            m.d.comb += block.controls.eq(registers.controls)
+            m.d.comb += block.controls.eq(controls)
         m.d.comb += [
             msix.allowed.eq(registers.messages),
             msix.clear.eq(registers.clear),
@@ -225,13 +228,13 @@ class Nic(wiring.Component):
         store, load = dma.store, dma.load
         self._store, self._load = store, load
         number, numbered = Signal(16), Signal()
-        bits = exact_log2(2 * self.config.frame_bytes)
+        bits = exact_log2(2 * self.config.frame_stride)
         stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
         from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
         self._header = header = Signal(8 * BEAT_BYTES)
         # The beat that the last byte is in: what a slot begins with is in the first lanes of that.
         self._beat = beat = Signal(20)
-        slot_bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        slot_bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
         m.d.comb += [
             beat.eq(load.addr[4:] + load.addr[:4].any()),
             tags.load.slot.eq(beat[slot_bits : CHECKED_BIT - 4]),
@@ -307,12 +310,24 @@ class Nic(wiring.Component):
         connect(m, verifier.o, switch.checked)
         connect(m, verifier.read, frames.verify)
         connect(m, engine.finding, findings.count)
-        m.d.comb += [findings.tx.en.eq(verifier.note.en), findings.tx.slot.eq(verifier.note.slot)]
-        m.d.comb += findings.tx.finding.eq(verifier.note.finding)
+        noted, slot, finding = Signal(), Signal(8), Signal(Finding)
+        m.d.sync += [
+            # A cycle later, long before a frame is received, or a queue that begins has one.
+            noted.eq(verifier.note.en),
+            slot.eq(verifier.note.slot),
+            finding.eq(verifier.note.finding),
+            negotiated.en.eq(command.valid & command.ready),
+            negotiated.command.eq(command.payload),
+        ]
+        m.d.comb += [
+            findings.tx.en.eq(noted),
+            findings.tx.slot.eq(slot),
+            findings.tx.finding.eq(finding),
+        ]
         if self.config.backup:
             ports = switch.backup
             connect(m, ports.finding, findings.backup)
-            m.d.comb += ports.note_free.eq(~verifier.note.en)
+            m.d.comb += ports.note_free.eq(~noted)
             with m.If(ports.note.en):
                 m.d.comb += [
                     findings.tx.en.eq(1),
@@ -320,8 +335,6 @@ class Nic(wiring.Component):
                     findings.tx.finding.eq(ports.note.finding),
                 ]
         m.d.comb += [
-            negotiated.en.eq(command.valid & command.ready),
-            negotiated.command.eq(command.payload),
             negotiated.function.eq(offload.function),
             offload.offloads.eq(negotiated.offloads),
             engine.checking.eq(negotiated.checking),
@@ -336,7 +349,7 @@ class Nic(wiring.Component):
             findings.rx.finding.eq(checker.finding),
         ]
         load, lane, beat = self._load, _FLAGS_LANE, self._beat
-        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
         asked = Signal()
         m.d.sync += asked.eq(beat[CHECKED_BIT - 4])
         m.d.comb += [

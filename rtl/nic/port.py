@@ -96,6 +96,7 @@ class PortIngress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beats = self.config.frame_bytes // BEAT_BYTES
+        stride = self.config.frame_stride // BEAT_BYTES
         # As many places as slots: a frame in a slot always has one.
         m.submodules.queue = queue = StreamFifo(PortFrame, self.config.rx_slots, block=True)
         connect(m, queue.o, flipped(self.frame))
@@ -109,7 +110,7 @@ class PortIngress(wiring.Component):
             first.eq(~started),
             room.eq(Mux(first, self.alloc.valid, ~slotless)),
             self.write.en.eq(arrived & room & (beat != beats)),
-            self.write.addr.eq(self.alloc.payload << exact_log2(beats) | beat),
+            self.write.addr.eq(self.alloc.payload << exact_log2(stride) | beat),
             self.write.data.eq(wire.data),
         ]
         kept, length, good = Signal(range(BEAT_BYTES + 1)), Signal(16), Signal()
@@ -211,13 +212,13 @@ class PortEgress(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        beats = self.config.frame_bytes // BEAT_BYTES
+        stride = self.config.frame_stride // BEAT_BYTES
         m.submodules.queue = queue = StreamFifo(FrameBeat(self.config.data_width), _EGRESS_PLACES)
         m.submodules.releases = releases = StreamRegister(FrameRef)
         connect(m, queue.o, flipped(self.wire))
         connect(m, releases.o, flipped(self.release))
 
-        frame, busy, beat = Signal(FrameRef), Signal(), Signal(range(beats))
+        frame, busy, beat = Signal(FrameRef), Signal(), Signal(range(stride))
         left = Signal(17)  # bytes that are still to be sent
         coming, issued, last, goes = Signal(), Signal(), Signal(), Signal()
         adds, none = Signal(), Signal()  # a tag; nothing is to be read any more
@@ -230,7 +231,7 @@ class PortEgress(wiring.Component):
             # The beat that is coming is not in the queue yet.
             goes.eq(busy & (queue.level + coming < _EGRESS_PLACES) & (~last | releases.i.ready)),
             self.read.en.eq(goes & ~none),
-            self.read.addr.eq(frame.slot << exact_log2(beats) | beat),
+            self.read.addr.eq(frame.slot << exact_log2(stride) | beat),
             self.tag.slot.eq(frame.slot),
             issued.eq(goes & (none | self.read.ready)),
             releases.i.valid.eq(issued & last),

@@ -126,11 +126,13 @@ class ReceiveFifos(wiring.Component):
         scan, owner, pair = Signal(range(max(2, receivers))), Signal(8), Signal(3)
         self.clearing = clearing = Signal(init=1)
         m.d.comb += self.ready.eq(~clearing)
-        m.d.sync += [scan.eq(scan + 1), pair.eq(pair + 1)]
-        with m.If(pair == pairs - 1):
-            m.d.sync += [pair.eq(0), owner.eq(owner + 1)]
-        with m.If(scan == receivers - 1):
-            m.d.sync += [scan.eq(0), owner.eq(0), pair.eq(0), clearing.eq(0)]
+        self.looked = Signal()  # at the one whose turn it is
+        with m.If(clearing | self.looked):
+            m.d.sync += [scan.eq(scan + 1), pair.eq(pair + 1)]
+            with m.If(pair == pairs - 1):
+                m.d.sync += [pair.eq(0), owner.eq(owner + 1)]
+            with m.If(scan == receivers - 1):
+                m.d.sync += [scan.eq(0), owner.eq(0), pair.eq(0), clearing.eq(0)]
         self.scan, self.owner = scan, owner
 
         self.given_en = Signal()
@@ -293,23 +295,26 @@ class ReceiveFifos(wiring.Component):
         tail, head = tails.read_port(domain="comb"), heads.read_port(domain="comb")
         move, pop = heads.write_port(), self.pop
         receiver, taken = Signal(range(max(2, self.config.receivers))), Signal()
-        returned, returning = Signal(), Signal()
+        goes, returned, returning = Signal(), Signal(), Signal()
         filled = tail.data != head.data
         m.d.comb += [
-            receiver.eq(Mux(pop.en, pop.function * self.config.queue_pairs + pop.pair, self.scan)),
+            receiver.eq(
+                Mux(pop.looks, pop.function * self.config.queue_pairs + pop.pair, self.scan)
+            ),
             tail.addr.eq(receiver),
             head.addr.eq(receiver),
+            goes.eq(~self.receiving.bit_select(self.owner, 1) & filled),
             # Of two in a row the second would find no place.
             returned.eq(
-                ~pop.en
+                ~pop.looks
                 & ~pop.back
                 & ~self.given_en
-                & ~self.receiving.bit_select(self.owner, 1)
                 & returns.i.ready
                 & ~returning
                 & ~self.clearing
-                & filled
+                & goes
             ),
+            self.looked.eq(~pop.looks & (~goes | returned)),
             taken.eq((pop.en & filled & ~self.clearing) | returned),
             get_frame.addr.eq(Cat(head.data, receiver)),
             get_kind.addr.eq(Cat(head.data, receiver)),

@@ -270,6 +270,8 @@ class Registers(wiring.Component):
             mailbox.ring_function.eq(function),
             count.valid.eq(rings & (word < self.config.queues_per_function)),
             count.payload.function.eq(function),
+            count.payload.queue.eq(word),
+            count.payload.queued.eq(word < last),
             count.payload.stat.eq(Stat.NOTIFICATIONS),
             count.payload.amount.eq(1),
         ]

@@ -30,6 +30,7 @@ Registers       RegisterPort (``rtl.bus.lite``)  Msix
 Queues are numbered over all functions, without control queues: ``NicConfig.data_queues``.
 """
 
+from amaranth.hdl import Cat, Const
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -62,6 +63,8 @@ __all__ = [
     "StatEvent",
     "StorePort",
     "TxFrame",
+    "receive_queue",
+    "transmit_queue",
 ]
 
 
@@ -151,7 +154,7 @@ class DmaRequest(data.Struct):
     request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
     younger than it.
 
-    In TX and RX memory a slot is ``2 * frame_bytes`` long for a DMA: 4 bytes, in which one reads
+    In TX and RX memory a slot is ``2 * frame_stride`` long for a DMA: 4 bytes, in which one reads
     the slot's tag, the virtio_net_hdr, the frame.  So header and frame are one transfer, unless a
     tag is added or left out.  ``CHECKED_BIT`` of the
     offset has the header of a received frame say what is known of its checksum.  With
@@ -242,7 +245,7 @@ class FrameForm(enum.IntEnum, shape=2):
 
 
 class FrameRef(data.Struct):
-    """A frame in a slot: begins at byte ``slot * frame_bytes`` of its memory."""
+    """A frame in a slot: begins at byte ``slot * frame_stride`` of its memory."""
 
     memory: LocalMemory  # TX or RX
     slot: 8
@@ -274,6 +277,7 @@ class TxFrame(data.Struct):
 
     frame: FrameRef
     function: 8
+    pair: 3  # queue pair of the function
 
 
 class SentFrame(data.Struct):
@@ -283,6 +287,7 @@ class SentFrame(data.Struct):
     over: 1  # it has 65536 bytes more
     large: 1  # what is beyond its slot is in the large buffer
     function: 8
+    pair: 3
     needs_csum: 1
     gso_type: 8
 
@@ -300,15 +305,17 @@ class Arrival(data.Struct):
 class RxPop(wiring.Signature):
     """The virtqueue engine takes the oldest frame of a queue pair of a function.
 
-    ``en`` with ``function`` and ``pair`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  The
-    engine then owns one reference to the slot and gives it back on ``release``.  The frame counts
-    for the function's quota until the engine has said so: ``back`` with ``back_function`` and the
-    frame's ``back_memory``.
+    ``en`` with ``function`` and ``pair`` in cycle n; ``valid`` and ``frame`` in cycle n + 1.  With
+    ``en`` comes ``looks``, which is known earlier; it may come alone.  The engine then owns one
+    reference to the slot and gives it back on ``release``.  The frame counts for the function's
+    quota until the engine has said so: ``back`` with ``back_function`` and the frame's
+    ``back_memory``.
     """
 
     def __init__(self):
         super().__init__(
             {
+                "looks": Out(1),
                 "en": Out(1),
                 "function": Out(8),
                 "pair": Out(3),
@@ -322,11 +329,23 @@ class RxPop(wiring.Signature):
 
 
 class StatEvent(data.Struct):
-    """Adds to a counter of a function."""
+    """Adds to a counter of a function; if ``queued``, also to that of its name of a queue."""
 
     function: 8
+    queue: 4  # of the function
+    queued: 1  # has no meaning for what is not counted per queue
     stat: Stat
     amount: 32
+
+
+def receive_queue(pair):
+    """Number of a queue pair's receive queue in its function."""
+    return Cat(Const(0, 1), pair)
+
+
+def transmit_queue(pair):
+    """Number of a queue pair's transmit queue in its function."""
+    return Cat(Const(1, 1), pair)
 
 
 class FilterChange(data.Struct):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.nic import Stat
 from rtl.bus.stream import StreamRegister
-from rtl.nic.seams import StatEvent
+from rtl.nic.seams import StatEvent, transmit_queue
 from rtl.nic.verdict import Refusal
 
 __all__ = ["Sent", "SentCounter"]
@@ -17,6 +17,7 @@ class Sent(data.Struct):
 
     guest: 1
     source: 8
+    pair: 3
     length: 16
     group: 1
     broadcast: 1
@@ -75,6 +76,8 @@ class SentCounter(wiring.Component):
             self.sent.ready.eq(~left.any()),
             events.i.valid.eq(left.any()),
             event.function.eq(frame.source),
+            event.queue.eq(transmit_queue(frame.pair)),
+            event.queued.eq(1),
             event.amount.eq(1),
         ]
         for number, (_, stat) in reversed(list(enumerate(kinds))):

@@ -88,7 +88,7 @@ class Steering(wiring.Component):
             store.data.eq(self.stored.data),
             self.types.addr.eq(function),
             self.head.memory.eq(frame.memory),
-            self.head.addr.eq((frame.slot << exact_log2(self.config.frame_bytes)) + self.at),
+            self.head.addr.eq((frame.slot << exact_log2(self.config.frame_stride)) + self.at),
             part.frame.eq(frame),
             part.function.eq(function),
             part.start.eq(self.at[2:4]),

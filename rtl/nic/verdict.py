@@ -50,8 +50,8 @@ class Verdict(wiring.Component):
         The source has a VLAN of its own, and has sent a tagged frame.
     target : ``In(Found)``
         What the destination and the VLAN match.
-    is_own : ``In(functions)``
-        Functions whose MAC is the source's.
+    is_own : ``In(1)``
+        The frame has the source's MAC.
     controls : ``In(ArrayLayout(FunctionControl))``
     receiving, in_vlan : ``In(functions)``
         Functions with a driver; with a VLAN of their own.
@@ -76,7 +76,7 @@ class Verdict(wiring.Component):
                 "vid": In(12),
                 "retagged": In(1),
                 "target": In(Found(functions)),
-                "is_own": In(functions),
+                "is_own": In(1),
                 "controls": In(data.ArrayLayout(FunctionControl, functions)),
                 "receiving": In(functions),
                 "in_vlan": In(functions),
@@ -127,7 +127,7 @@ class Verdict(wiring.Component):
         spoofs, strays = Signal(), Signal()
         checks = each("spoof_check") & me
         m.d.comb += [
-            spoofs.eq((checks & ~self.is_own).any()),
+            spoofs.eq(checks.any() & ~self.is_own),
             strays.eq(
                 self.retagged | (checks & ~self.in_vlan & each("vlan_filter") & ~passes).any()
             ),

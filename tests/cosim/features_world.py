@@ -1,5 +1,6 @@
 """One workload for golden machine and RTL: what every driver and the wire received."""
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -8,10 +9,11 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from cosim.guest.stack import Outgoing
 from models.spec.config import SystemConfig, config
 from models.spec.nic import Stat
-from models.spec.virtio import Feature
-from tests.cosim.platform import Platform, frame
+from models.spec.virtio import Feature, NetHeader
+from tests.cosim.platform import Guest, Platform, frame
 
 __all__ = ["RECEIVING", "receiving_system", "traffic"]
 
@@ -28,6 +30,11 @@ GROUPS = (Stat.TX_BROADCAST, Stat.TX_MULTICAST, Stat.RX_BROADCAST, Stat.RX_MULTI
 #: Bytes of payload of a segment.
 SEGMENT = 1200
 _FLOWS = 6
+#: Counters of a function that are the sums of those of its queues.
+_OF_ALL_QUEUES = (
+    *("TX_PACKETS", "TX_BYTES", "TX_DROPPED", "TX_DROPPED_OFFLOAD", "TX_SEGMENTED"),
+    *("RX_PACKETS", "RX_BYTES", "RX_MERGED"),
+)
 
 
 def receiving_system() -> SystemConfig:
@@ -52,6 +59,31 @@ def large(source: bytes, rng: Random) -> tuple[bytes, int]:
     packet = Ether(dst=OUTSIDE, src=source) / IP(src="192.0.2.1", dst="192.0.2.2", id=size)
     frame = bytes(packet / TCP(flags="PA", seq=0xFFFF_FF00) / Raw(rng.randbytes(size)))
     return frame, -(-size // SEGMENT)
+
+
+async def _drops(guest: Guest, rng: Random) -> None:
+    """From the last queue pair: a frame that asks for what cannot be, one that is too short."""
+    last = guest.driver.pairs - 1
+    header = NetHeader.const({"gso_type": 3}).as_bits().to_bytes(12, "little")
+    for content in (frame(OUTSIDE, guest.mac, rng), bytes(13)):
+        await guest.driver.submit(Outgoing(content, header), pair=last)
+
+
+async def _of_queues(platform: Platform, function: int) -> dict[str, int]:
+    """Counters of a function's queues, but for doorbells: how many there are is a matter of time.
+
+    Of each that is kept for both, the function has the sum.
+    """
+    found: Counter[str] = Counter()
+    hypervisor = platform.hypervisor
+    for queue in range(2 * RECEIVING["queue_pairs"]):
+        for name, count in (await hypervisor.queue_stats(function, queue)).items():
+            if name != "NOTIFICATIONS" and count:
+                found[f"{queue} {name}"] = count
+    for name in _OF_ALL_QUEUES:
+        of_queues = sum(count for key, count in found.items() if key.endswith(f" {name}"))
+        assert await hypervisor.stat(function, Stat[name]) == of_queues, name
+    return dict(found)
 
 
 async def traffic(platform: Platform, features: int, **options: Any) -> dict[str, Any]:
@@ -80,13 +112,15 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
     expected, outside = [0, 0], 0
     cuts = guests[0].driver.accepted(Feature.NET_HOST_TSO4)
     for number in range(_FLOWS):
+        pair = number % guests[0].driver.pairs  # of one round, so that order stays
         for source in (0, 1):
-            await guests[source].driver.send(frame(guests[1 - source].mac, guests[source].mac, rng))
+            content = frame(guests[1 - source].mac, guests[source].mac, rng)
+            await guests[source].driver.send(content, pair=pair)
             expected[1 - source] += 1
-        await guests[0].driver.send(frame(OUTSIDE, guests[0].mac, rng))
+        await guests[0].driver.send(frame(OUTSIDE, guests[0].mac, rng), pair=pair)
         content, segments = large(guests[0].mac, rng)
         if cuts:
-            await guests[0].driver.send_large(content, SEGMENT)
+            await guests[0].driver.send_large(content, SEGMENT, pair=pair)
         outside += 1 + cuts * segments
         await port.send_frame(flow(guests[1].mac, number, rng.choice((8, 600, 1472))))
         expected[1] += 1
@@ -96,6 +130,7 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
     expected, outside = [expected[0] + 1, expected[1] + 2], outside + 1
     await platform.until(lambda: [len(p) for p in packets] == expected, 400_000)
     await platform.until(lambda: len(wire) == outside, 400_000)
+    await _drops(guests[1], rng)
     for guest in guests:
         await guest.driver.drained()
     by_source: dict[str, list[str]] = {}
@@ -109,5 +144,6 @@ async def traffic(platform: Platform, features: int, **options: Any) -> dict[str
         "pairs": dict(sorted(pairs.items())),
         "wire": [content.hex() for content in wire],
         "merged": merged,
+        "queues": [await _of_queues(platform, f) for f in (1, 2)],
         "groups": [[await platform.hypervisor.stat(f, stat) for stat in GROUPS] for f in (1, 2)],
     }

@@ -42,6 +42,9 @@ def both(built, features, **driver):
     options = {"seed": SEED, "features": features, "driver": driver}
     rtl = simulate(built, "tests.cosim.tb_features", options=options, seed=SEED)
     assert rtl == golden
+    last = 2 * driver.get("pairs", 1) - 1
+    assert golden["queues"][1][f"{last} TX_DROPPED"] == 2
+    assert golden["queues"][1][f"{last} TX_DROPPED_OFFLOAD"] == 1
     assert all(len(frames) == 6 for frames in golden["received"].values())
     assert all(is_right(bytes.fromhex(frame)) for frame in golden["wire"])
     return golden
@@ -52,6 +55,9 @@ def test_packed_rings_of_odd_size_and_flows_over_two_pairs(built):
     golden = both(built, KNOWN_FEATURES, pairs=2, queue_size=57)
     assert set(golden["pairs"].values()) == {0, 1}
     assert min(golden["merged"]) > 0
+    for direction in (0, 1):  # flows are spread both ways
+        name = ("RX_PACKETS", "TX_PACKETS")[direction]
+        assert all(golden["queues"][1].get(f"{2 * pair + direction} {name}") for pair in (0, 1))
 
 
 @pytest.mark.full

@@ -88,7 +88,7 @@ def test_finds_what_there_is():
     ]  # fmt: skip
     assert not iommu.extended
     assert (nic.vendor, nic.device, nic.class_code) == (0x1AF4, 0x1041, 0x02_0000)
-    assert {n: b.size for n, b in nic.bars.items()} == {0: 0x4000, 2: 0x1000}
+    assert {n: b.size for n, b in nic.bars.items()} == {0: 0x4000, 2: 0x2000}
     assert [i for i, _ in nic.extended] == [
         ExtendedId.ARI, ExtendedId.SR_IOV, ExtendedId.ATS,
         ExtendedId.PRI, ExtendedId.PASID, ExtendedId.ACS,

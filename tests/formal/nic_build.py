@@ -23,6 +23,7 @@ FEW = SimpleNamespace(
     queue_pairs=1,
     data_queues=4,
     frame_bytes=2048,
+    frame_stride=2048,
     tx_quota=1,
     rx_quota=1,
     engine_tags=4,
@@ -148,7 +149,7 @@ def _build(dut):
     ]
     if not dut.transmits:
         # Of its slot a job moves header and frame, or of the tag before them.
-        place = job.offset[: exact_log2(2 * FEW.frame_bytes)]
+        place = job.offset[: exact_log2(2 * FEW.frame_stride)]
         of_tag = place < VLAN_TAG_BYTES
         last = Mux(of_tag, VLAN_TAG_BYTES, FEW.frame_bytes + HEADER_BYTES + VLAN_TAG_BYTES)
         m.d.comb += [

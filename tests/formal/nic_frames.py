@@ -89,6 +89,7 @@ def receive_fifos(module):
         Assume(~push | (dut.ready & dut.room & dut.accepts)),
         dut.arrival.ready.eq(1),
         pop.en.eq(anyhow("pop")),
+        pop.looks.eq(pop.en | anyhow("looks")),
         pop.function.eq(anyhow("pop_function")),
         Assume(~pop.en | (dut.ready & receiving.bit_select(pop.function[0], 1))),
         pop.back.eq(anyhow("back")),
@@ -136,7 +137,7 @@ def receive_fifos(module):
     with m.If(followed & ~done & out):
         m.d.sync += [ahead.eq(ahead - 1), done.eq(ahead == 0)]
         m.d.comb += Assert((ahead != 0) | (content == it))
-    quiet = ~pop.en & ~pop.back & ~push & dut.release.ready
+    quiet = ~pop.looks & ~pop.back & ~push & dut.release.ready
     m.d.sync += idle.eq(Mux(~receives & (inside != 0) & ~gives & quiet, idle + 1, 0))
     looks = popping & (popped == who)
     settled, there = Signal(), Signal()
@@ -154,7 +155,7 @@ def receive_fifos(module):
 
 
 def sent(module):
-    """One statistic of one function: as many events as frames that it counts."""
+    """One statistic of one function, of what it sends for one queue: one event for each frame."""
     m, ports = Module(), []
     m.submodules.dut = dut = module.SentCounter()
     free(m, ports, "sent", dut.sent)
@@ -163,6 +164,8 @@ def sent(module):
     now, event = dut.sent.payload, dut.stat.payload
     stats = (Stat.TX_PACKETS, Stat.TX_DROPPED, Stat.RX_DROPPED_FILTER)
     which, whose = constant(m, ports, range(3), "which"), constant(m, ports, 8, "whose")
+    pair = constant(m, ports, 3, "pair")
+    mine = (now.source == whose) & (now.pair == pair)
     comes = dut.sent.valid & dut.sent.ready
     refused = now.guest & (now.refusal != Refusal.NONE)
     blames = now.nobody & now.guest & ~now.owned
@@ -176,15 +179,20 @@ def sent(module):
         due.eq(
             comes
             & Cat(
-                now.guest & ~refused & (now.source == whose),
-                (refused | blames) & (now.source == whose),
+                now.guest & ~refused & mine,
+                (refused | blames) & mine,
                 other & (now.owner == whose),
             ).bit_select(which, 1)
         ),
     ]
     for number, stat in enumerate(stats):
         with m.If((which == number) & dut.stat.valid & dut.stat.ready):
-            m.d.comb += told.eq((event.stat == stat) & (event.function == whose))
+            here = event.queued & (event.queue == (pair << 1 | 1))
+            m.d.comb += told.eq(
+                (event.stat == stat)
+                & (event.function == whose)
+                & (here if stat != Stat.RX_DROPPED_FILTER else 1)
+            )
     m.d.sync += [
         owed.eq(owed + due - told),
         age.eq(Mux(told | (owed == 0), 0, age + dut.stat.ready)),
@@ -266,8 +274,8 @@ PROOFS = (
     ),
     Proof(
         name="sent-counter",
-        claim="a guest's frame is one packet sent or one dropped, what nobody has one more drop of "
-        "whom it is for or of its sender; each is counted once, within 8 cycles",
+        claim="a guest's frame is one packet sent or one dropped of its queue; what nobody has one "
+        "more drop of whom it is for or of its sender; each is counted once, within 8 cycles",
         module="rtl.nic.sent",
         harness=sent,
         depth=14,
@@ -275,6 +283,11 @@ PROOFS = (
         assumptions=("what is refused has no receivers to lack; groups are of guests' frames",),
         covers=("two frames are owed to the counter of packets", "a drop", "a drop of a receiver"),
         plants=(
+            Plant(
+                name="a frame is counted for the queue of the next",
+                old="transmit_queue(frame.pair)",
+                new="transmit_queue(now.pair)",
+            ),
             Plant(
                 name="a refused frame is counted as sent too",
                 old="ok = now.guest & (now.refusal == Refusal.NONE)",

@@ -110,6 +110,8 @@ def test_header_has_every_register_and_field(tmp_path):
         show(f"IOVIRT_NIC_FUNCTION({function}u)", nic.function_block(function))
         show(f"IOVIRT_NIC_FUNCTION_QUEUE_ERROR({queue}u)", nic.queue_error_offset(queue))
         show(f"IOVIRT_NIC_FUNCTION_STAT({queue}u)", nic.stat_offset(queue))
+        place = nic.queue_stat_offset(queue, 5)
+        show(f"IOVIRT_NIC_FUNCTION_QUEUE_STAT({queue}u, 5u)", place)
     show("IOVIRT_NIC_BASE_FEATURES", nic.BASE_FEATURES)
     for room, classes in ENUMS.items():
         for cls in classes:

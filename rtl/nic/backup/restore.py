@@ -29,6 +29,7 @@ from rtl.nic.seams import (
     LocalMemory,
     StatEvent,
     StorePort,
+    receive_queue,
 )
 from rtl.nic.toeplitz import Steered
 
@@ -173,7 +174,7 @@ class Restore(wiring.Component):
                     m.next = "FRAME"
                 with m.Elif(self.flush & calm):
                     m.d.comb += self.flushed.eq(1)
-                    self._drop(m, self.owner, self.waiting, self.waiting.any())
+                    self._drop(m, self.owner, self.pair, self.waiting, self.waiting.any())
                     m.next = "TURN"
                 with m.Elif(self.wanted & room):
                     m.d.comb += self.claim.eq(1)
@@ -207,12 +208,14 @@ class Restore(wiring.Component):
         self._request(m, address, fsm.ongoing("FRAME"))
         return m
 
-    def _drop(self, m: Module, function, amount, any_) -> None:
+    def _drop(self, m: Module, function, pair, amount, any_) -> None:
         """Count frames that are thrown away, if their function receives."""
         stat = self.out["stat"]
         m.d.comb += [
             stat.valid.eq(any_ & self.receiving.bit_select(function, 1)),
             stat.payload.function.eq(function),
+            stat.payload.queue.eq(receive_queue(pair)),
+            stat.payload.queued.eq(1),
             stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
             stat.payload.amount.eq(amount),
         ]
@@ -239,7 +242,7 @@ class Restore(wiring.Component):
     def _request(self, m: Module, address, frame) -> None:
         """Ask for an entry, or its frame."""
         request, following = self.request.payload, self.next
-        bits, place = exact_log2(2 * self.config.frame_bytes), Signal(range(JOBS))
+        bits, place = exact_log2(2 * self.config.frame_stride), Signal(range(JOBS))
         m.d.comb += [
             place.eq(Mux(frame, self.asked, self.begun)),
             request.tag.eq(entry_tag(self.config, _FIRST_TAG + place)),
@@ -298,6 +301,6 @@ class Restore(wiring.Component):
         ]
         with m.If(job.bad | self.discards):
             m.d.comb += [release.valid.eq(job.has_slot), given.valid.eq(1)]
-            self._drop(m, job.function, 1, 1)
+            self._drop(m, job.function, job.pair, 1, 1)
         with m.Else():
             m.d.comb += [out.valid.eq(1), self.note.en.eq(1)]

@@ -27,6 +27,7 @@ from rtl.nic.seams import (
     FrameRef,
     LocalMemory,
     StatEvent,
+    receive_queue,
 )
 
 __all__ = ["JOBS", "Spill"]
@@ -188,7 +189,7 @@ class Spill(wiring.Component):
     def _pieces(self, m: Module, jobs, which, tag) -> None:
         """Ask for pieces, and note how they end."""
         request, job = self.request.payload, jobs[which]
-        bits = exact_log2(2 * self.config.frame_bytes)
+        bits = exact_log2(2 * self.config.frame_stride)
         end, after, place = Signal(15), Signal(15), Signal(bits)
         shift = Signal(signed(VLAN_TAG_BYTES.bit_length() + 1))  # of the frame in its slot
         begins = job.at == 0
@@ -258,6 +259,8 @@ class Spill(wiring.Component):
             given.payload.transit.eq(kept.transit),
             event.valid.eq(counts),
             event.payload.function.eq(kept.function),
+            event.payload.queue.eq(receive_queue(kept.pair)),
+            event.payload.queued.eq(1),
             event.payload.stat.eq(stat),
             event.payload.amount.eq(1),
         ]

@@ -201,6 +201,7 @@ class Build(wiring.Component):
                     m.d.comb += self.rearm.eq(self.mine)
                 m.next = "CHOOSE"
         m.d.comb += visits.eq(~fsm.ongoing("CHOOSE"))
+        m.d.comb += self.rx_pop.looks.eq(fsm.ongoing("OPEN"))
         return m
 
     def _wants(self, m: Module) -> None:

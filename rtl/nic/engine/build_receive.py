@@ -163,7 +163,7 @@ class ReceiveBuild(Build):
         untagged = self.s.frame.form == FrameForm.UNTAGGED
         tagged = self.s.frame.form == FrameForm.TAGGED
         self.overhead = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1))
-        self.place = Signal(exact_log2(2 * self.config.frame_bytes))
+        self.place = Signal(exact_log2(2 * self.config.frame_stride))
         start, before, within, first = self.start, Signal(), Signal(), Signal(range(16))
         low = start[: len(self.limit)]
         m.d.comb += [

@@ -20,7 +20,16 @@ from rtl.nic.engine.records import (
     advance,
 )
 from rtl.nic.offload.checker import Finding
-from rtl.nic.seams import DmaStatus, ErrorReport, LocalMemory, SentFrame, StatEvent, TxFrame
+from rtl.nic.seams import (
+    DmaStatus,
+    ErrorReport,
+    LocalMemory,
+    SentFrame,
+    StatEvent,
+    TxFrame,
+    receive_queue,
+    transmit_queue,
+)
 
 __all__ = ["Commit"]
 
@@ -150,6 +159,8 @@ class Commit(wiring.Component):
         self.kind = accepted(self.config, self.ring)
         pairs = self.config.queue_pairs
         functions = Array(Const(number // pairs, 8) for number in range(queues))
+        pair = Array(Const(number % pairs, 3) for number in range(queues))[self.queue]
+        queue_of = transmit_queue if self.transmits else receive_queue
         self.function = functions[self.queue]
         self.returns = Signal()  # the packet's chain goes back
         self.dropped = Signal()
@@ -174,6 +185,7 @@ class Commit(wiring.Component):
             self.header_at.eq(self.record.slot),
             self.size.eq(self.record.length - Mux(self.decided, 0, HEADER_BYTES)),
             sent.function.eq(self.function),
+            sent.pair.eq(pair),
             sent.frame.memory.eq(self.record.memory),
             sent.frame.slot.eq(self.record.slot),
             sent.frame.length.eq(self.size),
@@ -183,6 +195,9 @@ class Commit(wiring.Component):
             sent.gso_type.eq(self.header[8:]),
             given.function.eq(sent.function),
             given.frame.eq(sent.frame),
+            self.stats.i.payload.function.eq(self.function),
+            self.stats.i.payload.queue.eq(queue_of(pair)),
+            self.stats.i.payload.queued.eq(1),
             self.used_at.eq(self.s.chains),
             calm.eq(
                 (self.stats.level <= 2)
@@ -395,7 +410,6 @@ class Commit(wiring.Component):
         m.d.comb += [
             # What is sent offloads and switch count.
             stat.valid.eq(drop if self.transmits else 1),
-            stat.payload.function.eq(self.function),
             stat.payload.stat.eq(Mux(drop, bad, good)),
             stat.payload.amount.eq(1),
         ]
@@ -405,7 +419,6 @@ class Commit(wiring.Component):
         stat = self.stats.i
         m.d.comb += [
             stat.valid.eq(~self.dropped),
-            stat.payload.function.eq(self.function),
             stat.payload.stat.eq(Stat.RX_MERGED),
             stat.payload.amount.eq(1),
         ]
@@ -439,7 +452,6 @@ class Commit(wiring.Component):
             with m.If(self.returns & ~self.dropped):
                 m.d.comb += [
                     stat.valid.eq(not self.transmits),
-                    stat.payload.function.eq(self.function),
                     stat.payload.stat.eq(Stat.RX_BYTES),
                     stat.payload.amount.eq(size),
                 ]
@@ -453,7 +465,6 @@ class Commit(wiring.Component):
         stat, good = self.stats.i, self.found == Finding.GOOD
         m.d.comb += [
             stat.valid.eq(1),
-            stat.payload.function.eq(self.function),
             stat.payload.stat.eq(Mux(good, Stat.RX_CHECKSUM_GOOD, Stat.RX_CHECKSUM_BAD)),
             stat.payload.amount.eq(1),
         ]

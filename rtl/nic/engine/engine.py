@@ -56,7 +56,7 @@ class VirtqueueEngine(wiring.Component):
 
     Even queues of a function receive, odd ones transmit; control queues are not numbered here.
     Frames are moved with their headers: as DMA sees it, a slot of TX or RX memory is
-    ``2 * frame_bytes`` long, with the header from byte 4 and the frame from byte 16.
+    ``2 * frame_stride`` long, with the header from byte 4 and the frame from byte 16.
 
     Errors
     ------
@@ -398,6 +398,7 @@ class VirtqueueEngine(wiring.Component):
         connect(m, transmit.tx_frame, flipped(self.tx_frame))
         pop = receive.rx_pop
         m.d.comb += [
+            self.rx_pop.looks.eq(pop.looks),
             self.rx_pop.en.eq(pop.en),
             self.rx_pop.function.eq(pop.function),
             self.rx_pop.pair.eq(pop.pair),
@@ -431,7 +432,7 @@ class VirtqueueEngine(wiring.Component):
             m.d.comb += getattr(transmit, name).eq(getattr(self, name))
 
         # flags and gso_type: bytes 4 and 5 of a slot
-        bits = exact_log2(2 * config.frame_bytes // BEAT_BYTES)
+        bits = exact_log2(2 * config.frame_stride // BEAT_BYTES)
         from_tx = store.en & (store.memory == LocalMemory.TX)
         for number, lane in enumerate((4, 5)):
             beat = self._beat(store, lane)

@@ -236,4 +236,4 @@ class Shapes:
 
     def slot_base(self, slot):
         """Byte address of a slot as DMA sees it: 4 bytes, the header, the frame."""
-        return slot * (2 * self.config.frame_bytes)
+        return slot * (2 * self.config.frame_stride)

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
-from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister, StreamStage
 from rtl.nic.engine.records import Shapes, Unit
 from rtl.nic.seams import DmaDone, DmaRequest, DmaStatus
 
@@ -23,7 +23,8 @@ class Requests(wiring.Component):
 
     Latency
     -------
-    Two cycles each way; one job and one end a cycle.
+    Three cycles to a request, two from its end; one job and one end a cycle, of one unit a job
+    every other cycle.
 
     Parameters
     ----------
@@ -81,8 +82,12 @@ class Requests(wiring.Component):
         m.submodules.table = table = Memory(shape=entry, depth=max(2, tags), init=[])
         note, look = table.write_port(), table.read_port(domain="comb")
         walk = table.read_port(domain="comb")
-        for job, target in zip(self.jobs, arbiter.inputs, strict=True):
-            connect(m, flipped(job), target)
+        patient = []  # jobs that are taken in
+        for number, (job, target) in enumerate(zip(self.jobs, arbiter.inputs, strict=True)):
+            m.submodules[f"stage{number}"] = stage = StreamStage(shapes.job)
+            connect(m, flipped(job), stage.i)
+            connect(m, stage.o, target)
+            patient.append(job.valid & job.ready & job.payload.patient)
         connect(m, out.o, flipped(self.request))
         connect(m, ends.o, flipped(self.ended))
 
@@ -90,7 +95,8 @@ class Requests(wiring.Component):
         queue = job.payload.owner.queue
         halted, refuses, sends, cancels = Signal(), Signal(), Signal(), Signal()
         tag, doomed = Signal(shapes.tag), Signal(shapes.queue)
-        waiting = Signal(range(tags + 1))
+        # Patient jobs that are under way; and those, with what is on its way here.
+        waiting, claimed = Signal(range(tags + 1)), Signal(range(tags + 8))
         m.d.comb += halted.eq(self.halted.bit_select(queue, 1))
         with m.FSM():
             with m.State("SERVE"):
@@ -152,15 +158,20 @@ class Requests(wiring.Component):
             m.d.sync += fresh.eq(fresh + 1)
 
         sent, gone = Signal(tags), Signal(tags)
-        begun, over = Signal(), Signal()
+        begun, over, dropped = Signal(), Signal(), Signal()
         m.d.comb += [
             sent.eq(sends << free.o.payload),
             gone.eq(finishes << done.payload.tag[: shapes.tag]),
             begun.eq(sends & asked.patient),
             over.eq(finishes & look.data.patient),
-            self.patient_room.eq(waiting + 4 <= self.patient),
+            dropped.eq(refuses & asked.patient),
+            self.patient_room.eq(claimed + 4 <= self.patient),
         ]
-        m.d.sync += [busy.eq((busy | sent) & ~gone), waiting.eq(waiting + begun - over)]
+        m.d.sync += [
+            busy.eq((busy | sent) & ~gone),
+            waiting.eq(waiting + begun - over),
+            claimed.eq(claimed + sum(patient) - over - dropped),
+        ]
         self._count(m, begun, over, queue, look.data.owner.queue)
         return m
 

@@ -67,7 +67,7 @@ class Completer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.lanes = self.lanes = LaneSum()
-        self.shift = exact_log2(self.config.frame_bytes // BEAT_BYTES)
+        self.shift = exact_log2(self.config.frame_stride // BEAT_BYTES)
         job, frame = self.job.payload, self.job.payload.frame
         self.at, self.last = Signal(17), Signal(17)  # the checksum's bytes
         self.place = Signal(13)  # beat to read

@@ -47,7 +47,7 @@ class HeaderNotes(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         store, found = self.store, []
-        bits = exact_log2(2 * self.config.frame_bytes // BEAT_BYTES)
+        bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
         here = store.en & (store.memory == LocalMemory.TX)
         for number in range(Note.as_shape().size // 8):
             lane = _FIRST_LANE + number

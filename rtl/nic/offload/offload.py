@@ -13,7 +13,15 @@ from rtl.nic.offload.completer import Completer
 from rtl.nic.offload.notes import HeaderNotes
 from rtl.nic.offload.segmentation import Segmentation
 from rtl.nic.offload.slot_sums import SlotSums
-from rtl.nic.seams import FrameRef, Offloads, SentFrame, StatEvent, StorePort, TxFrame
+from rtl.nic.seams import (
+    FrameRef,
+    Offloads,
+    SentFrame,
+    StatEvent,
+    StorePort,
+    TxFrame,
+    transmit_queue,
+)
 
 __all__ = ["Offload"]
 
@@ -96,9 +104,12 @@ class Offload(wiring.Component):
             self.function.eq(given.function),
             passed.payload.frame.eq(given.frame),
             passed.payload.function.eq(given.function),
+            passed.payload.pair.eq(given.pair),
             self.about.eq(given),
             self.releases.i.payload.eq(self.about.frame),
             self.stats.i.payload.function.eq(self.about.function),
+            self.stats.i.payload.queue.eq(transmit_queue(self.about.pair)),
+            self.stats.i.payload.queued.eq(1),
         ]
         if self.config.checksum:
             self._blocks(m)

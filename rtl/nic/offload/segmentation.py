@@ -3,7 +3,6 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import SEGMENTED_BYTES_MAX
@@ -92,6 +91,7 @@ class Segmentation(wiring.Component):
             segment.ready.eq(self.segment.ready),
             self.segment.payload.frame.eq(segment.payload),
             self.segment.payload.function.eq(job.sent.function),
+            self.segment.payload.pair.eq(job.sent.pair),
             sent.eq(job.sent),
             given.length.eq(Cat(job.sent.frame.length, job.sent.over)),
             given.gso_type.eq(job.sent.gso_type),
@@ -119,17 +119,17 @@ class Segmentation(wiring.Component):
     def _read(self, m: Module, segmenter, slot) -> None:
         """Bytes of a frame from its slot, the large buffer, or both."""
         own = self.config.frame_bytes
-        shift, rest = exact_log2(own // BEAT_BYTES), SEGMENTED_BYTES_MAX - own
+        rest = SEGMENTED_BYTES_MAX - own
         m.submodules.large = large = ByteMemory(-(-rest // BEAT_BYTES))
         read, here, store = segmenter.read, self.read, self.store
         beyond, beyond_then = Signal(BEAT_BYTES), Signal(BEAT_BYTES)
         for lane in range(BEAT_BYTES):
             beat = read.addr[4:] + (read.addr[:4] > lane)
-            m.d.comb += beyond[lane].eq(beat[shift:].any())
+            m.d.comb += beyond[lane].eq(beat >= own // BEAT_BYTES)
         some_here, takes = ~beyond.all(), Signal()
         m.d.comb += [
             here.en.eq(read.en & some_here),
-            here.addr.eq(slot * own + read.addr),
+            here.addr.eq(slot * self.config.frame_stride + read.addr),
             read.ready.eq(here.ready | ~some_here),
             takes.eq(read.en & read.ready),
             # What comes from the buffer alone stays: nobody else reads it.

@@ -77,7 +77,7 @@ class Segmenter(wiring.Component):
 
     def __init__(self, config: NicConfig):
         self.config = config
-        self.shift = exact_log2(config.frame_bytes)
+        self.shift = exact_log2(config.frame_stride)
         super().__init__(
             {
                 "job": In(stream.Signature(SegmenterJob)),

@@ -63,7 +63,7 @@ class Verifier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shift = exact_log2(self.config.frame_bytes // BEAT_BYTES)
+        shift = exact_log2(self.config.frame_stride // BEAT_BYTES)
         m.submodules.checker = checker = Checker()
         given, frame, packet = self.i.payload, self.i.payload.frame, checker.packet
         place, final, behind = Signal(12), Signal(12), Signal(12)

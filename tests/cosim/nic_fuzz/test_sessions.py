@@ -105,9 +105,9 @@ def test_a_code_that_the_table_does_not_have_is_found():
 def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
     forward, count = Switch.from_function, []
 
-    def lose(self, function, frame):
+    def lose(self, function, frame, queue):
         count.append(frame)
-        return None if len(count) == 5 else forward(self, function, frame)
+        return None if len(count) == 5 else forward(self, function, frame, queue)
 
     monkeypatch.setattr(Switch, "from_function", lose)
     with pytest.raises(Wrong, match=r"of .* frames"):

@@ -18,7 +18,10 @@ from rtl.nic.seams import FrameRef, LocalMemory, Offloads, SentFrame, StatEvent,
 from tests.rtl.agents import get, put
 from tests.rtl.simulators import built
 
-__all__ = ["OffloadBench", "OffloadWorld"]
+__all__ = ["PAIR", "OffloadBench", "OffloadWorld"]
+
+#: Queue pair that all frames are of.
+PAIR = 5
 
 
 class OffloadBench(wiring.Component):
@@ -101,7 +104,7 @@ class OffloadWorld:
     async def fill(self, ctx, frame: bytes, header: dict | None = None) -> int:
         """Take a slot and fill it, pieces in any order; returns the slot."""
         slot = await get(ctx, self.dut.tx_alloc)
-        base, at, pieces = slot * self.config.frame_bytes, 0, []
+        base, at, pieces = slot * self.config.frame_stride, 0, []
         while at < len(frame):
             size = self.rng.randint(1, 16)
             if at < self.config.frame_bytes < at + size:  # a DMA is into one of both
@@ -111,7 +114,7 @@ class OffloadWorld:
         beyond = self.config.frame_bytes
         self.rng.shuffle(pieces)
         bits = NetHeader.const(header or {}).as_bits().to_bytes(12, "little")
-        await self._store(ctx, self.dut.dma, slot * 2 * self.config.frame_bytes + 4, bits, 0)
+        await self._store(ctx, self.dut.dma, slot * 2 * self.config.frame_stride + 4, bits, 0)
         for addr, part in pieces:
             if addr - base >= beyond:
                 await self._store(ctx, self.dut.large, addr - base - beyond + 16, part, 0)
@@ -129,7 +132,7 @@ class OffloadWorld:
         port, found = self.dut.frames.egress, b""
         for beat in range(-(-length // 16)):
             ctx.set(port.en, 1)
-            ctx.set(port.addr, slot * self.config.frame_bytes // 16 + beat)
+            ctx.set(port.addr, slot * self.config.frame_stride // 16 + beat)
             while not ctx.get(port.ready):
                 await ctx.tick()
             await ctx.tick()
@@ -148,6 +151,7 @@ class OffloadWorld:
                 "over": len(frame) >> 16,
                 "large": len(frame) > self.config.frame_bytes,
                 "function": 1,
+                "pair": PAIR,
                 "needs_csum": header.get("flags", 0) & 1,
                 "gso_type": header.get("gso_type", 0),
             },

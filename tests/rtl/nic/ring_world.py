@@ -2,9 +2,10 @@
 
 import random
 import struct
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 
 from models.spec.config import NicConfig
+from models.spec.nic import Stat
 from rtl.nic.engine import VirtqueueEngine
 from rtl.nic.seams import LARGE_BIT, DmaStatus, FrameForm, LocalMemory, QueueCommand
 from tests.rtl.simulators import built, simulator
@@ -121,8 +122,9 @@ class RingWorld:
         self.dut, self.config = built(VirtqueueEngine, config), config
         self.rng, self.latency = random.Random(seed), latency
         self.guest = bytearray(1 << 20)
-        self.frames = {LocalMemory.TX: bytearray(config.tx_slots * config.frame_bytes),
-                       LocalMemory.RX: bytearray(config.rx_slots * config.frame_bytes)}  # fmt: skip
+        stride = config.frame_stride
+        self.frames = {LocalMemory.TX: bytearray(config.tx_slots * stride),
+                       LocalMemory.RX: bytearray(config.rx_slots * stride)}  # fmt: skip
         #: What is beyond slots, of the one frame that has the large buffer.
         self.large = bytearray(1 << 16)
         #: Frames that are being cut into segments: at most one.
@@ -140,6 +142,9 @@ class RingWorld:
         self.absent: set[int] = set()
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
+        #: Per function and queue; and whose queue pair frames were sent by.
+        self.queue_stats: Counter[tuple[int, int, Stat]] = Counter()
+        self.sent_by: list[tuple[int, int]] = []
         #: What the headers of frames that were sent ask for.
         self.asked: list[tuple[int, int]] = []
         #: By function and queue pair.
@@ -171,7 +176,7 @@ class RingWorld:
         self, function: int, frame: bytes, slot: int, pair=0, form=FrameForm.WHOLE, tag=b""
     ) -> None:
         """A frame for a queue pair of a function waits in an RX slot; ``tag`` is that slot's."""
-        base = slot * self.config.frame_bytes
+        base = slot * self.config.frame_stride
         self.frames[LocalMemory.RX][base : base + len(frame)] = frame
         self.tags[slot] = tag
         self.waiting[function, pair].append((LocalMemory.RX, slot, len(frame), form))
@@ -275,9 +280,9 @@ class RingWorld:
             assert 0 <= at <= len(self.large) - request.length
             self.large[at : at + request.length] = there
             return
-        frames, stride = self.frames[request.memory], 2 * self.config.frame_bytes
+        frames, stride = self.frames[request.memory], 2 * self.config.frame_stride
         slot, at = divmod(request.offset, stride)
-        end, base = at + request.length, slot * self.config.frame_bytes - 16
+        end, base = at + request.length, slot * self.config.frame_stride - 16
         if request.write and end <= 4:
             self.guest[request.iova : request.iova + end - at] = self.tags[slot][at:end]
             return
@@ -380,13 +385,14 @@ class RingWorld:
                 count,
             ) = found
             if sent:
-                base = frame.frame.slot * self.config.frame_bytes
+                base = frame.frame.slot * self.config.frame_stride
                 length = frame.frame.length | frame.over << 16
                 own = min(length, self.config.frame_bytes)
                 content = self.frames[LocalMemory.TX][base : base + own]
                 assert frame.large == (length > own)
                 content += self.large[: length - own]
                 self.sent.append((frame.function, bytes(content)))
+                self.sent_by.append((frame.function, frame.pair))
                 self.asked.append((frame.needs_csum, frame.gso_type))
                 self.slots.append(frame.frame.slot)
                 if frame.gso_type and self.config.segmentation:
@@ -405,6 +411,8 @@ class RingWorld:
             if stat:
                 key = (count.function, int(count.stat))
                 self.stats[key] = self.stats.get(key, 0) + count.amount
+                assert count.queued
+                self.queue_stats[count.function, count.queue, Stat(count.stat)] += count.amount
 
     async def segmenter(self, ctx):
         """Be done with a frame that is to be cut after a while."""

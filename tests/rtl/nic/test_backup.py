@@ -89,7 +89,7 @@ class _World:
             self._complete(iova)
         elif write:  # a piece: none goes over the end of a burst
             assert iova % 256 + length <= 256
-            entry, (slot, at) = iova & -_STRIDE, divmod(offset, 2 * NIC.frame_bytes)
+            entry, (slot, at) = iova & -_STRIDE, divmod(offset, 2 * NIC.frame_stride)
             place = iova - entry
             assert at == _local(_form(memory, slot), place, place + length)
             self.pieces.setdefault(entry, set()).update(range(place, place + length))
@@ -100,7 +100,7 @@ class _World:
         else:
             assert memory == LocalMemory.TX
             assert self.memory[iova] == length
-            slot, at = divmod(offset, 2 * NIC.frame_bytes)
+            slot, at = divmod(offset, 2 * NIC.frame_stride)
             assert at == BACKUP_FRAME_OFFSET
             self.slots[slot] = length
 
@@ -130,6 +130,8 @@ def test_order_and_what_is_given_back(faults, toggles):
     inside: Counter = Counter()  # (function, transit) of frames that came in
     given: Counter = Counter()
     stats: Counter = Counter()
+    per_queue: Counter = Counter()
+    lost: Counter = Counter()  # by queue
     handed = dropped = 0
     used, seen = set(), set()
 
@@ -228,6 +230,7 @@ def test_order_and_what_is_given_back(faults, toggles):
                 receiver = out.function * pairs + out.pair
                 while expected[receiver][0] != _received(out.frame):
                     expected[receiver].popleft()
+                    lost[out.function, 2 * out.pair, Stat.RX_DROPPED_FULL] += 1
                     dropped += 1
                 expected[receiver].popleft()
                 handed += 1
@@ -246,6 +249,8 @@ def test_order_and_what_is_given_back(faults, toggles):
                 world.free.append(back.slot)
             if stat is not None:
                 stats[Stat(stat.stat)] += stat.amount
+                assert stat.queued
+                per_queue[stat.function, stat.queue, Stat(stat.stat)] += stat.amount
             if asked is not None:
                 names = ("tag", "write", "iova", "length", "memory", "offset")
                 assert asked.function == 0
@@ -255,10 +260,13 @@ def test_order_and_what_is_given_back(faults, toggles):
 
     run(dut, bench)
     dropped += sum(map(len, expected))
+    for receiver, left in enumerate(expected):
+        lost[receiver // pairs, 2 * (receiver % pairs), Stat.RX_DROPPED_FULL] += len(left)
     assert not used, "slots are lost"
     assert min(seen) < 30
     assert stats[Stat.RX_BACKUP] > (50 if toggles else 100)
     assert stats[Stat.RX_DROPPED_FULL] == dropped
+    assert {key: n for key, n in per_queue.items() if key[2] == Stat.RX_DROPPED_FULL} == +lost
     if not faults and not toggles:  # what is thrown away on its way back is given back again
         # Each that did not pass is given back once, as what it was.
         assert +inside == +given

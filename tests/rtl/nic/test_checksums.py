@@ -9,7 +9,7 @@ from models.spec.nic import Stat
 from rtl.nic.offload.checker import CHECK_LATENCY, Checker, Finding
 from rtl.nic.seams import LocalMemory
 from tests.rtl.agents import Sink, run, seeded, wait_for
-from tests.rtl.nic.offload_world import OffloadWorld
+from tests.rtl.nic.offload_world import PAIR, OffloadWorld
 from tests.rtl.nic.packet_world import MACS, ip_frame, random_frame, spoiled, sum_of
 
 CONFIG = NicConfig(vfs=2, queue_pairs=1, tx_slots=8, rx_slots=8, checksum=True)
@@ -128,6 +128,8 @@ def test_checksums_are_put_in_as_the_golden_model_does_and_sums_stay_right():
                 await wait_for(ctx, lambda: len(stats.got) == 2)
                 reasons = [Stat.TX_DROPPED, Stat.TX_DROPPED_OFFLOAD]
                 assert [int(event.stat) for event in stats.got] == reasons
+            assert all(frame.pair == PAIR for frame in frames.got)
+            assert all(event.queued and event.queue == 2 * PAIR + 1 for event in stats.got)
             for sink in (stats, frames, releases):
                 sink.got.clear()
         assert seen == {True, False}

@@ -10,6 +10,7 @@ from models.spec.nic import (
     MANAGEMENT,
     NOTIFY_OFFSET,
     MailboxEvent,
+    Stat,
     bar_base,
     function_block,
 )
@@ -17,7 +18,7 @@ from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
 from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
-from tests.rtl.agents import Sink, Source, run, seeded
+from tests.rtl.agents import Sink, Source, get, run, seeded
 from tests.rtl.nic.pci_world import configure, obey
 from tests.rtl.simulators import built
 
@@ -153,6 +154,25 @@ def test_life_of_a_control_queue(several):
         assert await m.load_block(ctx, 1, "events") == MailboxEvent.RESET
         stopped = [c.queue for c in m.commands.got if c.op == QueueOp.DISABLE]
         assert sorted(stopped) == [4 + queue for queue in ours]
+
+    machine.run(bench)
+
+
+def test_doorbells_are_counted_for_queues_of_data_alone():
+    machine = Machine(pairs=2)
+
+    async def bench(ctx):
+        ctx.set(machine.dut.count.ready, 0)
+        for queue in (0, 3, 4, 5):
+            await machine.bus.write32(ctx, bar_base(1) + NOTIFY_OFFSET + 4 * queue, queue)
+            if queue > 4:  # no queue
+                continue
+            event = await get(ctx, machine.dut.count)
+            assert (event.function, event.stat) == (1, Stat.NOTIFICATIONS)
+            assert event.queued == (queue < 4)
+            assert not event.queued or event.queue == queue
+        await ctx.tick().repeat(20)
+        assert not ctx.get(machine.dut.count.valid)
 
     machine.run(bench)
 

@@ -51,11 +51,11 @@ def rate(way: str, latency: int) -> dict[str, float]:
 #: Way, latency, cycles of half of the packets of each direction.
 COUNTED = [
     ("tx", 20, {"tx": 602}),
-    ("rx", 20, {"rx": 513}),
-    ("tx+rx", 20, {"tx": 908, "rx": 937}),
-    ("tx", 100, {"tx": 648}),
-    ("rx", 100, {"rx": 516}),
-    ("tx+rx", 100, {"tx": 801, "rx": 832}),
+    ("rx", 20, {"rx": 529}),
+    ("tx+rx", 20, {"tx": 910, "rx": 915}),
+    ("tx", 100, {"tx": 671}),
+    ("rx", 100, {"rx": 523}),
+    ("tx+rx", 100, {"tx": 806, "rx": 822}),
 ]
 
 

@@ -123,13 +123,17 @@ def test_a_function_changes_its_vlan_while_frames_wait():
                         break
             bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
             change = {"vlan": 1, "function": 1, "old": vlans[1], "new": bits, "valid": 1}
-            await put(ctx, dut.filter, change)
             vlans[1] = vid
+            ctx.set(dut.filter.payload, change)
+            ctx.set(dut.filter.valid, 1)
+            await ctx.tick().repeat(20)
             ctx.set(dut.result.ready, 1)
-            for _ in range(40):
-                *_, ready, valid, one = await ctx.tick().sample(
-                    dut.tx_frame.ready, dut.result.valid, dut.result.payload
+            for _ in range(60):
+                *_, changed, ready, valid, one = await ctx.tick().sample(
+                    dut.filter.ready, dut.tx_frame.ready, dut.result.valid, dut.result.payload
                 )
+                if changed:
+                    ctx.set(dut.filter.valid, 0)
                 if ready:
                     ctx.set(dut.tx_frame.valid, 0)
                 if valid:

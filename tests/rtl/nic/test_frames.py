@@ -1,5 +1,7 @@
 """Frame memories: who reads what when, slots and their references."""
 
+from dataclasses import replace
+
 import pytest
 
 from models.spec.config import config
@@ -9,7 +11,7 @@ from rtl.nic.seams import LocalMemory
 from tests.rtl.agents import Sink, Source, get, put, run, seeded, wait_for
 
 TINY = config("tiny").nic
-BEATS = TINY.frame_bytes // 16
+BEATS = TINY.frame_stride // 16
 
 
 def ref(memory, slot, length=64):
@@ -123,6 +125,36 @@ def test_memories_are_apart_and_bytes_are_masked():
         last = TINY.tx_slots * BEATS - 1
         await store(LocalMemory.TX, last, 77)
         assert await load(ctx, dut, LocalMemory.TX, last) == 77
+
+    run(dut, bench)
+
+
+@pytest.mark.parametrize("size", [1536, 2048])
+def test_every_byte_of_every_slot_has_a_place(size):
+    """Also of slots of three quarters of a stride; beats begin anywhere, and cross the quarters."""
+    nic = replace(TINY, frame_bytes=size)
+    dut, rng = FrameStore(nic), seeded(13)
+    stride, slots = nic.frame_stride, nic.tx_slots
+    content = {slot: rng.randbytes(size) for slot in range(slots)}
+
+    async def bench(ctx):
+        set_store(ctx, dut.store, en=1, memory=LocalMemory.TX)
+        starts = [(slot, at) for slot in range(slots) for at in range(0, size, 16)]
+        rng.shuffle(starts)
+        for slot, at in starts:
+            value = int.from_bytes(content[slot][at : at + 16], "little")
+            set_store(ctx, dut.store, addr=slot * stride + at, data=value, mask=0xFFFF)
+            await ctx.tick()
+        ctx.set(dut.store.en, 0)
+        ctx.set(dut.load.en, 1)
+        ctx.set(dut.load.memory, LocalMemory.TX)
+        for slot in range(slots):
+            for at in (*range(0, size - 16, 61), *range(497, 512), *range(1009, 1024), size - 16):
+                ctx.set(dut.load.addr, slot * stride + at)
+                await ctx.tick()
+                found = ctx.get(dut.load.data).to_bytes(16, "little")
+                lanes = {(at + n) % 16: content[slot][at + n] for n in range(16)}
+                assert found == bytes(lanes[lane] for lane in range(16)), (slot, at)
 
     run(dut, bench)
 

@@ -15,6 +15,7 @@ CONFIG = NicConfig(
 )
 PLAIN, LARGE = bytes(12), struct.pack("<BBHHHHH", 1, 1, 54, 1448, 34, 16, 0)
 LONGEST = 65535 + 18
+OWN = CONFIG.frame_bytes
 
 
 def post(world, ring, at: int, content: bytes, pieces: int) -> None:
@@ -38,7 +39,7 @@ def enable(world, ctx, queue: int, size: int = 64):
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 40])
-@pytest.mark.parametrize("length", [2047, 2048, 2049, 9000, LONGEST])
+@pytest.mark.parametrize("length", [OWN - 1, OWN, OWN + 1, 9000, LONGEST])
 def test_frames_of_every_length(length, pieces):
     world = RingWorld(CONFIG, seed=61)
 
@@ -88,7 +89,7 @@ def test_one_is_cut_at_a_time_and_order_stays():
             for place, (queue, ring) in enumerate(rings.items()):
                 size = world.rng.choice((60, 1500, 2500, 6000))
                 frame = world.rng.randbytes(size)
-                header = LARGE if size > 2048 or number % 3 == 0 else PLAIN
+                header = LARGE if size > OWN or number % 3 == 0 else PLAIN
                 at = 0x40000 + 0x2000 * (6 * place + number) + 0x400
                 post(world, ring, at, header + frame, world.rng.choice((1, 3)))
                 expected[queue // 2].append(frame)

@@ -136,7 +136,7 @@ PF_WORDS = {
     0x0C: (0x0000_00FF, 0),  # cache line size
     0x10: (0xFFFF_C000, 0x0000_0004),  # 16 KiB, 64 bits
     0x14: (0xFFFF_FFFF, 0),
-    0x18: (0xFFFF_F000, 0x0000_0004),  # 4 KiB of management
+    0x18: (0xFFFF_E000, 0x0000_0004),  # 8 KiB of management
     0x1C: (0xFFFF_FFFF, 0),
     0x20: (0, 0),
     0x24: (0, 0),

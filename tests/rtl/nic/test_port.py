@@ -10,7 +10,7 @@ from tests.rtl.agents import Sink, Source, run, seeded, wait_for
 from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
-BEATS = TINY.frame_bytes // 16
+BEATS = TINY.frame_stride // 16
 
 
 def beats(frame: bytes, error: bool = False) -> list[dict]:

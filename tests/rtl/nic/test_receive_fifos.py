@@ -56,6 +56,7 @@ def test_order_quotas_and_what_is_given_back():
                 ctx.set(dut.pop.back_function, giver)
                 ctx.set(dut.pop.back_memory, held[giver].popleft())
             ctx.set(dut.push, push)
+            ctx.set(dut.pop.looks, pop or rng.random() < 0.1)
             ctx.set(dut.pop.en, pop)
             ctx.set(dut.pop.function, target)
             ctx.set(dut.release.ready, rng.random() < 0.8)

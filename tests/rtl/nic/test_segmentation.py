@@ -7,7 +7,7 @@ from models.spec.config import NicConfig
 from models.spec.nic import Stat
 from models.spec.virtio import Feature, NetHeader
 from tests.rtl.agents import get, run, seeded
-from tests.rtl.nic.offload_world import OffloadWorld
+from tests.rtl.nic.offload_world import PAIR, OffloadWorld
 from tests.rtl.nic.packet_world import ip_frame
 
 CONFIG = NicConfig(vfs=2, queue_pairs=1, tx_slots=8, rx_slots=8, checksum=True, segmentation=True)
@@ -35,6 +35,7 @@ class World(OffloadWorld):
         while True:
             found = await get(ctx, self.dut.frame)
             frame = found.frame
+            assert found.pair == PAIR
             self.frames.append(await self.content(ctx, frame.slot, frame.length))
             await self.free(ctx, frame.slot)
 
@@ -43,12 +44,13 @@ class World(OffloadWorld):
         ctx.set(dut.stat.ready, 1)
         ctx.set(dut.release.ready, 1)
         async for found in ctx.tick().sample(
-            dut.cut, dut.large_back, dut.stat.valid, dut.stat.payload.stat
+            dut.cut, dut.large_back, dut.stat.valid, dut.stat.payload
         ):
-            cut, back, counts, stat = found[2:]
+            cut, back, counts, event = found[2:]
             self.pulses += ["cut"] * cut + ["back"] * back
             if counts:
-                self.counts.append(Stat(stat))
+                self.counts.append(Stat(event.stat))
+                assert (event.queued, event.queue) == (1, 2 * PAIR + 1)
 
     async def until(self, ctx, done, cycles=20_000):
         for _ in range(cycles):

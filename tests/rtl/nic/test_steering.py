@@ -58,7 +58,7 @@ class World:
     def __init__(self, seed: int):
         self.dut, self.rng = Steering(CONFIG), Random(seed)
         self.golden = [Golden() for _ in range(CONFIG.functions)]
-        size = CONFIG.rx_slots * CONFIG.frame_bytes
+        size = CONFIG.rx_slots * CONFIG.frame_stride
         self.memory = {kind: bytearray(size) for kind in (LocalMemory.TX, LocalMemory.RX)}
         self.writes: list[tuple[int, int, int]] = []
 
@@ -106,7 +106,7 @@ class World:
             ctx.set(stored.en, 0)
             for number, (function, memory, frame) in enumerate(jobs):
                 slot = number % CONFIG.rx_slots
-                base = slot * CONFIG.frame_bytes
+                base = slot * CONFIG.frame_stride
                 self.memory[memory][base : base + len(frame)] = frame
                 fields = {"memory": memory, "slot": slot, "length": len(frame)}
                 ctx.set(dut.i.payload, {"frame": fields, "function": function})

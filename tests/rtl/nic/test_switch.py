@@ -77,7 +77,7 @@ def test_random_traffic(patience):
                 dut.header.en, dut.header.ready, dut.header.addr
             )
             if en and ready:
-                ctx.set(dut.header.data, target_of[addr * 16 // TINY.frame_bytes])
+                ctx.set(dut.header.data, target_of[addr * 16 // TINY.frame_stride])
 
     def send(number):
         source = rng.choice([*ALL, PORT_SOURCE])
@@ -116,6 +116,7 @@ def test_random_traffic(patience):
                 number += send(number)
             f, pop = rng.choice(ALL), rng.random() < (patience if number < FRAMES else 0.5)
             ctx.set(dut.rx_pop.function, f)
+            ctx.set(dut.rx_pop.looks, pop)
             ctx.set(dut.rx_pop.en, pop)
             await ctx.tick()
             settle()
@@ -137,6 +138,7 @@ def test_random_traffic(patience):
         full = [0] * TINY.functions
         for event in stats.got:
             full[event.function] += event.stat == Stat.RX_DROPPED_FULL
+            assert not (event.stat == Stat.RX_DROPPED_FULL and event.queued)
         for f in ALL:
             assert taken[f] == sum(a.function == f for a in arrivals.got)
         counted = Counter((event.function, event.stat) for event in stats.got)
