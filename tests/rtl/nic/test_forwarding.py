@@ -103,6 +103,7 @@ def test_a_function_changes_its_vlan_while_frames_wait():
 
     async def bench(ctx):
         vlans = {1: 5, 2: 5, 3: 9}
+        await ctx.tick().repeat(600)  # filters are filled
         for number, vid in vlans.items():
             bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
             change = {"vlan": 1, "function": number, "new": bits, "valid": 1}

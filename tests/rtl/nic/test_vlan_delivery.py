@@ -43,7 +43,7 @@ class Bench:
         for function in self.world.functions:
             function.write_management(MANAGEMENT["control"].offset, 1)
         ctx.set(self.dut.live, (1 << TINY.functions) - 1)
-        await wait_for(ctx, lambda: True, then=40)
+        await ctx.tick().repeat(600)  # filters are filled
 
     async def change(self, ctx, changes):
         for change in changes:
@@ -79,9 +79,11 @@ class Bench:
     async def pop(self, ctx, function):
         pop = self.dut.rx_pop
         ctx.set(pop.function, function)
-        ctx.set(pop.en, 1)
+        for signal in (pop.looks, pop.en):
+            ctx.set(signal, 1)
         await ctx.tick()
-        ctx.set(pop.en, 0)
+        for signal in (pop.looks, pop.en):
+            ctx.set(signal, 0)
         if not ctx.get(pop.valid):
             return None
         frame = ctx.get(pop.frame)
