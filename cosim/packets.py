@@ -1,13 +1,18 @@
-"""IPv4 packets as the hosts of scenarios send them (RFC 791)."""
+"""IPv4 packets and VLAN tags as the hosts of scenarios send them (RFC 791, IEEE 802.1Q)."""
 
 import struct
 
 from models.nic.packets import checksum, pseudo_header
-from models.spec.ethernet import IpProtocol
+from models.spec.ethernet import EtherType, IpProtocol
 
-__all__ = ["ipv4", "summed"]
+__all__ = ["ipv4", "summed", "vlan_tag"]
 
 _CHECKSUM_OFFSETS = {IpProtocol.TCP: 16, IpProtocol.UDP: 6}
+
+
+def vlan_tag(vid: int, priority: int = 0) -> bytes:
+    """Return the four bytes that go behind a frame's MACs."""
+    return struct.pack(">HH", EtherType.VLAN, priority << 13 | vid)
 
 
 def summed(source: bytes, target: bytes, protocol: IpProtocol, body: bytes) -> bytes:

@@ -158,6 +158,7 @@ class Hypervisor:
         ats: bool = True,
         count: bool = True,
         vlan: int | None = None,
+        priority: int = 0,
         vlans: frozenset[int] | None = None,
         spoof_check: bool = False,
         mirror: bool = False,
@@ -166,8 +167,9 @@ class Hypervisor:
 
         Without ``ats`` its DMA cannot wait for pages: the caller pins what it may use
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
-        ``vlan`` is the function's own; one without may be allowed at most eight ``vlans``, ``None``
-        allows all.  The others are members of FunctionControl.
+        ``vlan`` is the function's own, in which it sends with ``priority``; one without may be
+        allowed at most eight ``vlans``, ``None`` allows all.  The others are members of
+        FunctionControl.
         """
         if vlans is not None and len(vlans) > VLAN_FILTERS:
             raise ValueError(f"A function can be held to {VLAN_FILTERS} VLANs, not {len(vlans)}")
@@ -185,8 +187,7 @@ class Hypervisor:
         self.assignments[device_id] = assignment
         await self.set_mac(assignment, mac)
         await self._set_context(assignment)
-        tag = {} if vlan is None else {"vid": vlan, "enable": 1}
-        await self._manage(block, "vlan", FunctionVlan.const(tag).as_bits())
+        await self.set_vlan(function, vlan, priority)
         fields = {"enable": 1, "ats": ats, "spoof_check": spoof_check, "mirror": mirror}
         control = {name: int(value) for name, value in fields.items()}
         assignment.control = FunctionControl.const(control).as_bits()
@@ -211,6 +212,12 @@ class Hypervisor:
         assignment.mac = mac
         await self._manage(block, "mac_low", int.from_bytes(mac[:4], "little"))
         await self._manage(block, "mac_high", int.from_bytes(mac[4:], "little"))
+
+    async def set_vlan(self, function: int, vlan: int | None, priority: int = 0) -> None:
+        """Put a function into a VLAN of its own, or into none."""
+        tag = {} if vlan is None else {"vid": vlan, "priority": priority, "enable": 1}
+        block = function_block(function)
+        await self._manage(block, "vlan", FunctionVlan.const(tag).as_bits())
 
     async def set_link(self, function: int, up: bool) -> None:
         """Let a function's link be up or down."""

@@ -7,6 +7,7 @@ from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.malformed import WAYS
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import CORRECT, HOSTILE, HOSTILE_TYPE
+from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.virtio import DescriptorFlag, Feature, GsoType, NetHeader, NetHeaderFlag
@@ -37,8 +38,8 @@ def _maybe(rng: Random, usual: Any, odd: Any, chance: float = _ODD) -> Any:
 class _Maker:
     """Draws the parts of one session."""
 
-    def __init__(self, rng: Random, sizes: tuple[int, ...]) -> None:
-        self.rng, self._sizes = rng, sizes
+    def __init__(self, rng: Random, sizes: tuple[int, ...], vlan: dict[str, int]) -> None:
+        self.rng, self._sizes, self._vlan = rng, sizes, vlan
 
     def driver(self) -> dict[str, int]:
         rng = self.rng
@@ -70,7 +71,10 @@ class _Maker:
         target = rng.choice(
             (*map(guest_mac, CORRECT), guest_mac(OUTSIDE), b"\xff" * 6, rng.randbytes(6))
         )
-        return (header + target + guest_mac(HOSTILE) + HOSTILE_TYPE).hex()
+        kind = HOSTILE_TYPE
+        if self._vlan and rng.random() < 0.3:  # tagged for others
+            kind = vlan_tag(self._vlan["vid"], rng.randrange(8)) + kind
+        return (header + target + guest_mac(HOSTILE) + kind).hex()
 
     def tcp(self) -> tuple[str, list[int]]:
         """Header and headers of a TCP packet to be cut into segments, and lengths of its pieces."""
@@ -214,6 +218,19 @@ def _paging(name: str, ats: bool) -> dict[str, int]:
     }
 
 
+def _vlan(name: str) -> dict[str, int]:
+    """VLANs of functions, in every other session, drawn apart as well."""
+    rng = Random(f"{name}/vlan")
+    if rng.random() < 0.5:
+        return {}
+    vid, other = rng.sample((1, 7, 0x80, 0xFFF), 2)
+    return {
+        "vid": vid,
+        "priority": rng.randrange(8),
+        "hostile": rng.choice((0, vid, other, other)),
+    }
+
+
 def generate(
     name: str, *, steps: int, sizes: tuple[int, ...], paged: bool | None = None
 ) -> Session:
@@ -228,8 +245,9 @@ def generate(
     paged : bool or None
         Whether there is a pager; ``None``: in one of three sessions.
     """
-    maker = _Maker(Random(name), sizes)
-    session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver())
+    vlan = _vlan(name)
+    maker = _Maker(Random(name), sizes, vlan)
+    session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver(), vlan=vlan)
     driver = session.driver
     drawn = Random(f"{name}/paged").random() < 1 / 3
     if drawn if paged is None else paged:

@@ -16,6 +16,7 @@ from cosim.hypervisor.vm import RAM_GPA
 from cosim.nic_fuzz.chains import ChainWriter
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World
+from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.nic import COMMON_OFFSET, NOTIFY_OFFSET, QueueError, Stat, bar_base
 from models.spec.virtio import DeviceStatus, Feature
@@ -61,6 +62,7 @@ class Hostile:
     def __init__(self, world: World, session: Session) -> None:
         self.world, self.session, self.port = world, session, world.port
         self._setup = session.driver
+        self._vlan = session.vlan.get("hostile", 0)
         self._base = bar_base(HOSTILE)
 
     async def start(self) -> None:
@@ -71,7 +73,12 @@ class Hostile:
         if not self.session.ats:
             hypervisor.pin(self.vm)
         self.bus = await hypervisor.assign(
-            self.vm, HOSTILE, guest_mac(HOSTILE), ats=self.session.ats, count=False
+            self.vm,
+            HOSTILE,
+            guest_mac(HOSTILE),
+            ats=self.session.ats,
+            count=False,
+            vlan=self._vlan or None,
         )
         self._allocator = Allocator(RAM_GPA, _BYTES)
         area = self._allocator.allocate(_AREA_BYTES, align=4096)
@@ -165,8 +172,10 @@ class Hostile:
         """Frames from the wire to the hostile function."""
         rng = Random(len(sizes))
         for size in sizes:
-            head = guest_mac(HOSTILE) + guest_mac(OUTSIDE) + HOSTILE_TYPE
-            await self.port.send_frame(head + rng.randbytes(size - 14))
+            macs = guest_mac(HOSTILE) + guest_mac(OUTSIDE)
+            tag = vlan_tag(self._vlan) if self._vlan else b""
+            frame = macs + tag + HOSTILE_TYPE + rng.randbytes(size - 14)
+            await self.port.send_frame(frame)
 
     async def _again(self, found: Observed, *, always: bool = False) -> None:
         """Start again if a queue has stopped, or if frames or buffers may be left."""

@@ -86,6 +86,7 @@ class _Both:
                 features=KNOWN_FEATURES & ~(split << Feature.RING_PACKED),
                 seed=name,
                 paging=session.paging,
+                vlan=session.vlan,
             )
             for port in (self.golden, self.rtl)
         ]

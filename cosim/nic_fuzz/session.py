@@ -57,6 +57,9 @@ class Session:
         Empty: all memory of guests is the host's own.  Else a pager has it that evicts at random,
         some pages every ``pause`` cycles; it has so many ``frames``, may have ``compression`` and
         ``sharing``, and the ``hostile`` guest's memory too.
+    vlan : dict
+        Empty: no function has a VLAN of its own.  Else the correct drivers' have ``vid``, and send
+        with ``priority``; the hostile one's has ``hostile``, 0 for none.
     steps : list
     """
 
@@ -64,6 +67,7 @@ class Session:
     ats: bool = True
     driver: dict[str, int] = field(default_factory=dict)
     paging: dict[str, int] = field(default_factory=dict)
+    vlan: dict[str, int] = field(default_factory=dict)
     steps: list[list[Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:

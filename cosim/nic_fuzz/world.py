@@ -15,7 +15,7 @@ from cosim.hypervisor.vm import RAM_GPA, Vm
 from cosim.nic_fuzz.books import Books
 from cosim.nic_fuzz.paging import PAGING_COSTS, RandomPager
 from cosim.nic_fuzz.wrong import Wrong
-from cosim.packets import ipv4, summed
+from cosim.packets import ipv4, summed, vlan_tag
 from cosim.port import Port
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.nic.offload import segment
@@ -81,7 +81,14 @@ class _Guest:
         world, function = self.world, self.function
         hypervisor = world.hypervisor
         self.vm = world.new_vm(f"guest {function}", _GUEST_BYTES)
-        self.bus = await hypervisor.assign(self.vm, function, guest_mac(function), count=False)
+        self.bus = await hypervisor.assign(
+            self.vm,
+            function,
+            guest_mac(function),
+            count=False,
+            vlan=world.vlan.get("vid"),
+            priority=world.vlan.get("priority", 0),
+        )
         allocator = Allocator(RAM_GPA, _GUEST_BYTES)
         self.driver = VirtioNet(
             world.port,
@@ -133,8 +140,8 @@ class World:
         Features that the correct drivers accept.
     seed : str
         Of what they send.
-    paging : dict or None
-        That of a session.
+    paging, vlan : dict or None
+        Those of a session.
     """
 
     def __init__(
@@ -145,8 +152,10 @@ class World:
         features: int,
         seed: str,
         paging: dict[str, int] | None = None,
+        vlan: dict[str, int] | None = None,
     ) -> None:
-        self.port, self.config, self.seed = port, config, seed
+        self.port, self.config, self.seed, self.vlan = port, config, seed, vlan or {}
+        self._tag = vlan_tag(vlan["vid"], vlan["priority"]) if vlan else b""
         costs = PAGING_COSTS if paging else Costs()
         self.hypervisor = Hypervisor(port, config, base=HOST_BASE, size=HOST_BYTES, costs=costs)
         self.paging = RandomPager(self.hypervisor, paging, seed) if paging else None
@@ -216,7 +225,7 @@ class World:
                     self._under_way[way] += 1
                 sent.setdefault((source, target), []).extend(parts)
                 if source == OUTSIDE:
-                    await self.port.send_frame(frame)
+                    await self.port.send_frame(frame[:12] + self._tag + frame[12:])
                 elif parts == [frame]:
                     await self.guests[source].send(number, frame)
                 else:
@@ -246,7 +255,12 @@ class World:
         return self._wire if place == OUTSIDE else self.guests[place].received
 
     def arrive(self, place: int, frame: bytes) -> None:
-        """Take a frame that has arrived at a driver, or on the wire."""
+        """Take a frame that has arrived at a driver, or on the wire.
+
+        There what a correct driver has sent has its function's tag.
+        """
+        if place == OUTSIDE and frame[12:].startswith(self._tag):
+            frame = frame[:12] + frame[12 + len(self._tag) :]
         self._place(place).append(frame)
         source = self._source(frame)
         if source is not None:
@@ -274,8 +288,15 @@ class World:
         for place in (*CORRECT, OUTSIDE):
             frames = self._place(place)
             found[str(place)] = [f.hex() for f in frames if self._source(f) is None]
+            if found[str(place)] and place in CORRECT and self._apart:
+                raise Wrong("isolation", f"function {place} has had a frame of another VLAN")
             frames[:] = [f for f in frames if self._source(f) is not None]
         return found
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the hostile driver's function is in another VLAN than the others."""
+        return bool(self.vlan) and self.vlan["hostile"] not in (0, self.vlan["vid"])
 
     async def rebind(self, function: int) -> None:
         """Shut a correct driver down, and start it again."""

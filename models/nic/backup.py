@@ -66,7 +66,7 @@ class Backup:
             function.count(Stat.RX_DROPPED_FULL, queue=2 * pair)
             return
         entry = self._next[number, pair]
-        packet = Packet.of(frame)
+        packet = Packet.of(frame, bare=function.untagged)
         good = None if packet is None else packet.checksum_good()
         known = 0 if good is None else 1 if good else 2
         first = BackupEntry.const({"length": len(frame), "checksum": known}).as_bits()

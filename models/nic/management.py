@@ -97,6 +97,12 @@ class ManagedFunction:
         control = FunctionControl.from_bits(self.control)
         return bool(control.enable and not control.link_down)
 
+    @property
+    def untagged(self) -> bool:
+        """Whether it receives frames of its VLAN alone, without the tag."""
+        control = FunctionControl.from_bits(self.control)
+        return bool(FunctionVlan.from_bits(self.vlan).enable and not control.mirror)
+
     def count_group(self, frame: bytes, multicast: Stat, broadcast: Stat) -> None:
         """Count a frame if its destination is a group."""
         if frame[0] & 1:
@@ -129,7 +135,7 @@ class ManagedFunction:
 
     def pair_of(self, frame: bytes) -> int:
         """Queue pair that a frame is received by."""
-        return self.steering.pair(frame, self.config.queue_pairs)
+        return self.steering.pair(frame, self.config.queue_pairs, bare=self.untagged)
 
     def stop_steering(self) -> None:
         """Send every frame to the first queue pair."""

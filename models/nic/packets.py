@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 
-from models.spec.ethernet import IPV6_EXTENSIONS, EtherType, IpProtocol
+from models.spec.ethernet import (
+    IPV6_EXTENSIONS,
+    MACS_BYTES,
+    VLAN_TAG_BYTES,
+    EtherType,
+    IpProtocol,
+)
 from models.spec.virtio_net import HashType
 
 __all__ = [
-    "VLAN_TAG_BYTES",
     "Packet",
     "checksum",
     "pseudo_header",
     "vlan_of",
 ]
 
-VLAN_TAG_BYTES = 4
-_MACS_BYTES = 12
 _VLAN, _IPV4, _IPV6 = (
     kind.to_bytes(2, "big") for kind in (EtherType.VLAN, EtherType.IPV4, EtherType.IPV6)
 )
@@ -31,7 +34,7 @@ def checksum(data: bytes) -> int:
 
 def vlan_of(frame: bytes) -> int | None:
     """VLAN of a frame's tag (IEEE 802.1Q), ``None`` without one."""
-    if frame[_MACS_BYTES : _MACS_BYTES + 2] != _VLAN or len(frame) < _MACS_BYTES + VLAN_TAG_BYTES:
+    if frame[MACS_BYTES : MACS_BYTES + 2] != _VLAN or len(frame) < MACS_BYTES + VLAN_TAG_BYTES:
         return None
     return int.from_bytes(frame[14:16], "big") & 0xFFF
 
@@ -69,9 +72,13 @@ class Packet:
     whole: bool
 
     @classmethod
-    def of(cls, frame: bytes) -> "Packet | None":
-        """Find the packet; ``None`` if there is none with a complete IP header."""
-        at = _MACS_BYTES + (VLAN_TAG_BYTES if vlan_of(frame) is not None else 0)
+    def of(cls, frame: bytes, *, bare: bool = False) -> "Packet | None":
+        """Find the packet; ``None`` if there is none with a complete IP header.
+
+        ``bare``: a tag has been taken away, and behind another one nobody looks.
+        """
+        tagged = vlan_of(frame) is not None and not bare
+        at = MACS_BYTES + (VLAN_TAG_BYTES if tagged else 0)
         kind, network = frame[at : at + 2], at + 2
         ip = frame[network:]
         if kind == _IPV4 and len(ip) >= 20 and ip[0] >> 4 == 4:

@@ -185,7 +185,7 @@ class Servant:
         """The header of a received frame (5.1.6.4.1)."""
         flags = NetHeaderFlag(0)
         if self._function.accepted(Feature.NET_GUEST_CSUM):
-            packet = Packet.of(frame)
+            packet = Packet.of(frame, bare=self._function.untagged)
             good = None if packet is None else packet.checksum_good()
             if good is not None:
                 found = Stat.RX_CHECKSUM_GOOD if good else Stat.RX_CHECKSUM_BAD

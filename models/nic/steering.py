@@ -27,12 +27,15 @@ class Steering:
     key: bytearray = field(default_factory=lambda: bytearray(RSS_KEY_BYTES))
     table: bytearray = field(default_factory=lambda: bytearray(RSS_TABLE_LENGTH))
 
-    def pair(self, frame: bytes, pairs: int) -> int:
-        """Queue pair of a frame; one that the function does not have is taken as 0."""
+    def pair(self, frame: bytes, pairs: int, *, bare: bool = False) -> int:
+        """Queue pair of a frame; one that the function does not have is taken as 0.
+
+        ``bare`` as for :meth:`Packet.of`.
+        """
         control = RssControl.from_bits(self.control)
         if not control.enable:
             return 0
-        packet = Packet.of(frame)
+        packet = Packet.of(frame, bare=bare)
         data = None if packet is None else packet.hash_input(self.types)
         if data is None:
             chosen = control.unclassified

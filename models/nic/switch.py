@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 
 from models.nic.backup import Backup
 from models.nic.function import Function
-from models.nic.packets import VLAN_TAG_BYTES, vlan_of
+from models.nic.packets import vlan_of
 from models.spec.config import NicConfig
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES, EtherType
 from models.spec.nic import PORT_SOURCE, FunctionControl, FunctionVlan, Stat
 
 __all__ = ["Switch"]
 
 _FRAME_BYTES_MIN = 14
-_MACS_BYTES = 12
 _BROADCAST = b"\xff" * 6
 
 
@@ -109,8 +109,8 @@ class Switch:
         if vlan.enable:
             if vlan_of(frame) is not None:
                 return Stat.TX_DROPPED_VLAN
-            tag = b"\x81\x00" + (vlan.priority << 13 | vlan.vid).to_bytes(2, "big")
-            frame = frame[:_MACS_BYTES] + tag + frame[_MACS_BYTES:]
+            tag = (EtherType.VLAN << 16 | vlan.priority << 13 | vlan.vid).to_bytes(4, "big")
+            frame = frame[:MACS_BYTES] + tag + frame[MACS_BYTES:]
         elif control.spoof_check and control.vlan_filter and not function.passes(vlan_of(frame)):
             return Stat.TX_DROPPED_VLAN
         self._forward(frame, number, queue)
@@ -169,10 +169,9 @@ class Switch:
 
     def _deliver(self, number: int, frame: bytes) -> None:
         function = self._functions[number]
-        control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
         tagged = vlan_of(frame)
-        if vlan.enable and tagged == vlan.vid and not control.mirror:
-            frame, tagged = frame[:_MACS_BYTES] + frame[_MACS_BYTES + VLAN_TAG_BYTES :], None
+        if function.untagged:
+            frame, tagged = frame[:MACS_BYTES] + frame[MACS_BYTES + VLAN_TAG_BYTES :], None
         header = _FRAME_BYTES_MIN + (0 if tagged is None else VLAN_TAG_BYTES)
         if len(frame) - header > self._config.mtu:
             function.count(Stat.RX_DROPPED_FILTER)

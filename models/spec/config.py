@@ -5,6 +5,8 @@ RTL, models, drivers and documents read the same object.
 
 from dataclasses import dataclass, field, replace
 
+from models.spec.ethernet import VLAN_TAG_BYTES
+
 __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConfig", "config"]
 
 
@@ -207,7 +209,8 @@ class NicConfig:
         Translations of 4 KiB that the device TLB holds, beside an eighth as many of 2 MiB, at least
         4; a power of two from 8, or 0 for none.
     mtu : int
-        ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header.
+        ``mtu`` of the device configuration (virtio 1.3, 5.1.4), without the Ethernet header; with
+        that and a VLAN tag, a frame of so many bytes fits in a slot.
     packed, indirect, event_idx, in_order : bool
         Packed virtqueues, indirect descriptors, event index, in-order use (virtio 1.3, 6).
     mergeable, checksum, segmentation : bool
@@ -274,7 +277,7 @@ class NicConfig:
                 )
         if self.queues > QUEUES_MAX:
             raise ValueError(f"A NIC has at most {QUEUES_MAX} queues, not {self.queues!r}")
-        _check_range("mtu", self.mtu, 68, self.frame_bytes - 14)
+        _check_range("mtu", self.mtu, 68, self.frame_bytes - 14 - VLAN_TAG_BYTES)
         if self.backup and self.longest_frame >= 1 << 14:
             raise ValueError(f"backup needs an mtu below {(1 << 14) - 18}, not {self.mtu!r}")
         for name, needed in _NIC_NEEDS:
@@ -319,7 +322,7 @@ class NicConfig:
     @property
     def longest_frame(self) -> int:
         """Bytes of the longest frame that a function receives: Ethernet header, tag, MTU."""
-        return 14 + 4 + self.mtu
+        return 14 + VLAN_TAG_BYTES + self.mtu
 
     @property
     def engine_tags(self) -> int:

@@ -5,7 +5,10 @@ Types of IEEE 802.3 and 802.1Q; protocol numbers as IANA keeps them (RFC 791, 82
 
 import enum
 
-__all__ = ["IPV6_EXTENSIONS", "EtherType", "IpProtocol"]
+__all__ = ["IPV6_EXTENSIONS", "MACS_BYTES", "VLAN_TAG_BYTES", "EtherType", "IpProtocol"]
+
+#: Bytes of both MACs, behind which a VLAN tag is (IEEE 802.1Q), and of that.
+MACS_BYTES, VLAN_TAG_BYTES = 12, 4
 
 
 class EtherType(enum.IntEnum):

@@ -1,18 +1,20 @@
 """Who is to have a frame: the switch's first half."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import VLAN_TAG_BYTES
 from models.spec.nic import PORT_SOURCE, FunctionControl
 from rtl.bus.stream import StreamArbiter, StreamRegister
 from rtl.nic.filters import Filters
 from rtl.nic.frames import BEAT_BYTES, FrameRead
-from rtl.nic.port import VLAN_BYTES, FrameHead, PortFrame, head_of
-from rtl.nic.seams import FilterChange, FrameRef, LocalMemory, StatEvent, TxFrame
+from rtl.nic.port import FrameHead, PortFrame, head_of
+from rtl.nic.seams import FilterChange, FrameForm, FrameRef, LocalMemory, StatEvent, TxFrame
 from rtl.nic.sent import SentCounter
+from rtl.nic.tags import TagNote
 from rtl.nic.verdict import Verdict
 
 __all__ = ["Lookup", "delivery"]
@@ -23,11 +25,12 @@ _HEADER_BYTES = 14
 def delivery(functions: int) -> data.StructLayout:
     """Layout of a frame with its receivers.
 
-    ``frame``, a bit per function, ``port``; ``long``: it is longer than functions receive;
-    ``group``, ``broadcast``: what its destination is.
+    ``frame``, as it is on the wire, a bit per function, ``port``; ``long``: it is longer than
+    functions receive; ``group``, ``broadcast``: what its destination is.  ``bare``: functions that
+    have frames without a tag.
     """
     flags = dict.fromkeys(("port", "long", "group", "broadcast"), 1)
-    return data.StructLayout({"frame": FrameRef, "functions": functions} | flags)
+    return data.StructLayout({"frame": FrameRef, "functions": functions, "bare": functions} | flags)
 
 
 class Lookup(wiring.Component):
@@ -36,7 +39,8 @@ class Lookup(wiring.Component):
     The destination and the VLAN of a frame are compared with those of all functions at once
     (:class:`Filters`); the source of a guest's frame with the guest's own MAC.  What guests send is
     counted here (:class:`SentCounter`).  A frame that nobody is to have is passed on without
-    receivers.  Filters change between frames.
+    receivers.  The tag of a frame from a function with a VLAN of its own is noted.  Filters and
+    VLANs change between frames.
 
     Latency
     -------
@@ -57,6 +61,7 @@ class Lookup(wiring.Component):
     receiving : ``In(functions)``
         Functions with a driver, among those enabled.
     result : ``Out(stream)`` of ``delivery(functions)``
+    note : ``Out(TagNote)``
     stat : ``Out(stream)`` of StatEvent
     """
 
@@ -71,6 +76,7 @@ class Lookup(wiring.Component):
                 "filter": In(stream.Signature(FilterChange)),
                 "receiving": In(config.functions),
                 "result": Out(stream.Signature(delivery(config.functions))),
+                "note": Out(TagNote()),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -151,8 +157,9 @@ class Lookup(wiring.Component):
     def _judge(self, m: Module, verdict, filters, job, head) -> None:
         """What is known of the frame, and what is told of it."""
         guest = job.source != PORT_SOURCE
-        own, result, sent = filters.vlan, self.results.i.payload, self.counter.sent.payload
-        adds = guest & own.enable
+        result, sent, note = self.results.i.payload, self.counter.sent.payload, self.note
+        own = filters.vlan
+        adds, mirrors = guest & own.enable, Cat(control.mirror for control in self.controls)
         m.d.comb += [
             verdict.source.eq(job.source),
             verdict.destination.eq(head.destination),
@@ -165,10 +172,16 @@ class Lookup(wiring.Component):
             verdict.receiving.eq(self.receiving),
             verdict.in_vlan.eq(filters.in_vlan),
             result.frame.eq(job.frame),
+            result.frame.form.eq(Mux(adds, FrameForm.TAGGED, FrameForm.WHOLE)),
+            result.bare.eq(filters.in_vlan & ~mirrors),
+            note.en.eq(guest & self.results.i.valid),
+            note.slot.eq(job.frame.slot),
+            note.tci.eq(Cat(own.vid, Const(0, 1), own.priority)),
             result.functions.eq(verdict.functions),
             result.port.eq(verdict.port),
             result.long.eq(
-                job.frame.length > self.config.mtu + _HEADER_BYTES + Mux(head.tagged, VLAN_BYTES, 0)
+                job.frame.length
+                > self.config.mtu + _HEADER_BYTES + Mux(head.tagged, VLAN_TAG_BYTES, 0)
             ),
             result.group.eq(sent.group),
             result.broadcast.eq(sent.broadcast),

@@ -14,6 +14,7 @@ from models.spec.nic import (
     VLAN_FILTERS,
     BackupRing,
     FunctionControl,
+    FunctionVlan,
     MacFilterHigh,
     RssControl,
     Stat,
@@ -47,11 +48,12 @@ def _mask(layout) -> int:
     return layout.const(ones).as_bits()
 
 
-#: Words that are kept, with their bits.  ``vlan`` is not: frames are not tagged on their way yet.
+#: Words that are kept, with their bits.
 _KEPT = {
     "control": _mask(FunctionControl),
     "mac_low": 0xFFFF_FFFF,
     "mac_high": 0xFFFF,
+    "vlan": _mask(FunctionVlan),
     "backup_low": 0xFFFF_FFFF,
     "backup_high": 0xFFFF_FFFF,
     "backup": _mask(BackupRing),
@@ -286,6 +288,8 @@ class Management(wiring.Component):
             ]
         with m.If((word >= first_vlan) & (word < last_vlan)):
             m.d.comb += [self.filters.eq(1), self.entry.eq(word - first_vlan + 1)]
+        with m.If(word == _word("vlan")):
+            m.d.comb += self.filters.eq(1)
         m.d.sync += self.steering.eq(self.steering & ~self.unsteer)
 
     def _in_ram(self, m: Module) -> None:
@@ -317,7 +321,7 @@ class Management(wiring.Component):
                 change.function.eq(function),
                 change.entry.eq(self.entry),
                 change.old.eq(Mux(self.is_mac, before, self.before[:12])),
-                change.new.eq(Mux(self.is_mac, after, self.after[:16])),
+                change.new.eq(Mux(self.is_mac, after, self.after)),
                 change.valid.eq(Mux(self.is_mac, self.own_mac | after[63], self.after[31])),
             ]
             m.next = "CHANGE"

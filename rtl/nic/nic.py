@@ -35,11 +35,12 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import BACKUP_BIT, CHECKED_BIT, LARGE_BIT, FrameRef, Interrupt, LocalMemory
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
+from rtl.nic.tags import TAG_BITS, Tags
 
 __all__ = ["Nic"]
 
-#: Lane of ``flags``: a slot begins with 4 bytes that are not there.
-_FLAGS_LANE = 4
+#: Lane of ``flags``, behind the slot's tag.
+_FLAGS_LANE = TAG_BITS // 8
 #: Lane that a number from NOWHERE begins in.
 _NUMBER_LANE = 10
 
@@ -149,7 +150,10 @@ class Nic(wiring.Component):
             connect(m, engine.request, dma.request)
             connect(m, dma.done, engine.done)
         m.submodules.offload = offload = Offload(config)
-        self._memories(m, dma, engine, frames, offload)
+        m.submodules.tags = tags = Tags(config)
+        connect(m, switch.note, tags.note)
+        connect(m, egress.tag, tags.egress)
+        self._memories(m, dma, engine, frames, offload, tags)
 
         # Interrupts
         m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
@@ -215,10 +219,10 @@ class Nic(wiring.Component):
         for name in ("en", "memory", "addr", "data", "mask"):
             m.d.comb += getattr(ports.store, name).eq(getattr(dma.store, name))
 
-    def _memories(self, m: Module, dma, engine, frames, offload) -> None:
+    def _memories(self, m: Module, dma, engine, frames, offload, tags) -> None:
         """The DMA's way into scratch, frame memories and large buffer.
 
-        As DMA sees it, a slot is as long as two frames: 4 bytes, the header, the frame.  The engine
+        As DMA sees it, a slot is as long as two frames: its tag, the header, the frame.  The engine
         notes the headers of what is sent; what is received has one for all.
         """
         store, load = dma.store, dma.load
@@ -228,7 +232,14 @@ class Nic(wiring.Component):
         stored, loaded = (self._frame_lanes(port.addr, bits) for port in (store, load))
         from_scratch, from_frame = Signal(), Signal(BEAT_BYTES)
         self._header = header = Signal(8 * BEAT_BYTES)
-        m.d.comb += header.eq(NetHeader.const({"num_buffers": 1}).as_bits() << 32)
+        # The beat that the last byte is in: what a slot begins with is in the first lanes of that.
+        self._beat = beat = Signal(20)
+        slot_bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
+        m.d.comb += [
+            beat.eq(load.addr[4:] + load.addr[:4].any()),
+            tags.load.slot.eq(beat[slot_bits : CHECKED_BIT - 4]),
+            header.eq(Cat(tags.load.tag, NetHeader.const({"num_buffers": 1}).as_value())),
+        ]
         with m.If(load.en):
             m.d.sync += [
                 number.eq(load.addr[4:] + (load.addr[:4] > _NUMBER_LANE)),
@@ -337,13 +348,11 @@ class Nic(wiring.Component):
             findings.rx.slot.eq(checker.tag),
             findings.rx.finding.eq(checker.finding),
         ]
-        # flags are in the first lane of the header, which may begin a beat behind the address
-        load, lane, beat = self._load, _FLAGS_LANE, Signal(20)
+        load, lane, beat = self._load, _FLAGS_LANE, self._beat
         bits = exact_log2(2 * self.config.frame_stride // BEAT_BYTES)
         asked = Signal()
         m.d.sync += asked.eq(beat[CHECKED_BIT - 4])
         m.d.comb += [
-            beat.eq(load.addr[4:] + (load.addr[:4] > lane)),
             findings.header.memory.eq(load.memory),
             findings.header.slot.eq(beat[bits : CHECKED_BIT - 4]),
         ]

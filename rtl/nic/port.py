@@ -6,18 +6,18 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
-from models.spec.ethernet import EtherType
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES, EtherType
 from models.spec.nic import Stat
 from rtl.bus.axi import AxiStream, FrameBeat
 from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.frames import BEAT_BYTES, FrameRead, FrameWrite
 from rtl.nic.offload.checker import CheckedBeat
-from rtl.nic.seams import FrameRef, LocalMemory, StatEvent
+from rtl.nic.seams import FrameForm, FrameRef, LocalMemory, StatEvent
+from rtl.nic.tags import TagRead
 
 __all__ = [
     "FRAME_BYTES_MIN",
     "PORT_OWNER",
-    "VLAN_BYTES",
     "FrameHead",
     "PortEgress",
     "PortFrame",
@@ -27,8 +27,6 @@ __all__ = [
 
 #: Bytes of the shortest frame that is passed on: an Ethernet header.
 FRAME_BYTES_MIN = 14
-#: Bytes of a VLAN tag.
-VLAN_BYTES = 4
 #: Function whose counters have what the port drops: the PF.
 PORT_OWNER = 0
 #: Beats between memory and wire, so that a read that comes back always has a place.
@@ -179,7 +177,8 @@ class PortEgress(wiring.Component):
     """Sends frames from TX slots to the wire.
 
     One beat per cycle while the DMA leaves the memory free and the wire takes them, frames back to
-    back.
+    back.  A frame that is TAGGED gets its tag behind its MACs: the last bytes of each beat that is
+    read go with the next one, or with one more.
 
     Latency
     -------
@@ -194,6 +193,7 @@ class PortEgress(wiring.Component):
     frame : ``In(stream)`` of FrameRef
         Frames to send, in order; their references are given back on ``release``.
     read : ``Out(FrameRead)``
+    tag : ``Out(TagRead)``
     release : ``Out(stream)`` of FrameRef
     wire : ``Out(AxiStream)``
     """
@@ -204,6 +204,7 @@ class PortEgress(wiring.Component):
             {
                 "frame": In(stream.Signature(FrameRef)),
                 "read": Out(FrameRead()),
+                "tag": Out(TagRead()),
                 "release": Out(stream.Signature(FrameRef)),
                 "wire": Out(AxiStream(data_width=config.data_width)),
             }
@@ -218,16 +219,21 @@ class PortEgress(wiring.Component):
         connect(m, releases.o, flipped(self.release))
 
         frame, busy, beat = Signal(FrameRef), Signal(), Signal(range(stride))
-        left = Signal(16)  # bytes of the frame that have not been read
-        coming, issued, last = Signal(), Signal(), Signal()
+        left = Signal(17)  # bytes that are still to be sent
+        coming, issued, last, goes = Signal(), Signal(), Signal(), Signal()
+        adds, none = Signal(), Signal()  # a tag; nothing is to be read any more
+        given = self.frame.payload
+        tag_bytes = Mux(given.form == FrameForm.TAGGED, VLAN_TAG_BYTES, 0)
         m.d.comb += [
             last.eq(left <= BEAT_BYTES),
+            adds.eq(frame.form == FrameForm.TAGGED),
+            none.eq(adds & ~left[3:].any() & (left[:3] <= VLAN_TAG_BYTES)),
             # The beat that is coming is not in the queue yet.
-            self.read.en.eq(
-                busy & (queue.level + coming < _EGRESS_PLACES) & (~last | releases.i.ready)
-            ),
+            goes.eq(busy & (queue.level + coming < _EGRESS_PLACES) & (~last | releases.i.ready)),
+            self.read.en.eq(goes & ~none),
             self.read.addr.eq(frame.slot << exact_log2(stride) | beat),
-            issued.eq(self.read.en & self.read.ready),
+            self.tag.slot.eq(frame.slot),
+            issued.eq(goes & (none | self.read.ready)),
             releases.i.valid.eq(issued & last),
             releases.i.payload.eq(frame),
             self.frame.ready.eq(~busy | (issued & last)),
@@ -237,8 +243,8 @@ class PortEgress(wiring.Component):
         with m.If(self.frame.ready):
             m.d.sync += [
                 busy.eq(self.frame.valid),
-                frame.eq(self.frame.payload),
-                left.eq(self.frame.payload.length),
+                frame.eq(given),
+                left.eq(given.length + tag_bytes),
                 beat.eq(0),
             ]
 
@@ -251,4 +257,17 @@ class PortEgress(wiring.Component):
             queue.i.payload.last.eq(ends),
             queue.i.payload.error.eq(0),
         ]
+        self._add(m, queue.i.payload.data, coming, adds, (beat == 0) & ~none)
         return m
+
+    def _add(self, m: Module, data, coming, adds, first) -> None:
+        """Put the tag into the first of the beats that come, and move what is behind it on."""
+        adding, begins, beat = Signal(), Signal(), self.read.data
+        behind = Signal(8 * VLAN_TAG_BYTES)  # of the beat before
+        m.d.sync += [adding.eq(adds), begins.eq(first)]
+        with m.If(coming):
+            m.d.sync += behind.eq(beat[8 * MACS_BYTES :])
+        with m.If(adding):
+            m.d.comb += data.eq(Cat(behind, beat[: 8 * MACS_BYTES]))
+            with m.If(begins):
+                m.d.comb += data.eq(Cat(beat[: 8 * MACS_BYTES], self.tag.tag))

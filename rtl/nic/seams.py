@@ -17,6 +17,7 @@ Switch          Arrival                          VirtqueueEngine
 PortIngress     PortFrame (``rtl.nic.port``)     Switch
 Switch          FrameRef, to send                PortEgress
 several         FrameRef, to give back           FrameStore
+Switch          TagNote (``rtl.nic.tags``)       Tags
 Switch          FrameShare (``rtl.nic.frames``)  FrameStore
 Registers       Interrupt                        Msix
 Msix            MsiWrite                         Dma
@@ -46,6 +47,7 @@ __all__ = [
     "Doorbell",
     "ErrorReport",
     "FilterChange",
+    "FrameForm",
     "FrameRef",
     "HeadRead",
     "Interrupt",
@@ -152,8 +154,9 @@ class DmaRequest(data.Struct):
     request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
     younger than it.
 
-    In TX and RX memory a slot is ``2 * frame_stride`` long for a DMA: 4 bytes that are not there,
-    the virtio_net_hdr, the frame.  So header and frame are one transfer.  ``CHECKED_BIT`` of the
+    In TX and RX memory a slot is ``2 * frame_stride`` long for a DMA: 4 bytes, in which one reads
+    the slot's tag, the virtio_net_hdr, the frame.  So header and frame are one transfer, unless a
+    tag is added or left out.  ``CHECKED_BIT`` of the
     offset has the header of a received frame say what is known of its checksum.  With
     ``LARGE_BIT`` what is read goes to the large buffer: it holds, from byte 16 of the offset on,
     what of the frame is beyond its slot.  A write from
@@ -233,12 +236,21 @@ class LoadPort(wiring.Signature):
         )
 
 
+class FrameForm(enum.IntEnum, shape=2):
+    """What its receiver, or the wire, has of a frame in a slot."""
+
+    WHOLE = 0  # all of it
+    UNTAGGED = 1  # all but its VLAN tag
+    TAGGED = 2  # the tag that is noted for its slot as well (``rtl.nic.tags``)
+
+
 class FrameRef(data.Struct):
     """A frame in a slot: begins at byte ``slot * frame_stride`` of its memory."""
 
     memory: LocalMemory  # TX or RX
     slot: 8
-    length: 16
+    length: 16  # in the slot
+    form: FrameForm
 
 
 class HeadRead(wiring.Signature):
@@ -343,7 +355,7 @@ class FilterChange(data.Struct):
     function: 8
     entry: 4  # 0 its own MAC or VLAN, from 1 on its filters
     old: 48  # a VLAN is in the lowest bits
-    new: 48
+    new: 48  # of its own VLAN it is the whole FunctionVlan
     valid: 1  # there is a new one
 
 

@@ -7,7 +7,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
-from models.spec.ethernet import IPV6_EXTENSIONS, EtherType, IpProtocol
+from models.spec.ethernet import (
+    IPV6_EXTENSIONS,
+    MACS_BYTES,
+    VLAN_TAG_BYTES,
+    EtherType,
+    IpProtocol,
+)
 from models.spec.nic import MANAGEMENT
 from models.spec.virtio_net import HashType
 from rtl.bus.stream import StreamRegister
@@ -16,7 +22,7 @@ from rtl.nic.toeplitz import Hashing, Steered, Toeplitz
 
 __all__ = ["Steering"]
 
-_TYPE_AT, _VLAN_BYTES, _TYPE_BYTES = 12, 4, 2
+_TYPE_BYTES = 2
 _IPV4_BYTES, _IPV6_BYTES = 20, 40
 _TCP_BYTES, _UDP_BYTES = 20, 8
 _TYPES_BITS = max(HashType).bit_length()
@@ -90,7 +96,7 @@ class Steering(wiring.Component):
         ]
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
-                m.d.sync += [self.at.eq(_TYPE_AT), self.tagged.eq(0)]
+                m.d.sync += [self.at.eq(MACS_BYTES), self.tagged.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "PLAIN"
                     with m.If(self.steering.bit_select(function, 1)):
@@ -125,7 +131,7 @@ class Steering(wiring.Component):
         behind_tag = Cat(self.head.data[96:], self.head.data[:96])
         m.d.comb += [
             found.eq(Mux(self.tagged, self.head.data, behind_tag)),
-            network.eq(_TYPE_AT + _TYPE_BYTES + Mux(self.tagged, _VLAN_BYTES, 0)),
+            network.eq(MACS_BYTES + _TYPE_BYTES + Mux(self.tagged, VLAN_TAG_BYTES, 0)),
             rest.eq(Mux(length > network, length - network, 0)),
         ]
         kind, ip = found[:16], found[16:]
@@ -136,7 +142,11 @@ class Steering(wiring.Component):
         def big(number):
             return Cat(byte(number + 1), byte(number))
 
-        tag = ~self.tagged & (kind == EtherType.VLAN.in_memory) & (length >= _TYPE_AT + _VLAN_BYTES)
+        tag = (
+            ~self.tagged
+            & (kind == EtherType.VLAN.in_memory)
+            & (length >= MACS_BYTES + VLAN_TAG_BYTES)
+        )
         four = (kind == EtherType.IPV4.in_memory) & (rest >= _IPV4_BYTES) & (byte(0)[4:] == 4)
         six = (kind == EtherType.IPV6.in_memory) & (rest >= _IPV6_BYTES) & (byte(0)[4:] == 6)
         header, total, whole = Signal(6), Signal(17), Signal()
@@ -172,7 +182,7 @@ class Steering(wiring.Component):
         ]
         m.next = "PLAIN"
         with m.If(tag):
-            m.d.sync += [self.at.eq(_TYPE_AT + _VLAN_BYTES), self.tagged.eq(1)]
+            m.d.sync += [self.at.eq(MACS_BYTES + VLAN_TAG_BYTES), self.tagged.eq(1)]
             m.next = "TYPE"
         with m.Elif((four | (six & ~extended)) & hashed):
             m.next = "READ"

@@ -17,6 +17,7 @@ from rtl.nic.receive_fifos import ReceiveFifos
 from rtl.nic.seams import (
     Arrival,
     FilterChange,
+    FrameForm,
     FrameRef,
     HeadRead,
     PolicyWrite,
@@ -24,6 +25,7 @@ from rtl.nic.seams import (
     StatEvent,
     TxFrame,
 )
+from rtl.nic.tags import TagNote
 
 __all__ = ["Switch"]
 
@@ -34,7 +36,8 @@ class Switch(wiring.Component):
     A frame is never copied: it gets as many references as it has receivers before the first of
     them is told.  A function whose receive FIFO has its quota of frames does not get it
     (RX_DROPPED_FULL); others do.  One that is longer than the MTU no function gets
-    (RX_DROPPED_FILTER).  A frame that nobody gets is given back.
+    (RX_DROPPED_FILTER).  A frame that nobody gets is given back.  Whether a receiver has a frame
+    with a tag is said with its reference.
 
     Latency
     -------
@@ -59,6 +62,8 @@ class Switch(wiring.Component):
     rx_pop : ``In(RxPop)``
     egress : ``Out(stream)`` of FrameRef
         To the wire.
+    note : ``Out(TagNote)``
+        Tags of frames from guests.
     controls : ``In(ArrayLayout(FunctionControl))``
     filter : ``In(stream)`` of FilterChange
     head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
@@ -89,6 +94,7 @@ class Switch(wiring.Component):
                 "arrival": Out(stream.Signature(Arrival)),
                 "rx_pop": In(RxPop()),
                 "egress": Out(stream.Signature(FrameRef)),
+                "note": Out(TagNote()),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
                 "filter": In(stream.Signature(FilterChange)),
                 "head": Out(HeadRead()),
@@ -110,7 +116,8 @@ class Switch(wiring.Component):
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
         connect(m, flipped(self.port_frame), lookup.port_frame)
         connect(m, flipped(self.filter), lookup.filter)
-        connect(m, lookup.header, flipped(self.header))
+        for name in ("header", "note"):
+            connect(m, getattr(lookup, name), flipped(getattr(self, name)))
         connect(m, flipped(self.rx_pop), fifos.pop)
         connect(m, fifos.release, flipped(self.release))
         for name in ("arrival", "head"):
@@ -148,9 +155,18 @@ class Switch(wiring.Component):
         remaining = Signal(self.config.functions)
         function, count = Signal(8), Signal(COUNT_BITS)
         lowest(m, remaining, function)
+        added, bare = current.frame.form == FrameForm.TAGGED, Signal()
         m.d.comb += [
+            bare.eq(current.bare.bit_select(function, 1)),
             fifos.function.eq(function),
             fifos.frame.eq(current.frame),
+            fifos.frame.form.eq(
+                Mux(
+                    added,
+                    Mux(bare, FrameForm.WHOLE, FrameForm.TAGGED),
+                    Mux(bare, FrameForm.UNTAGGED, FrameForm.WHOLE),
+                )
+            ),
             self.share.payload.frame.eq(current.frame),
             self.share.payload.count.eq(count),
             sending.payload.eq(current.frame),

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import data
+from amaranth.utils import exact_log2
 
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
 from models.spec.nic import QueueError
-from rtl.nic.engine.records import RingKind, Shapes, Unit
-from rtl.nic.seams import DmaStatus, LocalMemory
+from rtl.nic.engine.records import HEADER_BYTES, RingKind, Shapes, Unit
+from rtl.nic.seams import DmaStatus, FrameForm, LocalMemory
 
 from .ports import free, stable, take
 from .prover import Plant, Proof, anything, constant
@@ -21,6 +23,7 @@ FEW = SimpleNamespace(
     queue_pairs=1,
     data_queues=4,
     frame_bytes=2048,
+    frame_stride=2048,
     tx_quota=1,
     rx_quota=1,
     engine_tags=4,
@@ -103,7 +106,10 @@ def _build(dut):
         dut.rx_pop.frame.length.eq(anyhow("length", 12)),
         dut.rx_pop.frame.memory.eq(Mux(anyhow("from_port"), LocalMemory.RX, LocalMemory.TX)),
         dut.rx_pop.frame.slot.eq(anyhow("popped_slot", 8)),
+        dut.rx_pop.frame.form.eq(anyhow("form", 2)),
         Assume(dut.rx_pop.frame.length <= FEW.frame_bytes),
+        Assume(dut.rx_pop.frame.length >= MACS_BYTES + VLAN_TAG_BYTES),
+        Assume(dut.rx_pop.frame.form <= FrameForm.TAGGED),
     ]
     free(m, ports, "slot", dut.tx_alloc)
     take(m, ports, "job", dut.job)
@@ -141,6 +147,15 @@ def _build(dut):
         Cover(asks & second & (dut.queue == 1) & (at[0] == (not dut.transmits))),
         Cover(asks & (at == 1) & (dut.queue == 0) & ~told),
     ]
+    if not dut.transmits:
+        # Of its slot a job moves header and frame, or of the tag before them.
+        place = job.offset[: exact_log2(2 * FEW.frame_stride)]
+        of_tag = place < VLAN_TAG_BYTES
+        last = Mux(of_tag, VLAN_TAG_BYTES, FEW.frame_bytes + HEADER_BYTES + VLAN_TAG_BYTES)
+        m.d.comb += [
+            Assert(~dut.job.valid | told | (place + job.length <= last)),
+            Cover(asks & of_tag & ~told & (job.length == VLAN_TAG_BYTES)),
+        ]
     return m, ports
 
 
@@ -302,8 +317,15 @@ PROOFS = (
         covers=(
             "num_buffers goes into an earlier descriptor than the last",
             "a second descriptor",
+            "a tag that is added",
         ),
         plants=(
+            Plant(
+                name="of a frame with a tag that is added as much is left out",
+                old="first.eq(_FIRST - VLAN_TAG_BYTES)",
+                new="first.eq(_FIRST)",
+                depth=16,
+            ),
             Plant(
                 name="a frame is written beyond its descriptor",
                 old="Mux(entry.length < room, entry.length, room)",

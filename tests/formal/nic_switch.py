@@ -6,7 +6,7 @@ from amaranth.hdl import Assert, Cover, Elaboratable, Fragment, Module, Mux, Sig
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
-from rtl.nic.seams import FrameRef
+from rtl.nic.seams import FrameForm, FrameRef
 
 from .ports import free, take
 from .prover import Plant, Proof, anything
@@ -88,12 +88,19 @@ def switch(module):
         m.d.sync += [shared.eq(1), count.eq(dut.share.payload.count)]
     with m.If(push):
         m.d.sync += pushed.eq(pushed | (1 << bench.function[0]))
+    bare, added = now.bare.bit_select(bench.function[0], 1), now.frame.form == FrameForm.TAGGED
+    told, form = Signal(FrameRef), Signal(FrameForm)
     m.d.comb += [
+        told.eq(now.frame),
+        told.form.eq(form),
+        form.eq(
+            Mux(added == bare, FrameForm.WHOLE, Mux(added, FrameForm.TAGGED, FrameForm.UNTAGGED))
+        ),
         references.eq(pushed[0] + pushed[1] + now.port),
         # Told once, of this frame, and not before it has its references.
         Assert(~push | (bench.function < 2) & had & ~idle),
         Assert(~push | (now.functions & ~pushed).bit_select(bench.function[0], 1)),
-        Assert(~push | (bench.frame == now.frame) & ~now.long),
+        Assert(~push | (bench.frame == told) & ~now.long),
         Assert(~push | Mux(shared, references < count, references == 0)),
         Assert(~dut.share.valid | ~shared & (dut.share.payload.frame == now.frame) & ~idle),
         # As many references as there are who were told.
@@ -143,7 +150,8 @@ PROOFS = (
         name="switch",
         claim="a frame has as many references as there are who are told of it, before the first "
         "is; each receiver is told once, and counted if the frame is for a group, or is one more "
-        "drop; the port gets it once",
+        "drop; the port gets it once; whoever has no tags is told to leave them out, and others to "
+        "add one that is noted",
         module="rtl.nic.switch",
         harness=switch,
         depth=18,
@@ -155,6 +163,11 @@ PROOFS = (
                 name="the port's reference is not counted",
                 old="count.eq(result.payload.port)",
                 new="count.eq(0)",
+            ),
+            Plant(
+                name="a function that has no tags is told to put one in",
+                old="Mux(bare, FrameForm.WHOLE, FrameForm.TAGGED)",
+                new="FrameForm.TAGGED",
             ),
             Plant(
                 name="a frame longer than the MTU is received",

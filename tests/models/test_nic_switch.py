@@ -1,6 +1,8 @@
 """The golden switch, where the hardware once differed from it."""
 
+from cosim.packets import vlan_tag
 from models.nic.function import Function
+from models.nic.packets import Packet
 from models.spec.config import config
 from models.spec.nic import FunctionControl, FunctionVlan, Stat, initial_mac
 from models.spec.virtio import DeviceStatus
@@ -44,6 +46,21 @@ def test_a_tag_has_the_functions_vlan_and_priority():
     assert sent == [frame[:12] + bytes.fromhex("8100a123") + frame[12:]]
     assert switch.take(3) == sent[0]
     assert switch.take(2) == sent[0]  # in no VLAN: a trunk
+
+
+def test_behind_a_tag_that_was_taken_away_no_other_is_looked_at():
+    """Neither for the queue pair nor for checksums: on the wire there were two."""
+    switch, functions, _ = make()
+    frame = b"\xff" * 6 + initial_mac(9)
+    packet = bytes.fromhex("0800 4500001c000000004011 0000 c0000201 c0000202 1000 2000 0008 0000")
+    functions[1].vlan = FunctionVlan.const({"vid": 7, "enable": 1}).as_bits()
+    for tags in (1, 2):
+        tagged = frame + vlan_tag(7) * tags + packet
+        switch.from_port(tagged)
+        received = frame + vlan_tag(7) * (tags - 1) + packet
+        assert (switch.take(1), switch.take(2)) == (received, tagged)
+        assert (Packet.of(received, bare=functions[1].untagged) is None) == (tags == 2)
+        assert (Packet.of(tagged, bare=functions[2].untagged) is None) == (tags == 2)
 
 
 def test_a_frame_that_nobody_gets_is_counted_once():

@@ -60,6 +60,7 @@ def test_nic_that_makes_no_sense_is_refused():
         ({"dma_tags": 257}, "dma_tags must be in 8 to 256, not 257"),
         ({"vfs": 19}, "tx_slots must be at least 41 for 20 functions, not 40"),
         ({"tx_slots": 256, "rx_slots": 18}, "rx_slots must be at least 19 for 9 functions, not 18"),
+        ({"mtu": 1519}, "mtu must be in 68 to 1518, not 1519"),
         ({"dma_slots": 128}, "dma_slots must be a power of two in 2 to 64, not 128"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import BACKUP_TAGS, NicConfig
+from models.spec.ethernet import MACS_BYTES
 from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
 from rtl.nic.backup.records import (
     COUNTER_BITS,
@@ -18,7 +19,6 @@ from rtl.nic.backup.records import (
 )
 from rtl.nic.backup.spill import JOB_TAGS
 from rtl.nic.backup.spill import JOBS as SPILL_JOBS
-from rtl.nic.engine.records import SHORTEST
 from rtl.nic.offload.findings import FindingNote
 from rtl.nic.seams import (
     BACKUP_BIT,
@@ -282,7 +282,7 @@ class Restore(wiring.Component):
                     m.d.sync += job.ended.eq(1)
                 with m.Else():
                     m.d.sync += job.known.eq(1)
-                    with m.If((length < SHORTEST) | (length > self.config.longest_frame)):
+                    with m.If((length < MACS_BYTES) | (length > self.config.longest_frame)):
                         m.d.sync += job.bad.eq(1)
 
     def _hand_on(self, m: Module) -> None:

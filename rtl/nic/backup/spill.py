@@ -1,11 +1,12 @@
 """From a slot to an entry of a backup ring."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
 from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
 from rtl.nic.backup.records import (
     COUNTER_BITS,
@@ -22,6 +23,7 @@ from rtl.nic.seams import (
     DmaDone,
     DmaRequest,
     DmaStatus,
+    FrameForm,
     FrameRef,
     LocalMemory,
     StatEvent,
@@ -34,6 +36,9 @@ __all__ = ["JOBS", "Spill"]
 JOBS, JOB_TAGS = 2, 2
 #: Bytes of a piece: others' writes wait for one of them at the most.
 PIECE_BYTES = 256
+#: Place of a tag in an entry, and of what is behind it.
+_TAG = BACKUP_FRAME_OFFSET + MACS_BYTES
+_BEHIND_TAG = _TAG + VLAN_TAG_BYTES
 #: Place of a number from NOWHERE in its 16 bytes.
 _NUMBER_AT = 10
 
@@ -54,8 +59,9 @@ class _Job(data.Struct):
 class Spill(wiring.Component):
     """Writes frames into backup rings, and gives their slots back.
 
-    What is known of a frame is written first, then the frame, in pieces that end where a burst
-    does.  If a write does not end well the ring is not to be had: it is ``broken``.
+    What is known of a frame is written first, then the frame as its receiver has it, in pieces that
+    end where a burst does, or where a tag is left out or added.  If a write does not end well the
+    ring is not to be had: it is ``broken``.
 
     Latency
     -------
@@ -153,7 +159,7 @@ class Spill(wiring.Component):
                     last.eq(last + 1),
                     following.kept.eq(kept),
                     following.address.eq(address.address),
-                    following.entry.length.eq(kept.frame.length),
+                    following.entry.length.eq(self._length(kept.frame)),
                     following.entry.checksum.eq(self.finding.finding),
                     following.at.eq(0),
                     following.more.eq(1),
@@ -183,8 +189,9 @@ class Spill(wiring.Component):
     def _pieces(self, m: Module, jobs, which, tag) -> None:
         """Ask for pieces, and note how they end."""
         request, job = self.request.payload, jobs[which]
-        end, after = Signal(15), Signal(15)
         bits = exact_log2(2 * self.config.frame_stride)
+        end, after, place = Signal(15), Signal(15), Signal(bits)
+        shift = Signal(signed(VLAN_TAG_BYTES.bit_length() + 1))  # of the frame in its slot
         begins = job.at == 0
         m.d.comb += [
             end.eq(job.entry.length + BACKUP_FRAME_OFFSET),
@@ -197,8 +204,19 @@ class Spill(wiring.Component):
             request.iova.eq(job.address + job.at),
             request.length.eq(Mux(after < end, after, end) - job.at),
             request.memory.eq(job.kept.frame.memory),
-            request.offset.eq((job.kept.frame.slot << bits) + job.at),
+            place.eq(job.at + shift),
+            request.offset.eq(Cat(place, job.kept.frame.slot)),
         ]
+        untagged = job.kept.frame.form == FrameForm.UNTAGGED
+        tagged = job.kept.frame.form == FrameForm.TAGGED
+        with m.If((untagged | tagged) & (job.at == BACKUP_FRAME_OFFSET)):
+            m.d.comb += after.eq(_TAG)
+        with m.Elif(untagged):
+            m.d.comb += shift.eq(VLAN_TAG_BYTES)
+        with m.Elif(tagged & (job.at == _TAG)):  # before the frame, as DMA sees its slot
+            m.d.comb += [after.eq(_BEHIND_TAG), place.eq(0)]
+        with m.Elif(tagged):
+            m.d.comb += shift.eq(-VLAN_TAG_BYTES)
         with m.If(begins):
             m.d.comb += [
                 after.eq(BACKUP_FRAME_OFFSET),
@@ -206,11 +224,11 @@ class Spill(wiring.Component):
                 request.memory.eq(LocalMemory.NOWHERE),
                 request.offset.eq((Cat(job.entry.length, job.entry.checksum) << 4) | _NUMBER_AT),
             ]
-        place = Signal(range(JOBS * JOB_TAGS))  # job and tag of what has ended
-        ended, its_tag = jobs[place >> exact_log2(JOB_TAGS)], place[: exact_log2(JOB_TAGS)]
+        number = Signal(range(JOBS * JOB_TAGS))  # job and tag of what has ended
+        ended, its_tag = jobs[number >> exact_log2(JOB_TAGS)], number[: exact_log2(JOB_TAGS)]
         m.d.comb += [
             self.done.ready.eq(1),
-            place.eq(self.done.payload.tag - self.config.engine_tags),
+            number.eq(self.done.payload.tag - self.config.engine_tags),
         ]
         with m.If(self.done.valid):
             m.d.sync += ended.asked.bit_select(its_tag, 1).eq(0)
@@ -222,6 +240,12 @@ class Spill(wiring.Component):
                 job.more.eq(after < end),
                 job.asked.bit_select(tag, 1).eq(1),
             ]
+
+    @staticmethod
+    def _length(frame):
+        """Bytes that the receiver of a frame has of it."""
+        less, more = frame.form == FrameForm.UNTAGGED, frame.form == FrameForm.TAGGED
+        return frame.length + Mux(less, -VLAN_TAG_BYTES, Mux(more, VLAN_TAG_BYTES, 0))
 
     def _give(self, m: Module, kept, stat: Stat, counts) -> None:
         """Give a frame's slot back, and its place in the quota."""

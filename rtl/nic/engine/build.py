@@ -183,7 +183,7 @@ class Build(wiring.Component):
         pairs = self.config.queue_pairs
         functions = Array(Const(number // pairs, 8) for number in range(queues))
         self.function = functions[self.queue]
-        self.second = Signal()  # the second DMA of a descriptor, or of num_buffers
+        self.second = Signal()  # another DMA of a descriptor, or of num_buffers
         self.takes_large = Signal()  # the packet has the large buffer, or takes it
         self.thirsty = Signal(queues)  # queues that wait for that
         self.prepare(m)

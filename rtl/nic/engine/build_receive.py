@@ -4,14 +4,16 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.memory import Memory
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
+from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
 from models.spec.nic import MERGED_BUFFERS, QueueError
 from models.spec.virtio import NetHeader
 from rtl.bus.ram import SETTLED
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
-from rtl.nic.seams import CHECKED_BIT, FrameRef, LocalMemory
+from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory
 
 __all__ = ["ReceiveBuild"]
 
@@ -36,6 +38,12 @@ _MERGING = (
 )
 #: Place of num_buffers in a frame with its header.
 _NUMBER = NetHeader.as_shape()["num_buffers"].offset // 8
+#: Place of a VLAN tag, and of what is behind it.
+_TAG = HEADER_BYTES + MACS_BYTES
+assert not _TAG % VLAN_TAG_BYTES
+_BEHIND_TAG = _TAG + VLAN_TAG_BYTES
+#: Place of the header in a slot, behind that of the slot's tag, as DMA sees it.
+_FIRST = VLAN_TAG_BYTES
 
 
 class ReceiveBuild(Build):
@@ -43,11 +51,14 @@ class ReceiveBuild(Build):
 
     Frames are numbered, and kept until they are committed: after a rewind they go into the same
     chains.  A frame that is longer than its chain goes on in the next one, as another packet; how
-    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).
+    many it took is written into its header behind everything else (virtio 1.3, 5.1.6.4).  What is
+    before the place of a tag and what is behind it are DMAs of their own if the tag is left out; if
+    one is added, it is, too (FrameForm).
 
     Latency
     -------
-    With mergeable buffers, if not all of a frame fits into the first descriptor, 2 cycles more.
+    With mergeable buffers, if not all of a frame fits into the first descriptor, 2 cycles more; 1
+    if a tag is left out, 2 if one is added.
 
     Parameters and members are those of :class:`Build`.
     """
@@ -64,8 +75,10 @@ class ReceiveBuild(Build):
         return () if self.config.mergeable else _MERGING
 
     def prepare(self, m: Module) -> None:
-        """Make the ring of frames."""
+        """Make the ring of frames, and find where each DMA begins and ends."""
         self._hands(m)
+        self._parts(m)
+        self._tag(m)
 
     def states(self, m: Module) -> None:
         """Add the states."""
@@ -125,35 +138,85 @@ class ReceiveBuild(Build):
                 m.d.sync += s.number.eq(s.number + 1)
                 m.next = "CLEAN"
 
+    def _parts(self, m: Module) -> None:
+        """Where a DMA begins, and where it ends at the latest, if it does: before num_buffers."""
+        s = self.s
+        self.start, self.step = Signal(16), Signal(range(_BEHIND_TAG + 1))
+        self.limits, self.limit = Signal(), Signal.like(self.step)
+        self.begins = Signal.like(self.step)  # of a descriptor's DMAs that are not the first
+        self.parted, self.head = Signal(), Signal()
+        m.d.comb += [
+            self.head.eq(self.parted & (s.position < _NUMBER) & ~self.second),
+            self.start.eq(s.position),
+        ]
+        with m.If(self.second):
+            m.d.comb += [self.start.eq(self.begins), self.step.eq(self.begins - s.position)]
+        with m.Elif(self.parted & ~self.head & (s.position < HEADER_BYTES)):
+            m.d.comb += [self.start.eq(HEADER_BYTES), self.step.eq(HEADER_BYTES - s.position)]
+        with m.If(self.head):
+            m.d.comb += [self.limits.eq(1), self.limit.eq(_NUMBER)]
+
+    def _tag(self, m: Module) -> None:
+        """By how much a frame is longer than in its slot, with the header; where parts of one with
+        a tag more or less end; where a part begins in the slot.
+        """
+        untagged = self.s.frame.form == FrameForm.UNTAGGED
+        tagged = self.s.frame.form == FrameForm.TAGGED
+        self.overhead = Signal(range(HEADER_BYTES + VLAN_TAG_BYTES + 1))
+        self.place = Signal(exact_log2(2 * self.config.frame_stride))
+        start, before, within, first = self.start, Signal(), Signal(), Signal(range(16))
+        low = start[: len(self.limit)]
+        m.d.comb += [
+            before.eq(~start[len(low) :].any() & (low < _TAG)),
+            within.eq(tagged & ~start[len(low) :].any() & ~before & (low < _BEHIND_TAG)),
+            self.overhead.eq(HEADER_BYTES),
+            first.eq(_FIRST),
+            self.place.eq(start + first),
+        ]
+        with m.If(untagged):
+            m.d.comb += self.overhead.eq(HEADER_BYTES - VLAN_TAG_BYTES)
+            with m.If(~before):
+                m.d.comb += first.eq(_FIRST + VLAN_TAG_BYTES)
+        with m.If(tagged):
+            m.d.comb += self.overhead.eq(HEADER_BYTES + VLAN_TAG_BYTES)
+            with m.If(~before):
+                m.d.comb += first.eq(_FIRST - VLAN_TAG_BYTES)
+        with m.If(within):
+            m.d.comb += self.place.eq(low[: exact_log2(VLAN_TAG_BYTES)])
+        with m.If(~self.head):
+            with m.If((untagged | tagged) & before):
+                m.d.comb += [self.limits.eq(1), self.limit.eq(_TAG)]
+            with m.Elif(within):
+                m.d.comb += [self.limits.eq(1), self.limit.eq(_BEHIND_TAG)]
+
     def _receive_descriptor(self, m: Module) -> None:
         """Fill what one descriptor says, but for num_buffers if that is not known yet."""
         s, entry, job = self.s, self.entry, self.job.payload
         whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
-        start, stop, step = Signal(16), Signal(16), Signal(range(HEADER_BYTES + 1))
-        parted, head, again, asks = Signal(), Signal(), Signal(), Signal()
+        stop, cut, again, asks = Signal(16), Signal(), Signal(), Signal()
         pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
+        start, parted, head = self.start, self.parted, self.head
+        small = len(self.limit)
         mark = entry.error != QueueError.NONE
         meets = ~mark & (stop > start)
         told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
         self.fill_job(m)
         m.d.comb += [
-            whole.eq(HEADER_BYTES + s.frame.length),
+            whole.eq(s.frame.length + self.overhead),
             room.eq(whole - s.position),
             piece.eq(Mux(mark, 0, Mux(entry.length < room, entry.length, room))),
             end.eq(s.position + piece),
             parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
-            head.eq(parted & (s.position < _NUMBER) & ~self.second),
-            start.eq(Mux(parted & ~head & (s.position < HEADER_BYTES), HEADER_BYTES, s.position)),
-            stop.eq(Mux(head & (end > _NUMBER), _NUMBER, end)),
-            step.eq(start - s.position),
-            again.eq(head & (end > HEADER_BYTES)),
+            cut.eq(self.limits & (end[small:].any() | (end[:small] > self.limit))),
+            stop.eq(Mux(cut, self.limit, end)),
+            again.eq(cut & ~(head & (end <= HEADER_BYTES))),
             asks.eq(self.asks(meets)),
             pieces.eq(s.pieces + asks),
             least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + step if self.config.mergeable else entry.address),
+            job.iova.eq(entry.address + self.step),
             job.length.eq(stop - start),
             job.memory.eq(s.frame.memory),
-            job.offset.eq(self.shapes.slot_base(s.frame.slot) + 4 + start + told),
+            job.offset.eq(Cat(self.place, s.frame.slot) | told),
         ]
         with m.State("DESCRIPTOR"):
             with m.If(s.head == self.published):
@@ -165,6 +228,7 @@ class ReceiveBuild(Build):
                         s.seen.eq(s.seen + meets),
                         s.pieces.eq(pieces),
                         self.second.eq(again),
+                        self.begins.eq(Mux(head, HEADER_BYTES, self.limit)),
                     ]
                     with m.If(~again):
                         m.d.sync += [

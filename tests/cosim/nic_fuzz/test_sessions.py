@@ -9,8 +9,10 @@ from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.main import fuzz_nic, system
 from cosim.nic_fuzz.play import compared, observe
 from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
-from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, World
+from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, HOSTILE, HOSTILE_TYPE, World
 from cosim.nic_fuzz.wrong import Wrong
+from cosim.packets import vlan_tag
+from cosim.scenarios.traffic import guest_mac
 from models.nic.rings import ChainBuilder, Direction
 from models.nic.switch import Switch
 from models.spec.virtio import DescriptorFlag, Feature
@@ -22,7 +24,14 @@ TINY = system("tiny")
 def golden(session, *, latency=20, counts=None):
     """What comes of a session on a golden machine."""
     machine = GoldenMachine(TINY, memory_base=HOST_BASE, memory_bytes=HOST_BYTES, latency=latency)
-    world = World(machine, TINY, features=KNOWN_FEATURES, seed=session.name, paging=session.paging)
+    world = World(
+        machine,
+        TINY,
+        features=KNOWN_FEATURES,
+        seed=session.name,
+        paging=session.paging,
+        vlan=session.vlan,
+    )
 
     async def main():
         await world.start()
@@ -103,6 +112,56 @@ def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
     monkeypatch.setattr(Switch, "from_function", lose)
     with pytest.raises(Wrong, match=r"of .* frames"):
         golden(generate("3/0", steps=1, sizes=SIZES))
+
+
+def in_vlans(**vlan):
+    """A session with functions in VLANs of their own, and frames of the hostile one to others."""
+    session = generate("9/5", steps=1, sizes=(64,))
+    session.driver = {"features": KNOWN_FEATURES, "size": 64, "pairs": 1}
+    session.paging, session.vlan = {}, {"vid": 7, "priority": 3} | vlan
+    chains = []
+    for target in (guest_mac(1), guest_mac(2), b"\xff" * 6):
+        for tag in (b"", vlan_tag(7), vlan_tag(8)):
+            head = bytes(12) + target + guest_mac(HOSTILE) + tag + HOSTILE_TYPE
+            piece = [0, 200, 1, None, None]
+            chains.append({"table": 0, "odd": 0, "flags": 0, "pieces": [piece],
+                           "head": head.hex(), "seed": len(chains)})  # fmt: skip
+    room = [
+        {"table": 0, "odd": 0, "flags": 0, "head": "", "seed": seed,
+         "pieces": [[3, 26, 0, None, None], [2, 1600, 0, None, None]]}
+        for seed in range(2)
+    ]  # fmt: skip
+    session.steps = [["post", 1, 0, chains, []], ["post", 0, 0, room, [60, 1514]]]
+    return session
+
+
+@pytest.mark.parametrize(("hostile", "received"), [(0, 1), (7, 1), (8, 0)])
+def test_functions_in_vlans(hostile, received):
+    """A trunk reaches VLAN 7 with its tag, a function in it without, one in another not at all."""
+    found, own = golden(in_vlans(hostile=hostile))
+    # Two unicast frames and one to all.
+    assert [len(found["frames"][str(n)]) for n in (1, 2)] == [2 * received] * 2
+    refused = 6 if hostile else 0
+    assert found["counters"].get("TX_DROPPED", 0) == refused
+    assert own["counters"]["RX_PACKETS"] == 2
+    assert own["counters"]["RX_BYTES"] == 60 + 1514
+
+
+def test_a_frame_of_another_vlan_is_noticed(monkeypatch):
+    monkeypatch.setattr(Switch, "_member", lambda *_: True)
+    with pytest.raises(Wrong, match="another VLAN"):
+        golden(in_vlans(hostile=8))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("hostile", [0, 7, 8])
+def test_functions_in_vlans_on_the_rtl(tmp_path, hostile):
+    in_vlans(hostile=hostile).save(tmp_path / "session.json")
+    found = fuzz_nic(
+        name="tiny", sessions=1, replay=[tmp_path / "session.json"], folder=tmp_path,
+        progress=False,
+    )  # fmt: skip
+    assert found["failures"] == []
 
 
 @pytest.mark.full

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
 from rtl.nic.engine import VirtqueueEngine
-from rtl.nic.seams import LARGE_BIT, DmaStatus, LocalMemory, QueueCommand
+from rtl.nic.seams import LARGE_BIT, DmaStatus, FrameForm, LocalMemory, QueueCommand
 from tests.rtl.simulators import built, simulator
 
 __all__ = ["PackedRing", "Ring", "RingWorld"]
@@ -129,6 +129,8 @@ class RingWorld:
         self.large = bytearray(1 << 16)
         #: Frames that are being cut into segments: at most one.
         self.cutting: list = []
+        #: Tags of RX slots.
+        self.tags: dict[int, bytes] = {}
         #: Free ones: few, so that queues wait for them.
         self.slots, self.slot_count = deque(range(slots)), slots
         self.status: dict[int, DmaStatus] = {}
@@ -170,11 +172,14 @@ class RingWorld:
                               "msix_vector": 100 + queue, **features})  # fmt: skip
         return ring
 
-    def deliver(self, function: int, frame: bytes, slot: int, pair: int = 0) -> None:
-        """A frame for a queue pair of a function waits in an RX slot."""
+    def deliver(
+        self, function: int, frame: bytes, slot: int, pair=0, form=FrameForm.WHOLE, tag=b""
+    ) -> None:
+        """A frame for a queue pair of a function waits in an RX slot; ``tag`` is that slot's."""
         base = slot * self.config.frame_stride
         self.frames[LocalMemory.RX][base : base + len(frame)] = frame
-        self.waiting[function, pair].append((LocalMemory.RX, slot, len(frame)))
+        self.tags[slot] = tag
+        self.waiting[function, pair].append((LocalMemory.RX, slot, len(frame), form))
         self.arrivals.append((function, pair))
 
     async def dma(self, ctx):
@@ -268,7 +273,7 @@ class RingWorld:
             self.guest[request.iova : request.iova + request.length] = part
 
     async def _copy_frame(self, ctx, request) -> None:
-        """A slot is as long as two frames: 4 bytes, the header, the frame."""
+        """A slot is as long as two frames: its tag, the header, the frame."""
         if request.memory == LocalMemory.TX and request.offset >> LARGE_BIT:
             at = (request.offset & (1 << LARGE_BIT) - 1) - 16
             there = self.guest[request.iova : request.iova + request.length]
@@ -278,6 +283,9 @@ class RingWorld:
         frames, stride = self.frames[request.memory], 2 * self.config.frame_stride
         slot, at = divmod(request.offset, stride)
         end, base = at + request.length, slot * self.config.frame_stride - 16
+        if request.write and end <= 4:
+            self.guest[request.iova : request.iova + end - at] = self.tags[slot][at:end]
+            return
         assert 4 <= at < end <= 16 + self.config.frame_bytes
         header, body = min(16, end) - min(16, at), slice(base + max(16, at), base + end)
         middle, last = request.iova + header, request.iova + request.length
@@ -347,7 +355,8 @@ class RingWorld:
             frames = self.waiting[function, pair] if pop else None
             ctx.set(dut.rx_pop.valid, bool(frames))
             if frames:
-                memory, slot, length = frames.popleft()
+                memory, slot, length, form = frames.popleft()
+                ctx.set(dut.rx_pop.frame.form, form)
                 ctx.set(dut.rx_pop.frame.memory, memory)
                 ctx.set(dut.rx_pop.frame.slot, slot)
                 ctx.set(dut.rx_pop.frame.length, length)

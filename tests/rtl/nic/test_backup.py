@@ -8,13 +8,40 @@ import pytest
 from models.spec.config import config
 from models.spec.nic import BACKUP_FRAME_OFFSET, MANAGEMENT, BackupRing, Stat
 from rtl.nic.backup import Backup
-from rtl.nic.seams import BACKUP_BIT, DmaStatus, LocalMemory
+from rtl.nic.seams import BACKUP_BIT, DmaStatus, FrameForm, FrameRef, LocalMemory
 from tests.rtl.agents import run, seeded
 
 NIC = replace(config("tiny").nic, queue_pairs=2, frame_bytes=2048)
 _LOG2 = 3
 _BASES = [0x1_0000_0000 + (number << 20) for number in range(NIC.functions)]
 _STRIDE = NIC.backup_stride
+
+
+def _form(memory: int, slot: int) -> FrameForm:
+    """What the receiver of a frame in a slot has of it."""
+    if memory == LocalMemory.RX:
+        return FrameForm.UNTAGGED if slot % 2 else FrameForm.WHOLE
+    return FrameForm(slot % 3)
+
+
+def _received(frame) -> int:
+    """Bytes that a receiver has of a frame."""
+    more = {FrameForm.UNTAGGED: -4, FrameForm.TAGGED: 4}
+    return frame.length + more.get(FrameForm(frame.form), 0)
+
+
+def _local(form: FrameForm, begin: int, end: int) -> int:
+    """Where in a slot, as DMA sees it, a piece of an entry is: of no more than one part of it."""
+    tag = BACKUP_FRAME_OFFSET + 12
+    if form == FrameForm.WHOLE or end <= tag:
+        return begin
+    assert begin >= tag, "a piece goes over the place of a tag"
+    if form == FrameForm.UNTAGGED:
+        return begin + 4
+    if begin >= tag + 4:
+        return begin - 4
+    assert end <= tag + 4, "a piece goes over the end of a tag"
+    return begin - tag
 
 
 class _World:
@@ -62,9 +89,10 @@ class _World:
             self._complete(iova)
         elif write:  # a piece: none goes over the end of a burst
             assert iova % 256 + length <= 256
-            entry, at = iova & -_STRIDE, offset % (2 * NIC.frame_stride)
-            assert iova - entry == at
-            self.pieces.setdefault(entry, set()).update(range(at, at + length))
+            entry, (slot, at) = iova & -_STRIDE, divmod(offset, 2 * NIC.frame_stride)
+            place = iova - entry
+            assert at == _local(_form(memory, slot), place, place + length)
+            self.pieces.setdefault(entry, set()).update(range(place, place + length))
             self._complete(entry)
         elif memory == LocalMemory.SCRATCH:
             assert length == BACKUP_FRAME_OFFSET
@@ -105,7 +133,7 @@ def test_order_and_what_is_given_back(faults, toggles):
     per_queue: Counter = Counter()
     lost: Counter = Counter()  # by queue
     handed = dropped = 0
-    used = set()
+    used, seen = set(), set()
 
     async def set_ring(ctx, function, enable):
         base, ring = _BASES[function], BackupRing.const({"entries_log2": _LOG2, "enable": enable})
@@ -145,15 +173,19 @@ def test_order_and_what_is_given_back(faults, toggles):
             else:
                 ctx.set(dut.stored.en, 0)
             if coming is None and not ending and rng.random() < 0.06:
-                length = 60 + (length + 1) % 1400
+                length = 16 + (length - 16 + 9) % 1440
+                frame = FrameRef.const(
+                    {
+                        "memory": (memory := rng.choice((LocalMemory.TX, LocalMemory.RX))),
+                        "slot": (slot := rng.randrange(40)),
+                        "length": length,
+                        "form": _form(memory, slot),
+                    }
+                )
                 coming = {
                     "function": rng.randrange(NIC.functions),
                     "pair": rng.randrange(pairs),
-                    "frame": {
-                        "memory": rng.choice((LocalMemory.TX, LocalMemory.RX)),
-                        "slot": rng.randrange(40),
-                        "length": length,
-                    },
+                    "frame": frame,
                 }
                 ctx.set(dut.i.payload, coming)
                 ctx.set(dut.transit, rng.random() < 0.1)
@@ -191,12 +223,12 @@ def test_order_and_what_is_given_back(faults, toggles):
                 used.add(world.free.popleft())
             if taken:
                 receiver = coming["function"] * pairs + coming["pair"]
-                expected[receiver].append(length)
+                expected[receiver].append(_received(coming["frame"]))
                 inside[coming["function"], transit] += 1
                 coming = None
             if out is not None:
                 receiver = out.function * pairs + out.pair
-                while expected[receiver][0] != out.frame.length:
+                while expected[receiver][0] != _received(out.frame):
                     expected[receiver].popleft()
                     lost[out.function, 2 * out.pair, Stat.RX_DROPPED_FULL] += 1
                     dropped += 1
@@ -204,6 +236,8 @@ def test_order_and_what_is_given_back(faults, toggles):
                 handed += 1
                 if out.frame.slot in used:  # of the ring's own
                     assert world.slots[out.frame.slot] == out.frame.length
+                    assert out.frame.form == FrameForm.WHOLE
+                    seen.add(out.frame.length)
                     used.discard(out.frame.slot)
                     world.free.append(out.frame.slot)
                 else:
@@ -229,6 +263,7 @@ def test_order_and_what_is_given_back(faults, toggles):
     for receiver, left in enumerate(expected):
         lost[receiver // pairs, 2 * (receiver % pairs), Stat.RX_DROPPED_FULL] += len(left)
     assert not used, "slots are lost"
+    assert min(seen) < 30
     assert stats[Stat.RX_BACKUP] > (50 if toggles else 100)
     assert stats[Stat.RX_DROPPED_FULL] == dropped
     assert {key: n for key, n in per_queue.items() if key[2] == Stat.RX_DROPPED_FULL} == +lost

@@ -1,147 +1,10 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
-from models.nic.function import Function
-from models.spec.config import config
-from models.spec.nic import (
-    MAC_FILTERS,
-    MANAGEMENT,
-    PORT_SOURCE,
-    VLAN_FILTERS,
-    FunctionControl,
-    FunctionVlan,
-    MacFilterHigh,
-    Stat,
-    VlanFilter,
-)
-from models.spec.virtio import DeviceStatus
+from models.spec.nic import MANAGEMENT, PORT_SOURCE, FunctionControl, FunctionVlan, Stat
 from rtl.nic.forwarding import Lookup
-from rtl.nic.seams import LocalMemory
-from tests.models.switch_alone import switch_alone
+from rtl.nic.seams import FrameForm, LocalMemory
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
-
-TINY = config("tiny").nic
-ALL = range(TINY.functions)
-MACS = [bytes((2, n & 1, 0, 0, n >> 1, 7)) for n in range(4)]
-GROUPS = [b"\xff" * 6, b"\x01\x00\x5e\x00\x00\x01", b"\x33\x33\x00\x00\x00\x01"]
-VLANS = (0, 5, 0x45, 0x105)
-SENT = (Stat.TX_PACKETS, Stat.TX_BYTES, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
-
-
-class World:
-    """The golden switch, and how its functions are told of in hardware's terms."""
-
-    def __init__(self, rng):
-        self.rng = rng
-        self.wire: list[bytes] = []
-        self.functions = [
-            Function(TINY, number, lambda *_: None, lambda *_: None) for number in ALL
-        ]
-        for function in self.functions:
-            function.status = DeviceStatus.DRIVER_OK
-        self.switch = switch_alone(self.functions, TINY, self.wire.append)
-
-    def _macs(self):
-        return self.rng.choice([*MACS, *GROUPS])
-
-    def change(self):
-        """Change something at random; return function and what a FilterChange says, if one."""
-        rng, number = self.rng, self.rng.choice(ALL)
-        function = self.functions[number]
-        before = self._filters(function)
-        match rng.randrange(6):
-            case 0 | 1:
-                bits = {name: rng.random() < 0.2 for name, _ in FunctionControl.as_shape()}
-                bits |= {"enable": rng.random() < 0.9, "reserved": 0}
-                self._write(function, "control", FunctionControl.const(bits).as_bits())
-            case 2:
-                self._store_mac(function, "mac_low", "mac_high", rng.choice(MACS))
-            case 3:
-                at, valid = rng.randrange(MAC_FILTERS), rng.random() < 0.7
-                self._store_mac(
-                    function, f"mac_filter_low{at}", f"mac_filter_high{at}", self._macs(), valid
-                )
-            case 4:
-                bits = {"vid": rng.choice(VLANS), "valid": rng.random() < 0.7}
-                at = rng.randrange(VLAN_FILTERS)
-                self._write(function, f"vlan_filter{at}", VlanFilter.const(bits).as_bits())
-            case 5:
-                bits = {"vid": rng.choice(VLANS), "enable": rng.random() < 0.4, "priority": 3}
-                self._write(function, "vlan", FunctionVlan.const(bits).as_bits())
-        after = self._filters(function)
-        return [
-            {"vlan": vlan, "function": number, "entry": entry, "old": before[vlan, entry][0],
-             "new": value, "valid": valid}
-            for (vlan, entry), (value, valid) in after.items()
-            if before[vlan, entry] != (value, valid)
-        ]  # fmt: skip
-
-    def _write(self, function, name, value):
-        function.write_management(MANAGEMENT[name].offset, value)
-
-    def _store_mac(self, function, low, high, mac, valid=True):
-        self._write(function, low, int.from_bytes(mac[:4], "little"))
-        bits = {"mac": int.from_bytes(mac[4:], "little"), "valid": valid and "filter" in high}
-        self._write(function, high, MacFilterHigh.const(bits).as_bits())
-
-    def _filters(self, function):
-        """Value and validity by table and entry."""
-
-        def load(name):
-            return function.read_management(MANAGEMENT[name].offset)
-
-        found = {(0, 0): (load("mac_low") | load("mac_high") << 32, 1)}
-        own = FunctionVlan.from_bits(load("vlan"))
-        found[1, 0] = (load("vlan") & 0xFFFF_FFFF, own.enable)
-        for at in range(MAC_FILTERS):
-            high = MacFilterHigh.from_bits(load(f"mac_filter_high{at}"))
-            found[0, 1 + at] = (load(f"mac_filter_low{at}") | high.mac << 32, high.valid)
-        for at in range(VLAN_FILTERS):
-            entry = VlanFilter.from_bits(load(f"vlan_filter{at}"))
-            found[1, 1 + at] = (entry.vid, entry.valid)
-        return found
-
-    def frame(self):
-        rng = self.rng
-        tag = b"" if rng.random() < 0.5 else b"\x81\x00" + rng.choice(VLANS).to_bytes(2, "big")
-        size = rng.choice((0, 44, 1486, 1498, 1500, 1501, 1518))
-        return self._macs() + rng.choice(MACS) + (tag + b"\x88\xb5" + rng.randbytes(size))
-
-    def forward(self, source, frame):
-        """Return who gets it, whether the port does, and what is counted."""
-        for function in self.functions:
-            function.stats = [0] * len(Stat)
-        sent = len(self.wire)
-        if source == PORT_SOURCE:
-            self.switch.from_port(frame)
-        else:
-            dropped = Stat.TX_DROPPED
-            if self.functions[source].may:
-                dropped = self.switch.from_function(source, frame)
-            self._count(self.functions[source], frame, dropped)
-        have = {n for n in ALL if self.switch.waiting(n)}
-        for number in have:
-            self.switch.take(number)
-        counts = {
-            (n, Stat(stat)): value
-            for n, function in enumerate(self.functions)
-            for stat, value in enumerate(function.stats)
-            if value
-        }
-        return have, len(self.wire) > sent, counts
-
-    @staticmethod
-    def _count(function, frame, dropped):
-        """As the golden servant does."""
-        if dropped is not None:
-            function.count(Stat.TX_DROPPED)
-            if dropped != Stat.TX_DROPPED:
-                function.count(dropped)
-            return
-        function.count(Stat.TX_PACKETS)
-        function.count(Stat.TX_BYTES, len(frame))
-        if frame[0] & 1:
-            broadcast = frame[:6] == GROUPS[0]
-            function.count(Stat.TX_BROADCAST if broadcast else Stat.TX_MULTICAST)
+from tests.rtl.nic.policy_world import ALL, SENT, TINY, World, formed
 
 
 def test_random_policies_agree_with_the_golden_switch():
@@ -149,13 +12,20 @@ def test_random_policies_agree_with_the_golden_switch():
     world = World(rng)
     results, stats = Sink(dut.result, rng, 0.3), Sink(dut.stat, rng, 0.3)
     beat = {"now": 0}
-    seen = {"functions": 0, "port": 0, "long": 0, "kinds": set()}
+    notes: dict[int, bytes] = {}
+    seen = {"functions": 0, "port": 0, "long": 0, "kinds": set(), "forms": set()}
 
     async def header(ctx):
         while True:
             ctx.set(dut.header.ready, rng.random() < 0.5)
             *_, en, ready = await ctx.tick().sample(dut.header.en, dut.header.ready)
             ctx.set(dut.header.data, beat["now"] if en and ready else rng.getrandbits(128))
+
+    async def note(ctx):
+        while True:
+            *_, en, slot, tci = await ctx.tick().sample(dut.note.en, dut.note.slot, dut.note.tci)
+            if en:
+                notes[slot] = b"\x81\x00" + tci.to_bytes(2, "big")
 
     async def forward(ctx, number):
         frame, source = world.frame(), rng.choice([*ALL, PORT_SOURCE])
@@ -165,18 +35,16 @@ def test_random_policies_agree_with_the_golden_switch():
         reference = {"memory": memory, "slot": number % 16, "length": len(frame)}
         before = len(stats.got)
         if source == PORT_SOURCE:
-            tagged = frame[12:14] == b"\x81\x00"
-            head = {
-                "destination": int.from_bytes(frame[:6], "little"),
-                "tagged": tagged,
-                "tci": int.from_bytes(frame[14:16], "big"),
-            }
-            await put(ctx, dut.port_frame, {"frame": reference, "head": head})
+            await put(ctx, dut.port_frame, {"frame": reference, "head": world.head(frame)})
         else:
             await put(ctx, dut.tx_frame, {"frame": reference, "function": source})
         await wait_for(ctx, lambda: len(results.got) == number + 1, then=20)
         result = results.got[-1]
-        found = {n for n in ALL if result.functions >> n & 1}
+        wired = formed(frame, result.frame.form, notes.get(reference["slot"], b""))
+        bare = formed(wired, FrameForm.UNTAGGED, b"")
+        found = {
+            n: bare if result.bare >> n & 1 else wired for n in ALL if result.functions >> n & 1
+        }
         mine: dict = {}
         for event in stats.got[before:]:
             key = event.function, Stat(event.stat)
@@ -188,19 +56,20 @@ def test_random_policies_agree_with_the_golden_switch():
         for n in found if kind is not None else ():
             mine[n, kind] = mine.get((n, kind), 0) + 1
         if result.long:
-            found = set()
-        assert (found, bool(result.port), mine) == (have, port, counts), (number, frame[:20])
+            found = {}
+        assert (found, [wired] * result.port, mine) == (have, port, counts), (number, frame[:20])
         assert result.frame.length == len(frame)
         seen["functions"] += len(found)
-        seen["port"] += port
+        seen["port"] += len(port)
         seen["long"] += result.long
+        seen["forms"] |= {(source == PORT_SOURCE, len(frame) - len(one)) for one in have.values()}
         seen["kinds"] |= {stat for _, stat in counts}
 
     async def bench(ctx):
         for function in world.functions:
             function.write_management(MANAGEMENT["control"].offset, 1)
         number = 0
-        for _ in range(140):
+        for _ in range(200):
             for change in world.change():
                 await put(ctx, dut.filter, change)
             for n in ALL:
@@ -211,8 +80,68 @@ def test_random_policies_agree_with_the_golden_switch():
                 await forward(ctx, number)
                 number += 1
 
-    run(dut, bench, background=[results.process, stats.process, header])
+    run(dut, bench, background=[results.process, stats.process, header, note])
     assert seen["functions"] > 50, seen
+    # Frames of guests are left as they are, or lose a tag or get one; the port's lose it.
+    assert seen["forms"] == {(False, 0), (False, 4), (False, -4), (True, 0), (True, 4)}, seen
     assert seen["port"] > 20, seen
     assert seen["long"] > 5, seen
     assert set(SENT) | {Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN} <= seen["kinds"]
+
+
+def test_a_function_changes_its_vlan_while_frames_wait():
+    """A frame is of the VLAN whose tag it has: that of when it is looked up."""
+    dut, rng = Lookup(TINY), seeded(42)
+    results, notes = [], []
+    frame = b"\xff" * 6 + bytes((2, 0, 0, 0, 0, 1)) + b"\x88\xb5" + bytes(46)
+
+    async def note(ctx):
+        while True:
+            *_, en, tci = await ctx.tick().sample(dut.note.en, dut.note.tci)
+            if en:
+                notes.append(tci & 0xFFF)
+
+    async def bench(ctx):
+        vlans = {1: 5, 2: 5, 3: 9}
+        await ctx.tick().repeat(600)  # filters are filled
+        for number, vid in vlans.items():
+            bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
+            change = {"vlan": 1, "function": number, "new": bits, "valid": 1}
+            await put(ctx, dut.filter, change)
+            ctx.set(dut.controls[number].enable, 1)
+        ctx.set(dut.receiving, (1 << TINY.functions) - 1)
+        ctx.set(dut.header.ready, 1)
+        ctx.set(dut.header.data, int.from_bytes(frame[:16], "little"))
+        ctx.set(dut.stat.ready, 1)
+        reference = {"memory": LocalMemory.TX, "length": len(frame)}
+        for vid in (9, 5, 9):
+            for slot in range(4):  # more than find room: one waits to be told of
+                ctx.set(dut.tx_frame.payload, {"frame": {**reference, "slot": slot}, "function": 1})
+                ctx.set(dut.tx_frame.valid, 1)
+                for _ in range(rng.randrange(12, 30)):
+                    *_, ready = await ctx.tick().sample(dut.tx_frame.ready)
+                    if ready:
+                        break
+            bits = FunctionVlan.const({"vid": vid, "enable": 1}).as_bits()
+            change = {"vlan": 1, "function": 1, "old": vlans[1], "new": bits, "valid": 1}
+            vlans[1] = vid
+            ctx.set(dut.filter.payload, change)
+            ctx.set(dut.filter.valid, 1)
+            await ctx.tick().repeat(20)
+            ctx.set(dut.result.ready, 1)
+            for _ in range(60):
+                *_, changed, ready, valid, one = await ctx.tick().sample(
+                    dut.filter.ready, dut.tx_frame.ready, dut.result.valid, dut.result.payload
+                )
+                if changed:
+                    ctx.set(dut.filter.valid, 0)
+                if ready:
+                    ctx.set(dut.tx_frame.valid, 0)
+                if valid:
+                    results.append(one)
+            ctx.set(dut.result.ready, 0)
+
+    run(dut, bench, background=[note])
+    assert len(results) == len(notes)
+    found = [(tag, one.functions) for tag, one in zip(notes, results, strict=True)]
+    assert set(found) == {(5, 1 << 2), (9, 1 << 3)}, found

@@ -2,7 +2,7 @@
 
 from models.nic.function import Function
 from models.spec.config import config
-from models.spec.nic import MANAGEMENT, RssControl, function_block, initial_mac
+from models.spec.nic import MANAGEMENT, FunctionVlan, RssControl, function_block, initial_mac
 from rtl.nic.management import Management
 from tests.rtl.agents import Sink, get, put, run, seeded
 
@@ -10,7 +10,6 @@ TINY = config("tiny").nic
 ALL = range(TINY.functions)
 #: Registers that the component does not have, and the one that golden functions have each.
 ELSEWHERE = (
-    "vlan",
     "status",
     "events",
     "mailbox",
@@ -19,10 +18,8 @@ ELSEWHERE = (
     "control_",
     "page_timeout",
 )
-NAMES = [
-    name for name in MANAGEMENT if not name.startswith(ELSEWHERE) or name.startswith("vlan_filter")
-]
-OFTEN = ("control", "mac_low", "mac_high", "rss", "mac_filter_high2", "vlan_filter1")
+NAMES = [name for name in MANAGEMENT if not name.startswith(ELSEWHERE)]
+OFTEN = ("control", "mac_low", "mac_high", "rss", "mac_filter_high2", "vlan_filter1", "vlan")
 
 
 def test_registers_are_as_the_golden_functions():
@@ -100,7 +97,10 @@ def _follow(changes, golden):
     """What the switch was told leads from what functions began with to what they have."""
     macs = {(n, 0): (int.from_bytes(initial_mac(n), "little"), 1) for n in ALL}
     vlans: dict = {}
+    owns: dict = {}
     for change in changes:
+        if change.vlan and not change.entry:
+            owns[change.function] = change.new
         held, key = (vlans if change.vlan else macs), (change.function, change.entry)
         width = (1 << 12) - 1 if change.vlan else (1 << 48) - 1
         assert held.get(key, (0, 0))[0] & width == change.old & width
@@ -110,6 +110,13 @@ def _follow(changes, golden):
                  if n == function.number and entry and valid}  # fmt: skip
         assert {mac.to_bytes(6, "little") for mac in found} == function.mac_filters
         assert macs[function.number, 0] == (int.from_bytes(function.mac, "little"), 1)
+        own = FunctionVlan.from_bits(function.vlan)
+        value, valid = vlans.get((function.number, 0), (0, 0))
+        assert (value & 0xFFF, valid, owns.get(function.number, 0)) == (
+            own.vid,
+            own.enable,
+            function.vlan,
+        )
         for vlan in range(1, 1 << 12):
             passes = any(
                 n == function.number and entry and valid and value == vlan

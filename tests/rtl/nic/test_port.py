@@ -5,8 +5,8 @@ import pytest
 from models.spec.config import config
 from models.spec.nic import Stat
 from rtl.nic.port import PortEgress, PortIngress
-from rtl.nic.seams import LocalMemory
-from tests.rtl.agents import Sink, Source, put, run, seeded, wait_for
+from rtl.nic.seams import FrameForm, LocalMemory
+from tests.rtl.agents import Sink, Source, run, seeded, wait_for
 from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
@@ -119,68 +119,105 @@ def test_frames_without_a_slot_are_dropped_whole():
     assert bench.counted == {Stat.RX_DROPPED_FULL: 3}
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("busy", [0.0, 0.5])
-def test_egress_sends_what_is_in_the_slots(stall, busy):
-    dut, rng = PortEgress(TINY), seeded(7)
-    frames = {slot: rng.randbytes(rng.choice([14, 16, 60, 64, 65, 300])) for slot in range(8)}
-    wire = Sink(dut.wire, rng, stall)
-    releases = Sink(dut.release, rng, stall)
-    source = Source(dut.frame, rng)
-    order = [rng.randrange(8) for _ in range(30)]
-    source.queue.extend(
-        {"memory": LocalMemory.TX, "slot": slot, "length": len(frames[slot])} for slot in order
-    )
+class Egress:
+    """PortEgress with the TX memory, and tags of slots, in Python."""
 
-    async def memory(ctx):
-        read, value = dut.read, 0
+    def __init__(self, seed, frames, stall=0.0, busy=0.0):
+        self.dut, self.rng = built(PortEgress, TINY), seeded(seed)
+        self.frames, self.busy = frames, busy
+        self.tags = {slot: b"\x81\x00" + self.rng.randbytes(2) for slot in frames}
+        self.wire = Sink(self.dut.wire, self.rng, stall)
+        self.releases = Sink(self.dut.release, self.rng, stall)
+        self.source = Source(self.dut.frame, self.rng)
+        self.cycles = []
+
+    async def memory(self, ctx):
+        read, tag, rng = self.dut.read, self.dut.tag, self.rng
         while True:
-            ctx.set(read.ready, rng.random() >= busy)
-            *_, en, ready, addr = await ctx.tick().sample(read.en, read.ready, read.addr)
+            ctx.set(read.ready, rng.random() >= self.busy)
+            *_, en, ready, addr, asked = await ctx.tick().sample(
+                read.en, read.ready, read.addr, tag.slot
+            )
             value = rng.getrandbits(128)  # nothing holds between reads
             if en and ready:
                 slot, beat = divmod(addr, BEATS)
-                part = frames[slot][16 * beat : 16 * beat + 16]
+                part = self.frames[slot][16 * beat : 16 * beat + 16]
                 assert part, "read beyond the frame"
                 value = int.from_bytes(part, "little")
             ctx.set(read.data, value)
+            ctx.set(tag.tag, int.from_bytes(self.tags.get(asked, bytes(4)), "little"))
 
-    async def bench(ctx):
-        await wait_for(ctx, lambda: len(releases.got) == len(order), then=40)
-
-    run(dut, bench, background=[wire.process, releases.process, source.process, memory])
-    assert [got.slot for got in releases.got] == order
-    sent, current = [], b""
-    for beat in wire.got:
-        count = beat.keep.bit_count()
-        assert beat.keep == (1 << count) - 1
-        assert count == 16 or beat.last
-        assert not beat.error
-        current += beat.data.to_bytes(16, "little")[:count]
-        if beat.last:
-            sent.append(current)
-            current = b""
-    assert sent == [frames[slot] for slot in order]
-
-
-def test_egress_takes_a_cycle_per_beat():
-    dut, rng = PortEgress(TINY), seeded(1)
-    wire, releases = Sink(dut.wire, rng), Sink(dut.release, rng)
-    cycles = []
-
-    async def clock(ctx):
-        ctx.set(dut.read.ready, 1)
+    async def clock(self, ctx):
         now = 0
         while True:
-            *_, valid = await ctx.tick().sample(dut.wire.valid)
+            *_, valid, ready = await ctx.tick().sample(self.dut.wire.valid, self.dut.wire.ready)
             now += 1
-            if valid:
-                cycles.append(now)
+            if valid and ready:
+                self.cycles.append(now)
 
-    async def bench(ctx):
-        for slot in range(4):
-            await put(ctx, dut.frame, {"memory": LocalMemory.TX, "slot": slot, "length": 64})
-        await wait_for(ctx, lambda: len(wire.got) == 16)
+    def run(self, order):
+        """Send slots in order, tagged or not; check what comes."""
+        self.source.queue.extend(
+            {
+                "memory": LocalMemory.TX,
+                "slot": slot,
+                "length": len(self.frames[slot]),
+                "form": FrameForm.TAGGED if tagged else FrameForm.WHOLE,
+            }
+            for slot, tagged in order
+        )
 
-    run(dut, bench, background=[wire.process, releases.process, clock])
-    assert cycles == list(range(cycles[0], cycles[0] + 16))
+        async def bench(ctx):
+            await wait_for(ctx, lambda: len(self.releases.got) == len(order), then=40)
+
+        parts = (self.wire, self.releases, self.source)
+        run(self.dut, bench, background=[p.process for p in parts] + [self.memory, self.clock])
+        assert [got.slot for got in self.releases.got] == [slot for slot, _ in order]
+        sent, current = [], b""
+        for beat in self.wire.got:
+            count = beat.keep.bit_count()
+            assert beat.keep == (1 << count) - 1
+            assert count == 16 or beat.last
+            assert not beat.error
+            current += beat.data.to_bytes(16, "little")[:count]
+            if beat.last:
+                sent.append(current)
+                current = b""
+        assert sent == [self.sent(*one) for one in order]
+
+    def sent(self, slot, tagged):
+        frame = self.frames[slot]
+        return frame[:12] + (self.tags[slot] if tagged else b"") + frame[12:]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("busy", [0.0, 0.5])
+def test_egress_sends_what_is_in_the_slots(stall, busy):
+    rng = seeded(7)
+    frames = {slot: rng.randbytes(rng.choice([14, 16, 60, 64, 65, 300])) for slot in range(8)}
+    Egress(7, frames, stall, busy).run([(rng.randrange(8), False) for _ in range(30)])
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("busy", [0.0, 0.5])
+def test_tags_are_put_into_frames_of_all_lengths(stall, busy):
+    """Between frames without a tag, and behind each other; the longest fills its slot."""
+    rng = seeded(8)
+    lengths = [14, *range(60, 76), *range(1505, 1515), TINY.frame_bytes - 3, TINY.frame_bytes]
+    order = [(rng.randrange(16), True)]
+    for _ in range(40):
+        order.append((rng.randrange(16), rng.random() < 0.7))
+    for first in range(0, len(lengths), 16):
+        frames = {n: rng.randbytes(length) for n, length in enumerate(lengths[first:][:16])}
+        mine = [(slot % len(frames), tagged) for slot, tagged in order]
+        Egress(9, frames, stall, busy).run(mine + [(slot, True) for slot in frames])
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("length", [60, 64, 76, 77])
+def test_egress_takes_a_cycle_per_beat(tagged, length):
+    """Frames back to back, with one more beat where a tag needs it."""
+    bench = Egress(1, {slot: bytes((slot,)) * length for slot in range(4)})
+    bench.run([(slot, tagged) for slot in range(4)] * 3)
+    count = 12 * -(-(length + 4 * tagged) // 16)
+    assert bench.cycles == list(range(bench.cycles[0], bench.cycles[0] + count))

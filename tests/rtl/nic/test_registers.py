@@ -252,7 +252,7 @@ def test_undefined_addresses_read_0():
     holes = [
         60, 0x104, 0x20C, 0xFFC, NOTIFY_OFFSET, NOTIFY_OFFSET + 4 * PER,
         bar_base(TINY.functions), bar_base(TINY.functions) + 0x2000, 0x7F_FFFC,
-        function_block(0) + 0x18, function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
+        function_block(1) + 0x10, function_block(0) + 0x100 + 4 * PER,
         function_block(0) + 0x280, function_block(0) + 0x37C, function_block(TINY.functions),
         CONFIG_BASE - 4,
     ]  # fmt: skip
