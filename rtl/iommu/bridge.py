@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import IommuConfig
 from models.spec.translation import TAG_BITS, DmaUser, TranslationRequest
 from rtl.bus.axi import Axi4
-from rtl.bus.stream import StreamArbiter
+from rtl.bus.stream import StreamArbiter, StreamBypass
 from rtl.iommu.admission import IOVA_BITS
 from rtl.iommu.bridge_read import BridgeRead
 from rtl.iommu.bridge_write import BridgeWrite
@@ -145,7 +145,10 @@ class Bridge(wiring.Component):
         # The tag is the slot, and above it whether it is a write's.
         asked = data.StructLayout({"request": TranslationRequest, "void": 1})
         m.submodules.requests = requests = StreamArbiter(asked, 2)
-        first, request = requests.o, self.translate.request
+        # So that no burst waits in the same cycle for what the translator does.
+        m.submodules.bypass = bypass = StreamBypass(asked)
+        connect(m, requests.o, bypass.i)
+        first, request = bypass.o, self.translate.request
         m.d.comb += [
             request.valid.eq(first.valid & ~first.payload.void),
             request.payload.eq(first.payload.request),

@@ -16,7 +16,7 @@ from models.spec.translation import (
 )
 from models.spec.virtio import NetHeader, NetHeaderFlag
 from rtl.bus.axi import Axi4, Axi4Lite, AxiStream
-from rtl.bus.stream import StreamArbiter
+from rtl.bus.stream import StreamArbiter, StreamStage
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
 from rtl.nic.engine import VirtqueueEngine
@@ -158,7 +158,9 @@ class Nic(wiring.Component):
         # Interrupts
         m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
         m.submodules.moderation = moderation = Moderation(config)
-        connect(m, engine.interrupt, moderation.notice)
+        m.submodules.notices = notices = StreamStage(Interrupt)
+        connect(m, engine.interrupt, notices.i)
+        connect(m, notices.o, moderation.notice)
         connect(m, registers.stored, moderation.stored)
         told = moderation.interrupt
         m.d.comb += [

@@ -409,6 +409,8 @@ class VirtqueueEngine(wiring.Component):
         ]
 
         fetch, used, wake = self.fetch, self.used_ring, Signal(config.data_queues)
+        # A cycle later: a buffer that is found full meanwhile is looked at once more.
+        m.d.sync += fetch.unstall.eq(self._both("unstall"))
         arrival, receiver = self.arrival.payload, Signal(self.shapes.lane)
         m.d.comb += [
             receiver.eq(arrival.function * config.queue_pairs + arrival.pair),
@@ -416,7 +418,6 @@ class VirtqueueEngine(wiring.Component):
             self.arrival.ready.eq(1),
             wake.eq(self.doorbell.valid << self.doorbell.payload.queue[: self.shapes.queue]),
             fetch.wake.eq(wake),
-            fetch.unstall.eq(self._both("unstall")),
             fetch.rewind.eq(self._both("rewind")),
             fetch.touching.eq(self._both("touching")),
             used.committed.eq(self._both("committed")),

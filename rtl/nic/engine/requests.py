@@ -1,6 +1,6 @@
 """Tags of the virtqueue engine's DMA."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -82,7 +82,7 @@ class Requests(wiring.Component):
         m.submodules.table = table = Memory(shape=entry, depth=max(2, tags), init=[])
         note, look = table.write_port(), table.read_port(domain="comb")
         walk = table.read_port(domain="comb")
-        patient = []  # jobs that are taken in
+        patient = []  # such jobs that are taken in
         for number, (job, target) in enumerate(zip(self.jobs, arbiter.inputs, strict=True)):
             m.submodules[f"stage{number}"] = stage = StreamStage(shapes.job)
             connect(m, flipped(job), stage.i)
@@ -159,6 +159,7 @@ class Requests(wiring.Component):
 
         sent, gone = Signal(tags), Signal(tags)
         begun, over, dropped = Signal(), Signal(), Signal()
+        fresh_patient = Signal(self.units)
         m.d.comb += [
             sent.eq(sends << free.o.payload),
             gone.eq(finishes << done.payload.tag[: shapes.tag]),
@@ -167,10 +168,14 @@ class Requests(wiring.Component):
             dropped.eq(refuses & asked.patient),
         ]
         m.d.sync += [
-            self.patient_room.eq(claimed + sum(patient) + 4 <= self.patient),
+            # Who has just taken some of the room does not see it in the next cycle.
+            fresh_patient.eq(Cat(patient)),
+            self.patient_room.eq(
+                (claimed + sum(fresh_patient) + 4 <= self.patient) & ~Cat(patient).any()
+            ),
             busy.eq((busy | sent) & ~gone),
             waiting.eq(waiting + begun - over),
-            claimed.eq(claimed + sum(patient) - over - dropped),
+            claimed.eq(claimed + sum(fresh_patient) - over - dropped),
         ]
         self._count(m, begun, over, queue, look.data.owner.queue)
         return m
