@@ -255,8 +255,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="frames of who receives are given back",
-                old="& ~self.receiving.bit_select(self.owner, 1)",
-                new="",
+                old="goes.eq(~self.receiving.bit_select(self.owner, 1) & filled)",
+                new="goes.eq(filled)",
             ),
             Plant(
                 name="a frame more than the quota",
