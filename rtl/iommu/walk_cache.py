@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from models.spec.config import IommuConfig
+from rtl.bus.ram import SETTLED
 from rtl.iommu.seams import Invalidate, InvalidateKind
 from rtl.iommu.walk_records import GPA_BITS, IOVA_BITS, TableOfStage, gpa_page_bits
 
@@ -44,8 +45,9 @@ def _address_bits(config: IommuConfig) -> int:
 class WalkCache(wiring.Component):
     """Tables of the lowest levels of both stages, direct-mapped, a RAM for each level.
 
-    A row is read or written in a cycle, not both: so RAM needs no logic for collisions.  A look
-    that meets a fill or an invalidation misses.  In a table of Sv32 an entry tells where half of
+    A look that meets an invalidation, or a fill of the same row, misses: so RAM needs no logic for
+    collisions.  Other fills and looks go on beside each other, or walks would miss because so many
+    of them do.  In a table of Sv32 an entry tells where half of
     it is, as the halves are told apart.
 
     A non-leaf entry is forgotten when the specification says so: IOTINVAL without AV, or with AV
@@ -111,7 +113,7 @@ class WalkCache(wiring.Component):
         self._sweep(m)
         # Whether the rows read are still what they were.
         fresh, reads = Signal(), Signal()
-        m.d.comb += reads.eq(self.look_en & ~self.busy & ~self.fill_en.any())
+        m.d.comb += reads.eq(self.look_en & ~self.busy)
         with m.If(self.invalidate_en):
             m.d.sync += fresh.eq(0)
         with m.Elif(self.look_en):
@@ -164,12 +166,16 @@ class WalkCache(wiring.Component):
                 "glob": 1,
             }
         )
-        ram = memory.Memory(shape=layout, depth=2 * self.entries, init=[])
+        ram = memory.Memory(shape=layout, depth=2 * self.entries, init=[], attrs=SETTLED)
         m.submodules[f"level{level}"] = ram
         read, write = ram.read_port(), ram.write_port()
         entry, new, key, fill = read.data, write.data, self.key, self.fill
         found = (self.found0, self.found1)[level]
         prefix = key.prefix[_LEVEL_BITS * level : self._prefix_bits]
+        # What was written beside the last look.
+        looked, filled, fills = Signal.like(read.addr), Signal.like(write.addr), Signal()
+        with m.If(self.look_en):
+            m.d.sync += [looked.eq(read.addr), filled.eq(write.addr), fills.eq(write.en)]
         m.d.comb += [
             read.addr.eq(Mux(self.busy, self.swept, self._row(self.look, level))),
             read.en.eq(reads | (self.busy & ~self.clears)),
@@ -185,6 +191,7 @@ class WalkCache(wiring.Component):
             new.glob.eq(fill.glob),
             self.hits[level].eq(
                 fresh
+                & ~(fills & (looked == filled))
                 & entry.valid
                 & (entry.gv == key.gv)
                 & (entry.gscid == key.gscid)

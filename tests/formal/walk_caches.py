@@ -68,7 +68,8 @@ def _harness(module, *, second: bool):
     same = fills & (dut.key.as_value() == key.as_value())
     maps = same & (dut.fill.as_value() == table.as_value())
     looks = dut.look_en & (dut.look.as_value() == key.as_value())
-    undisturbed = ~dut.busy & ~fills & ~dut.invalidate_en
+    beside = fills & (dut._row(dut.look, 0) == dut._row(dut.key, 0))
+    undisturbed = ~dut.busy & ~beside & ~dut.invalidate_en
     alive, kept, gone, both, asked, known = (Signal() for _ in range(6))
     m.d.sync += [
         alive.eq((alive | maps) & ~covers),
