@@ -56,6 +56,9 @@ def add_bench(commands: Any) -> None:
         nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
                          choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
     nic.add_argument("--packets", type=int, default=PACKETS, metavar="N", help="frames of a point")
+    nic.add_argument(
+        "--gap", type=int, default=0, metavar="N", help="cycles from a received frame to the next"
+    )
     interrupts = kinds.add_parser("interrupts", help="interrupts per packet, and latency")
     interrupts.add_argument("--config", default="default", help=f"one of {', '.join(CONFIGS)}")
     overcommit = kinds.add_parser("overcommit", help="guests with more memory than there is")
@@ -131,8 +134,15 @@ def _bench_nic(asked: argparse.Namespace) -> int:
         raise Wrong("a point needs 32 frames at least")
     if CONFIGS[asked.config].nic.vfs < max(points.functions):
         raise Wrong(f"{asked.config} has {CONFIGS[asked.config].nic.vfs} VFs; choose --functions")
+    if asked.gap < 0:
+        raise Wrong("--gap is 0 or more cycles")
     found = bench_nic(
-        name=asked.config, points=points, packets=asked.packets, seed=asked.seed, say=say
+        name=asked.config,
+        points=points,
+        packets=asked.packets,
+        gap=asked.gap,
+        seed=asked.seed,
+        say=say,
     )
     give(found, asked.json, print_nic)
     return 0

@@ -73,11 +73,13 @@ def bench_nic(
     name: str = "default",
     points: Points | None = None,
     packets: int = PACKETS,
+    gap: int = 0,
     seed: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Measure; returns ``points`` and ``round_trip_cycles``, keys as in docs/figures.md.
 
+    The port offers a frame every ``gap`` cycles, with 0 as many as its bus can take.
     Frames that the configuration's MTU does not allow are measured on one whose frame slots are
     16 KiB and whose MTU is 9000, alike in everything else.
     """
@@ -93,6 +95,7 @@ def bench_nic(
 
     found = []
     for point in points.each():
+        point["gap"] = gap
         options = {**point, "packets": packets, "seed": seed}
         measured = simulate(built(point["frame"]), _BENCH, test="throughput", options=options)
         say(

@@ -66,9 +66,11 @@ class _Run:
         for name in (DMA_READS, DMA_WRITES):
             self.bench.stream(name).log()
 
-    def offer(self, count: int) -> None:
-        """Put frames on the wire, to the functions in turn."""
+    async def offer(self, count: int, gap: int = 0) -> None:
+        """Put frames on the wire, to the functions in turn; every ``gap`` cycles one, or all."""
         for number in range(count):
+            if gap:
+                await self.machine.sleep(gap)
             mac = self.guests[number % len(self.guests)].mac
             frame = mac + WIRE_MAC + bytes([8, 0]) + bytes(self.asked["frame"] - 14)
             self.bench.send_frame(frame)
@@ -143,7 +145,7 @@ async def throughput(dut) -> None:
         for guest in run.guests:
             guest.send(each)
     if "rx" in directions:
-        run.offer(count)
+        await run.offer(count, asked["gap"])
     await run.drain()
     arrived = {"tx": run.sent, "rx": run.received}
     assert not await run.faults(), await run.faults()
@@ -183,7 +185,7 @@ async def round_trip(dut) -> None:
         guest.send(1)
         while not run.sent:
             await machine.sleep(1)
-        run.offer(1)
+        await run.offer(1)
         offered = machine.now()
         await run.drain()
     reads = run.bench.take_fields(DMA_READS)
