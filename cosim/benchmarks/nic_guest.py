@@ -1,5 +1,6 @@
 """Guests with frames to send and buffers to fill, made before the clock counts."""
 
+from collections.abc import Iterable
 from random import Random
 
 from cosim.guest.features import KNOWN_FEATURES
@@ -120,11 +121,11 @@ class BenchGuest:
         if self.waiting != before:
             self.driver.kick()
 
-    def areas(self) -> list[tuple[int, int]]:
-        """Host addresses and bytes of both rings, page by page."""
+    def areas(self, queues: Iterable[int] = (0, 1)) -> list[tuple[int, int]]:
+        """Host addresses and bytes of these queues' rings, page by page."""
         return [
             (self.vm.pages.make_resident(gpa), part)
-            for number in (0, 1)
+            for number in queues
             for area, size in self.driver.queue(number).areas
             for gpa, part in self.vm.pages.pieces(area, size)
         ]
