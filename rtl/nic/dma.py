@@ -51,7 +51,7 @@ class Dma(wiring.Component):
 
     Latency
     -------
-    Without waiting for the IOMMU and memory: 17 cycles from request to ``done``, 18 with an ATC.
+    Without waiting for the IOMMU and memory: 19 cycles from request to ``done``, 20 with an ATC.
     Every pipeline takes a segment per cycle, so the bus limits what is longer than a beat, given
     slots enough.
 
