@@ -50,10 +50,10 @@ def stream_register(module):
     return m, ports
 
 
-def stream_stage(module):
-    """What is taken comes out unchanged; nothing else is taken before it has."""
+def _one_place(kind):
+    """A slice of one place, between free streams; what it holds, and whether."""
     m, ports = Module(), []
-    m.submodules.dut = dut = module.StreamStage(WIDTH)
+    m.submodules.dut = dut = kind(WIDTH)
     free(m, ports, "i", dut.i)
     take(m, ports, "o", dut.o)
     stable(m, dut.o)
@@ -62,8 +62,14 @@ def stream_stage(module):
     m.d.sync += full.eq((full | put) & ~took)
     with m.If(put):
         m.d.sync += kept.eq(dut.i.payload)
+    m.d.comb += Assert(dut.i.ready == ~full)
+    return m, ports, dut, took, full, kept
+
+
+def stream_stage(module):
+    """What is taken comes out unchanged; nothing else is taken before it has."""
+    m, ports, dut, took, full, kept = _one_place(module.StreamStage)
     m.d.comb += [
-        Assert(dut.i.ready == ~full),
         Assert(dut.o.valid == full),
         Assert(~full | (dut.o.payload == kept)),
         Cover(took & dut.i.valid & (kept != dut.i.payload)),
@@ -73,18 +79,8 @@ def stream_stage(module):
 
 def stream_bypass(module):
     """What is not taken at once is kept as it is, and nothing else comes meanwhile."""
-    m, ports = Module(), []
-    m.submodules.dut = dut = module.StreamBypass(WIDTH)
-    free(m, ports, "i", dut.i)
-    take(m, ports, "o", dut.o)
-    stable(m, dut.o)
-    put, took = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
-    full, kept = Signal(), Signal(WIDTH)
-    m.d.sync += full.eq((full | put) & ~took)
-    with m.If(put):
-        m.d.sync += kept.eq(dut.i.payload)
+    m, ports, dut, took, full, kept = _one_place(module.StreamBypass)
     m.d.comb += [
-        Assert(dut.i.ready == ~full),
         Assert(dut.o.valid == (full | dut.i.valid)),
         Assert(~dut.o.valid | (dut.o.payload == Mux(full, kept, dut.i.payload))),
         Cover(full & took & (kept != dut.i.payload)),

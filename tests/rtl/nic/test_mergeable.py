@@ -18,6 +18,7 @@ class Buffers:
     """A driver's receive buffers, each of some pieces, and the frames that it finds in them."""
 
     def __init__(self, world: RingWorld, queue: int, size: int, packed: bool):
+        self.queue = queue
         self.world, self.packed, self.rng = world, packed, Random(f"{size}/{packed}")
         make = world.packed_ring if packed else world.ring
         self.ring = make(queue, size, mergeable=1)
@@ -45,6 +46,24 @@ class Buffers:
             identity = self.ring.post(parts)
         self.known[identity] = parts
         self.posted += 1
+
+    async def receive(self, ctx, count: int, shapes: list[list[int]], tries: int) -> None:
+        """Post buffers of any of these pieces until so many frames are there.
+
+        A page that is absent comes some time after somebody has asked for it.
+        """
+        world, rng = self.world, self.world.rng
+        for _ in range(tries):
+            if self.take() == count:
+                break
+            lengths = rng.choice(shapes)
+            if self.room(len(lengths)):
+                self.post(lengths)
+                world.doorbells.append(self.queue)
+            await ctx.tick().repeat(rng.choice([1, 5, 15]))
+            if world.absent and world.wanted() and rng.random() < 0.05:
+                world.absent.clear()
+        assert not world.errors
 
     def take(self) -> int:
         """Take the frames that are there: all buffers of each must be."""
@@ -85,17 +104,7 @@ def test_frames_over_several_buffers(packed, size):
             sent.append(frame)
             world.deliver(0, frame, number)
         world.absent.add((buffers.ring.buffers >> 12) + 1)
-        for _ in range(600):
-            if buffers.take() == count:
-                break
-            lengths = rng.choice(shapes)
-            if buffers.room(len(lengths)):
-                buffers.post(lengths)
-                world.doorbells.append(0)
-            await ctx.tick().repeat(rng.choice([1, 5, 15]))
-            if world.absent and world.wanted() and rng.random() < 0.05:
-                world.absent.clear()
-        assert not world.errors
+        await buffers.receive(ctx, count, shapes, 600)
         assert [frame for frame, _ in buffers.found] == sent
         several = [number for _, number in buffers.found]
         assert max(several) > 1

@@ -107,17 +107,7 @@ def test_frames_over_several_buffers(form, packed):
             sent.append(received(frame, form))
             world.deliver(0, frame, number, form=form, tag=TAG)
         world.absent.add((buffers.ring.buffers >> 12) + 1)
-        for _ in range(1200):
-            if buffers.take() == count:
-                break
-            lengths = rng.choice(shapes)
-            if buffers.room(len(lengths)):
-                buffers.post(lengths)
-                world.doorbells.append(0)
-            await ctx.tick().repeat(rng.choice([1, 5, 15]))
-            if world.absent and world.wanted() and rng.random() < 0.05:
-                world.absent.clear()
-        assert not world.errors
+        await buffers.receive(ctx, count, shapes, 1200)
         assert [frame for frame, _ in buffers.found] == sent
         assert max(number for _, number in buffers.found) > 1
         await ctx.tick().repeat(50)
