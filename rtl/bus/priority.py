@@ -1,15 +1,25 @@
 """Which of several bits is first."""
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Cat, Const, Module, Mux
 
 __all__ = ["above", "lowest", "lowest_bit", "number_of"]
 
 
 def lowest(m: Module, bits, index) -> None:
-    """Drive ``index`` with the number of the lowest bit that is set; 0 if none is."""
-    for number in reversed(range(len(bits))):
-        with m.If(bits[number]):
-            m.d.comb += index.eq(number)
+    """Drive ``index`` with the number of the lowest bit that is set; 0 if none is.
+
+    A tree: mapped for few LUTs, a chain of decisions stays one, with a level for each bit.
+    """
+    m.d.comb += index.eq(_lowest(bits)[1])
+
+
+def _lowest(bits):
+    """Whether any bit is set, and the number of the lowest; 0 if none is."""
+    if len(bits) == 1:
+        return bits[0], Const(0, 0)
+    half = 1 << (len(bits) - 1).bit_length() - 1
+    (low, low_number), (high, high_number) = _lowest(bits[:half]), _lowest(bits[half:])
+    return low | high, Mux(low, low_number, Mux(high, high_number | half, 0))
 
 
 def above(index, count: int):
