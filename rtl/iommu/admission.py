@@ -61,11 +61,10 @@ class Admission(wiring.Component):
     hold : ``In(1)``
         Take nothing now.
     accepted, slot, malformed : ``Out``
-        An address was taken into a slot, and whether it was refused at once.
+        An address was taken into a slot, and whether it was refused at once: then its request is
+        nobody's.
     request, response : streams
         Translation port; the tag is the slot.
-    void : ``Out(1)``
-        The request is of a burst that is refused at once, and nobody's.
     ready : ``In(slots)``
         Slots whose data is there.
     issue : ``Out(stream)`` of the translated address with its slot
@@ -98,7 +97,6 @@ class Admission(wiring.Component):
                 "slot": Out(range(slots)),
                 "malformed": Out(1),
                 "request": Out(stream.Signature(TranslationRequest)),
-                "void": Out(1),
                 "response": In(stream.Signature(TranslationResponse)),
                 "ready": In(slots),
                 "issue": Out(stream.Signature(issue)),
@@ -125,7 +123,6 @@ class Admission(wiring.Component):
             room.eq(table.available & ~self.hold),
             # Whether it is refused is known too late to decide whose turn it is.
             self.request.valid.eq(self.address.valid & room),
-            self.void.eq(check.malformed),
             self.address.ready.eq(room & self.request.ready),
             self.accepted.eq(self.address.valid & self.address.ready),
             self.malformed.eq(check.malformed),

@@ -65,7 +65,7 @@ class BridgeRead(wiring.Component):
         m.submodules.out = out = StreamRegister(self.up.r.payload.shape())
         connect(m, flipped(self.up.ar), admission.address)
         connect(m, admission.request, flipped(self.request))
-        m.d.comb += self.void.eq(admission.void)
+        m.d.comb += self.void.eq(admission.malformed)
         connect(m, flipped(self.response), admission.response)
         connect(m, out.o, flipped(self.up.r))
         m.d.comb += [

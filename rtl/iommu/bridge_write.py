@@ -181,7 +181,7 @@ class BridgeWrite(wiring.Component):
         m.submodules.answers = answers = StreamRegister(self.up.b.payload.shape())
         connect(m, flipped(self.up.aw), admission.address)
         connect(m, admission.request, flipped(self.request))
-        m.d.comb += self.void.eq(admission.void)
+        m.d.comb += self.void.eq(admission.malformed)
         connect(m, flipped(self.response), admission.response)
         connect(m, expected.o, store.expect)
         connect(m, flipped(self.up.w), store.i)

@@ -47,8 +47,8 @@ class WalkCache(wiring.Component):
 
     A look that meets an invalidation, or a fill of the same row, misses: so RAM needs no logic for
     collisions.  Other fills and looks go on beside each other, or walks would miss because so many
-    of them do.  In a table of Sv32 an entry tells where half of
-    it is, as the halves are told apart.
+    of them do.  In a table of Sv32 an entry tells where half of it is, as the halves are told
+    apart.
 
     A non-leaf entry is forgotten when the specification says so: IOTINVAL without AV, or with AV
     and NL (all of the address space then, whatever ADDR is).  Since a first-stage table was reached

@@ -117,13 +117,17 @@ class Dma(wiring.Component):
 
         # Segments
         # Between the pipelines registers: no path goes through several.
-        m.submodules.cuts = cuts = StreamRegister(Cut)
-        m.submodules.onward = onward = StreamRegister(Again)
-        m.submodules.read_ends = read_ends = StreamRegister(End)
-        m.submodules.write_ends = write_ends = StreamRegister(End)
-        m.submodules.others = others = StreamStage(End)
-        connect(m, begin.cut, cuts.i)
-        connect(m, cuts.o, ask.cut)
+        for name, register, source, target in (
+            ("cuts", StreamRegister(Cut), begin.cut, ask.cut),
+            ("onward", StreamRegister(Again), complete.again, begin.again),
+            ("read_ends", StreamRegister(End), reads.done, complete.reads),
+            ("write_ends", StreamRegister(End), writes.done, complete.writes),
+            ("others", StreamStage(End), translated.ended, complete.ended),
+            ("retries", StreamRegister(TAG_BITS), parking.retry, begin.retry),
+        ):
+            m.submodules[name] = register
+            connect(m, source, register.i)
+            connect(m, register.o, target)
         connect(m, ask.translate, flipped(self.translate.request))
         connect(m, flipped(self.translate.response), translated.response)
         connect(m, ask.answer, translated.answer)
@@ -132,24 +136,13 @@ class Dma(wiring.Component):
         connect(m, translated.writes, writes.segment)
         connect(m, translated.later_writes, writes.later)
         m.d.comb += reads.yielded.eq(complete.yielded_read)
-        connect(m, translated.ended, others.i)
-        connect(m, others.o, complete.ended)
-        connect(m, reads.done, read_ends.i)
-        connect(m, read_ends.o, complete.reads)
-        connect(m, writes.done, write_ends.i)
-        connect(m, write_ends.o, complete.writes)
         connect(m, complete.freed, ask.freed)
-        connect(m, complete.again, onward.i)
-        connect(m, onward.o, begin.again)
         m.d.comb += begin.yielded.eq(complete.yielded)
         for block in (translated, complete):
             m.d.comb += [block.begun.eq(ask.begun), block.begun_en.eq(ask.begun_en)]
 
         # Pages that are not there
         connect(m, complete.park, parking.park)
-        m.submodules.retries = retries = StreamRegister(TAG_BITS)
-        connect(m, parking.retry, retries.i)
-        connect(m, retries.o, begin.retry)
         connect(m, parking.position, begin.position)
         connect(m, flipped(self.group_response), parking.group_response)
         connect(m, parking.page_request, flipped(self.page_request))

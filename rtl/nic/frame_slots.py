@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.bus.stream import StreamFifo, StreamRegister
 
-__all__ = ["COUNT_BITS", "SlotPool", "SlotShare", "share_slots"]
+__all__ = ["COUNT_BITS", "SlotPool", "SlotShare", "choose_slots", "share_slots"]
 
 #: Bits of a reference count: all functions and the port.
 COUNT_BITS = 9
@@ -20,18 +20,25 @@ class SlotShare(data.Struct):
     count: COUNT_BITS
 
 
-def share_slots(m: Module, slots, first, then, allowed, *, wanted=1) -> None:
+def share_slots(m: Module, slots, first, then, allowed) -> None:
     """Give free slots to two takers, streams of 8: to ``first`` before ``then``.
 
-    ``then`` gets one only if ``allowed``, ``first`` if it is ``wanted``.
+    ``then`` gets one only if ``allowed``.
     """
     m.d.comb += [
         first.payload.eq(slots.payload),
         then.payload.eq(slots.payload),
-        first.valid.eq(slots.valid & wanted),
-        then.valid.eq(slots.valid & ~(first.ready & wanted) & allowed),
-        slots.ready.eq((first.ready & wanted) | (then.ready & then.valid)),
+        first.valid.eq(slots.valid),
+        then.valid.eq(slots.valid & ~first.ready & allowed),
+        slots.ready.eq(first.ready | (then.ready & then.valid)),
     ]
+
+
+def choose_slots(m: Module, slots, first, then, chosen) -> None:
+    """Give free slots to ``first`` if ``chosen``, else to ``then``, whoever of them is ready."""
+    for taker, its in ((first, chosen), (then, ~chosen)):
+        m.d.comb += [taker.payload.eq(slots.payload), taker.valid.eq(slots.valid & its)]
+    m.d.comb += slots.ready.eq(Mux(chosen, first.ready, then.ready))
 
 
 class SlotPool(wiring.Component):

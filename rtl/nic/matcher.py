@@ -159,8 +159,10 @@ class Matcher(wiring.Component):
         """A row after reset."""
         rows: dict[int, int] = {}
         for entry, value in enumerate(self.initial):
-            for turn in range(self.turns) if value is not None else ():
-                part = (value or 0) >> (group * self.turns + turn) * self.bits
+            if value is None:
+                continue
+            for turn in range(self.turns):
+                part = value >> (group * self.turns + turn) * self.bits
                 place = turn << self.bits | part & (1 << self.bits) - 1
                 rows[place] = rows.get(place, 0) | 1 << entry
         first = Signal(len(self.initial), name=f"first{group}")

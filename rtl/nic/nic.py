@@ -20,7 +20,7 @@ from rtl.bus.stream import StreamArbiter, StreamStage
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.dma import Dma
 from rtl.nic.engine import VirtqueueEngine
-from rtl.nic.frame_slots import share_slots
+from rtl.nic.frame_slots import choose_slots, share_slots
 from rtl.nic.frames import BEAT_BYTES, FrameStore
 from rtl.nic.moderation import Moderation
 from rtl.nic.msix import Msix
@@ -381,7 +381,7 @@ class Nic(wiring.Component):
             # Either one or the other, by the cycle before.
             wanted = Signal()
             m.d.sync += wanted.eq(switch.backup.needs_slot)
-            share_slots(m, slots, switch.backup.alloc, engine.tx_alloc, ~wanted, wanted=wanted)
+            choose_slots(m, slots, switch.backup.alloc, engine.tx_alloc, wanted)
         else:
             connect(m, slots, engine.tx_alloc)
         connect(m, switch.arrival, engine.arrival)
