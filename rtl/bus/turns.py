@@ -10,7 +10,14 @@ __all__ = ["Turns"]
 
 
 class Turns(wiring.Component):
-    """Chooses one of several in turn, combinationally.
+    """Chooses one of several in turn.
+
+    Who is next is known from a register, and that he still wants it from what he says now: neither
+    path goes through both.
+
+    Latency
+    -------
+    Who wants can be chosen in the next cycle, but for the one behind a turn that was taken.
 
     Parameters
     ----------
@@ -21,7 +28,7 @@ class Turns(wiring.Component):
     -------
     wants : ``In(count)``
     any : ``Out(1)``; chosen : ``Out(range(count))``
-        Whether anybody wants, and who is next.
+        Whether somebody is chosen who wants, and who that is.
     take : ``In(1)``
         It is the turn of ``chosen``.
     """
@@ -39,12 +46,17 @@ class Turns(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        behind, later, first = Signal(self.count), Signal(self.count), Signal(self.count)
-        lowest(m, first, self.chosen)
+        behind, later, found = Signal(self.count), Signal(self.count), Signal()
+        first, second = Signal.like(self.chosen), Signal.like(self.chosen)
+        lowest(m, later, first)
+        lowest(m, self.wants, second)
         m.d.comb += [
             later.eq(self.wants & behind),
-            first.eq(Mux(later.any(), later, self.wants)),
-            self.any.eq(self.wants.any()),
+            self.any.eq(found & self.wants.bit_select(self.chosen, 1)),
+        ]
+        m.d.sync += [
+            found.eq(self.wants.any() & ~self.take),
+            self.chosen.eq(Mux(later.any(), first, second)),
         ]
         with m.If(self.take):
             m.d.sync += behind.eq(above(self.chosen, self.count))

@@ -15,11 +15,15 @@ def turns(module):
     count = 4
     m, ports = Module(), []
     m.submodules.dut = dut = module.Turns(count)
+    before, taking = Signal(count), Signal(init=1)
+    m.d.sync += [before.eq(dut.wants), taking.eq(dut.take)]
+    same = (before == dut.wants) & ~taking
     m.d.comb += [
         dut.wants.eq(anything(ports, "wants", count)),
         dut.take.eq(anything(ports, "take")),
         Assume(~dut.take | dut.any),
-        Assert(dut.any == dut.wants.any()),
+        # Who goes on wanting is chosen in the next cycle.
+        Assert(~(same & dut.wants.any()) | dut.any),
         Assert(~dut.any | dut.wants.bit_select(dut.chosen, 1)),
     ]
     taken = [dut.take & (dut.chosen == number) for number in range(count)]
@@ -67,6 +71,16 @@ PROOFS = (
                 name="the turn stays with the first",
                 old="behind.eq(above(self.chosen, self.count))",
                 new="behind.eq(-1)",
+            ),
+            Plant(
+                name="who does not want any more is chosen",
+                old="self.any.eq(found & self.wants.bit_select(self.chosen, 1))",
+                new="self.any.eq(found)",
+            ),
+            Plant(
+                name="the turn behind one that was taken is the same",
+                old="found.eq(self.wants.any() & ~self.take)",
+                new="found.eq(self.wants.any())",
             ),
         ),
     ),

@@ -38,7 +38,7 @@ class Build(wiring.Component):
     Latency
     -------
     4 cycles to take a queue up and put it back; a packet in one descriptor takes 2, a received one
-    4; each more descriptor 1.
+    5; each more descriptor 1, of a received one 2.  A queue's turn comes a cycle after it may.
 
     Parameters
     ----------
@@ -200,6 +200,8 @@ class Build(wiring.Component):
                 with m.If(self.s.head != self.published):
                     m.d.comb += self.rearm.eq(self.mine)
                 m.next = "CHOOSE"
+                with m.If(~self.init.valid):
+                    self._turn(m)
         m.d.comb += visits.eq(~fsm.ongoing("CHOOSE"))
         m.d.comb += self.rx_pop.looks.eq(fsm.ongoing("OPEN"))
         return m
@@ -262,10 +264,14 @@ class Build(wiring.Component):
                 m.d.comb += self.fresh.eq(1 << init.payload)
                 if not self.transmits:
                     m.d.comb += self.fed.eq(self.fresh)
-            with m.Elif(self.turns.any):
-                m.d.comb += [self.turns.take.eq(1), self.chosen.eq(1 << self.turns.chosen)]
-                m.d.sync += self.queue.eq(self.turns.chosen)
-                m.next = "READ"
+            with m.Else():
+                self._turn(m)
+
+    def _turn(self, m: Module) -> None:
+        with m.If(self.turns.any):
+            m.d.comb += [self.turns.take.eq(1), self.chosen.eq(1 << self.turns.chosen)]
+            m.d.sync += self.queue.eq(self.turns.chosen)
+            m.next = "READ"
 
     def _take(self, m: Module) -> None:
         s, row = self.s, self.read.data

@@ -190,17 +190,17 @@ class ReceiveBuild(Build):
                 m.d.comb += [self.limits.eq(1), self.limit.eq(_BEHIND_TAG)]
 
     def _receive_descriptor(self, m: Module) -> None:
-        """Fill what one descriptor says, but for num_buffers if that is not known yet."""
+        """Fill what one descriptor says, but for num_buffers if that is not known yet.
+
+        What it says is reckoned in one cycle, and asked for in the next.
+        """
         s, entry, job = self.s, self.entry, self.job.payload
         whole, room, piece, end = Signal(16), Signal(16), Signal(16), Signal(16)
-        stop, cut, again, asks = Signal(16), Signal(), Signal(), Signal()
-        pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
+        stop, cut = Signal(16), Signal()
         start, parted, head = self.start, self.parted, self.head
         small = len(self.limit)
         mark = entry.error != QueueError.NONE
-        meets = ~mark & (stop > start)
         told = self.checking.bit_select(self.function, 1) << CHECKED_BIT
-        self.fill_job(m)
         m.d.comb += [
             whole.eq(s.frame.length + self.overhead),
             room.eq(whole - s.position),
@@ -209,35 +209,56 @@ class ReceiveBuild(Build):
             parted.eq(Mux(s.position == 0, self.kind.mergeable & (piece != whole), s.parted)),
             cut.eq(self.limits & (end[small:].any() | (end[:small] > self.limit))),
             stop.eq(Mux(cut, self.limit, end)),
-            again.eq(cut & ~(head & (end <= HEADER_BYTES))),
+        ]
+        # Likewise, a cycle later.
+        ended, short, divides = Signal.like(end), Signal(), Signal()
+        meets, again, asks = Signal(), Signal(), Signal()
+        iova, length = Signal.like(job.iova), Signal.like(job.length)
+        offset, begins = Signal.like(job.offset), Signal.like(self.begins)
+        pieces, least = Signal(self.shapes.piece), Signal(self.shapes.length + 1)
+        self.fill_job(m)
+        m.d.comb += [
             asks.eq(self.asks(meets)),
             pieces.eq(s.pieces + asks),
             least.eq(s.least + entry.length),
-            job.iova.eq(entry.address + self.step),
-            job.length.eq(stop - start),
+            job.iova.eq(iova),
+            job.length.eq(length),
             job.memory.eq(s.frame.memory),
-            job.offset.eq(Cat(self.place, s.frame.slot) | told),
+            job.offset.eq(offset),
         ]
         with m.State("DESCRIPTOR"):
+            m.d.sync += [
+                ended.eq(end),
+                short.eq(end != whole),
+                divides.eq(parted),
+                meets.eq(~mark & (stop > start)),
+                again.eq(cut & ~(head & (end <= HEADER_BYTES))),
+                begins.eq(Mux(head, HEADER_BYTES, self.limit)),
+                iova.eq(entry.address + self.step),
+                length.eq(stop - start),
+                offset.eq(Cat(self.place, s.frame.slot) | told),
+            ]
+            m.next = "FILL"
             with m.If(s.head == self.published):
                 m.next = "SAVE"
-            with m.Else():
-                m.d.comb += self.job.valid.eq(asks)
-                with m.If(self.job.ready):
+        with m.State("FILL"):
+            m.d.comb += self.job.valid.eq(asks)
+            with m.If(self.job.ready):
+                m.d.sync += [
+                    s.seen.eq(s.seen + meets),
+                    s.pieces.eq(pieces),
+                    self.second.eq(again),
+                    self.begins.eq(begins),
+                ]
+                m.next = "DESCRIPTOR"
+                with m.If(~again):
                     m.d.sync += [
-                        s.seen.eq(s.seen + meets),
-                        s.pieces.eq(pieces),
-                        self.second.eq(again),
-                        self.begins.eq(Mux(head, HEADER_BYTES, self.limit)),
+                        s.position.eq(ended),
+                        s.parted.eq(divides),
+                        s.least.eq(Mux(least < HEADER_BYTES, least, HEADER_BYTES)),
                     ]
-                    with m.If(~again):
-                        m.d.sync += [
-                            s.position.eq(end),
-                            s.parted.eq(parted),
-                            s.least.eq(Mux(least < HEADER_BYTES, least, HEADER_BYTES)),
-                        ]
-                        self._note_number(m, end)
-                        self._end_descriptor(m, end, whole, parted, least, pieces)
+                    self._note_number(m, ended)
+                    self._end_descriptor(m, ended, short, divides, least, pieces)
 
     def _note_number(self, m: Module, end) -> None:
         """Note where num_buffers goes."""
@@ -250,18 +271,19 @@ class ReceiveBuild(Build):
         with m.If((s.position == _NUMBER + 1) & (end > _NUMBER + 1)):
             m.d.sync += s.second_byte.eq(entry.address)
 
-    def _end_descriptor(self, m: Module, end, whole, parted, least, pieces) -> None:
-        """Go on with the chain, the next chain of the frame, or the next frame."""
+    def _end_descriptor(self, m: Module, end, some, parted, least, pieces) -> None:
+        """Go on with the chain, the next chain of the frame, or the next frame; ``some`` of it is
+        left.
+        """
         s, entry, ring = self.s, self.entry, self.kind
         short, more, numbers, error = Signal(), Signal(), Signal(), Signal(QueueError)
         used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
         m.d.comb += [
             short.eq(
-                ((end != whole) & (~ring.mergeable | used_up))
-                | (ring.mergeable & (least < HEADER_BYTES))
+                (some & (~ring.mergeable | used_up)) | (ring.mergeable & (least < HEADER_BYTES))
             ),
             error.eq(entry.error),
-            more.eq((error == QueueError.NONE) & (end != whole) & ring.mergeable),
+            more.eq((error == QueueError.NONE) & some & ring.mergeable),
             numbers.eq(entry.last & (error == QueueError.NONE) & ~more & parted),
         ]
         with m.If((entry.error == QueueError.NONE) & short):

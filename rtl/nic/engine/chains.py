@@ -112,6 +112,7 @@ class Chains:
                     s.base.eq(wanted),
                     s.window.eq(1),
                     fetch.scan.eq(wanted),
+                    fetch.scan_at.eq(s.taken + 1),
                     fetch.others.eq(s.left - 1),
                 ]
                 m.next = "SCAN"
@@ -195,29 +196,43 @@ class Chains:
                 m.d.sync += [s.exposed.eq(0), s.inner.eq(0)]
 
     def _scan(self, m: Module) -> None:
-        """See which heads are near: the table is read from the first of them to the last."""
+        """See which heads are near: the table is read from the first of them to the last.
+
+        Mostly all are at one distance.  So behind the second the last one is looked at; only if it
+        is not near, one after another.
+        """
         fetch = self._fetch
         s = fetch.s
-        head, span, step = fetch.entry, Signal(16), Signal(16)
+        head, span, step, reach = fetch.further, Signal(16), Signal(16), Signal(17)
         left = Signal(16)  # descriptors from the base to the table's end
         m.d.comb += [
             step.eq(head - fetch.scan),
             span.eq(head - s.base + step),  # with what may be linked to the last one
+            reach.eq(step + s.window),  # likewise, behind the second
             left.eq(fetch.ring.size - s.base),
         ]
         near = (step != 0) & (step <= _STRIDE) & (head < fetch.ring.size)
         with m.State("SCAN"):
-            m.d.comb += fetch.head_at.eq(s.taken + s.left - fetch.others)
             with m.If(s.linked):
                 m.d.sync += s.window.eq(Mux(left < _STRIDE, left, _STRIDE))
             with m.If(~s.linked & (fetch.others != 0) & near & (span <= WINDOW) & (span <= left)):
                 m.d.sync += [
                     fetch.scan.eq(head),
+                    fetch.scan_at.eq(fetch.scan_at + 1),
                     s.window.eq(span),
                     fetch.others.eq(fetch.others - 1),
                 ]
+                with m.If((fetch.others == s.left - 1) & (fetch.others != 1)):
+                    m.d.sync += fetch.scan_at.eq(s.taken + s.left - 1)
+                    m.next = "REACH"
             with m.Else():
                 m.d.sync += s.phase.eq(FetchPhase.TABLE)
+                m.next = "ISSUE"
+        with m.State("REACH"):
+            m.d.sync += fetch.scan_at.eq(s.taken + 2)
+            m.next = "SCAN"
+            with m.If((reach <= WINDOW) & (reach <= left)):
+                m.d.sync += [s.window.eq(reach), s.phase.eq(FetchPhase.TABLE)]
                 m.next = "ISSUE"
 
     def _descriptor(self, m: Module) -> None:

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
 from rtl.bus.ram import BLOCK
-from rtl.bus.stream import StreamArbiter
+from rtl.bus.stream import StreamArbiter, StreamStage
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
 from rtl.nic.engine.fork import Fork
 from rtl.nic.engine.lane import Lane
@@ -200,7 +200,9 @@ class VirtqueueEngine(wiring.Component):
         config, lifecycle, fetch, used = self.config, self.lifecycle, self.fetch, self.used_ring
         queues, per = config.data_queues, 2 * config.queue_pairs
         connect(m, flipped(self.command), lifecycle.command)
-        connect(m, lifecycle.stopped, flipped(self.stopped))
+        m.submodules.stops = stops = StreamStage(16)
+        connect(m, lifecycle.stopped, stops.i)
+        connect(m, stops.o, flipped(self.stopped))
         connect(m, lifecycle.cancel, self.requests.cancel)
         m.submodules.fork = fork = Fork(self.shapes.queue, 3)
         connect(m, lifecycle.init, fork.i)
@@ -273,9 +275,17 @@ class VirtqueueEngine(wiring.Component):
         """A direction's side of ring fetch and used ring."""
         fetch, used = self.fetch, self.used_ring
         mine, theirs = fetch.queue[0] == number, used.queue[0] == number
-        m.d.comb += [
+        # Descriptors come a cycle later: no path goes from one unit through the other.
+        m.d.sync += [
             lane.put.eq(fetch.put & mine),
             lane.publish.eq(fetch.publish & mine),
+            lane.put_queue.eq(fetch.queue[1:]),
+            *(
+                getattr(lane, name).eq(getattr(fetch, name))
+                for name in ("put_at", "put_entry", "publish_to")
+            ),
+        ]
+        m.d.comb += [
             lane.fetch_queue.eq(fetch.queue[1:]),
             lane.used_queue.eq(used.queue[1:]),
             lane.flushed_en.eq(used.flushed_en & (used.flushed_queue[0] == number)),
@@ -283,8 +293,6 @@ class VirtqueueEngine(wiring.Component):
             lane.flushed.eq(used.flushed),
             lane.span_at.eq(used.span_at),
         ]
-        for name in ("put_at", "put_entry", "publish_to"):
-            m.d.comb += getattr(lane, name).eq(getattr(fetch, name))
         with m.If(mine):
             m.d.comb += [fetch.head.eq(lane.head), fetch.index.eq(lane.fetch_index)]
         with m.If(theirs):

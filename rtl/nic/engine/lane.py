@@ -60,9 +60,10 @@ class Lane(wiring.Component):
     quiet, draining, failed, touching : ``Out(queues)``
         Queues that have drained and hold nothing; that drain; that have failed; that touch.
     patient_room : ``In(1)``
-    put, put_at, put_entry, publish, publish_to, fetch_queue : ``In``; head : ``Out``
-        Ring fetch's side of the buffers: stores, publishes; up to where the buffer of
-        ``fetch_queue`` has been used, a cycle later.
+    put, put_at, put_entry, publish, publish_to, put_queue : ``In``
+        Ring fetch's side of the buffers: stores, publishes, for ``put_queue``.
+    fetch_queue : ``In``; head : ``Out``
+        Up to where the buffer of ``fetch_queue`` has been used, a cycle later.
     unstall : ``Out(queues)``
     fetch_index : ``Out(16)``
         Places of the ring of ``fetch_queue`` that are committed, a cycle later.
@@ -100,6 +101,7 @@ class Lane(wiring.Component):
                 "ring": In(RingKind),
                 "patient_room": In(1),
                 "put": In(1),
+                "put_queue": In(shapes.lane),
                 "put_at": In(shapes.buffer),
                 "put_entry": In(shapes.descriptor),
                 "publish": In(1),
@@ -204,16 +206,16 @@ class Lane(wiring.Component):
         use, used = heads.write_port(), heads.read_port()
         m.d.comb += [
             store.en.eq(self.put),
-            store.addr.eq(Cat(self.put_at[:places], self.fetch_queue)),
+            store.addr.eq(Cat(self.put_at[:places], self.put_queue)),
             store.data.eq(self.put_entry),
             load.addr.eq(Cat(build.fetch_at[:places], build.queue)),
             build.entry.eq(load.data),
             tell.en.eq(self.publish | self.started),
-            tell.addr.eq(Mux(self.publish, self.fetch_queue, self.init.payload)),
+            tell.addr.eq(Mux(self.publish, self.put_queue, self.init.payload)),
             tell.data.eq(Mux(self.publish, self.publish_to, 0)),
             told.addr.eq(build.queue),
             build.published.eq(told.data),
-            build.available.eq(self.publish << self.fetch_queue),
+            build.available.eq(self.publish << self.put_queue),
             use.en.eq(build.head_en | self.started),
             use.addr.eq(Mux(build.head_en, build.queue, self.init.payload)),
             use.data.eq(Mux(build.head_en, build.head, 0)),

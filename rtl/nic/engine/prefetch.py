@@ -31,7 +31,7 @@ class Prefetch(wiring.Component):
 
     Latency
     -------
-    Descriptor to job: three cycles; a page per cycle.
+    Descriptor to job: five cycles; a page every other cycle.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ class Prefetch(wiring.Component):
 
     def _take(self, m: Module) -> None:
         """Note the pages of a descriptor, unless they are those of the one before."""
-        entry, pages, last = self.entry, self.found, Signal(self._pages)
+        entry, pages, last = self.entry, Signal(self._pages), Signal(self._pages)
         shapes, longest = self.shapes, HEADER_BYTES + self.config.longest_frame
         end, length = Signal(shapes.length + 1), Signal(shapes.length)
-        control = Signal(FunctionControl)
+        control, fresh = Signal(FunctionControl), Signal()
         receives = ~self.queue[0]
         m.d.comb += [
             length.eq(Mux(receives & (entry.length > longest), longest, entry.length)),
@@ -97,7 +97,7 @@ class Prefetch(wiring.Component):
             pages.queue.eq(self.queue),
             pages.page.eq(entry.address[_OFFSET_BITS:]),
             pages.more.eq(end >> _OFFSET_BITS),
-            self.fresh.eq(
+            fresh.eq(
                 self.put
                 & (entry.error == QueueError.NONE)
                 & ~entry.absent
@@ -107,7 +107,8 @@ class Prefetch(wiring.Component):
                 & ((pages != last) | (pages.more != 0))
             ),
         ]
-        with m.If(self.fresh):
+        m.d.sync += [self.fresh.eq(fresh), self.found.eq(pages)]
+        with m.If(fresh):
             m.d.sync += last.eq(pages)
 
     def _ask(self, m: Module) -> None:
@@ -119,6 +120,7 @@ class Prefetch(wiring.Component):
         pages, wanted = waiting.payload, Signal(self._known)
         step, page = Signal.like(pages.more), Signal(_PAGE_BITS)
         runs, skips, full, asks = (Signal(name=n) for n in ("runs", "skips", "full", "asks"))
+        known_one, no_room, looked, goes = Signal(), Signal(), Signal(), Signal()
         same = Cat(bit & (one == wanted) for bit, one in zip(busy, known, strict=True))
         mine = [
             bit & (one.function == wanted.function) for bit, one in zip(busy, known, strict=True)
@@ -130,17 +132,20 @@ class Prefetch(wiring.Component):
             wanted.write.eq(~pages.queue[0]),
             wanted.page.eq(page),
             runs.eq(self.able.bit_select(pages.queue, 1)),
-            skips.eq(~runs | same.any()),
-            full.eq(~skips & (busy.all() | (sum(mine) >= self.config.prefetch_share))),
-            jobs.valid.eq(waiting.valid & ~skips & ~full),
+            # What was seen in the cycle before: since then there can only be more room.
+            skips.eq(~runs | known_one),
+            full.eq(~skips & no_room),
+            goes.eq(waiting.valid & looked),
+            jobs.valid.eq(goes & ~skips & ~full),
             asks.eq(jobs.valid & jobs.ready),
-            self.back.eq(waiting.valid & full & (self.waiting.level < WAITING // 2)),
+            self.back.eq(goes & full & (self.waiting.level < WAITING // 2)),
             self.again.queue.eq(pages.queue),
             self.again.page.eq(page),
             self.again.more.eq(pages.more - step),
             waiting.ready.eq(
-                Mux(full, ~self.back | ~self.fresh,
-                    (~runs | (step == pages.more)) & (skips | jobs.ready))
+                looked
+                & Mux(full, ~self.back | ~self.fresh,
+                      (~runs | (step == pages.more)) & (skips | jobs.ready))
             ),
             job.owner.unit.eq(Unit.PREFETCH),
             job.owner.queue.eq(pages.queue),
@@ -149,9 +154,14 @@ class Prefetch(wiring.Component):
             job.iova.eq(Cat(Const(0, _OFFSET_BITS), page)),
             job.memory.eq(LocalMemory.NOWHERE),
         ]  # fmt: skip
+        m.d.sync += [
+            known_one.eq(same.any()),
+            no_room.eq(busy.all() | (sum(mine) >= self.config.prefetch_share)),
+            looked.eq(waiting.valid & ~looked),
+        ]
         with m.If(waiting.valid & waiting.ready):
             m.d.sync += step.eq(0)
-        with m.Elif(waiting.valid & (skips | asks)):
+        with m.Elif(goes & (skips | asks)):
             m.d.sync += step.eq(step + 1)
         begun, over = Signal(count), Signal(count)
         m.d.comb += [

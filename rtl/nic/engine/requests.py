@@ -21,6 +21,9 @@ class Requests(wiring.Component):
     of a queue that is halted end as if they had been cancelled; those under way are cancelled by
     ``cancel``, which looks at one tag a cycle.
 
+    Frames that are sent can wait where they are, others cannot: jobs of the transmitters go only
+    while the DMA has slots for more, or less than a quarter of them are theirs.
+
     Latency
     -------
     Three cycles to a request, two from its end; one job and one end a cycle, of one unit a job
@@ -83,10 +86,16 @@ class Requests(wiring.Component):
         note, look = table.write_port(), table.read_port(domain="comb")
         walk = table.read_port(domain="comb")
         patient = []  # such jobs that are taken in
+        send_room = Signal()
         for number, (job, target) in enumerate(zip(self.jobs, arbiter.inputs, strict=True)):
             m.submodules[f"stage{number}"] = stage = StreamStage(shapes.job)
             connect(m, flipped(job), stage.i)
-            connect(m, stage.o, target)
+            goes = send_room if number == Unit.TRANSMIT else 1
+            m.d.comb += [
+                target.payload.eq(stage.o.payload),
+                target.valid.eq(stage.o.valid & goes),
+                stage.o.ready.eq(target.ready & goes),
+            ]
             patient.append(job.valid & job.ready & job.payload.patient)
         connect(m, out.o, flipped(self.request))
         connect(m, ends.o, flipped(self.ended))
@@ -178,7 +187,22 @@ class Requests(wiring.Component):
             claimed.eq(claimed + sum(fresh_patient) - over - dropped),
         ]
         self._count(m, begun, over, queue, look.data.owner.queue)
+        begins, ends = sends & ~asked.patient, finishes & ~look.data.patient
+        self._send_room(m, send_room, (begins, asked.owner.unit), (ends, look.data.owner.unit))
         return m
+
+    def _send_room(self, m: Module, room, begins, ends) -> None:
+        """Count jobs that do not wait for pages, and those of transmitters among them."""
+        slots, most = self.config.dma_slots, range(self.config.engine_tags + 1)
+        every, sent = Signal(most), Signal(most)
+        (begun, beginner), (over, ender) = begins, ends
+        m.d.sync += [
+            every.eq(every + begun - over),
+            sent.eq(
+                sent + (begun & (beginner == Unit.TRANSMIT)) - (over & (ender == Unit.TRANSMIT))
+            ),
+            room.eq((every < slots) | (sent < slots // 4)),
+        ]
 
     def _count(self, m: Module, begun, over, beginner, ender) -> None:
         """Count patient jobs of each queue: at most one of each unit that serves it."""

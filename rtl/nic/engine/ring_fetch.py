@@ -59,8 +59,13 @@ class RingFetch(wiring.Component):
     Latency
     -------
     3 cycles to take a queue up, 1 more if of the entries that were read the last third is left, 2
-    per descriptor, 1 to put it back; up to ``HEADS`` to find neighbours when descriptors are to be
-    read.
+    per descriptor, 1 to put it back; to find neighbours when descriptors are to be read 2 if all
+    are at one distance, else up to ``HEADS``.  A queue's turn comes a cycle after it may.
+
+    Fairness
+    --------
+    Between two ends of DMA one queue of those that wait has its turn, so that nobody waits for all
+    that others have; among them it is round robin.
 
     Errors
     ------
@@ -186,9 +191,10 @@ class RingFetch(wiring.Component):
         # Woken since its index was last asked for: it is read before the queue rests.
         self.rung, self.asks = Signal(queues), Signal(queues)
         self.mask = Signal(16)
-        #: Entries that were read, and the one that is looked at: the next, or one behind it.
-        self.heads, self.head_at = Signal(16 * HEADS), Signal(range(HEADS))
-        self.entry = self.heads.word_select(self.head_at, 16)
+        #: Entries that were read: the next, and one behind it.
+        self.heads, self.scan_at = Signal(16 * HEADS), Signal(range(HEADS))
+        self.entry = self.heads.word_select(self.s.taken, 16)
+        self.further = self.heads.word_select(self.scan_at, 16)
         self.gathers = Signal()  # the second beat of them comes
         m.d.sync += self.gathers.eq(0)
         with m.If(self.gathers):
@@ -197,7 +203,6 @@ class RingFetch(wiring.Component):
         m.d.comb += [
             self.mine.eq(1 << self.queue),
             self.mask.eq(self.ring.size - 1),
-            self.head_at.eq(self.s.taken),
             self.read.addr.eq(self.queue),
             self.write.addr.eq(self.queue),
             *(self.write.data[name].eq(self.s[name]) for name in self.row.members),
@@ -218,15 +223,18 @@ class RingFetch(wiring.Component):
             with m.State("SAVE"):
                 m.d.comb += self.write.en.eq(1)
                 m.next = "CHOOSE"
+                with m.If(~self.init.valid):
+                    self._turn(m)
         m.d.comb += self.visiting.eq(~self.fsm.ongoing("CHOOSE"))
         return m
 
     def _choose(self, m: Module) -> None:
-        queues = self.config.data_queues
-        m.submodules.turns = turns = Turns(queues)
-        m.submodules.rewinds = rewinds = Turns(queues)
-        ends, init = self.ends.o, self.init
-        woken = Signal(queues)
+        queues, init = self.config.data_queues, self.init
+        m.submodules.turns = self.turns = turns = Turns(queues)
+        m.submodules.rewinds = self.rewinds = rewinds = Turns(queues)
+        self.woken, self.clear, set_ = (Signal(queues) for _ in range(3))
+        # Ends go first, but in turn with others: so many DMAs may be under way that they never end.
+        self.hungry = Signal()  # somebody wants a turn
         m.d.comb += [
             turns.wants.eq(
                 self.pending
@@ -235,48 +243,51 @@ class RingFetch(wiring.Component):
                 & (~self.patience | self.patient_room.replicate(queues))
             ),
             rewinds.wants.eq(self.rewind & ~self.flying),
+            set_.eq(self.wake | (self.unstall & self.stalled) | Mux(self.again, self.mine, 0)),
         ]
-        set_, clear = Signal(queues), Signal(queues)
-        m.d.comb += set_.eq(
-            self.wake | (self.unstall & self.stalled) | Mux(self.again, self.mine, 0)
-        )
         m.d.sync += [
-            self.pending.eq((self.pending & ~clear) | set_ | woken),
+            self.hungry.eq(turns.any | rewinds.any),
+            self.pending.eq((self.pending & ~self.clear) | set_ | self.woken),
             self.stalled.eq(self.stalled & ~self.unstall),
             self.rung.eq((self.rung & ~self.asks) | self.wake),
         ]
         with m.State("CHOOSE"):
-            m.d.sync += self.status.eq(ends.payload.status)
             with m.If(init.valid):
                 m.d.comb += [
                     init.ready.eq(1),
                     self.write.addr.eq(init.payload),
                     self.write.data.eq(0),
                     self.write.en.eq(1),
-                    woken.eq(1 << init.payload),
+                    self.woken.eq(1 << init.payload),
                 ]
-            with m.Elif(ends.valid):
-                m.d.comb += ends.ready.eq(1)
-                ended = Signal(queues)
-                m.d.comb += ended.eq(1 << ends.payload.owner.queue)
-                m.d.sync += [
-                    self.kind.eq(_Kind.ENDED),
-                    self.queue.eq(ends.payload.owner.queue),
-                    self.flying.eq(self.flying & ~ended),
-                ]
-                m.next = "READ"
-            with m.Elif(rewinds.any):
-                m.d.comb += rewinds.take.eq(1)
-                m.d.sync += [self.kind.eq(_Kind.REWIND), self.queue.eq(rewinds.chosen)]
-                m.next = "READ"
-            with m.Elif(turns.any):
-                m.d.comb += [turns.take.eq(1), clear.eq(1 << turns.chosen)]
-                m.d.sync += [
-                    self.kind.eq(_Kind.WAKE),
-                    self.queue.eq(turns.chosen),
-                    self.patience.eq(self.patience & ~clear),
-                ]
-                m.next = "READ"
+            with m.Else():
+                self._turn(m)
+
+    def _turn(self, m: Module) -> None:
+        """Take the next queue up, if there is one."""
+        turns, rewinds, ends = self.turns, self.rewinds, self.ends.o
+        m.d.sync += self.status.eq(ends.payload.status)
+        with m.If(ends.valid & ~(self.hungry & (self.kind == _Kind.ENDED))):
+            ended = 1 << ends.payload.owner.queue
+            m.d.comb += ends.ready.eq(1)
+            m.d.sync += [
+                self.kind.eq(_Kind.ENDED),
+                self.queue.eq(ends.payload.owner.queue),
+                self.flying.eq(self.flying & ~ended),
+            ]
+            m.next = "READ"
+        with m.Elif(rewinds.any):
+            m.d.comb += rewinds.take.eq(1)
+            m.d.sync += [self.kind.eq(_Kind.REWIND), self.queue.eq(rewinds.chosen)]
+            m.next = "READ"
+        with m.Elif(turns.any):
+            m.d.comb += [turns.take.eq(1), self.clear.eq(1 << turns.chosen)]
+            m.d.sync += [
+                self.kind.eq(_Kind.WAKE),
+                self.queue.eq(turns.chosen),
+                self.patience.eq(self.patience & ~self.clear),
+            ]
+            m.next = "READ"
 
     def beat(self, m: Module, beat) -> None:
         """Read a beat of the queue's scratch memory."""

@@ -186,15 +186,16 @@ class UsedRing(wiring.Component):
             with m.State("SAVE"):
                 m.d.comb += self.write.en.eq(1)
                 m.next = "CHOOSE"
+                with m.If(~self.init.valid):
+                    self._turn(m)
         m.d.comb += visiting.eq(~fsm.ongoing("CHOOSE"))
         return m
 
     def _choose(self, m: Module) -> None:
-        queues = self.config.data_queues
-        m.submodules.turns = turns = Turns(queues)
-        waiting, due, clear = Signal(queues), Signal(queues), Signal(queues)
-        again, tick = Signal(queues), Signal(range(_TICK))
-        ends, init = self.ends.o, self.init
+        queues, init = self.config.data_queues, self.init
+        m.submodules.turns = self.turns = turns = Turns(queues)
+        waiting, due, again = Signal(queues), Signal(queues), Signal(queues)
+        self.clear, tick = Signal(queues), Signal(range(_TICK))
         m.d.comb += [
             again.eq(Mux(self.again, self.mine, 0)),
             turns.wants.eq(
@@ -206,15 +207,14 @@ class UsedRing(wiring.Component):
         ]
         m.d.sync += [
             tick.eq(tick + 1),
-            waiting.eq((waiting & ~clear) | self.committed),
-            due.eq((due & ~clear) | again | self.urgent | Mux(tick == 0, waiting, 0)),
+            waiting.eq((waiting & ~self.clear) | self.committed),
+            due.eq((due & ~self.clear) | again | self.urgent | Mux(tick == 0, waiting, 0)),
         ]
         with m.State("CHOOSE"):
-            m.d.sync += self.status.eq(ends.payload.status)
             with m.If(init.valid):
                 m.d.comb += [
                     init.ready.eq(1),
-                    clear.eq(1 << init.payload),
+                    self.clear.eq(1 << init.payload),
                     self.write.addr.eq(init.payload),
                     self.write.data.eq(0),
                     self.write.en.eq(1),
@@ -222,22 +222,31 @@ class UsedRing(wiring.Component):
                     self.flushed_queue.eq(init.payload),
                     self.flushed.eq(0),
                 ]
-            with m.Elif(ends.valid):
-                m.d.comb += ends.ready.eq(1)
-                m.d.sync += [
-                    self.queue.eq(ends.payload.owner.queue),
-                    self.flying.eq(self.flying & ~(1 << ends.payload.owner.queue)),
-                    self.woken.eq(0),
-                ]
-                m.next = "READ"
-            with m.Elif(turns.any):
-                m.d.comb += [turns.take.eq(1), clear.eq(1 << turns.chosen)]
-                m.d.sync += [
-                    self.queue.eq(turns.chosen),
-                    self.patience.eq(self.patience & ~clear),
-                    self.woken.eq(1),
-                ]
-                m.next = "READ"
+            with m.Else():
+                self._turn(m)
+
+    def _turn(self, m: Module) -> None:
+        """Take the next queue up, if there is one: batches that are begun are ended first, so that
+        others are larger.
+        """
+        turns, ends = self.turns, self.ends.o
+        m.d.sync += self.status.eq(ends.payload.status)
+        with m.If(ends.valid):
+            m.d.comb += ends.ready.eq(1)
+            m.d.sync += [
+                self.queue.eq(ends.payload.owner.queue),
+                self.flying.eq(self.flying & ~(1 << ends.payload.owner.queue)),
+                self.woken.eq(0),
+            ]
+            m.next = "READ"
+        with m.Elif(turns.any):
+            m.d.comb += [turns.take.eq(1), self.clear.eq(1 << turns.chosen)]
+            m.d.sync += [
+                self.queue.eq(turns.chosen),
+                self.patience.eq(self.patience & ~self.clear),
+                self.woken.eq(1),
+            ]
+            m.next = "READ"
 
     def _start(self, m: Module) -> None:
         """Begin a batch: all that is committed."""

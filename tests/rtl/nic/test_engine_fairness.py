@@ -1,0 +1,63 @@
+"""Nobody waits in the virtqueue engine behind all that transmitters have to send."""
+
+import pytest
+
+from models.spec.config import NicConfig
+from rtl.nic.seams import LocalMemory
+from tests.rtl.nic.rate_world import RateWorld
+
+#: A PF at rest and eight VFs, with room for all that they send.
+CONFIG = NicConfig(vfs=8, queue_pairs=1, tx_slots=128)
+CHAINS = 64
+BYTES = 12 + 64
+
+
+class _Senders(RateWorld):
+    """Every VF sends; how many of their reads are under way at once is kept."""
+
+    def __init__(self, config: NicConfig, latency: int):
+        super().__init__(config, latency)
+        self.most = 0
+        for queue in range(3, config.queues, 2):
+            ring = self.ring(queue, CHAINS)
+            for number in range(CHAINS):
+                ring.post([(ring.buffers + 128 * number, BYTES)])
+
+    def _begin(self, request) -> None:
+        super()._begin(request)
+        under_way = sum(one.memory == LocalMemory.TX for _, one in self._due[0])
+        self.most = max(self.most, under_way)
+
+
+@pytest.mark.parametrize("begin", [200, 300, 400])
+def test_a_receiver_is_served_while_all_send(begin):
+    """Ends of DMA do not keep a queue from its turn in the ring fetch."""
+    world = _Senders(CONFIG, 20)
+    found = []
+
+    async def test(ctx):
+        await ctx.tick().repeat(begin)
+        ring = world.ring(2, 8)
+        ring.post([(ring.buffers, BYTES)])
+        world.deliver(1, bytes(64), 0)
+        start = world.now
+        await world.until(ctx, lambda: world.released)
+        found.append(world.now - start)
+        assert len(world.sent) < 8 * CHAINS // 2, "senders still have most to send"
+        await world.until(ctx, lambda: len(world.sent) == 8 * CHAINS)
+
+    world.run(test)
+    # Available index, entries, descriptor: each behind a few visits of others.
+    assert found[0] <= 700
+
+
+@pytest.mark.parametrize(("slots", "least", "most"), [(8, 6, 10), (16, 14, 18), (64, 24, 64)])
+def test_senders_leave_the_dma_its_slots(slots, least, most):
+    """More than the DMA has slots for would only be before what others ask for."""
+    world = _Senders(NicConfig(vfs=8, queue_pairs=1, tx_slots=128, dma_slots=slots), 200)
+
+    async def test(ctx):
+        await world.until(ctx, lambda: len(world.sent) == 8 * CHAINS)
+
+    world.run(test)
+    assert least <= world.most <= most
