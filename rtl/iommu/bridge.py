@@ -157,7 +157,10 @@ class Bridge(wiring.Component):
         response, direction = self.translate.response, self.tag_bits - 1
         m.d.comb += response.ready.eq(1)
         for number, half in enumerate((read, write)):
-            target = requests.inputs[number]
+            # Nor for whether the other direction has one.
+            m.submodules[f"asking{number}"] = asking = StreamBypass(asked)
+            connect(m, asking.o, requests.inputs[number])
+            target = asking.i
             m.d.comb += [
                 target.valid.eq(half.request.valid),
                 half.request.ready.eq(target.ready),

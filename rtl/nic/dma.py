@@ -14,7 +14,7 @@ from models.spec.translation import (
     PageRequest,
 )
 from rtl.bus.axi import Axi4
-from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister, StreamStage
+from rtl.bus.stream import StreamArbiter, StreamBypass, StreamFifo, StreamRegister, StreamStage
 from rtl.iommu.seams import TranslationPort
 from rtl.nic.atc import Atc
 from rtl.nic.dma_ask import DmaAsk
@@ -28,7 +28,7 @@ from rtl.nic.dma_translated import DmaTranslated
 from rtl.nic.dma_write import DmaWrite
 from rtl.nic.invalidator import Invalidator
 from rtl.nic.seams import DmaDone, DmaRequest, LoadPort, MsiWrite, StatEvent, StorePort
-from rtl.nic.segments import TAG_BITS, Again, Cut, End
+from rtl.nic.segments import TAG_BITS, Again, Answer, Cut, End
 
 __all__ = ["Dma"]
 
@@ -130,7 +130,10 @@ class Dma(wiring.Component):
             connect(m, register.o, target)
         connect(m, ask.translate, flipped(self.translate.request))
         connect(m, flipped(self.translate.response), translated.response)
-        connect(m, ask.answer, translated.answer)
+        # Who asks does not wait for what is answered.
+        m.submodules.answers = answers = StreamBypass(Answer)
+        connect(m, ask.answer, answers.i)
+        connect(m, answers.o, translated.answer)
         connect(m, translated.reads, reads.segment)
         connect(m, translated.later_reads, reads.later)
         connect(m, translated.writes, writes.segment)

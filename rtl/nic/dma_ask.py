@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
 from models.spec.translation import AddressType, TranslationRequest
-from rtl.bus.stream import StreamFifo
+from rtl.bus.stream import StreamFifo, StreamRegister
 from rtl.nic.atc_records import AtcLook
 from rtl.nic.dma_count import Count
 from rtl.nic.segments import Answer, AnswerKind, Begun, Cut
@@ -155,20 +155,23 @@ class DmaAsk(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Send the translation request, or an answer without one."""
-        control, request, answer = self.control, self.translate, self.answer
-        begun, begins, translates, taken = self.begun, Signal(), Signal(), Signal()
-        free = ~request.valid | request.ready
+        control, answer = self.control, self.answer
+        m.submodules.out = out = StreamRegister(TranslationRequest)
+        connect(m, out.o, flipped(self.translate))
+        request, begun = out.i, self.begun
+        begins, translates, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             begins.eq(self.valid & self.slots.free.valid),
             translates.eq(control.enable & control.ats),
             self.asks.eq(translates & ~self.hit),
-            taken.eq(Mux(self.asks, free, answer.ready) & (~translates | self.count.ready)),
+            # Of both, so that what was found is no part of it.
+            taken.eq(request.ready & answer.ready & (~translates | self.count.ready)),
             self.fire.eq(begins & taken),
             self.count.valid.eq(self.fire & translates),
             self.count.payload.function.eq(begun.function),
             self.count.payload.which.eq(self.hit),
             self.count.payload.amount.eq(1),
-            answer.valid.eq(begins & ~self.asks & (~translates | self.count.ready)),
+            answer.valid.eq(self.fire & ~self.asks),
             answer.payload.slot.eq(begun.slot),
             answer.payload.kind.eq(AnswerKind.UNTRANSLATED),
         ]
@@ -182,14 +185,11 @@ class DmaAsk(wiring.Component):
                     answer.payload.w.eq(1),  # it has what the segment takes
                     answer.payload.value.eq(self.look.page),
                 ]
-        with m.If(request.ready):
-            m.d.sync += request.valid.eq(0)
-        with m.If(self.fire & self.asks):
-            m.d.sync += [
-                request.valid.eq(1),
-                request.payload.tag.eq(begun.slot),
-                request.payload.at.eq(AddressType.ATS_REQUEST),
-                request.payload.device_id.eq(self.config.device_id + begun.function),
-                request.payload.write.eq(begun.write),
-                request.payload.iova.eq(begun.iova),
-            ]
+        m.d.comb += [
+            request.valid.eq(self.fire & self.asks),
+            request.payload.tag.eq(begun.slot),
+            request.payload.at.eq(AddressType.ATS_REQUEST),
+            request.payload.device_id.eq(self.config.device_id + begun.function),
+            request.payload.write.eq(begun.write),
+            request.payload.iova.eq(begun.iova),
+        ]

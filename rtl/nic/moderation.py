@@ -38,7 +38,7 @@ class Moderation(wiring.Component):
 
     Latency
     -------
-    Three cycles for what is not held back.  What is goes at the latest three cycles per queue
+    Four cycles for what is not held back.  What is goes at the latest four cycles per queue
     behind its time, and while nothing else wants to be sent.
 
     Parameters
@@ -99,12 +99,7 @@ class Moderation(wiring.Component):
         most = (1 << _PACKET_BITS) - 1
         total = Signal(17)
         held, before = (waits & mine).any(), state.data
-        m.d.comb += [
-            total.eq(Mux(held, before.packets, 0) + Mux(fresh, notice.amount, 0)),
-            waiting.packets.eq(Mux(total > most, most, total)),
-            waiting.since.eq(Mux(held, before.since, now)),
-            waiting.vector.eq(Mux(fresh, notice.vector, before.vector)),
-        ]
+        m.d.comb += total.eq(Mux(held, before.packets, 0) + Mux(fresh, notice.amount, 0))
         with m.If((known & mine).any()):
             m.d.comb += limits.eq(setting.data)
         age, due = Signal(_TIME_BITS), Signal()
@@ -128,6 +123,13 @@ class Moderation(wiring.Component):
                     with m.If((waits >> scan)[0]):
                         m.next = "LOOK"
             with m.State("LOOK"):
+                m.next = "WEIGH"
+            with m.State("WEIGH"):
+                m.d.sync += [
+                    waiting.packets.eq(Mux(total > most, most, total)),
+                    waiting.since.eq(Mux(held, before.since, now)),
+                    waiting.vector.eq(Mux(fresh, notice.vector, before.vector)),
+                ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.next = "IDLE"

@@ -400,7 +400,10 @@ class Nic(wiring.Component):
         connect(m, engine.release, releases.i0)
         connect(m, switch.release, releases.i1)
         connect(m, offload.release, releases.i2)
-        connect(m, releases.o, frames.release0)
+        # A slot takes two cycles; no path goes through to who gives it back.
+        m.submodules.released = released = StreamStage(FrameRef)
+        connect(m, releases.o, released.i)
+        connect(m, released.o, frames.release0)
         connect(m, egress.release, frames.release1)
 
     def _segment_slots(self, m: Module, frames, offload):
