@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
+from rtl.bus.stream import StreamStage
 from rtl.iommu.answer import Answerer
 from rtl.iommu.backlog import Backlog
 from rtl.iommu.context import ContextCache, ProcessCache
@@ -13,7 +14,7 @@ from rtl.iommu.directory import Directory
 from rtl.iommu.iotlb import Iotlb
 from rtl.iommu.misses import MissTable
 from rtl.iommu.pipeline import Pipeline
-from rtl.iommu.requests import Lane
+from rtl.iommu.requests import Lane, WalkStart
 from rtl.iommu.resolver import Resolver
 from rtl.iommu.seams import (
     PIPELINE_DEPTH,
@@ -42,7 +43,7 @@ class Translator(wiring.Component):
     A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
     hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 8 + 15 (L + 3)*; with walk caches in cycle *n + 9 + r (L + 4)*, where
+    answered in cycle *n + 8 + 15 (L + 3)*; with walk caches in cycle *n + 10 + r (L + 5)*, where
     *r* is at most 15.
 
     Members
@@ -301,11 +302,13 @@ class Translator(wiring.Component):
         active = Signal(range(self.config.walkers + 1))
         start, result = walker.start, walker.result
         room, ours = active != self.config.walkers, Signal()
+        m.submodules.fetching = fetching = StreamStage(WalkStart)
+        connect(m, fetch.walk, fetching.i)
         m.d.comb += [
             # The directory's walk, one at most, is not counted.
-            ours.eq(~fetch.walk.valid),
-            start.valid.eq(fetch.walk.valid | (misses.walk.valid & room)),
-            fetch.walk.ready.eq(start.ready),
+            ours.eq(~fetching.o.valid),
+            start.valid.eq(fetching.o.valid | (misses.walk.valid & room)),
+            fetching.o.ready.eq(start.ready),
             misses.walk.ready.eq(start.ready & room & ours),
             walker.guest.eq(fetch.guest),
             walker.directory.eq(self.directory),
@@ -326,8 +329,8 @@ class Translator(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                start.payload.eq(fetch.walk.payload),
-                walker.start_look.eq(fetch.walk.payload.index),
+                start.payload.eq(fetching.o.payload),
+                walker.start_look.eq(fetching.o.payload.index),
             ]
         connect(m, resolver.fill, self.iotlb.fill)
         connect(m, walker.memory, flipped(self.memory))

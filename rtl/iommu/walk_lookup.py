@@ -1,6 +1,6 @@
 """What is known of a walk's goal: tables in the walk caches, and what the final address is."""
 
-from amaranth.hdl import Cat, Const, Module, Mux
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -23,7 +23,7 @@ class WalkLookup(wiring.Component):
 
     Latency
     -------
-    One cycle from ``goal`` to ``o``, none without walk caches.
+    Two cycles from ``goal`` to ``o``, none without walk caches.
 
     Members
     -------
@@ -54,9 +54,23 @@ class WalkLookup(wiring.Component):
         m = Module()
         out = self.o.payload
         if self.config.walk_cache:
-            m.d.comb += self.goal.ready.eq(~self.o.valid | self.o.ready)
+            # Before it is looked for, and while it is.
+            self.asks, self.asked, self.first = Signal(), Signal(WalkGoal), Signal()
+            self.moves = Signal()
+            m.d.comb += [
+                self.moves.eq(~self.o.valid | self.o.ready),
+                self.goal.ready.eq(~self.asks | self.moves),
+            ]
             with m.If(self.goal.ready):
-                m.d.sync += [self.o.valid.eq(self.goal.valid), out.eq(self.goal.payload)]
+                m.d.sync += [
+                    self.asks.eq(self.goal.valid),
+                    self.asked.eq(self.goal.payload),
+                    self.first.eq(self.begins_first),
+                ]
+            with m.Elif(self.stale_all):
+                m.d.sync += self.asked.keeps.eq(0)
+            with m.If(self.moves):
+                m.d.sync += [self.o.valid.eq(self.asks), out.eq(self.asked)]
             with m.If(self.stale_all):
                 m.d.sync += out.keeps.eq(0)
             self._cache(m)
@@ -68,7 +82,7 @@ class WalkLookup(wiring.Component):
 
     def _cache(self, m: Module) -> None:
         m.submodules.cache = cache = WalkCache(self.config)
-        new, out = self.goal.payload, self.o.payload
+        out = self.o.payload
         first = (out.goal == Goal.FIRST) | out.table_first
         level = Mux(first, out.state.s_level, out.state.g_level)
         beyond = out.state.table[self.config.pas - PAGE_SHIFT :].any()
@@ -77,8 +91,8 @@ class WalkLookup(wiring.Component):
         )
         asks = (out.goal == Goal.FIRST) | (out.goal == Goal.TABLE) | (out.goal == Goal.FINAL)
         m.d.comb += [
-            cache.look_en.eq(self.goal.ready),
-            cache.look.eq(_key(new, self.begins_first)),
+            cache.look_en.eq(self.moves),
+            cache.look.eq(_key(self.asked, self.first)),
             cache.key.eq(_key(out, first)),
             *(cache.fill_en[n].eq(fills & (level == n)) for n in range(2)),
             cache.fill.ppn.eq(out.state.table),
