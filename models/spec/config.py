@@ -387,7 +387,7 @@ class SystemConfig:
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
-    nic=NicConfig(checksum=True, backup=True, prefetch=14),
+    nic=NicConfig(checksum=True, backup=True, prefetch=14, dma_slots=32),
 )
 
 #: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
