@@ -46,8 +46,8 @@ class WalkStep(wiring.Component):
         The request with its context.
     guest : ``In(Guest)``
         In place of the context's second stage for the directory's walks.
-    start_directory : ``In(1)``; start_page : ``In(44)``
-        For START: it is the directory's, for an address in this page.
+    starts, directory : ``In(1)``; start_page : ``In(44)``
+        ``kind`` is START; the walk is the directory's; its address is in this page, for START.
     answer : ``In(64)``; resp : ``In(Resp)``
         What memory answered.
     be : ``In(1)``
@@ -64,7 +64,8 @@ class WalkStep(wiring.Component):
                 "state": In(WalkState),
                 "held": In(Held),
                 "guest": In(Guest),
-                "start_directory": In(1),
+                "starts": In(1),
+                "directory": In(1),
                 "start_page": In(44),
                 "answer": In(64),
                 "resp": In(Resp),
@@ -76,10 +77,7 @@ class WalkStep(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         state, out, request = self.state, self.goal, self.held.request
-        starts = self.kind == StepKind.START
-        self.directory = Mux(starts, self.start_directory, state.directory)
-        if not self.config.pd8:
-            self.directory = Const(0, 1)
+        self.by_directory = self.directory if self.config.pd8 else Const(0, 1)
         self.strict = request.at != AddressType.ATS_REQUEST
         self.implicit = state.second & ~state.final
         self._context(m)
@@ -87,12 +85,12 @@ class WalkStep(wiring.Component):
         self._judge(m)
         m.d.comb += [
             out.state.eq(state),
-            out.state.directory.eq(self.directory),
+            out.state.directory.eq(self.by_directory),
             out.implicit.eq(self.implicit),
             out.implicit_write.eq(self.implicit & state.implicit_write),
             out.data.eq(entry.updated(self.need[0], self.need[1])),
         ]
-        self._pages(m, starts)
+        self._pages(m, self.starts)
         with m.Switch(self.kind):
             with m.Case(StepKind.START):
                 self._start(m)
@@ -129,16 +127,16 @@ class WalkStep(wiring.Component):
         """Stages of this walk, and what else of the context goes on with it."""
         config, out, guest = self.config, self.goal, self.guest
         request, context = self.held.request, self.held.context
-        by_gpa = self.directory | (request.at == AddressType.TRANSLATED)
+        by_gpa = self.by_directory | (request.at == AddressType.TRANSLATED)
         executes = request.exec & self.strict
         to_gpa = (request.at == AddressType.ATS_REQUEST) & context.t2gpa
-        self.gade = Mux(self.directory, guest.gade, context.gade)
+        self.gade = Mux(self.by_directory, guest.gade, context.gade)
         self.two = out.g_levels != 0
         m.d.comb += [
             out.iova.eq(request.iova),
             out.s_levels.eq(Mux(by_gpa, 0, context.s_levels)),
             *(
-                out[name].eq(Mux(self.directory, guest[name], context[name]))
+                out[name].eq(Mux(self.by_directory, guest[name], context[name]))
                 for name in ("g_levels", "g_ppn", "gscid")
             ),
             out.pscid.eq(context.pscid),
@@ -149,18 +147,18 @@ class WalkStep(wiring.Component):
                     Mux(request.write, AccessKind.WRITE, AccessKind.READ),
                 )
             ),
-            out.cacheable.eq(~self.directory & ~(to_gpa if config.t2gpa else Const(0, 1))),
+            out.cacheable.eq(~self.by_directory & ~(to_gpa if config.t2gpa else Const(0, 1))),
         ]
         if config.sv32 or config.sv32x4:
-            m.d.comb += out.sxl.eq(context.sxl & ~self.directory)
+            m.d.comb += out.sxl.eq(context.sxl & ~self.by_directory)
         if config.qosid:
             m.d.comb += [
-                out.user[name].eq(Mux(self.directory, guest[name], context[name]))
+                out.user[name].eq(Mux(self.by_directory, guest[name], context[name]))
                 for name in ("rcid", "mcid")
             ]
         if config.msi_flat:
             m.d.comb += [
-                out.msi.eq(context.msi & ~self.directory),
+                out.msi.eq(context.msi & ~self.by_directory),
                 out.msi_ppn.eq(context.msi_ppn),
                 out.msi_mask.eq(context.msi_mask),
                 out.msi_pattern.eq(context.msi_pattern),
@@ -223,8 +221,8 @@ class WalkStep(wiring.Component):
             ),
             out.gpa_page.eq(
                 _chosen(
-                    (by_gpa & self.directory, self.start_page),
-                    (by_gpa & ~self.directory, iova[PAGE_SHIFT:]),
+                    (by_gpa & self.by_directory, self.start_page),
+                    (by_gpa & ~self.by_directory, iova[PAGE_SHIFT:]),
                     ((starts & ~by_gpa) | finds, table),
                     (~starts & ~finds, state.gpa_page),
                 )
@@ -258,7 +256,7 @@ class WalkStep(wiring.Component):
             state.size.eq(self._unlimited()),
             state.cut.eq(0),
             state.glob.eq(0),
-            state.final.eq(by_gpa & ~self.directory),
+            state.final.eq(by_gpa & ~self.by_directory),
             state.second.eq(by_gpa),
             state.implicit_write.eq(0),
             state.locked.eq(0),
@@ -330,7 +328,7 @@ class WalkStep(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                out.goal.eq(Mux(state.final | state.directory, Goal.DONE, Goal.READ)),
+                out.goal.eq(Mux(state.final | self.by_directory, Goal.DONE, Goal.READ)),
                 out.state.second.eq(0),
                 out.table_first.eq(~state.final & ~state.implicit_write),
                 out.second.eq(entry.rights),

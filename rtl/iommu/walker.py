@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import IommuConfig
 from models.spec.iommu import PAGE_SHIFT
 from rtl.bus.axi import Axi4, Burst
+from rtl.bus.stream import StreamStage
 from rtl.iommu.msi import MsiUnit
 from rtl.iommu.requests import Guest, Held, QosId, WalkResult, WalkStart
 from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl, Invalidate
@@ -19,7 +20,7 @@ __all__ = ["Walker"]
 
 
 #: Places for addresses and for results; and from how many on nothing more is taken in.  What is
-#: under way then, a step in each of four registers at most, still has a place.
+#: under way then, a step in each of five registers at most, still has a place.
 _PLACES, _MANY = 16, 8
 
 
@@ -199,7 +200,8 @@ class Walker(wiring.Component):
             valid.eq(coming & load),
             index.eq(Mux(starts, start.payload.index, moves)),
             kind.eq(new_kind),
-            step.start_directory.eq(start.payload.directory),
+            step.starts.eq(starts),
+            step.directory.eq(Mux(starts, start.payload.directory, row == self.directory_id)),
             step.start_page.eq(start.payload.gpa[PAGE_SHIFT:]),
             step.answer.eq(r.payload.data),
             step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
@@ -228,7 +230,7 @@ class Walker(wiring.Component):
             goal.payload.resumed.eq(kind == StepKind.RESUME),
             goal.payload.judged.eq(kind == StepKind.MSI),
             goal.payload.keeps.eq(~stale & ~self.stale_all & ~step.goal.state.directory),
-            self.lookup.begins_first.eq((kind == StepKind.START) & (step.goal.s_levels != 0)),
+            self.lookup.begins_first.eq(step.starts & (step.goal.s_levels != 0)),
         ]
 
     def _looked_up(self, m: Module) -> None:
@@ -328,14 +330,23 @@ class Walker(wiring.Component):
         busy = Signal()  # someone is on the way to the unit, or in it
         here = self.ready_valid & self.waits & ~self.ends
         r, walk, result = self.memory.r, unit.walk, unit.result
+        m.submodules.resume = resume = StreamStage(
+            data.StructLayout({"index": 8, "kind": StepKind})
+        )
+        goes = Signal()
         m.d.comb += [
             waiting.w_data.eq(ready.index),
             waiting.w_en.eq(here & ~ready.resumed),
-            self.resume_valid.eq(result.valid | (waiting.r_rdy & ~busy)),
-            self.resume_index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
-            self.resume_kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
-            waiting.r_en.eq(self.resume_taken & ~result.valid),
-            result.ready.eq(self.resume_taken),
+            resume.i.valid.eq(result.valid | (waiting.r_rdy & ~busy)),
+            resume.i.payload.index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
+            resume.i.payload.kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
+            goes.eq(resume.i.valid & resume.i.ready),
+            waiting.r_en.eq(goes & ~result.valid),
+            result.ready.eq(resume.i.ready),
+            self.resume_valid.eq(resume.o.valid),
+            self.resume_index.eq(resume.o.payload.index),
+            self.resume_kind.eq(resume.o.payload.kind),
+            resume.o.ready.eq(self.resume_taken),
             walk.valid.eq(here & ready.resumed),  # the unit waits for it
             walk.payload.index.eq(ready.index),
             walk.payload.page.eq(ready.gpa_page),
@@ -350,7 +361,7 @@ class Walker(wiring.Component):
             unit.last.eq(r.payload.last),
             self.walk_entry.msi.eq(result.payload),
         ]
-        with m.If(self.resume_taken):
+        with m.If(goes):
             m.d.sync += busy.eq(~result.valid)
         return unit.address
 
