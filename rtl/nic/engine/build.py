@@ -37,8 +37,9 @@ class Build(wiring.Component):
 
     Latency
     -------
-    4 cycles to take a queue up and put it back; a packet in one descriptor takes 2, a received one
-    5; each more descriptor 1, of a received one 2.  A queue's turn comes a cycle after it may.
+    3 cycles to take a queue up and put it back, 4 after a rest; a packet in one descriptor takes 2,
+    a received one 5; each more descriptor 1, of a received one 2.  A queue's turn comes a cycle
+    after it may.
 
     Parameters
     ----------

@@ -58,9 +58,10 @@ class RingFetch(wiring.Component):
 
     Latency
     -------
-    3 cycles to take a queue up, 1 more if of the entries that were read the last third is left, 2
-    per descriptor, 1 to put it back; to find neighbours when descriptors are to be read 2 if all
-    are at one distance, else up to ``HEADS``.  A queue's turn comes a cycle after it may.
+    2 cycles to take a queue up, 3 after a rest, 1 more if of the entries that were read the last
+    third is left, 2 per descriptor, 1 to put it back; to find neighbours when descriptors are to be
+    read 2 if all are at one distance, else up to ``HEADS``.  A queue's turn comes a cycle after it
+    may.
 
     Fairness
     --------
