@@ -29,7 +29,9 @@ class _Senders(RateWorld):
         self.most = max(self.most, under_way)
 
 
-@pytest.mark.parametrize("begin", [200, 300, 400])
+@pytest.mark.parametrize(
+    "begin", [200, *(pytest.param(begin, marks=pytest.mark.full) for begin in (300, 400))]
+)
 def test_a_receiver_is_served_while_all_send(begin):
     """Ends of DMA do not keep a queue from its turn in the ring fetch."""
     world = _Senders(CONFIG, 20)
@@ -51,7 +53,10 @@ def test_a_receiver_is_served_while_all_send(begin):
     assert found[0] <= 700
 
 
-@pytest.mark.parametrize(("slots", "least", "most"), [(8, 6, 10), (16, 14, 18), (64, 24, 64)])
+@pytest.mark.parametrize(
+    ("slots", "least", "most"),
+    [pytest.param(8, 6, 10, marks=pytest.mark.full), (16, 14, 18), (64, 24, 64)],
+)
 def test_senders_leave_the_dma_its_slots(slots, least, most):
     """More than the DMA has slots for would only be before what others ask for."""
     world = _Senders(NicConfig(vfs=8, queue_pairs=1, tx_slots=128, dma_slots=slots), 200)
