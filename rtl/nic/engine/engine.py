@@ -179,14 +179,12 @@ class VirtqueueEngine(wiring.Component):
 
     def _prefetch(self, m: Module) -> None:
         """Descriptors on their way to their buffers."""
-        prefetch, fetch = self.prefetch, self.fetch
-        m.d.sync += [
-            prefetch.put.eq(fetch.put),
-            prefetch.queue.eq(fetch.queue),
-            prefetch.entry.eq(fetch.put_entry),
-        ]
+        prefetch, receive, transmit = self.prefetch, self.receive, self.transmit
         m.d.comb += [
-            prefetch.able.eq(fetch.able),
+            prefetch.put.eq(receive.put | transmit.put),
+            prefetch.queue.eq(Cat(transmit.put, transmit.put_queue)),
+            prefetch.entry.eq(transmit.put_entry),
+            prefetch.able.eq(self.fetch.able),
             prefetch.controls.eq(self.controls),
         ]
 
