@@ -145,10 +145,7 @@ class Bridge(wiring.Component):
         # The tag is the slot, and above it whether it is a write's.
         asked = data.StructLayout({"request": TranslationRequest, "void": 1})
         m.submodules.requests = requests = StreamArbiter(asked, 2)
-        # So that no burst waits in the same cycle for what the translator does.
-        m.submodules.bypass = bypass = StreamBypass(asked)
-        connect(m, requests.o, bypass.i)
-        first, request = bypass.o, self.translate.request
+        first, request = requests.o, self.translate.request
         m.d.comb += [
             request.valid.eq(first.valid & ~first.payload.void),
             request.payload.eq(first.payload.request),
@@ -157,7 +154,8 @@ class Bridge(wiring.Component):
         response, direction = self.translate.response, self.tag_bits - 1
         m.d.comb += response.ready.eq(1)
         for number, half in enumerate((read, write)):
-            # Nor for whether the other direction has one.
+            # So that no burst waits in the same cycle for what the translator does, nor for
+            # whether the other direction has one.
             m.submodules[f"asking{number}"] = asking = StreamBypass(asked)
             connect(m, asking.o, requests.inputs[number])
             target = asking.i

@@ -22,7 +22,7 @@ class Requests(wiring.Component):
     ``cancel``, which looks at one tag a cycle.
 
     Frames that are sent can wait where they are, others cannot: jobs of the transmitters go only
-    while the DMA has slots for more, or less than a quarter of them are theirs.
+    while the DMA has slots for more, or less than a quarter of them, one at the least, are theirs.
 
     Latency
     -------
@@ -201,7 +201,7 @@ class Requests(wiring.Component):
             sent.eq(
                 sent + (begun & (beginner == Unit.TRANSMIT)) - (over & (ender == Unit.TRANSMIT))
             ),
-            room.eq((every < slots) | (sent < slots // 4)),
+            room.eq((every < slots) | (sent < max(1, slots // 4))),
         ]
 
     def _count(self, m: Module, begun, over, beginner, ender) -> None:

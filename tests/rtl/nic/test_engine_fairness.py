@@ -3,8 +3,11 @@
 import pytest
 
 from models.spec.config import NicConfig
+from rtl.nic.engine.records import Unit
+from rtl.nic.engine.requests import Requests
 from rtl.nic.seams import LocalMemory
 from tests.rtl.nic.rate_world import RateWorld
+from tests.rtl.simulators import simulator
 
 #: A PF at rest and eight VFs, with room for all that they send.
 CONFIG = NicConfig(vfs=8, queue_pairs=1, tx_slots=128)
@@ -66,3 +69,41 @@ def test_senders_leave_the_dma_its_slots(slots, least, most):
 
     world.run(test)
     assert least <= world.most <= most
+
+
+@pytest.mark.parametrize("slots", [2, 4, 16])
+def test_senders_keep_their_part_of_the_slots(slots):
+    """Others that take every slot the DMA has leave a quarter, one at the least, to senders."""
+    dut = Requests(NicConfig(vfs=8, queue_pairs=1, dma_slots=slots))
+    asked = {Unit.FETCH: slots, Unit.TRANSMIT: slots}
+    sent = []
+
+    async def ask(ctx, unit):
+        jobs = dut.jobs[unit]
+        ctx.set(jobs.payload.owner.unit, unit)
+        for number in range(asked[unit]):
+            ctx.set(jobs.payload.iova, unit << 32 | number)
+            ctx.set(jobs.valid, 1)
+            while not (await ctx.tick().sample(jobs.ready))[-1]:
+                pass
+        ctx.set(jobs.valid, 0)
+
+    async def test(ctx):
+        ctx.set(dut.request.ready, 1)
+        await ctx.tick().repeat(100)  # until every tag is free
+        await ask(ctx, Unit.FETCH)
+        await ctx.tick().repeat(10)
+        await ask(ctx, Unit.TRANSMIT)
+
+    async def watch(ctx):
+        for _ in range(200):
+            *_, valid, request = await ctx.tick().sample(dut.request.valid, dut.request.payload)
+            if valid:
+                sent.append(request.iova >> 32)
+
+    sim = simulator(dut)
+    sim.add_testbench(test, background=True)
+    sim.add_testbench(watch)
+    sim.run()
+    assert sent.count(Unit.FETCH) == slots, "nothing of theirs has ended"
+    assert max(1, slots // 4) <= sent.count(Unit.TRANSMIT) <= max(1, slots // 4) + 2
