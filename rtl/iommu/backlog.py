@@ -50,8 +50,8 @@ class Backlog(wiring.Component):
         Of the miss table for ``arrive``: the entry, and entries in use that are the device's.
     freed : ``In(entries)``
         Given back in this cycle.
-    used : ``In(range(entries + 1))``
-        Entries in use.
+    ends : ``In(range(entries + 1))``
+        How many are given back in this cycle.
     lands : ``In(Lane)``
         A request of ``again`` has come to the end of the pipeline; ``NONE`` if none has.
     again : ``Out(stream.Signature(Again))``
@@ -77,7 +77,7 @@ class Backlog(wiring.Component):
                 "place": In(8),
                 "same_device": In(self.entries),
                 "freed": In(self.entries),
-                "used": In(range(self.entries + 1)),
+                "ends": In(range(self.entries + 1)),
                 "lands": In(Lane),
                 "again": Out(stream.Signature(Again)),
                 "room": Out(1),
@@ -90,14 +90,14 @@ class Backlog(wiring.Component):
         # Of the lanes: the device that has its share, and all others.
         levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
         flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
-        away = Signal(range(2 * self.PLACES))  # flying, of both
-        own, common, claimed = Signal(), Signal(), Signal(range(2 * self.PLACES))
+        own, common = Signal(), Signal()
+        # Entries in use, and who flies: of both lanes.
+        claimed = Signal(range(2 * self.PLACES))
         # The device that is at its limit, or else the last one that got an entry; its entries.
         limited, many, same = Signal(), Signal(), Signal()
         device, mine, entry = Signal(24), Signal(self.entries), Signal(self.entries)
         count, gets = Signal(range(self.entries + 1)), Signal()
         m.d.comb += [
-            claimed.eq(self.used + away),
             own.eq(limited & same & (held.lane != Lane.OWN)),
             common.eq(
                 ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
@@ -136,7 +136,7 @@ class Backlog(wiring.Component):
             (levels[1] != 0) & (claimed < self.entries),
         )
         leaves = self._lanes(m, Cat(own, common), may, levels, flying)
-        m.d.sync += away.eq(away + leaves - (self.lands != Lane.NONE))
+        m.d.sync += claimed.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE) + gets)
         return m
 
     def _lanes(self, m: Module, to, may, levels, flying) -> Signal:

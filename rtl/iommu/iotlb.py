@@ -210,22 +210,28 @@ class Iotlb(wiring.Component):
         m.d.comb += first.eq(Cat(hit & ~hits[:i].any() for i, hit in enumerate(hits)))
         m.d.comb += supers.read.eq(Cat(hit & ~larger[:i].any() for i, hit in enumerate(larger)))
         large = ~hits.any()
+        # Of a larger page what its entry leaves open is the address's.
+        whole, offset = Signal(self.stored.shape()), Signal(len(self.stored.ppn))
+        groups = [0, supers.low, *(high for _, high in supers.groups)]
+        opens = [Const(1, 1), *supers.open]
+        for low, high, bit in zip(groups, groups[1:], opens, strict=False):
+            m.d.comb += offset[low:high].eq(bit.replicate(high - low))
+        m.d.comb += [
+            whole.eq(supers.content),
+            whole.ppn.eq((supers.content.ppn & ~offset) | (asked.vpn & offset)),
+        ]
         # Who answers, with what; whether it suffices is judged beside the choice.
         owners = [(first[n] & ~late[n], ways.payloads[n]) for n in range(count)]
-        owners += [((first & late).any(), self.stored), (large & larger.any(), supers.content)]
+        owners += [((first & late).any(), self.stored), (large & larger.any(), whole)]
         chosen = 0
         for owns, content in owners:
             chosen = chosen | Mux(owns, content.as_value(), 0)
         suffices = Cat(owns & sufficient(asked, content) for owns, content in owners).any()
-        found, offset = Signal(self.stored.shape()), Signal(len(self.stored.ppn))
-        groups = [0, supers.low, *(high for _, high in supers.groups)]
-        opens = [Const(1, 1), *supers.open]
-        for low, high, bit in zip(groups, groups[1:], opens, strict=False):
-            m.d.comb += offset[low:high].eq((large & bit).replicate(high - low))
+        found = Signal(self.stored.shape())
         m.d.comb += [
             found.eq(chosen),
             result.hit.eq(looked & suffices),
-            result.ppn.eq((found.ppn & ~offset) | (asked.vpn & offset)),
+            result.ppn.eq(found.ppn),
             result.size.eq(Mux(large, supers.size_of(supers.open), SMALL)),
         ]
         for name in ("r", "w", "x", "u", "glob", "dirty", "pbmt"):

@@ -49,19 +49,15 @@ class MissTable(wiring.Component):
         What ``allocate`` has from the next cycle on, until something comes again: so entries are
         compared with it beforehand.
     allocate_en : ``In(1)``; allocate : ``In(Allocate)``
-        Store a request; the caller keeps to ``used``.  A replayed one keeps its entry.
+        Store a request; never more than there are entries.  A replayed one keeps its entry.
     free_en, free_entry; release_en, release_entry
         Give entries back.
-    used : ``Out(range(entries + 1))``
-        Entries that are not free.
     place : ``Out(8)``; same_device : ``Out(entries)``
         Where ``allocate`` goes, and which entries in use are its device's; with ``allocate_en`` or
         without.
     walk : ``Out(stream.Signature(8))``
         Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
         change while it waits.
-    walk_queued : ``Out(8)``
-        The one that is offered, unless it is the one allocated in this cycle.
     context : ``Out(stream.Signature(8))``
         Leaders whose contexts are to be fetched.
     close_en, close_entry
@@ -75,8 +71,7 @@ class MissTable(wiring.Component):
     stale : ``Out(entries)``
         What ``stale_all`` has met.
     walk_entry : ``In(8)``; walk_held : ``Out(Held)``
-        The walker looks at an entry; the cycle after.  If a walk is taken in the cycle of its
-        allocation, it is that entry, whatever the walker looks at.
+        The walker looks at an entry; the cycle after.
     read_entry : ``In(8)``; read_held : ``Out(Held)``
         The resolver looks at an entry, at once.
     replay_entry : ``In(8)``; replay_held : ``Out(Held)``
@@ -97,11 +92,9 @@ class MissTable(wiring.Component):
                 "free_entry": In(8),
                 "release_en": In(1),
                 "release_entry": In(8),
-                "used": Out(range(self.entries + 1)),
                 "place": Out(8),
                 "same_device": Out(self.entries),
                 "walk": Out(stream.Signature(8)),
-                "walk_queued": Out(8),
                 "context": Out(stream.Signature(8)),
                 "close_en": In(1),
                 "close_entry": In(8),
@@ -193,9 +186,6 @@ class MissTable(wiring.Component):
                     self.stale[i].eq(new.stale | self.stale_all),
                 ]
             m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of[:bits]))
-        fresh = self.allocate_en & ~self.allocate.held.replay
-        m.d.sync += self.used.eq(self.used + fresh - self.free_en - self.release_en)
-        self.at_once = Signal()
         self._storage(m, place)
         self._queues(m, place, match)
         return m
@@ -215,9 +205,7 @@ class MissTable(wiring.Component):
             replay.addr.eq(self.replay_entry),
             self.replay_held.eq(replay.data),
         ]
-        m.d.sync += self.walk_held.eq(
-            Mux(self.at_once, self.allocate.held.as_value(), walk.data.as_value())
-        )
+        m.d.sync += self.walk_held.eq(walk.data)
 
     def _queues(self, m: Module, place, match) -> None:
         """Leaders in the order in which they came; a walk may begin before it is queued."""
@@ -226,13 +214,11 @@ class MissTable(wiring.Component):
         m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
         at_once = Signal()
         m.d.comb += [
-            self.at_once.eq(at_once & self.walk.ready),
-            self.walk_queued.eq(walks.r_data),
             at_once.eq(leads & ~self.allocate.for_context & (walks.level == 0)),
             self.walk.valid.eq(walks.r_rdy | at_once),
             self.walk.payload.eq(Mux(walks.r_rdy, walks.r_data, place)),
             walks.w_data.eq(place),
-            walks.w_en.eq(leads & ~self.allocate.for_context & ~self.at_once),
+            walks.w_en.eq(leads & ~self.allocate.for_context & ~(at_once & self.walk.ready)),
             walks.r_en.eq(self.walk.ready),
             fetches.w_data.eq(place),
             fetches.w_en.eq(leads & self.allocate.for_context),

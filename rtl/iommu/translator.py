@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
-from rtl.bus.stream import StreamStage
 from rtl.iommu.answer import Answerer
 from rtl.iommu.backlog import Backlog
 from rtl.iommu.context import ContextCache, ProcessCache
@@ -14,7 +13,7 @@ from rtl.iommu.directory import Directory
 from rtl.iommu.iotlb import Iotlb
 from rtl.iommu.misses import MissTable
 from rtl.iommu.pipeline import Pipeline
-from rtl.iommu.requests import Lane, WalkStart
+from rtl.iommu.requests import Lane
 from rtl.iommu.resolver import Resolver
 from rtl.iommu.seams import (
     PIPELINE_DEPTH,
@@ -43,7 +42,7 @@ class Translator(wiring.Component):
     A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
     hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 8 + 15 (L + 3)*; with walk caches in cycle *n + 10 + r (L + 5)*, where
+    answered in cycle *n + 10 + 15 (L + 3)*; with walk caches in cycle *n + 12 + r (L + 5)*, where
     *r* is at most 15.
 
     Members
@@ -157,7 +156,7 @@ class Translator(wiring.Component):
             backlog.lands.eq(answerer.lands),
             backlog.place.eq(misses.place),
             backlog.same_device.eq(misses.same_device),
-            backlog.used.eq(misses.used),
+            backlog.ends.eq(resolver.free_en + answerer.release_en),
             answerer.keep.eq(backlog.keep & ~answerer.allocate.held.replay),
             misses.allocate_en.eq(answerer.allocate_en & ~answerer.keep),
             misses.allocate.eq(answerer.allocate),
@@ -302,13 +301,11 @@ class Translator(wiring.Component):
         active = Signal(range(self.config.walkers + 1))
         start, result = walker.start, walker.result
         room, ours = active != self.config.walkers, Signal()
-        m.submodules.fetching = fetching = StreamStage(WalkStart)
-        connect(m, fetch.walk, fetching.i)
         m.d.comb += [
             # The directory's walk, one at most, is not counted.
-            ours.eq(~fetching.o.valid),
-            start.valid.eq(fetching.o.valid | (misses.walk.valid & room)),
-            fetching.o.ready.eq(start.ready),
+            ours.eq(~fetch.walk.valid),
+            start.valid.eq(fetch.walk.valid | (misses.walk.valid & room)),
+            fetch.walk.ready.eq(start.ready),
             misses.walk.ready.eq(start.ready & room & ours),
             walker.guest.eq(fetch.guest),
             walker.directory.eq(self.directory),
@@ -323,15 +320,9 @@ class Translator(wiring.Component):
             result.ready.eq(Mux(result.payload.directory, fetch.walked.ready, resolver.walk.ready)),
         ]
         with m.If(ours):
-            m.d.comb += [
-                start.payload.index.eq(misses.walk.payload),
-                walker.start_look.eq(misses.walk_queued),
-            ]
+            m.d.comb += start.payload.index.eq(misses.walk.payload)
         with m.Else():
-            m.d.comb += [
-                start.payload.eq(fetching.o.payload),
-                walker.start_look.eq(fetching.o.payload.index),
-            ]
+            m.d.comb += start.payload.eq(fetch.walk.payload)
         connect(m, resolver.fill, self.iotlb.fill)
         connect(m, walker.memory, flipped(self.memory))
         connect(m, fetch.memory, flipped(self.directory_memory))

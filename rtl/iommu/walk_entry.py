@@ -84,17 +84,7 @@ class WalkEntry(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         goal, found = self.goal, self.found
-        kind = goal.goal
-        self.first_hit, self.enters = Signal(), Signal()
-        m.d.comb += [
-            self.first_hit.eq((kind == Goal.FIRST) & found.hits.any()),
-            self.enters.eq(
-                (kind == Goal.TABLE)
-                | (kind == Goal.FINAL)
-                | ((kind == Goal.FIRST) & (goal.g_levels != 0) & ~found.hits.any())
-            ),
-            self.waits.eq(found.file),
-        ]
+        m.d.comb += self.waits.eq(found.file)
         beyond = self._table(m)
         self._state(m)
         self._offset(m)
@@ -115,28 +105,20 @@ class WalkEntry(wiring.Component):
             Mux(
                 found.hits[0],
                 found.table0.ppn,
-                Mux(found.hits[1], found.table1.ppn, Mux(self.enters, root | extra, page)),
+                Mux(found.hits[1], found.table1.ppn, Mux(found.enters, root | extra, page)),
             )[:bits]
         )
-        return ~found.hits.any() & Mux(self.enters, root[bits:].any(), page[bits:].any())
+        return ~found.hits.any() & Mux(found.enters, root[bits:].any(), page[bits:].any())
 
     def _state(self, m: Module) -> None:
         """The walk's state from the access on."""
         goal, found, state = self.goal, self.found, self.access.state
-        first = self.first_hit
-        level = Mux(found.hits[0], 0, 1)
-        m.d.comb += state.second.eq((goal.state.second | self.enters) & ~first)
+        first = found.first
         for name in ("directory", "final", "implicit_write", "locked", "first"):
             m.d.comb += state[name].eq(goal.state[name])
+        for name in ("second", "s_level", "g_level"):
+            m.d.comb += state[name].eq(found[name])
         m.d.comb += [
-            state.s_level.eq(Mux(first, level, goal.state.s_level)),
-            state.g_level.eq(
-                Mux(
-                    self.enters,
-                    Mux(found.hits.any(), level, goal.g_levels - 1),
-                    goal.state.g_level,
-                )
-            ),
             state.glob.eq(
                 Mux(
                     first,
@@ -192,7 +174,7 @@ class WalkEntry(wiring.Component):
         done, too_wide = goal.goal == Goal.DONE, Signal()
         fault = Signal(WalkFault)
         m.d.comb += [
-            too_wide.eq(self.enters & found.too_wide),
+            too_wide.eq(found.enters & found.too_wide),
             self.ends.eq(done | ((too_wide | beyond) & ~found.file)),
             fault.eq(Mux(done, goal.fault, Mux(too_wide, WalkFault.GUEST, WalkFault.ACCESS))),
             end.index.eq(goal.index),

@@ -32,7 +32,7 @@ class WalkLookup(wiring.Component):
     begins_first : ``In(1)``
         If the goal asks for a lookup, then for the first stage's.
     o : ``Out(stream.Signature(WalkGoal))``; found : ``Out(WalkFound)``
-        The same, and what is known of it.
+        The same, with its pages settled, and what is known of it.
     stale_all : ``In(1)``
         An invalidation takes effect.
     invalidate : ``In(stream.Signature(Invalidate))``
@@ -56,7 +56,8 @@ class WalkLookup(wiring.Component):
         if self.config.walk_cache:
             # Before it is looked for, and while it is.
             self.asks, self.asked, self.first = Signal(), Signal(WalkGoal), Signal()
-            self.moves = Signal()
+            self.moves, self.settled = Signal(), Signal(WalkGoal)
+            self._settle(m, self.settled, self.asked)
             m.d.comb += [
                 self.moves.eq(~self.o.valid | self.o.ready),
                 self.goal.ready.eq(~self.asks | self.moves),
@@ -70,15 +71,50 @@ class WalkLookup(wiring.Component):
             with m.Elif(self.stale_all):
                 m.d.sync += self.asked.keeps.eq(0)
             with m.If(self.moves):
-                m.d.sync += [self.o.valid.eq(self.asks), out.eq(self.asked)]
+                m.d.sync += [self.o.valid.eq(self.asks), out.eq(self.settled)]
             with m.If(self.stale_all):
                 m.d.sync += out.keeps.eq(0)
             self._cache(m)
         else:
-            connect(m, flipped(self.goal), flipped(self.o))
-            m.d.comb += self.invalidate.ready.eq(1)
+            m.d.comb += [
+                self.o.valid.eq(self.goal.valid),
+                self.goal.ready.eq(self.o.ready),
+                self.invalidate.ready.eq(1),
+            ]
+            self._settle(m, out, self.goal.payload)
+        self._begin(m)
         self._final(m)
         return m
+
+    def _settle(self, m: Module, out, goal) -> None:
+        """A goal with its pages, now that it is known whether its entry is to be updated."""
+        updates = goal.updates
+        page = Mux(updates, goal.page_before, goal.gpa_page)
+        m.d.comb += [
+            out.eq(goal),
+            out.state.table.eq(Mux(updates, goal.table_before, goal.state.table)),
+            out.gpa_page.eq(page),
+            out.state.gpa_page.eq(page[: gpa_page_bits(self.config)]),
+        ]
+
+    def _begin(self, m: Module) -> None:
+        """Stage and levels of the access, with what the caches know of the stage that begins."""
+        goal, found = self.o.payload, self.found
+        first, level = goal.goal == Goal.FIRST, Mux(found.hits[0], 0, 1)
+        hits = found.hits.any()
+        m.d.comb += [
+            found.first.eq(first & hits),
+            found.enters.eq(
+                (goal.goal == Goal.TABLE)
+                | (goal.goal == Goal.FINAL)
+                | (first & (goal.g_levels != 0) & ~hits)
+            ),
+            found.second.eq((goal.state.second | found.enters) & ~found.first),
+            found.s_level.eq(Mux(found.first, level, goal.state.s_level)),
+            found.g_level.eq(
+                Mux(found.enters, Mux(hits, level, goal.g_levels - 1), goal.state.g_level)
+            ),
+        ]
 
     def _cache(self, m: Module) -> None:
         m.submodules.cache = cache = WalkCache(self.config)
@@ -92,7 +128,7 @@ class WalkLookup(wiring.Component):
         asks = (out.goal == Goal.FIRST) | (out.goal == Goal.TABLE) | (out.goal == Goal.FINAL)
         m.d.comb += [
             cache.look_en.eq(self.moves),
-            cache.look.eq(_key(self.asked, self.first)),
+            cache.look.eq(_key(self.settled, self.first)),
             cache.key.eq(_key(out, first)),
             *(cache.fill_en[n].eq(fills & (level == n)) for n in range(2)),
             cache.fill.ppn.eq(out.state.table),

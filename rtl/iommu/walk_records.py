@@ -109,13 +109,17 @@ class WalkGoal(data.Struct):
     """What a step decides, with what of its context the access needs.
 
     With DONE ``fault`` tells why and ``state.table`` is the page translated to; ``implicit`` and
-    ``implicit_write`` are of use with the fault GUEST.
+    ``implicit_write`` are of use with the fault GUEST.  With ``updates`` pages are as they were
+    before the step, which is known too late to choose them in the same cycle.
     """
 
     index: 8
     goal: Goal
     state: WalkState
     gpa_page: 52  # of which the second stage may find that it is too wide
+    updates: 1  # A or D is to be set
+    table_before: 44
+    page_before: 47
     lock: 1
     data: 64
     fault: WalkFault
@@ -160,6 +164,11 @@ class WalkFound(data.Struct):
     """
 
     hits: 2
+    first: 1  # these are the first stage's
+    enters: 1  # the second stage begins
+    second: 1  # the stage of the access, and its levels
+    s_level: 3
+    g_level: 3
     table0: TableOfStage
     table1: TableOfStage
     too_wide: 1  # no GPA of the second stage has that ``gpa_page``

@@ -212,7 +212,7 @@ class WalkStep(wiring.Component):
         out, state, iova = self.goal, self.state, self.held.request.iova
         entry, smaller = self.entry, Signal()
         by_gpa = starts & (out.s_levels == 0)
-        reads = (self.kind == StepKind.READ) & ~self.updates
+        reads = self.kind == StepKind.READ
         finds = reads & ~state.second
         table, start = out.state.table, self.held.context.s_ppn
         m.d.comb += [
@@ -228,6 +228,9 @@ class WalkStep(wiring.Component):
                 )
             ),
             out.state.gpa_page.eq(out.gpa_page[: gpa_page_bits(self.config)]),
+            out.updates.eq(reads & self.updates),
+            out.table_before.eq(state.table),
+            out.page_before.eq(state.gpa_page),
             smaller.eq(entry.size < state.size),
             out.size.eq(Mux(smaller, entry.size, state.size)),
             out.piece.eq(state.second & smaller),

@@ -31,6 +31,23 @@ class _Stored(data.Struct):
     resp: 2
 
 
+class _Resume(data.Struct):
+    """A walk that waits for the MSI unit no more."""
+
+    index: 8
+    kind: StepKind
+
+
+class _Move(data.Struct):
+    """What moves a walk on, but for an entry that was read."""
+
+    index: 8
+    kind: StepKind
+    directory: 1
+    page: 44
+    resp: 2
+
+
 class _Access(data.Struct):
     """A read or a store on its way to memory."""
 
@@ -57,15 +74,13 @@ class Walker(wiring.Component):
     Latency
     -------
     From an accepted read address to the next one of the same walk: the memory's latency + 3.  From
-    ``start`` to the first address 3; from the last answer to ``result`` 2.  With walk caches each
-    takes one cycle more.
+    ``start`` to the first address 4; from the last answer to ``result`` 3.  With walk caches each
+    takes two cycles more.
 
     Members
     -------
     start : ``In(stream.Signature(WalkStart))``
         Begins walk ``index``, which must not be under way; the directory has one walk at a time.
-    start_look : ``In(8)``
-        The entry to look at for ``start``; of no use where it is not looked at.
     entry_index : ``Out(8)``; entry : ``In(Held)``
         Requests of walks; the cycle after.
     guest : ``In(Guest)``
@@ -90,7 +105,6 @@ class Walker(wiring.Component):
         super().__init__(
             {
                 "start": In(stream.Signature(WalkStart)),
-                "start_look": In(8),
                 "entry_index": Out(8),
                 "entry": In(Held),
                 "guest": In(Guest),
@@ -119,8 +133,7 @@ class Walker(wiring.Component):
         self.access, self.ends, self.waits = walk_entry.access, walk_entry.ends, walk_entry.waits
         self.room = Signal()  # for what a step taken in now may ask for
         # A walk that moves on by itself.
-        self.resume_valid, self.resume_index, self.resume_taken = Signal(), Signal(8), Signal()
-        self.resume_kind = Signal(StepKind)
+        self.resume = stream.Signature(_Resume).create()
         states = memory.Memory(shape=WalkState, depth=self.entries + 1, init=[])
         m.submodules.states = states
         self._answers(m, states)
@@ -163,55 +176,81 @@ class Walker(wiring.Component):
         ]
         return stored.r_rdy, data.View(_Stored, stored.r_data), stored.r_en
 
+    def _moves(self, m: Module):
+        """Who else moves on, registered so that what was read is before all of it; its stream."""
+        start, resume = self.start, self.resume
+        b_valid, b, take_stored = self._stored(m)
+        m.submodules.moves = moves = StreamStage(_Move)
+        move, first = moves.i.payload, moves.i.ready
+        self.directory_entry = Signal(8)
+        m.d.comb += [
+            moves.i.valid.eq(b_valid | resume.valid | start.valid),
+            take_stored.eq(first),
+            resume.ready.eq(first & ~b_valid),
+            start.ready.eq(first & ~b_valid & ~resume.valid),
+            move.page.eq(start.payload.gpa[PAGE_SHIFT:]),
+            move.resp.eq(b.resp),
+        ]
+        with m.If(b_valid):
+            directory = b.id == self.directory_id
+            m.d.comb += [
+                move.index.eq(Mux(directory, self.directory_entry, b.id)),
+                move.directory.eq(directory),
+                move.kind.eq(StepKind.STORED),
+            ]
+        with m.Elif(resume.valid):
+            m.d.comb += [move.index.eq(resume.payload.index), move.kind.eq(resume.payload.kind)]
+        with m.Else():
+            m.d.comb += [
+                move.index.eq(start.payload.index),
+                move.directory.eq(start.payload.directory),
+                move.kind.eq(StepKind.START),
+            ]
+        with m.If(start.valid & start.ready & start.payload.directory):
+            m.d.sync += self.directory_entry.eq(start.payload.index)
+        return moves.o
+
     def _answers(self, m: Module, states) -> None:
         """Register what moves a walk on, and read its state and its request."""
-        r, start = self.memory.r, self.start
-        b_valid, b, take_stored = self._stored(m)
+        r = self.memory.r
+        moves = self._moves(m)
+        move = moves.payload
         read = states.read_port()
         step = self.step
         valid, index, kind = Signal(), Signal(8), Signal(StepKind)
         load, goal = Signal(), self.lookup.goal
-        directory_entry = Signal(8)
         for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
+        reads, of_directory = Signal(), Signal()
+        new_index, row = Signal(8), Signal(8)
         m.d.comb += [
             load.eq(self.room),
             r.ready.eq(load | for_msi),
-            take_stored.eq(load & ~(r.valid & ~for_msi)),
-            self.resume_taken.eq(self.resume_valid & take_stored & ~b_valid),
-            start.ready.eq(take_stored & ~b_valid & ~self.resume_valid),
+            reads.eq(r.valid & ~for_msi),
+            moves.ready.eq(load & ~reads),
+            of_directory.eq(Mux(reads, r.payload.id == self.directory_id, move.directory)),
+            new_index.eq(
+                Mux(
+                    reads,
+                    Mux(r.payload.id == self.directory_id, self.directory_entry, r.payload.id),
+                    move.index,
+                )
+            ),
+            row.eq(Mux(reads, r.payload.id, self._row(move.directory, move.index))),
         ]
-        row, new_kind, coming = Signal(8), Signal(StepKind), Signal()
-        m.d.comb += coming.eq(1)
-        with m.If(r.valid & ~for_msi):
-            m.d.comb += [row.eq(r.payload.id), new_kind.eq(StepKind.READ)]
-        with m.Elif(b_valid):
-            m.d.comb += [row.eq(b.id), new_kind.eq(StepKind.STORED)]
-        with m.Elif(self.resume_valid):
-            m.d.comb += [row.eq(self.resume_index), new_kind.eq(self.resume_kind)]
-        with m.Else():
-            m.d.comb += [
-                row.eq(self._row(start.payload.directory, self.start_look)),
-                new_kind.eq(StepKind.START),
-                coming.eq(start.valid),
-            ]
-        starts = new_kind == StepKind.START
-        moves = Mux(row == self.directory_id, directory_entry, row)
         m.d.sync += [
-            valid.eq(coming & load),
-            index.eq(Mux(starts, start.payload.index, moves)),
-            kind.eq(new_kind),
-            step.starts.eq(starts),
-            step.directory.eq(Mux(starts, start.payload.directory, row == self.directory_id)),
-            step.start_page.eq(start.payload.gpa[PAGE_SHIFT:]),
+            valid.eq((reads | moves.valid) & load),
+            index.eq(new_index),
+            kind.eq(Mux(reads, StepKind.READ, move.kind)),
+            step.starts.eq(~reads & (move.kind == StepKind.START)),
+            step.directory.eq(of_directory),
+            step.start_page.eq(move.page),
             step.answer.eq(r.payload.data),
-            step.resp.eq(Mux(r.valid & ~for_msi, r.payload.resp, b.resp)),
+            step.resp.eq(Mux(reads, r.payload.resp, move.resp)),
         ]
-        with m.If(start.valid & start.ready & start.payload.directory):
-            m.d.sync += directory_entry.eq(start.payload.index)
         m.d.comb += [
             read.addr.eq(row),
             read.en.eq(1),
-            self.entry_index.eq(Mux(starts, self.start_look, moves)),
+            self.entry_index.eq(new_index),
             step.kind.eq(kind),
             step.state.eq(read.data),
             step.held.eq(self.entry),
@@ -245,17 +284,16 @@ class Walker(wiring.Component):
         ]
 
     def _results(self, m: Module) -> fifo.SyncFIFO:
-        """Ends of walks: taken at once, or when their turn comes."""
+        """Ends of walks, taken when their turn comes."""
         result, end = self.result, self.walk_entry.end
         m.submodules.results = results = fifo.SyncFIFO(
             width=WalkResult.as_shape().size, depth=_PLACES
         )
-        ends = self.ready_valid & self.ends
         m.d.comb += [
-            result.valid.eq(results.r_rdy | ends),
-            result.payload.eq(Mux(results.r_rdy, results.r_data, end.as_value())),
+            result.valid.eq(results.r_rdy),
+            result.payload.eq(results.r_data),
             results.r_en.eq(result.ready),
-            results.w_en.eq(ends & (results.r_rdy | ~result.ready)),
+            results.w_en.eq(self.ready_valid & self.ends),
             results.w_data.eq(end),
         ]
         return results
@@ -330,23 +368,16 @@ class Walker(wiring.Component):
         busy = Signal()  # someone is on the way to the unit, or in it
         here = self.ready_valid & self.waits & ~self.ends
         r, walk, result = self.memory.r, unit.walk, unit.result
-        m.submodules.resume = resume = StreamStage(
-            data.StructLayout({"index": 8, "kind": StepKind})
-        )
-        goes = Signal()
+        resume, goes = self.resume, Signal()
         m.d.comb += [
             waiting.w_data.eq(ready.index),
             waiting.w_en.eq(here & ~ready.resumed),
-            resume.i.valid.eq(result.valid | (waiting.r_rdy & ~busy)),
-            resume.i.payload.index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
-            resume.i.payload.kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
-            goes.eq(resume.i.valid & resume.i.ready),
+            resume.valid.eq(result.valid | (waiting.r_rdy & ~busy)),
+            resume.payload.index.eq(Mux(result.valid, result.payload.index, waiting.r_data)),
+            resume.payload.kind.eq(Mux(result.valid, StepKind.MSI, StepKind.RESUME)),
+            goes.eq(resume.valid & resume.ready),
             waiting.r_en.eq(goes & ~result.valid),
-            result.ready.eq(resume.i.ready),
-            self.resume_valid.eq(resume.o.valid),
-            self.resume_index.eq(resume.o.payload.index),
-            self.resume_kind.eq(resume.o.payload.kind),
-            resume.o.ready.eq(self.resume_taken),
+            result.ready.eq(resume.ready),
             walk.valid.eq(here & ready.resumed),  # the unit waits for it
             walk.payload.index.eq(ready.index),
             walk.payload.page.eq(ready.gpa_page),

@@ -86,7 +86,7 @@ def backlog(module):
     asking = dut.arrive.request.device_id[0]
     m.d.comb += [
         dut.freed.eq(freed),
-        dut.used.eq(sum(busy[n] for n in range(count))),
+        dut.ends.eq(sum(freed[n] for n in range(count))),
         dut.same_device.eq(Cat(busy[n] & (owners[n] == asking) for n in range(count))),
     ]
     m.d.sync += busy.eq((busy | Mux(gets, lowest, 0)[:count]) & ~freed)
@@ -155,8 +155,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="entries that are promised to who comes again are given away",
-                old="claimed.eq(self.used + away)",
-                new="claimed.eq(self.used)",
+                old="claimed - self.ends + leaves - (self.lands != Lane.NONE) + gets",
+                new="claimed - self.ends + gets",
             ),
             Plant(
                 name="a device's requests come again whatever it has",

@@ -52,7 +52,6 @@ def miss_table(module):
         Assume(other < count),
         Assume(leader != other),
         dut.members_of.eq(leader),
-        Assume(~dut.allocate_en | allocate.held.replay | (dut.used < count)),
         Assume(allocate.held.entry < count),
     ]
     # Which entries are in use; a new request takes the lowest free one.
@@ -72,9 +71,9 @@ def miss_table(module):
         m.d.comb += Assume(~getattr(dut, f"{name}_en") | (in_use & ~replays))
     m.d.comb += [
         Assume(~(dut.free_en & dut.release_en) | (dut.free_entry != dut.release_entry)),
+        Assume(~fresh | ~used.all()),
         Assume(~allocate.held.replay | used.bit_select(allocate.held.entry[:2], 1)),
         Assert((dut.members & ~used) == 0),
-        Assert(dut.used == sum(used[i] for i in range(count))),
     ]
     waits = dut.members.bit_select(other, 1)
     stale = dut.stale.bit_select(leader, 1)

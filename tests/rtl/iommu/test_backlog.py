@@ -178,7 +178,7 @@ def test_lanes_are_in_order_and_a_device_keeps_to_its_share(misses):
             ctx.set(dut.lands, lane if back else Lane.NONE)
             ctx.set(dut.place, free)
             ctx.set(dut.same_device, sum(1 << n for n in table if table[n] == device))
-            ctx.set(dut.used, len(table))
+            ctx.set(dut.ends, len(given))
             ctx.set(dut.freed, sum(1 << n for n in given))
             ctx.set(dut.again.ready, rng.random() < 0.6)
             *_, keep, goes, again = await ctx.tick().sample(

@@ -155,7 +155,7 @@ def test_cold_two_stage_walk_reads_fifteen_times(latency):
         assert (answer.status, answer.spa) == (0, spa + 0xABC)
         assert len(world.reads) - before == 15
         print(f"two-stage miss, L = {latency}: {cycles} cycles")
-        assert cycles == 8 + 15 * (latency + 3)
+        assert cycles == 10 + 15 * (latency + 3)
 
     world.run(test)
 

@@ -111,11 +111,7 @@ class _Bed(wiring.Component):
         m.submodules.rows = rows = memory.Memory(shape=Held, depth=walker.entries, init=[])
         self.store = rows.write_port()
         read = rows.read_port(transparent_for=(self.store,))
-        m.d.comb += [
-            read.addr.eq(walker.entry_index),
-            walker.entry.eq(read.data),
-            walker.start_look.eq(walker.start.payload.index),
-        ]
+        m.d.comb += [read.addr.eq(walker.entry_index), walker.entry.eq(read.data)]
         return m
 
 
