@@ -3,10 +3,10 @@
 ``python -m rtl.fpga.synth [--config NAME...] [--top iommu|system] [--blocks [BLOCK...]]
 [--paths N]``
 
-Cells come from ``synth_ecp5`` with all blocks flattened, which is smaller; blocks are told by names.
-Clocks are nextpnr's, out of context (no pads), the median of the seeds.  With ``--blocks`` blocks
-are cut out of that netlist and placed alone: their clock is that of paths from register to register
-inside; paths to and from ports are not in it.
+Cells come from ``synth_ecp5`` with all blocks flattened, which is smaller; blocks are told by their
+names.  Clocks are nextpnr's, out of context (no pads), the median of the seeds.  With ``--blocks``
+blocks are cut out of that netlist and placed alone: their clock is that of paths from register to
+register inside; paths to and from ports are not in it.
 ``--paths`` lists the longest paths by the blocks they cross, from the netlist alone
 (:mod:`rtl.fpga.paths`): with ``--cells-only`` nothing need be placed for it.
 """

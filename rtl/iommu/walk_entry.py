@@ -83,8 +83,7 @@ class WalkEntry(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        goal, found = self.goal, self.found
-        m.d.comb += self.waits.eq(found.file)
+        m.d.comb += self.waits.eq(self.found.file)
         beyond = self._table(m)
         self._state(m)
         self._offset(m)

@@ -2,44 +2,52 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import PAGE_SHIFT
 from rtl.iommu.msi import is_interrupt_file, range_without_files
 from rtl.iommu.seams import Invalidate
 from rtl.iommu.walk_cache import TableKey, WalkCache
-from rtl.iommu.walk_records import GPA_BITS, Goal, WalkFound, WalkGoal, gpa_page_bits
+from rtl.iommu.walk_decide import WalkDecide
+from rtl.iommu.walk_records import (
+    GPA_BITS,
+    Goal,
+    WalkFound,
+    WalkGoal,
+    WalkJudged,
+    gpa_page_bits,
+)
 
 __all__ = ["WalkLookup"]
 
 
 class WalkLookup(wiring.Component):
-    """Asks the walk caches where a stage begins, and keeps there what was found on the way, unless
-    the walk is older than an invalidation.
+    """Decides what a walk does, asks the walk caches where a stage begins, and keeps there what was
+    found on the way, unless the walk is older than an invalidation.
 
     The first stage's caches are asked where it begins; if they do not know its tables, the second
     stage begins at its root.
 
     Latency
     -------
-    Two cycles from ``goal`` to ``o``, none without walk caches.
+    Two cycles from ``i`` to ``o``, none without walk caches.
 
     Members
     -------
-    goal : ``In(stream.Signature(WalkGoal))``
-        Steps' outcomes.
+    i : ``In(stream.Signature(WalkJudged))``
+        Steps.
     begins_first : ``In(1)``
-        If the goal asks for a lookup, then for the first stage's.
+        If the step asks for a lookup, then for the first stage's.
     o : ``Out(stream.Signature(WalkGoal))``; found : ``Out(WalkFound)``
-        The same, with its pages settled, and what is known of it.
+        What they lead to, and what is known of it.
     stale_all : ``In(1)``
         An invalidation takes effect.
     invalidate : ``In(stream.Signature(Invalidate))``
         For the walk caches; ``ready`` does not depend on ``valid``.
     """
 
-    goal: In(stream.Signature(WalkGoal))
+    i: In(stream.Signature(WalkJudged))
     begins_first: In(1)
     o: Out(stream.Signature(WalkGoal))
     found: Out(WalkFound)
@@ -53,49 +61,40 @@ class WalkLookup(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         out = self.o.payload
+        m.submodules.decide = self.decide = decide = WalkDecide(self.config)
         if self.config.walk_cache:
             # Before it is looked for, and while it is.
-            self.asks, self.asked, self.first = Signal(), Signal(WalkGoal), Signal()
-            self.moves, self.settled = Signal(), Signal(WalkGoal)
-            self._settle(m, self.settled, self.asked)
+            self.asks, self.asked, self.first = Signal(), Signal(WalkJudged), Signal()
+            self.moves = Signal()
             m.d.comb += [
                 self.moves.eq(~self.o.valid | self.o.ready),
-                self.goal.ready.eq(~self.asks | self.moves),
+                self.i.ready.eq(~self.asks | self.moves),
+                decide.judged.eq(self.asked),
             ]
-            with m.If(self.goal.ready):
+            with m.If(self.i.ready):
                 m.d.sync += [
-                    self.asks.eq(self.goal.valid),
-                    self.asked.eq(self.goal.payload),
+                    self.asks.eq(self.i.valid),
+                    self.asked.eq(self.i.payload),
                     self.first.eq(self.begins_first),
                 ]
             with m.Elif(self.stale_all):
-                m.d.sync += self.asked.keeps.eq(0)
+                m.d.sync += self.asked.goal.keeps.eq(0)
             with m.If(self.moves):
-                m.d.sync += [self.o.valid.eq(self.asks), out.eq(self.settled)]
+                m.d.sync += [self.o.valid.eq(self.asks), out.eq(decide.goal)]
             with m.If(self.stale_all):
                 m.d.sync += out.keeps.eq(0)
             self._cache(m)
         else:
             m.d.comb += [
-                self.o.valid.eq(self.goal.valid),
-                self.goal.ready.eq(self.o.ready),
+                decide.judged.eq(self.i.payload),
+                self.o.valid.eq(self.i.valid),
+                self.i.ready.eq(self.o.ready),
+                out.eq(decide.goal),
                 self.invalidate.ready.eq(1),
             ]
-            self._settle(m, out, self.goal.payload)
         self._begin(m)
         self._final(m)
         return m
-
-    def _settle(self, m: Module, out, goal) -> None:
-        """A goal with its pages, now that it is known whether its entry is to be updated."""
-        updates = goal.updates
-        page = Mux(updates, goal.page_before, goal.gpa_page)
-        m.d.comb += [
-            out.eq(goal),
-            out.state.table.eq(Mux(updates, goal.table_before, goal.state.table)),
-            out.gpa_page.eq(page),
-            out.state.gpa_page.eq(page[: gpa_page_bits(self.config)]),
-        ]
 
     def _begin(self, m: Module) -> None:
         """Stage and levels of the access, with what the caches know of the stage that begins."""
@@ -128,7 +127,7 @@ class WalkLookup(wiring.Component):
         asks = (out.goal == Goal.FIRST) | (out.goal == Goal.TABLE) | (out.goal == Goal.FINAL)
         m.d.comb += [
             cache.look_en.eq(self.moves),
-            cache.look.eq(_key(self.settled, self.first)),
+            cache.look.eq(_key(self.decide.goal, self.first)),
             cache.key.eq(_key(out, first)),
             *(cache.fill_en[n].eq(fills & (level == n)) for n in range(2)),
             cache.fill.ppn.eq(out.state.table),

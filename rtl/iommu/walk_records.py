@@ -19,6 +19,7 @@ __all__ = [
     "WalkFault",
     "WalkFound",
     "WalkGoal",
+    "WalkJudged",
     "WalkState",
     "gpa_page_bits",
 ]
@@ -109,17 +110,13 @@ class WalkGoal(data.Struct):
     """What a step decides, with what of its context the access needs.
 
     With DONE ``fault`` tells why and ``state.table`` is the page translated to; ``implicit`` and
-    ``implicit_write`` are of use with the fault GUEST.  With ``updates`` pages are as they were
-    before the step, which is known too late to choose them in the same cycle.
+    ``implicit_write`` are of use with the fault GUEST.
     """
 
     index: 8
     goal: Goal
     state: WalkState
     gpa_page: 52  # of which the second stage may find that it is too wide
-    updates: 1  # A or D is to be set
-    table_before: 44
-    page_before: 47
     lock: 1
     data: 64
     fault: WalkFault
@@ -147,6 +144,25 @@ class WalkGoal(data.Struct):
     judged: 1  # by the MSI unit, which holds its result
     keeps: 1  # its walk may fill caches
     cacheable: 1
+
+
+class WalkJudged(data.Struct):
+    """What is known of a walk when a step has looked at what moves it on.
+
+    ``goal`` has what does not depend on it, with the state before the step.
+    """
+
+    goal: WalkGoal
+    kind: StepKind
+    resp: 2
+    page: 52  # that the entry points to; with START the table's, or that of the GPA
+    leaf: 1
+    size: 6  # of the leaf
+    rights: Rights
+    glob: 1
+    fault: 1  # the entry refuses the access
+    updates: 1  # A or D is to be set
+    strange: 1  # with START: no IOVA of the first stage
 
 
 class TableOfStage(data.Struct):

@@ -63,10 +63,10 @@ class _Access(data.Struct):
 class Walker(wiring.Component):
     """Advances as many walks as the miss table has entries, their states in RAM, one step a cycle.
 
-    A memory answer is registered with its walk's state, judged (:class:`WalkStep`), looked up in
-    the walk caches where a stage begins (:class:`WalkLookup`), and becomes the next address
-    (:class:`WalkEntry`).  Final addresses that are virtual interrupt files go through the
-    :class:`~rtl.iommu.msi.MsiUnit`, one after another.
+    A memory answer is registered with its walk's state and judged (:class:`WalkStep`); what comes
+    of it is looked up in the walk caches where a stage begins (:class:`WalkLookup`), and becomes
+    the next address (:class:`WalkEntry`).  Final addresses that are virtual interrupt files go
+    through the :class:`~rtl.iommu.msi.MsiUnit`, one after another.
 
     Steps never wait for each other: what memory or the taker of results does not accept at once
     waits in queues at the end, and while these hold much, nothing is taken in.
@@ -218,7 +218,7 @@ class Walker(wiring.Component):
         read = states.read_port()
         step = self.step
         valid, index, kind = Signal(), Signal(8), Signal(StepKind)
-        load, goal = Signal(), self.lookup.goal
+        load, judged = Signal(), self.lookup.i
         for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
         reads, of_directory = Signal(), Signal()
         new_index, row = Signal(8), Signal(8)
@@ -257,19 +257,19 @@ class Walker(wiring.Component):
             step.guest.eq(self.guest),
             step.be.eq(self.directory.be),
         ]
-        stale = Signal()
+        stale, goal = Signal(), judged.payload.goal
         with m.Switch(index):
             for number in range(self.entries):
                 with m.Case(number):
                     m.d.comb += stale.eq(self.stale[number])
         m.d.comb += [
-            goal.valid.eq(valid),
-            goal.payload.eq(step.goal),
-            goal.payload.index.eq(index),
-            goal.payload.resumed.eq(kind == StepKind.RESUME),
-            goal.payload.judged.eq(kind == StepKind.MSI),
-            goal.payload.keeps.eq(~stale & ~self.stale_all & ~step.goal.state.directory),
-            self.lookup.begins_first.eq(step.starts & (step.goal.s_levels != 0)),
+            judged.valid.eq(valid),
+            judged.payload.eq(step.judged),
+            goal.index.eq(index),
+            goal.resumed.eq(kind == StepKind.RESUME),
+            goal.judged.eq(kind == StepKind.MSI),
+            goal.keeps.eq(~stale & ~self.stale_all & ~step.directory),
+            self.lookup.begins_first.eq(step.starts & (goal.s_levels != 0)),
         ]
 
     def _looked_up(self, m: Module) -> None:

@@ -5,6 +5,7 @@ from functools import partial
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Fragment, Module, Mux, Signal
 
 from models.spec.config import IommuConfig
+from rtl.iommu import walk_lookup
 
 from .ports import promise, stable, take
 from .prover import Plant, Proof, anything, constant
@@ -34,6 +35,7 @@ class _Bench(Elaboratable):
     def elaborate(self, platform):
         module, decides = self._module, self._decides
         step, entry, goal = module.WalkStep, module.WalkEntry, module.Goal
+        decide = walk_lookup.WalkDecide
 
         class AnyStep(step):
             """Stores or reads; the lock bit says that the walk ends."""
@@ -41,9 +43,17 @@ class _Bench(Elaboratable):
             def elaborate(self, platform):
                 m = Module()
                 m.d.comb += [
-                    self.goal.goal.eq(Mux(decides[0], goal.STORE, goal.READ)),
-                    self.goal.lock.eq(decides[1]),
+                    self.judged.goal.goal.eq(Mux(decides[0], goal.STORE, goal.READ)),
+                    self.judged.goal.lock.eq(decides[1]),
                 ]
+                return m
+
+        class NoDecision(decide):
+            """It has been decided."""
+
+            def elaborate(self, platform):
+                m = Module()
+                m.d.comb += self.goal.eq(self.judged.goal)
                 return m
 
         class AnyEntry(entry):
@@ -58,10 +68,12 @@ class _Bench(Elaboratable):
                 return m
 
         module.WalkStep, module.WalkEntry = AnyStep, AnyEntry
+        walk_lookup.WalkDecide = NoDecision
         try:
             return Fragment.get(self.dut, platform)
         finally:
             module.WalkStep, module.WalkEntry = step, entry
+            walk_lookup.WalkDecide = decide
 
 
 def walker(module):
@@ -152,8 +164,15 @@ PROOFS = (
             ),
             Plant(
                 name="a stalled end is forgotten",
-                old="ends & (results.r_rdy | ~result.ready)",
-                new="ends & results.r_rdy",
+                old="results.w_en.eq(self.ready_valid & self.ends)",
+                new="results.w_en.eq(self.ready_valid & self.ends & result.ready)",
+                depth=18,
+            ),
+            Plant(
+                name="a walk that begins beside an answer to a store is forgotten",
+                old="start.ready.eq(first & ~b_valid & ~resume.valid)",
+                new="start.ready.eq(first & ~resume.valid)",
+                depth=20,
             ),
         ),
     ),

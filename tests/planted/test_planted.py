@@ -89,9 +89,9 @@ PLANTS = [
     ),
     Plant(
         "the second stage's page size is taken for the translation's",
-        "rtl/iommu/walk_step.py",
-        "out.size.eq(Mux(smaller, entry.size, state.size))",
-        "out.size.eq(entry.size)",
+        "rtl/iommu/walk_decide.py",
+        "out.size.eq(Mux(smaller, judged.size, state.size))",
+        "out.size.eq(judged.size)",
         "tests/rtl/iommu/test_translator.py",
         "mixed_page_sizes",
         often=True,
