@@ -91,17 +91,15 @@ class Backlog(wiring.Component):
         levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
         flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
         own, common = Signal(), Signal()
-        # Entries in use, and who flies: of both lanes.
-        claimed = Signal(range(2 * self.PLACES))
+        # Entries in use, and who flies: of both lanes; whether that is all there are.
+        claimed, full = Signal(range(2 * self.PLACES)), Signal()
         # The device that is at its limit, or else the last one that got an entry; its entries.
         limited, many, same = Signal(), Signal(), Signal()
         device, mine, entry = Signal(24), Signal(self.entries), Signal(self.entries)
         count, gets = Signal(range(self.entries + 1)), Signal()
         m.d.comb += [
             own.eq(limited & same & (held.lane != Lane.OWN)),
-            common.eq(
-                ~own & (held.lane == Lane.NONE) & ((claimed >= self.entries) | (levels[1] != 0))
-            ),
+            common.eq(~own & (held.lane == Lane.NONE) & (full | (levels[1] != 0))),
             self.keep.eq(own | common),
             self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
             count.eq(sum((mine[i] for i in entries), start=0)),
@@ -136,7 +134,13 @@ class Backlog(wiring.Component):
             (levels[1] != 0) & (claimed < self.entries),
         )
         leaves = self._lanes(m, Cat(own, common), may, levels, flying)
-        m.d.sync += claimed.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE) + gets)
+        # But for who gets one, which is known last.
+        others = Signal.like(claimed)
+        m.d.comb += others.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE))
+        m.d.sync += [
+            claimed.eq(others + gets),
+            full.eq(Mux(gets, others >= last, others >= self.entries)),
+        ]
         return m
 
     def _lanes(self, m: Module, to, may, levels, flying) -> Signal:

@@ -173,6 +173,8 @@ class Judge(wiring.Component):
         Who asks.
     result : ``In(WalkResult)``
         What the walk found; its ``cause`` is that of this request, too.
+    fails : ``In(1)``
+        That is not 0.
     dtf : ``In(1)``
         Of the device.
     response : ``Out(TranslationResponse)``; record : ``Out(FaultRecord)``; record_en : ``Out(1)``
@@ -181,6 +183,7 @@ class Judge(wiring.Component):
 
     held: In(Held)
     result: In(WalkResult)
+    fails: In(1)
     dtf: In(1)
     response: Out(TranslationResponse)
     record: Out(FaultRecord)
@@ -194,7 +197,7 @@ class Judge(wiring.Component):
         cause = Signal(12)
         m.d.comb += cause.eq(result.cause)
         # Debug translations get no address of a memory-resident interrupt file.
-        with m.If((result.cause == 0) & result.mrif & request.debug):
+        with m.If(~self.fails & result.mrif & request.debug):
             m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
         m.d.comb += self.record_en.eq(is_recorded(held, cause, dtf=self.dtf))
         record_fields(
@@ -207,7 +210,7 @@ class Judge(wiring.Component):
             implicit_write=result.implicit_write,
         )
         to_gpa = ats & (held.context.t2gpa | result.mrif)
-        with m.If(cause != 0):
+        with m.If(self.fails | (result.mrif & request.debug)):
             fault_response(m, response, held, cause)
         with m.Else():
             first, _ = stages(request, held.context)

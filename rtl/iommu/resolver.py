@@ -95,6 +95,7 @@ class Resolver(wiring.Component):
         follows, following, idle = Signal(), Signal(self.bits), Signal(init=1)
         entry, result, held = Signal(self.bits), Signal(WalkResult), Signal(Held)
         guest, of_context, device = Signal(), Signal(), Signal(Context)
+        fails = Signal()
         self.ddt_walk, self.pdt_walk = Signal(), Signal()
         room = Signal()
         fetched = self.context.payload
@@ -111,8 +112,8 @@ class Resolver(wiring.Component):
             take_walk.eq(self.walk.valid & self.walk.ready),
             leader.eq(Mux(self.context.valid, self.context_leader, self.walk.payload.index)),
             walked.eq(fresh & ~of_context),
-            refused.eq(fresh & of_context & (result.cause != 0)),
-            found.eq(fresh & of_context & (result.cause == 0)),
+            refused.eq(fresh & of_context & fails),
+            found.eq(fresh & of_context & ~fails),
             self.members_of.eq(entry),
             self.close_entry.eq(entry),
             self.close_en.eq(fresh),
@@ -124,6 +125,7 @@ class Resolver(wiring.Component):
             self.free_entry.eq(entry),
             judge.held.eq(held),
             judge.result.eq(result),
+            judge.fails.eq(fails),
             judge.dtf.eq(Mux(of_context, device.dtf, held.context.dtf)),
             answers.w_en.eq(answers_one),
             answers.w_data.eq(answer),
@@ -165,6 +167,7 @@ class Resolver(wiring.Component):
             m.d.sync += [
                 of_context.eq(self.context.valid),
                 result.eq(self.walk.payload),
+                fails.eq(Mux(self.context.valid, fetched.cause, self.walk.payload.cause) != 0),
                 guest.eq(fetched.guest),
                 device.eq(Mux(fetched.context_valid, fetched.context.as_value(), 0)),
                 self.ddt_walk.eq(fetched.ddt_walk),
@@ -178,18 +181,18 @@ class Resolver(wiring.Component):
                     result.implicit.eq(1),
                     result.implicit_write.eq(fetched.implicit_write),
                 ]
-        self._fill(m, walked, held, result, entry)
+        self._fill(m, walked & ~fails, held, result, entry)
         self._count(m, held, walked, fresh & of_context, current & of_context & room, device)
         return m
 
-    def _fill(self, m: Module, walked, held, found, entry) -> None:
+    def _fill(self, m: Module, good, held, found, entry) -> None:
         """Offer what may be cached."""
         fill, stale = self.fill.payload, Signal()
         with m.Switch(entry):
             for i in range(self.entries):
                 with m.Case(i):
                     m.d.comb += stale.eq(self.stale[i])
-        keep = walked & (found.cause == 0) & found.cacheable & ~found.mrif & ~stale
+        keep = good & found.cacheable & ~found.mrif & ~stale
         keep = keep & ~found.ppn[self.page_bits :].any()
         with m.If(self.stale_all):
             m.d.sync += self.fill.valid.eq(0)

@@ -155,8 +155,8 @@ PROOFS = (
         plants=(
             Plant(
                 name="entries that are promised to who comes again are given away",
-                old="claimed - self.ends + leaves - (self.lands != Lane.NONE) + gets",
-                new="claimed - self.ends + gets",
+                old="others.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE))",
+                new="others.eq(claimed - self.ends)",
             ),
             Plant(
                 name="a device's requests come again whatever it has",
