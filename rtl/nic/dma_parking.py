@@ -64,8 +64,8 @@ class DmaParking(wiring.Component):
 
     Latency
     -------
-    Two cycles per event, three to park or with two counts, and one per tag to park while others
-    wait for answers.
+    Three cycles per event, four to park or with two counts; one more, and one per tag, to park
+    while others wait for answers.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class DmaParking(wiring.Component):
         connect(m, self.stats.o, flipped(self.stat))
         self.event, self.answered = Signal(_Event), Signal()
         self.code, self.generation, self.device = Signal(4), Signal(), Signal(24)
-        self.now, self.scan = Signal(32), Signal(range(tags))
+        self.now, self.age, self.scan = Signal(32), Signal(32), Signal(range(tags))
         self.asking = Signal(range(tags + 1))  # requests that wait for an answer
         self.wanted, self.place = Signal(_Wanted), Signal(range(tags))
         self.parks, self.follows = Signal(), Signal()
@@ -151,12 +151,14 @@ class DmaParking(wiring.Component):
             lead.data.asking.eq(self.write.data.asking),
             lead.data.generation.eq(self.write.data.generation),
         ]
-        m.d.sync += self.now.eq(self.now + 1)
+        m.d.sync += [self.now.eq(self.now + 1), self.age.eq(self.now - self.read.data.stamp)]
         second, room = Signal(Stat), Signal()
         m.d.comb += room.eq(self.done.ready & self.retry.ready & self.stats.i.ready)
         with m.FSM():
             with m.State("CHOOSE"):
                 self._choose(m)
+                m.next = "AGE"
+            with m.State("AGE"):  # which is long to reckon from what the RAM has just given
                 m.next = "ACT"
             with m.State("ACT"):
                 # Whatever an event needs room for is there before it is acted upon.
@@ -173,7 +175,9 @@ class DmaParking(wiring.Component):
                         m.next = "OTHER"
             with m.State("SEARCH"):
                 with m.If(self._search(m)):
-                    m.next = "ASK"
+                    m.next = "RETURN"
+            with m.State("RETURN"):  # to the record of the one that parks, and its age
+                m.next = "ASK"
             with m.State("ASK"):
                 with m.If(room):
                     self._ask(m)
@@ -312,7 +316,7 @@ class DmaParking(wiring.Component):
             ),
             page.eq(position.page),
             again.eq(
-                record.retried & (record.page == page) & ((self.now - record.stamp)[:32] < RECENT)
+                record.retried & (record.page == page) & (self.age < RECENT)
             ),
             request.payload.function.eq(position.function),
             request.payload.write.eq(position.write),
@@ -361,7 +365,7 @@ class DmaParking(wiring.Component):
     def _scan(self, m: Module, record, after, second) -> None:
         """End what has waited long enough, or too long."""
         m.d.sync += self.scan.eq(Mux(self.scan == self.config.dma_tags - 1, 0, self.scan + 1))
-        age, owed = (self.now - record.stamp)[:32], record.owed
+        age, owed = self.age, record.owed
         late = (age >= self.page_timeout) & (self.page_timeout != 0)
         index = (record.wait == Wait.INDEX) & ~(owed[0].valid & owed[1].valid)
         time = (record.wait == Wait.TIME) & (age >= (self.back_off << record.times))
@@ -402,7 +406,7 @@ class DmaParking(wiring.Component):
                 & (record.wait != Wait.OTHER)
             ),
         ]
-        self._stat(m, Stat.PARKED_CYCLES, (self.now - record.stamp)[:32])
+        self._stat(m, Stat.PARKED_CYCLES, self.age)
         m.d.sync += second.eq(Stat.DMA_FAULTS)
         with m.If(code == PageResponse.SUCCESS):
             m.d.comb += self.retry.valid.eq(1)

@@ -18,12 +18,12 @@ CONFIG = NicConfig(vfs=1, device_id=0, dma_tags=8)
 #: Tags that are used.
 TAGS = 2
 #: Cycles in which an answer could be taken that a page request waits for it, at the most.
-ANSWERED = 9
+ANSWERED = 14
 #: What a proof of how long anybody waits can look at: two tags in all, fewer than a NIC has, and
 #: answers within SOON.
 FEW, SOON = SimpleNamespace(dma_tags=2, functions=2, device_id=0), 4
 #: Cycles that a request waits at the most then, and that one is seen to wait.
-BOUND, REACHED = 40, 20
+BOUND, REACHED = 58, 28
 
 
 def parking(module):
@@ -167,7 +167,7 @@ PROOFS = (
         harness=parking,
         depth=38,
         quick=28,
-        reach=44,
+        reach=56,
         assumptions=(
             "two tags of eight, two functions that stay enabled, a page for each tag or for all",
             f"a page request is answered within {ANSWERED} cycles in which that is possible; "
@@ -205,7 +205,7 @@ PROOFS = (
         claim=f"a parked request has gone on, failed or been cancelled within {BOUND} cycles",
         module="rtl.nic.dma_parking",
         harness=waiting,
-        depth=48,
+        depth=66,
         quick=0,
         assumptions=(
             "two tags, two functions that stay enabled, a page for each tag or for all",
@@ -219,7 +219,7 @@ PROOFS = (
                 name="who waits with another request waits on when that one has ended",
                 old="with m.If(~leader.asking | (leader.generation != record.leader_generation)):",
                 new="with m.If(leader.generation != record.leader_generation):",
-                depth=56,
+                depth=76,
             ),
         ),
     ),
