@@ -515,27 +515,36 @@ class CommonConfig(wiring.Component):
             self.queues,
         )
         row, word = self.row_read.data, access.addr[2:PAGE_BITS]
-        managed = is_management(access.addr)
         busy = self.reset.bit_select(self.function, 1)
         error_word = queue_error_offset(0) // 4
         block_word = access.addr[2:BLOCK_BITS]
         first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
         of_control, ready = Signal(), Signal()
         control_word = block_word - first
-        m.d.comb += of_control.eq((block_word >= first) & (block_word <= last))
+        # While the row is read it is found out which word that is.
+        managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
+        names = ("features_low", "features_high")
         with m.State("ACCESS"):
-            m.d.sync += self.answer.eq(0)
+            m.d.sync += [
+                self.answer.eq(0),
+                managed.eq(is_management(access.addr)),
+                of_control.eq((block_word >= first) & (block_word <= last)),
+                of_status.eq(block_word == MANAGEMENT["status"].offset // 4),
+                of_error.eq((block_word >= error_word) & (block_word < error_word + per)),
+                halves.eq(Cat(block_word == MANAGEMENT[name].offset // 4 for name in names)),
+                of_queue.eq((word >= word_of("queue_size")) & (word < _COMMON_WORDS)),
+            ]
             m.next = "ROW"
         with m.State("ROW"):
             m.next = "RESPOND"
             with m.If(managed):
                 m.d.sync += self.queue.eq(self.function * per + (block_word - error_word))
-                with m.If(block_word == MANAGEMENT["status"].offset // 4):
+                with m.If(of_status):
                     m.d.sync += self.answer.eq(Mux(access.write, 0, row.device_status))
-                with m.Elif((block_word >= error_word) & (block_word < error_word + per)):
+                with m.Elif(of_error):
                     m.next = "WORD"
-                for half, name in enumerate(("features_low", "features_high")):
-                    with m.If((block_word == MANAGEMENT[name].offset // 4) & ~access.write):
+                for half in range(len(names)):
+                    with m.If(halves[half] & ~access.write):
                         m.d.sync += self.answer.eq(row.driver_features.word_select(half, 32))
                 with m.If(of_control & ~access.write):
                     m.d.sync += [
@@ -544,7 +553,7 @@ class CommonConfig(wiring.Component):
                     ]
                     with m.If(self.control.there):
                         m.next = "WORD"
-            with m.Elif((word >= word_of("queue_size")) & (word < _COMMON_WORDS)):
+            with m.Elif(of_queue):
                 m.d.sync += self.queue.eq(self.function * per + row.queue_select)
                 with m.If(row.queue_select < per):
                     m.next = "WORD"
