@@ -40,6 +40,11 @@ class Verdict(wiring.Component):
     the source, and only functions that receive.  A function with a VLAN of its own has frames of
     that alone, one that filters VLANs untagged ones and those of its filters, others all.
 
+    Latency
+    -------
+    Of what the frame matches none; its source, destination, tag and the controls stand for a cycle
+    before.
+
     Members
     -------
     source : ``In(8)``
@@ -101,13 +106,15 @@ class Verdict(wiring.Component):
             Signal(functions, name=name)
             for name in ("active", "passes", "member", "owners", "wanted", "me", "others")
         )
-        m.d.comb += [
+        m.d.sync += [
             guest.eq(self.source != PORT_SOURCE),
             group.eq(self.destination[0]),
             broadcast.eq(self.destination == _BROADCAST),
             filtered.eq(self.tagged & (self.vid != 0)),
             me.eq(Cat(self.source == n for n in range(functions))),
             active.eq(each("enable") & ~each("link_down")),
+        ]
+        m.d.comb += [
             passes.eq(~filtered.replicate(functions) | target.vlan_filter),
             # An own VLAN that matches is enabled.
             member.eq(
