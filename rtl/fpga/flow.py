@@ -35,7 +35,7 @@ DEVICES = {
 }
 #: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
 #: mapped to fewer cells.  Without an aim the deepest path of all alone decides.
-_LOGIC_PS = 5000
+_LOGIC_PS = 4000
 #: Likewise of what would hardly fit.
 _DENSE_PS = 9000
 #: What ABC does to logic, with commas for blanks: three ways of restructuring, each mapped, and the

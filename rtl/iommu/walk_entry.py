@@ -57,6 +57,8 @@ class WalkEntry(wiring.Component):
 
     Members
     -------
+    be : ``In(1)``
+        fctl.BE.
     goal : ``In(WalkGoal)``; found : ``In(WalkFound)``; msi : ``In(MsiResult)``
         A step's outcome, and what the MSI unit holds.
     access : ``Out(WalkAccess)``
@@ -71,6 +73,7 @@ class WalkEntry(wiring.Component):
         self.config = config
         super().__init__(
             {
+                "be": In(1),
                 "goal": In(WalkGoal),
                 "found": In(WalkFound),
                 "msi": In(MsiResult),
@@ -148,6 +151,12 @@ class WalkEntry(wiring.Component):
         if config.sv32 or config.sv32x4:
             m.d.comb += access.narrow.eq(Mux(second, goal.g_levels, goal.s_levels) == 2)
         self._index(m, access.offset, page, level, access.narrow)
+        if config.end:
+            m.d.comb += access.state.big.eq(Mux(second, self.be, goal.big))
+        m.d.comb += [
+            access.state.narrow.eq(access.narrow),
+            access.state.upper.eq(access.offset[2]),
+        ]
         # A fault of the second stage tells of the entry of the first.
         self.met = Signal(PAGE_SHIFT)
         narrow = goal.s_levels == 2

@@ -27,14 +27,14 @@ class Entry:
     ----------
     word : Value
         64 bits as memory gave them.
-    big, narrow : Value
-        Its byte order, and whether it is one of 32 bits.
+    big, narrow, upper : Value
+        Its byte order; whether it is one of 32 bits, and these the higher half.
     level : Value
     page : Value
         Bits 55:12 of the address that is translated.
     """
 
-    def __init__(self, m: Module, config: IommuConfig, *, word, big, narrow, level, page):
+    def __init__(self, m: Module, config: IommuConfig, *, word, big, narrow, upper, level, page):
         self._config, self._word, self._big, self._narrow = config, word, big, narrow
         self._level = level
         self._short = config.sv32 or config.sv32x4
@@ -42,7 +42,6 @@ class Entry:
         swapped = in_order(word, big) if config.end else word
         m.d.comb += pte.eq(swapped)
         if self._short:
-            upper = Mux(level == 0, page[0], page[10])
             with m.If(narrow):
                 m.d.comb += pte.eq(Mux(upper ^ big, swapped[32:], swapped[:32]))
         self.leaf = pte.r | pte.x

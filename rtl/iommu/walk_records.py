@@ -96,6 +96,9 @@ class WalkState(data.Struct):
     final: 1  # the second stage translates the final address, not a table's
     implicit_write: 1  # the second stage must allow to write a first-stage entry
     locked: 1  # the entry was asked for exclusively
+    big: 1  # byte order of the entry asked for
+    narrow: 1  # it is one of 32 bits
+    upper: 1  # which are the higher half of what memory answers, in the order of memory
     s_level: 3
     g_level: 3
     table: 44  # page that holds the entry asked for
@@ -131,6 +134,7 @@ class WalkGoal(data.Struct):
     s_levels: 3
     g_levels: 3
     sxl: 1
+    big: 1  # byte order of the first stage's entries
     g_ppn: 44
     gscid: 16
     pscid: 20

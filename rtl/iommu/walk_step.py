@@ -46,8 +46,6 @@ class WalkStep(wiring.Component):
         ``kind`` is START; the walk is the directory's; its address is in this page, for START.
     answer : ``In(64)``; resp : ``In(Resp)``
         What memory answered.
-    be : ``In(1)``
-        fctl.BE.
     judged : ``Out(WalkJudged)``
         All but the ``index``, ``resumed``, ``judged`` and ``keeps`` of its goal.
     """
@@ -65,7 +63,6 @@ class WalkStep(wiring.Component):
                 "start_page": In(44),
                 "answer": In(64),
                 "resp": In(Resp),
-                "be": In(1),
                 "judged": Out(WalkJudged),
             }
         )
@@ -123,6 +120,8 @@ class WalkStep(wiring.Component):
         ]
         if config.sv32 or config.sv32x4:
             m.d.comb += out.sxl.eq(context.sxl & ~self.by_directory)
+        if config.end:
+            m.d.comb += out.big.eq(context.sbe)
         if config.qosid:
             m.d.comb += [
                 out.user[name].eq(Mux(self.by_directory, guest[name], context[name]))
@@ -138,19 +137,15 @@ class WalkStep(wiring.Component):
 
     def _entry(self, m: Module) -> Entry:
         """The entry that was read."""
-        config, state, out = self.config, self.state, self.goal
+        config, state = self.config, self.state
         second = state.second
-        big = narrow = Const(0, 1)
-        if config.end:
-            big = Mux(second, self.be, self.held.context.sbe)
-        if config.sv32 or config.sv32x4:
-            narrow = Mux(second, out.g_levels, out.s_levels) == 2
         return Entry(
             m,
             config,
             word=self.answer,
-            big=big,
-            narrow=narrow,
+            big=state.big,
+            narrow=state.narrow,
+            upper=state.upper,
             level=Mux(second, state.g_level, state.s_level),
             page=Mux(second, state.gpa_page[:44], self.held.request.iova[12:56]),
         )

@@ -141,6 +141,7 @@ class Walker(wiring.Component):
         m.d.comb += [
             walk_entry.goal.eq(self.ready),
             walk_entry.found.eq(self.found),
+            walk_entry.be.eq(self.directory.be),
         ]
         results = self._results(m)
         accesses = self._addresses(m)
@@ -255,7 +256,6 @@ class Walker(wiring.Component):
             step.state.eq(read.data),
             step.held.eq(self.entry),
             step.guest.eq(self.guest),
-            step.be.eq(self.directory.be),
         ]
         stale, goal = Signal(), judged.payload.goal
         with m.Switch(index):
