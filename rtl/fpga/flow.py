@@ -33,8 +33,8 @@ DEVICES = {
     "LFE5UM5G-85F": ["--um5g-85k", "--speed", "8"],
     "LFE5U-85F": ["--85k", "--speed", "6"],
 }
-#: Delay of logic that mapping aims at, half of the period of 100 MHz; paths that are shorter are
-#: mapped to fewer cells.  Without an aim the deepest path of all alone decides.
+#: Delay of logic that mapping aims at, less than half of the period of 100 MHz; paths that are
+#: shorter are mapped to fewer cells.  Without an aim the deepest path of all alone decides.
 _LOGIC_PS = 4000
 #: Likewise of what would hardly fit.
 _DENSE_PS = 9000
@@ -66,8 +66,8 @@ class Synthesis:
     top : str
         Name of the top module.
     blocks : dict[str, dict[str, int]]
-        Cells of each block, its sub-blocks included; the top is first.  Logic that blocks share
-        counts for the one after whose signal it is named.
+        Cells of each block, its sub-blocks included; the top is first.  What stands where blocks
+        meet, logic of both and registers alike, counts for the one after whose signal it is named.
     netlist : Path
         Flat netlist for nextpnr.
     """
@@ -197,15 +197,8 @@ def place(netlist: Path, seed: int, device: str, *, say: Say) -> float:
         # Electrostatic placement: wires of the IOMMU of `full` are a quarter shorter than what the
         # analytical one makes, which packs it into a third of the device, and routed in a fifth
         # of the time.
-        command += [
-            "--out-of-context",
-            "--freq",
-            "125",
-            "--timing-allow-fail",
-            "--placer",
-            "static",
-        ]
-        command += ["--seed", str(seed), "--report", part.name]
+        command += ["--placer", "static", "--seed", str(seed), "--report", part.name]
+        command += ["--out-of-context", "--freq", "125", "--timing-allow-fail"]
         _run(*command, cwd=folder, log=f"{name}.{device}.{seed}.log", say=say)
         part.rename(report)
     clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"]

@@ -51,7 +51,7 @@ class Backlog(wiring.Component):
     freed : ``In(entries)``
         Given back in this cycle.
     ends : ``In(range(entries + 1))``
-        How many are given back in this cycle.
+        How many ``freed`` has: two at the most of the miss table's, which it need not count.
     lands : ``In(Lane)``
         A request of ``again`` has come to the end of the pipeline; ``NONE`` if none has.
     again : ``Out(stream.Signature(Again))``

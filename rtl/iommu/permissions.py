@@ -197,7 +197,8 @@ class Judge(wiring.Component):
         cause = Signal(12)
         m.d.comb += cause.eq(result.cause)
         # Debug translations get no address of a memory-resident interrupt file.
-        with m.If(~self.fails & result.mrif & request.debug):
+        hidden = result.mrif & request.debug
+        with m.If(~self.fails & hidden):
             m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
         m.d.comb += self.record_en.eq(is_recorded(held, cause, dtf=self.dtf))
         record_fields(
@@ -210,7 +211,7 @@ class Judge(wiring.Component):
             implicit_write=result.implicit_write,
         )
         to_gpa = ats & (held.context.t2gpa | result.mrif)
-        with m.If(self.fails | (result.mrif & request.debug)):
+        with m.If(self.fails | hidden):
             fault_response(m, response, held, cause)
         with m.Else():
             first, _ = stages(request, held.context)

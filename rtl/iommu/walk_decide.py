@@ -50,10 +50,11 @@ class WalkDecide(wiring.Component):
             with m.Case(StepKind.START):
                 self._start(m)
             with m.Case(StepKind.RESUME):
-                m.d.comb += out.goal.eq(Goal.FINAL)
+                m.d.comb += [out.goal.eq(Goal.FINAL), out.resumed.eq(1)]
             with m.Case(StepKind.MSI):
                 m.d.comb += [
                     out.goal.eq(Goal.DONE),
+                    out.judged.eq(1),
                     out.size.eq(PAGE_SHIFT),
                     out.cacheable.eq(0),
                     *(out.second[name].eq(1) for name in ("r", "w", "dirty")),

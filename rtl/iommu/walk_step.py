@@ -47,7 +47,7 @@ class WalkStep(wiring.Component):
     answer : ``In(64)``; resp : ``In(Resp)``
         What memory answered.
     judged : ``Out(WalkJudged)``
-        All but the ``index``, ``resumed``, ``judged`` and ``keeps`` of its goal.
+        All but the ``index`` and ``keeps`` of its goal.
     """
 
     def __init__(self, config: IommuConfig):

@@ -157,6 +157,11 @@ class Walker(wiring.Component):
     def _row(self, directory, index):
         return Mux(directory, self.directory_id, index)
 
+    def _walk_of(self, identifier):
+        """What has memory's answer: whether it is the directory's walk, and the entry."""
+        directory = identifier == self.directory_id
+        return directory, Mux(directory, self.directory_entry, identifier)
+
     def _stored(self, m: Module):
         """Answers to stores; returns whether there is one, which, and what takes it.
 
@@ -193,9 +198,9 @@ class Walker(wiring.Component):
             move.resp.eq(b.resp),
         ]
         with m.If(b_valid):
-            directory = b.id == self.directory_id
+            directory, entry = self._walk_of(b.id)
             m.d.comb += [
-                move.index.eq(Mux(directory, self.directory_entry, b.id)),
+                move.index.eq(entry),
                 move.directory.eq(directory),
                 move.kind.eq(StepKind.STORED),
             ]
@@ -221,21 +226,14 @@ class Walker(wiring.Component):
         valid, index, kind = Signal(), Signal(8), Signal(StepKind)
         load, judged = Signal(), self.lookup.i
         for_msi = r.payload.id == self.msi_id if self.config.msi_flat else Const(0, 1)
-        reads, of_directory = Signal(), Signal()
-        new_index, row = Signal(8), Signal(8)
+        reads, new_index, row = Signal(), Signal(8), Signal(8)
+        of_directory, entry = self._walk_of(r.payload.id)
         m.d.comb += [
             load.eq(self.room),
             r.ready.eq(load | for_msi),
             reads.eq(r.valid & ~for_msi),
             moves.ready.eq(load & ~reads),
-            of_directory.eq(Mux(reads, r.payload.id == self.directory_id, move.directory)),
-            new_index.eq(
-                Mux(
-                    reads,
-                    Mux(r.payload.id == self.directory_id, self.directory_entry, r.payload.id),
-                    move.index,
-                )
-            ),
+            new_index.eq(Mux(reads, entry, move.index)),
             row.eq(Mux(reads, r.payload.id, self._row(move.directory, move.index))),
         ]
         m.d.sync += [
@@ -243,7 +241,7 @@ class Walker(wiring.Component):
             index.eq(new_index),
             kind.eq(Mux(reads, StepKind.READ, move.kind)),
             step.starts.eq(~reads & (move.kind == StepKind.START)),
-            step.directory.eq(of_directory),
+            step.directory.eq(Mux(reads, of_directory, move.directory)),
             step.start_page.eq(move.page),
             step.answer.eq(r.payload.data),
             step.resp.eq(Mux(reads, r.payload.resp, move.resp)),
@@ -266,8 +264,6 @@ class Walker(wiring.Component):
             judged.valid.eq(valid),
             judged.payload.eq(step.judged),
             goal.index.eq(index),
-            goal.resumed.eq(kind == StepKind.RESUME),
-            goal.judged.eq(kind == StepKind.MSI),
             goal.keeps.eq(~stale & ~self.stale_all & ~step.directory),
             self.lookup.begins_first.eq(step.starts & (goal.s_levels != 0)),
         ]

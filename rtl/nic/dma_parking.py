@@ -131,7 +131,8 @@ class DmaParking(wiring.Component):
         connect(m, self.stats.o, flipped(self.stat))
         self.event, self.answered = Signal(_Event), Signal()
         self.code, self.generation, self.device = Signal(4), Signal(), Signal(24)
-        self.now, self.age, self.scan = Signal(32), Signal(32), Signal(range(tags))
+        self.now, self.scan = Signal(32), Signal(range(tags))
+        self.age = Signal(32)  # of the record at the read port, in the cycle before
         self.asking = Signal(range(tags + 1))  # requests that wait for an answer
         self.wanted, self.place = Signal(_Wanted), Signal(range(tags))
         self.parks, self.follows = Signal(), Signal()
@@ -315,9 +316,7 @@ class DmaParking(wiring.Component):
                         ~record.generation))
             ),
             page.eq(position.page),
-            again.eq(
-                record.retried & (record.page == page) & (self.age < RECENT)
-            ),
+            again.eq(record.retried & (record.page == page) & (self.age < RECENT)),
             request.payload.function.eq(position.function),
             request.payload.write.eq(position.write),
             request.payload.index.eq(Cat(self.tag, generation)),

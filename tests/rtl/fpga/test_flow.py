@@ -1,11 +1,14 @@
 """The ECP5 flow on a small block: cells are counted once, and what is there is kept."""
 
+import json
+
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from rtl.bus.stream import StreamRegister
 from rtl.fpga.flow import CELLS, carve, place, synthesize
 from rtl.fpga.synth import main
 from rtl.iommu.slots import SlotTable
@@ -41,6 +44,35 @@ def test_a_run_goes_on_where_it_was(made):
     assert again == made
     assert place(carve(again, "slots", say=quiet), 1, "LFE5U-85F", say=quiet) == mhz
     assert {path: path.stat().st_mtime for path in netlist.parent.iterdir()} == before
+
+
+class _Pair(wiring.Component):
+    """Two register slices, one behind the other."""
+
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.front = front = StreamRegister(8)
+        m.submodules.back = back = StreamRegister(8)
+        connect(m, flipped(self.i), front.i)
+        connect(m, front.o, back.i)
+        connect(m, back.o, flipped(self.o))
+        return m
+
+
+def test_a_block_is_cut_out_of_the_whole(tmp_path):
+    made = synthesize(_Pair(), "pair", tmp_path, levels=1, say=quiet)
+    assert list(made.blocks) == ["pair", "pair.back", "pair.front"]
+    whole, back, front = (cells["FF"] for cells in made.blocks.values())
+    # Two places and whether each holds something; what front hands to back may be named after both.
+    assert (whole, back) == (36, 18)
+    assert 10 <= front <= 18
+    netlist = carve(made, "pair.back", say=quiet)
+    cells = json.loads(netlist.read_text())["modules"]["pair.back"]["cells"].values()
+    assert sum(cell["type"] == "TRELLIS_FF" for cell in cells) == 18
+    assert place(netlist, 1, "LFE5UM5G-85F", say=quiet) > 100
 
 
 class _Table(wiring.Component):
