@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import FaultRecord
+from models.spec.iommu import Cause, FaultRecord
 from models.spec.iotlb import IotlbResult
 from models.spec.translation import (
     AddressType,
@@ -17,6 +17,7 @@ from rtl.bus.stream import StreamBypass
 from rtl.iommu.misses import Allocate
 from rtl.iommu.permissions import (
     BARE_SIZE,
+    SPA_BITS,
     by_access,
     fault_status,
     grant,
@@ -31,15 +32,16 @@ from rtl.iommu.seams import Event
 __all__ = ["Answerer", "Verdict"]
 
 _DEPTH = 4
-_SPA_BITS = 56
 
 
 class Verdict(data.Struct):
     """What is known of a request when it leaves the second stage of the pipeline."""
 
     held: Held
-    cause: 12  # a fault already known
     lookup: 1  # the IOTLB was asked
+    off: 1  # faults already known: ALL_INBOUND_DISALLOWED,
+    disallowed: 1  # or TYPE_DISALLOWED
+    beyond: 1  # as a physical address there is no such one
     missing: 1  # a context is not there
     walks: 1  # it is not for the IOTLB to answer
     stale: 1
@@ -219,21 +221,25 @@ class Answerer(wiring.Component):
         held = verdict.held
         request = held.request
         walks = verdict.walks | (verdict.lookup & ~result.hit)
-        plain = ~verdict.lookup & (verdict.cause == 0)
+        sound = ~(verdict.off | verdict.disallowed)
+        plain = ~verdict.lookup & sound
         first, _ = stages(request, held.context)
         m.d.comb += [
             new.verdict.eq(verdict),
-            new.cause.eq(verdict.cause),
+            new.cause.eq(
+                Mux(verdict.off, Cause.ALL_INBOUND_DISALLOWED, 0)
+                | Mux(verdict.disallowed, Cause.TYPE_DISALLOWED, 0)
+            ),
             new.walks.eq(walks),
             new.waits.eq(verdict.missing | walks),
             new.supervisor.eq(request.pv & request.priv & first & verdict.lookup),
         ]
         # What is not translated must be a physical address.
-        beyond = request.iova[_SPA_BITS:].any() & (request.at != AddressType.MESSAGE)
-        with m.If(plain & beyond):
+        beyond = plain & verdict.beyond
+        with m.If(beyond):
             m.d.comb += new.cause.eq(by_access(request, 5, 7, 1))
         m.d.comb += [
-            new.faulty.eq(new.cause != 0),
+            new.faulty.eq(~sound | beyond),
             # Of those that wait for a walk since they missed the IOTLB the cause is 0.
             new.recorded.eq(is_recorded(held, new.cause) & ~verdict.missing & ~verdict.walks),
             new.status.eq(fault_status(request, new.cause)),
@@ -248,7 +254,7 @@ class Answerer(wiring.Component):
     def _bare(request):
         """Result where nothing is translated."""
         result = {name: Const(1, 1) for name in ("hit", "r", "w", "x", "u", "dirty")}
-        result |= {"ppn": request.iova[12:56], "size": Mux(is_ats(request), BARE_SIZE, _SPA_BITS)}
+        result |= {"ppn": request.iova[12:56], "size": Mux(is_ats(request), BARE_SIZE, SPA_BITS)}
         members = IotlbResult.as_shape().members
         widths = {name: Shape.cast(shape).width for name, shape in members.items()}
         return Cat(result.get(name, Const(0, width)) for name, width in widths.items())

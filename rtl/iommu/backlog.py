@@ -36,7 +36,7 @@ class Backlog(wiring.Component):
 
     Latency
     -------
-    ``keep`` follows ``arrive`` in the same cycle.  From a free entry to ``again`` 2 cycles.
+    ``keep`` follows ``arrive`` in the same cycle.  From a free entry to ``again`` 3 cycles.
 
     Members
     -------
@@ -45,8 +45,8 @@ class Backlog(wiring.Component):
     arrive_en : ``In(1)``; arrive : ``In(Held)``
         A request that has no entry has missed.
     keep : ``Out(1)``
-        It waits here; else it gets the entry ``place`` now.
-    place : ``In(8)``; same_device : ``In(entries)``
+        It waits here; else it gets the entry ``chosen`` now.
+    chosen : ``In(entries)``; same_device : ``In(entries)``
         Of the miss table for ``arrive``: the entry, and entries in use that are the device's.
     freed : ``In(entries)``
         Given back in this cycle.
@@ -74,7 +74,7 @@ class Backlog(wiring.Component):
                 "arrive_en": In(1),
                 "arrive": In(Held),
                 "keep": Out(1),
-                "place": In(8),
+                "chosen": In(self.entries),
                 "same_device": In(self.entries),
                 "freed": In(self.entries),
                 "ends": In(range(self.entries + 1)),
@@ -91,23 +91,30 @@ class Backlog(wiring.Component):
         levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
         flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
         own, common = Signal(), Signal()
-        # Entries in use, and who flies: of both lanes; whether that is all there are.
+        # Entries in use, and who flies: of both lanes; whether that is all there are, all but one,
+        # or less.
         claimed, full = Signal(range(2 * self.PLACES)), Signal()
+        one, many_free = Signal(), Signal(init=1)
+        # Lanes in which somebody waits.
+        queued = Signal(2)
+        # The limited device's next has an entry within its share.  Of the cycle before: what has
+        # left since keeps its lane from sending another, and no new one gets an entry.
+        spare = Signal()
         # The device that is at its limit, or else the last one that got an entry; its entries.
         limited, many, same = Signal(), Signal(), Signal()
         device, mine, entry = Signal(24), Signal(self.entries), Signal(self.entries)
         count, gets = Signal(range(self.entries + 1)), Signal()
         m.d.comb += [
             own.eq(limited & same & (held.lane != Lane.OWN)),
-            common.eq(~own & (held.lane == Lane.NONE) & (full | (levels[1] != 0))),
+            common.eq(~own & (held.lane == Lane.NONE) & (full | queued[1])),
             self.keep.eq(own | common),
             self.room.eq(levels[0] + levels[1] < self.PLACES - self.MARGIN),
             count.eq(sum((mine[i] for i in entries), start=0)),
             many.eq(count >= self.share),
             gets.eq(self.arrive_en & ~self.keep),
-            entry.eq(Cat(gets & (self.place == i) for i in entries)),
+            entry.eq(Mux(gets, self.chosen, 0)),
         ]
-        waits = (levels[0] != 0) | (flying[0] != 0) | (self.arrive_en & own)
+        waits = queued[0] | (flying[0] != 0) | (self.arrive_en & own)
         m.d.sync += limited.eq(many | waits)
         changes = Signal()
         m.d.comb += changes.eq(~(limited | many | ~gets))
@@ -126,24 +133,28 @@ class Backlog(wiring.Component):
         with m.Elif(changes):
             m.d.sync += same.eq(1)
         # A new request may get an entry in the very cycle, unless somebody waits for a full table.
-        last = self.entries - 1
+        # Who lands, and what is given back, is counted a cycle later: it is claimed until then.
+        landed, ended = Signal(Lane), Signal.like(self.ends)
+        m.d.sync += [landed.eq(self.lands), ended.eq(self.ends)]
+        m.d.sync += spare.eq(count + flying[0] < self.share)
         may = Cat(
-            (levels[0] != 0)
-            & (count + flying[0] < self.share)
-            & ((claimed < last) | ((claimed == last) & (levels[1] != 0))),
-            (levels[1] != 0) & (claimed < self.entries),
+            queued[0] & spare & (many_free | (one & queued[1])),
+            queued[1] & (many_free | one),
         )
-        leaves = self._lanes(m, Cat(own, common), may, levels, flying)
+        leaves = self._lanes(m, Cat(own, common), may, landed, levels, flying, queued)
         # But for who gets one, which is known last.
         others = Signal.like(claimed)
-        m.d.comb += others.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE))
+        m.d.comb += others.eq(claimed - ended + leaves - (landed != Lane.NONE))
+        few = [others >= self.entries - n for n in range(3)]
         m.d.sync += [
             claimed.eq(others + gets),
-            full.eq(Mux(gets, others >= last, others >= self.entries)),
+            full.eq(Mux(gets, few[1], few[0])),
+            one.eq(Mux(gets, few[2] & ~few[1], few[1] & ~few[0])),
+            many_free.eq(Mux(gets, ~few[2], ~few[1])),
         ]
         return m
 
-    def _lanes(self, m: Module, to, may, levels, flying) -> Signal:
+    def _lanes(self, m: Module, to, may, landed, levels, flying, queued) -> Signal:
         """Two queues in one RAM: ``to`` is the one that is entered, ``may`` whose first leaves.
 
         Returns whether one leaves.
@@ -181,6 +192,7 @@ class Backlog(wiring.Component):
                 tails[number].eq(tails[number] + came),
                 heads[number].eq(heads[number] + left),
                 levels[number].eq(levels[number] + came - left),
-                flying[number].eq(flying[number] + left - (self.lands == name)),
+                queued[number].eq(came | (levels[number] > 1) | (queued[number] & ~left)),
+                flying[number].eq(flying[number] + left - (landed == name)),
             ]
         return leaves

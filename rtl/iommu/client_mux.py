@@ -54,9 +54,11 @@ class ClientMux(wiring.Component):
         clients = [getattr(self, f"client{number}") for number in range(self.clients)]
         most = min(self.MOST, (1 << TAG_BITS) // (self.clients - 1))
         under_way = [Signal(range(most + 1), name=f"under_way{n}") for n in range(self.clients)]
+        # Counted a cycle later; whether that is all, or all but one, is known from registers.
+        took, gave, last, full = (Signal(self.clients) for _ in range(4))
         asking = Cat(
-            client.request.valid & (count != most)
-            for client, count in zip(clients, under_way, strict=True)
+            client.request.valid & ~full[number] & ~(last[number] & took[number])
+            for number, client in enumerate(clients)
         )
         # ``served`` had the last turn; while it is ``held`` its request is still offered.
         served, held = Signal(range(self.clients)), Signal()
@@ -74,10 +76,15 @@ class ClientMux(wiring.Component):
                     request.payload.tag.eq(Cat(own.tag[: self.tag_bits], prefix)),
                     client.request.ready.eq(request.ready & asking[number]),
                 ]
-            answered = client.response.valid & client.response.ready
-            m.d.sync += under_way[number].eq(
-                under_way[number] + (client.request.valid & client.request.ready) - answered
-            )
+            count = Signal.like(under_way[number])
+            m.d.comb += count.eq(under_way[number] + took[number] - gave[number])
+            m.d.sync += [
+                took[number].eq(client.request.valid & client.request.ready),
+                gave[number].eq(client.response.valid & client.response.ready),
+                under_way[number].eq(count),
+                last[number].eq(count == most - 1),
+                full[number].eq(count == most),
+            ]
             m.d.comb += [
                 client.response.payload.eq(response.payload),
                 client.response.payload.tag.eq(response.payload.tag[: self.tag_bits]),

@@ -34,7 +34,7 @@ class _Cache(wiring.Component):
     place, key : ``In``; hit : ``Out(1)``; content : ``Out``
         Search.
     fill_en : ``In(1)``; fill_content : ``In``; fill_place, fill_key : ``In``
-        Store in place of what there is of that key.
+        Store in place of what there is of that key; not right behind another fill, or a forget.
     forget, forget_all : ``In(1)``; forget_place, forget_key : ``In``
         Forget a key, or everything, with what is stored in the same cycle.
     """
@@ -64,20 +64,21 @@ class _Cache(wiring.Component):
         m = Module()
         ways, sets = self.ways, self.sets
         mask = sets - 1
-        # Both are done a cycle later; what is to be forgotten is not found until then.
+        # What is to be forgotten is looked for, and forgotten, a cycle later, and not found until
+        # then.  For what is to be stored the way is found at once, and used a cycle later.
         forgets, stores, all_ = Signal(), Signal(), Signal()
         wanted, wanted_place = Signal(self.key_bits), Signal.like(self.place)
         self.new = Signal.like(self.fill_content)
         m.d.sync += [
             forgets.eq(self.forget),
-            stores.eq(self.fill_en & ~self.forget),
+            stores.eq(self.fill_en & ~(self.forget | forgets | stores)),
             all_.eq(self.forget & self.forget_all),
             wanted.eq(Mux(self.forget, self.forget_key, self.fill_key)),
             wanted_place.eq(Mux(self.forget, self.forget_place, self.fill_place) & mask),
             self.new.eq(self.fill_content),
         ]
-        place = self.place & mask
-        match, same, chosen = Signal(ways), Signal(ways), Signal(ways)
+        place, filled = self.place & mask, self.fill_place & mask
+        match, same, found, chosen = (Signal(ways) for _ in range(4))
         victim = Signal(range(max(2, ways)))
         for way in range(ways):
             ram = memory.Memory(shape=self.key_bits, depth=max(2, sets), init=[])
@@ -85,39 +86,42 @@ class _Cache(wiring.Component):
             look, upkeep = ram.read_port(domain="comb"), ram.read_port(domain="comb")
             write = ram.write_port()
             valid = Signal(sets, name=f"valid{way}")
-            own = valid.bit_select(wanted_place, 1)
             m.d.comb += [
                 look.addr.eq(place),
-                upkeep.addr.eq(wanted_place),
+                upkeep.addr.eq(Mux(forgets, wanted_place, filled)),
                 write.addr.eq(wanted_place),
                 write.data.eq(wanted),
                 write.en.eq(stores & chosen[way]),
                 match[way].eq(valid.bit_select(place, 1) & (look.data == self.key)),
-                same[way].eq(own & (upkeep.data == wanted)),
-                chosen[way].eq(Mux(same.any(), same[way], victim == way)),
+                same[way].eq(
+                    valid.bit_select(upkeep.addr, 1)
+                    & (upkeep.data == Mux(forgets, wanted, self.fill_key))
+                ),
+                chosen[way].eq(Mux(found.any(), found[way], victim == way)),
             ]
+            m.d.sync += found[way].eq(same[way])
             stored, removed = stores & chosen[way], forgets & same[way]
             for number in range(sets):
                 with m.If(all_ | ((wanted_place == number) & (stored | removed))):
                     m.d.sync += valid[number].eq(~forgets)
-        self._victims(m, stores, wanted_place, same, victim)
+        self._victims(m, stores & ~found.any(), filled, wanted_place, victim)
         m.d.comb += self.hit.eq(match.any() & ~(forgets & (all_ | (wanted == self.key))))
         self._contents(m, stores, place, match, wanted_place, chosen)
         return m
 
-    def _victims(self, m: Module, stores, place, same, victim) -> None:
-        """Whose turn it is in each set."""
+    def _victims(self, m: Module, takes, filled, place, victim) -> None:
+        """Whose turn it is in the set of what is to be stored."""
         m.submodules.turns = ram = memory.Memory(
             shape=victim.shape(), depth=max(2, self.sets), init=[]
         )
         read, write = ram.read_port(domain="comb"), ram.write_port()
         m.d.comb += [
-            read.addr.eq(place),
-            victim.eq(read.data),
+            read.addr.eq(filled),
             write.addr.eq(place),
             write.data.eq(Mux(victim == self.ways - 1, 0, victim + 1)),
-            write.en.eq(stores & ~same.any()),
+            write.en.eq(takes),
         ]
+        m.d.sync += victim.eq(read.data)
 
     def _contents(self, m: Module, stores, place, match, wanted_place, chosen) -> None:
         """Contents of all ways in one RAM."""
@@ -153,7 +157,7 @@ class ContextCache(wiring.Component):
     Latency
     -------
     ``hit`` and ``context`` follow ``device_id`` in the same cycle.  Clears show in the next one,
-    fills in the one after.
+    fills in the one after.  In the cycle after either, a fill is not kept.
 
     Members
     -------
@@ -215,8 +219,8 @@ class ProcessCache(wiring.Component):
 
     Members
     -------
-    device_id : ``In(24)``; process_id : ``In(20)``
-        What to search.
+    device_id : ``In(24)``; process_id : ``In(20)``; place : ``In(20)``
+        What to search; ``place`` is the exclusive or of their lowest bits.
     hit : ``Out(1)``; process : ``Out(ProcessState)``
         What is found.
     fill_en : ``In(1)``; fill_state : ``In(ProcessState)``
@@ -236,6 +240,7 @@ class ProcessCache(wiring.Component):
             {
                 "device_id": In(24),
                 "process_id": In(20),
+                "place": In(20),
                 "hit": Out(1),
                 "process": Out(ProcessState),
                 "fill_en": In(1),
@@ -261,7 +266,7 @@ class ProcessCache(wiring.Component):
         m.d.comb += [
             key(cache.key).process.eq(self.process_id),
             key(cache.key).device.eq(self.device_id),
-            cache.place.eq(self.process_id ^ self.device_id),
+            cache.place.eq(self.place),
             self.hit.eq(cache.hit & ~self.process_id[process_bits:].any()),
             self.process.eq(cache.content),
             filled.process.eq(self.fill_process),

@@ -96,11 +96,11 @@ class Directory(wiring.Component):
         self.asked, self.process, self.level = asked, Signal(), Signal(2)
         self.table, self.address, self.translated = Signal(44), Signal(56), Signal(44)
         self.access_fault, self.corrupt = Signal(), Signal()
+        self.beyond = Signal()  # a 32-bit guest has no such address
         m.submodules.judge = judge = self.judge = ContextJudge(self.config)
         self.raw = Signal(judge.context_bits)
         m.d.comb += [
             fill.device_id.eq(asked.device_id),
-            fill.process_id.eq(Mux(asked.pv, asked.process_id, 0)),
             judge.raw.eq(self.raw),
             judge.pointer.eq(self.level != 0),
             judge.of_process.eq(self.process),
@@ -162,7 +162,7 @@ class Directory(wiring.Component):
 
     def _begin(self, m: Module) -> None:
         """Take a request."""
-        fill = self.fill.payload
+        fill, asks = self.fill.payload, self.request.payload
         off = Const(1, 1)
         for mode, levels in _MODES.items():
             if levels <= self.config.ddt_levels:
@@ -173,6 +173,7 @@ class Directory(wiring.Component):
         with m.If(self.request.valid):
             m.d.sync += [
                 self.asked.eq(self.request.payload),
+                fill.process_id.eq(Mux(asks.pv, asks.process_id, 0)),
                 self.table.eq(self.directory.ppn),
                 self.process.eq(0),
                 fill.cause.eq(Mux(off, Cause.ALL_INBOUND_DISALLOWED, 0)),
@@ -212,6 +213,8 @@ class Directory(wiring.Component):
             self.address.eq(Cat(offset, self.table)),
             self.access_fault.eq(0),
             self.corrupt.eq(0),
+            # Whatever its second stage could translate.
+            self.beyond.eq(self.fill.payload.context.sxl & self.table[_GPA_BITS_SXL - 12 :].any()),
         ]
         m.next = "ADDRESS"
         if config.pd8:
@@ -220,11 +223,9 @@ class Directory(wiring.Component):
 
     def _second_stage(self, m: Module) -> None:
         """Ask for a walk to an entry of the process directory."""
-        fill, context = self.fill.payload, self.fill.payload.context
-        # A 32-bit guest has no more addresses, whatever its second stage could translate.
-        beyond = context.sxl & self.address[_GPA_BITS_SXL:].any()
-        m.d.comb += self.walk.valid.eq(~beyond)
-        with m.If(beyond):
+        fill = self.fill.payload
+        m.d.comb += self.walk.valid.eq(~self.beyond)
+        with m.If(self.beyond):
             m.d.sync += [
                 fill.cause.eq(Cause.READ_GUEST_PAGE_FAULT),
                 fill.guest.eq(1),

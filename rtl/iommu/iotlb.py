@@ -97,13 +97,15 @@ class Iotlb(wiring.Component):
         ways, supers, fill = self.ways, self.supers, self.fill
         small = fill.payload.size == SMALL
         # A small fill visits its set, a large one goes through all; then they are accepted.
-        seeking, searching = Signal(), Signal()
-        idle, begins, granted = Signal(), Signal(), Signal()
-        busy = self.sweeping | seeking | searching | supers.scanning
+        seeking, sought, searching = Signal(), Signal(), Signal()
+        idle, begins, granted, beside = Signal(), Signal(), Signal(), Signal()
+        busy = self.sweeping | seeking | sought | searching | supers.scanning | ways.clearing
         m.d.comb += [
-            idle.eq(~busy & ~ways.clearing & ~ways.writing),
-            begins.eq(idle & fill.valid & ~self.invalidate.valid),
-            self.accept_small.eq(fill.valid & seeking),
+            idle.eq(~busy & ~ways.writing),
+            # The next set may be visited while another is written.
+            beside.eq(~ways.writing | (small & (ways.write_set != self.index))),
+            begins.eq(~busy & beside & fill.valid & ~self.invalidate.valid),
+            self.accept_small.eq(fill.valid & sought),
             self.accept_large.eq(fill.valid & searching & ~supers.scanning),
             fill.ready.eq(self.accept_small | self.accept_large),
             # Known a cycle before, since it goes far: no fill begins while one is offered.
@@ -114,6 +116,7 @@ class Iotlb(wiring.Component):
         m.d.sync += [
             granted.eq(idle & self.invalidate.valid & ~granted),
             seeking.eq(begins & small),
+            sought.eq(seeking),
             searching.eq((begins & ~small) | (searching & fill.valid & supers.scanning)),
         ]
         key, op = fill.payload.key, self.invalidate.payload

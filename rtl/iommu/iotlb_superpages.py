@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
-from rtl.bus.priority import number_of
+from rtl.bus.priority import lowest_bit, number_of
 from rtl.iommu.iotlb_entry import (
     SMALL,
     covers_range,
@@ -179,10 +179,11 @@ class IotlbSuperpages(wiring.Component):
             with m.If(self.scanning & there & same & ~equal):
                 m.d.sync += equal.eq(1)
                 m.d.sync += place.eq(Cat((row == i // lanes) & (i in mine) for i in range(count)))
-        free, pointer = ~self.valid, Signal(count, init=1)
-        lowest = Cat(free[i] & ~free[:i].any() for i in range(count))
-        m.d.comb += self.chosen.eq(Mux(equal, place, Mux(free.any(), lowest, pointer)))
-        with m.If(self.accept & ~equal & ~free.any()):
+        # Nothing becomes free, or is taken, while a fill goes through all.
+        lowest, pointer = Signal(count), Signal(count, init=1)
+        m.d.sync += lowest.eq(lowest_bit(~self.valid))
+        m.d.comb += self.chosen.eq(Mux(equal, place, Mux(lowest.any(), lowest, pointer)))
+        with m.If(self.accept & ~equal & ~lowest.any()):
             m.d.sync += pointer.eq(pointer.rotate_left(1))
 
     def _lane(self, m: Module, lane: int, row):

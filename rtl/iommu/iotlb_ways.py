@@ -30,13 +30,14 @@ PARTS = ("space", "page", "glob", "piece")
 class IotlbWays(wiring.Component):
     """Sets of entries of 4 KiB, of which a FIFO pointer per set chooses victims.
 
-    RAM is written in the cycle after it was decided.  Nothing is read from an entry that is being
-    written: lookups take what is written from its register instead, or nothing if it is cleared.
+    A visited set is judged in the cycle after, decided on in the next, and written in the one after
+    that.  Nothing is read from an entry that is being written: lookups take what is written from
+    its register instead, or nothing if it is cleared.
 
     Members
     -------
-    clearing : ``Out(1)``; writing : ``Out(1)``
-        After reset, one set a cycle; an entry is being written.
+    clearing : ``Out(1)``; writing : ``Out(1)``; write_set : ``Out``
+        After reset, one set a cycle; an entry is being written, of this set.
     next_set : ``In``; key : ``In(IotlbKey)``
         Set of the next cycle's lookup; this cycle's.
     matches, late : ``Out(ways)``
@@ -46,11 +47,12 @@ class IotlbWays(wiring.Component):
     sweeping, wanted, span, gone
         As :class:`~rtl.iommu.iotlb_superpages.IotlbSuperpages` has them.
     visit : ``In(1)``; set : ``In``
-        Look at a set.  In the next cycle, with ``sweeping``, what is covered is removed; ``left``
-        is whether pieces of larger pages remain,
+        Look at a set.  With ``sweeping`` what is covered is removed; ``left`` tells two cycles
+        later whether pieces of larger pages remain.
     fill : ``In(IotlbFill)``; accept : ``In(1)``
-        and without it this may be taken into the set.
+        Without it this may be taken into the set, two cycles later.
     visited, left : ``Out(1)``
+        A visit is under way.
     stored : ``In``
         Payload of what was taken in in the cycle before.
     """
@@ -63,6 +65,7 @@ class IotlbWays(wiring.Component):
             {
                 "clearing": Out(1, init=1),
                 "writing": Out(1),
+                "write_set": Out(self.set_bits),
                 "next_set": In(self.set_bits),
                 "key": In(IotlbKey),
                 "matches": Out(ways),
@@ -92,8 +95,8 @@ class IotlbWays(wiring.Component):
         everybody = (1 << config.iotlb_ways) - 1
         self.new = Signal(self.row)
         self.writes = Signal(config.iotlb_ways, init=everybody)
-        self.write_set, self.beside = Signal(self.set_bits), Signal(config.iotlb_ways)
-        self.place = Signal(self.set_bits)  # the set that is visited
+        self.beside = Signal(config.iotlb_ways)
+        self.place = Signal(self.set_bits)  # the set that was read
         canonical, removed = Signal(), Signal()
         apart = (self.wanted.addr ^ key.vpn) & ~self.span
         m.d.comb += [
@@ -188,8 +191,22 @@ class IotlbWays(wiring.Component):
         return look.data, upkeep.data
 
     def _update(self, m: Module, covered, same, rows: list) -> None:
-        """Decide what is written in the next cycle, from the rows of the visited set."""
-        free = Cat(~row.valid for row in rows)
+        """Decide what is written in the next cycle, from the rows of the visited set as judged."""
+        judged = data.StructLayout(dict.fromkeys(("covered", "same", "free", "piece"), len(rows)))
+        judged, looked, decides = Signal(judged), Signal(), Signal()
+        judged_place = Signal.like(self.place)
+        m.d.sync += [
+            looked.eq(self.visit),
+            decides.eq(looked),
+            self.place.eq(self.set),
+            judged_place.eq(self.place),
+            judged.covered.eq(covered),
+            judged.same.eq(same),
+            judged.free.eq(Cat(~row.valid for row in rows)),
+            judged.piece.eq(Cat(row.valid & row.tag.piece for row in rows)),
+        ]
+        covered, same, free = judged.covered, judged.same, judged.free
+        sweeps = decides & self.sweeping
         ways, sets = self.config.iotlb_ways, self.config.iotlb_sets
         m.submodules.pointers = ram = memory.Memory(shape=range(max(2, ways)), depth=sets, init=[])
         read, write = ram.read_port(), ram.write_port()
@@ -206,20 +223,20 @@ class IotlbWays(wiring.Component):
             write.en.eq(moves | self.clearing),
         ]
         m.d.sync += [
-            self.visited.eq(self.visit),
-            self.place.eq(self.set),
             moves.eq(evicts),
             following.eq(Mux(read.data == ways - 1, 0, read.data + 1)),
-            self.write_set.eq(self.place),
-            self.writes.eq(Mux(self.accept, chosen, Mux(self.visited & self.sweeping, covered, 0))),
+            self.write_set.eq(judged_place),
+            self.writes.eq(Mux(self.accept, chosen, Mux(sweeps, covered, 0))),
         ]
         fill = self.fill
-        pieces = Cat(row.valid & row.tag.piece for row in rows)
-        m.d.comb += self.left.eq(self.visited & self.sweeping & (pieces & ~covered).any())
+        m.d.comb += [
+            self.visited.eq(looked | decides),
+            self.left.eq(sweeps & (judged.piece & ~covered).any()),
+        ]
         with m.If(self.accept):
             vpn = fill.key.vpn[self.set_bits :]
             m.d.sync += [self.new.valid.eq(1), self.new.tag.eq(packed(self.tag, fill, vpn=vpn))]
-        with m.Elif(self.visited):
+        with m.Elif(decides):
             m.d.sync += self.new.valid.eq(0)
         with m.If(self.clearing):
             last = self.write_set == sets - 1

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.translation import TranslationRequest
+from rtl.bus.priority import lowest_bit, number_of
 from rtl.iommu.requests import Held
 from rtl.iommu.seams import PIPELINE_DEPTH
 
@@ -48,19 +49,20 @@ class MissTable(wiring.Component):
     coming : ``In(TranslationRequest)``; comes : ``In(1)``
         What ``allocate`` has from the next cycle on, until something comes again: so entries are
         compared with it beforehand.
-    allocate_en : ``In(1)``; allocate : ``In(Allocate)``
-        Store a request; never more than there are entries.  A replayed one keeps its entry.
+    offer : ``In(1)``; allocate_en : ``In(1)``; allocate : ``In(Allocate)``
+        Store a request that is on offer; never more than there are entries, those given back in
+        the cycle before not among them.  A replayed one keeps its entry.
     free_en, free_entry; release_en, release_entry
         Give entries back.
-    place : ``Out(8)``; same_device : ``Out(entries)``
+    chosen : ``Out(entries)``; same_device : ``Out(entries)``
         Where ``allocate`` goes, and which entries in use are its device's; with ``allocate_en`` or
         without.
     walk : ``Out(stream.Signature(8))``
-        Leaders whose walk is to begin, from the cycle of their allocation on; what is offered may
-        change while it waits.
+        Leaders whose walk is to begin, from the cycle after their allocation on; what is offered
+        may change while it waits.
     context : ``Out(stream.Signature(8))``
         Leaders whose contexts are to be fetched.
-    close_en, close_entry
+    closes : ``In(entries)``
         From this cycle on nobody joins this leader.
     members_of : ``In(8)``; members : ``Out(entries)``
         Entries that wait for a leader, itself included, in the same cycle.
@@ -82,22 +84,23 @@ class MissTable(wiring.Component):
         self.config = config
         self.entries = config.misses + PIPELINE_DEPTH
         self.bits = (self.entries - 1).bit_length()
+        self.match = Signal(self.entries)  # leaders that ``allocate`` may join
         super().__init__(
             {
                 "coming": In(TranslationRequest),
                 "comes": In(1),
+                "offer": In(1),
                 "allocate_en": In(1),
                 "allocate": In(Allocate),
                 "free_en": In(1),
                 "free_entry": In(8),
                 "release_en": In(1),
                 "release_entry": In(8),
-                "place": Out(8),
+                "chosen": Out(self.entries),
                 "same_device": Out(self.entries),
                 "walk": Out(stream.Signature(8)),
                 "context": Out(stream.Signature(8)),
-                "close_en": In(1),
-                "close_entry": In(8),
+                "closes": In(self.entries),
                 "members_of": In(8),
                 "members": Out(self.entries),
                 "detach": In(self.entries),
@@ -115,74 +118,77 @@ class MissTable(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count, new = self.entries, self.allocate
-        busy, leads, contexts = Signal(count), Signal(count), Signal(count)
-        open_ = Signal(count)
+        busy, contexts = Signal(count), Signal(count)
+        joins = Signal(count)  # a leader that may still be joined
         request, coming = new.held.request, self.coming
         who, how = Signal(len(_requester(request))), Signal(len(_access(request)))
         m.d.comb += [who.eq(_requester(request)), how.eq(_access(request))]
-        # What comes, compared with what goes into an entry meanwhile, and with all others.
+        # What comes, compared with what goes into an entry meanwhile, and with all others: its
+        # device, who asks, and all of it.
         devices = len(request.device_id)
-        same = Cat(
-            request.device_id == coming.device_id,
-            who[devices:] == _requester(coming)[devices:],
-            how == _access(coming),
-        )
+        comes_who, comes_how = _requester(coming), _access(coming)
+        same = Cat(who[:devices] == comes_who[:devices], who == comes_who)
+        same = Cat(same, same[1] & (how == comes_how))
         bits = self.bits
         leaders = [Signal(bits, name=f"leader{i}") for i in range(count)]
         whos = [Signal(len(who), name=f"who{i}") for i in range(count)]
         hows = [Signal(len(how), name=f"how{i}") for i in range(count)]
 
         # Where the request goes, and whom it may join.
-        place, leader, match = self.place, Signal(bits), Signal(count)
-        takes = Signal(count)
-        for i in reversed(range(count)):
-            with m.If(~busy[i]):
-                m.d.comb += place.eq(i)
-        with m.If(new.held.replay):
-            m.d.comb += place.eq(new.held.entry)
-        index = 0
+        place, leader = Signal(bits), Signal(bits)
+        match = self.match
+        # An entry in which nobody is may be written for nothing: who stays is known late.
+        takes, writes = Signal(count), Signal(count)
+        m.d.comb += writes.eq(Mux(self.offer, self.chosen, 0))
+        # The next one is known from a register: what is given back is not found for a cycle.
+        free, own = Signal(count, init=1), Cat(new.held.entry == i for i in range(count))
+        replay = new.held.replay
+        m.d.comb += [
+            self.chosen.eq(Mux(replay, own, free)),
+            place.eq(number_of(self.chosen)),
+        ]
+        fresh = self.allocate_en & ~replay
+        m.d.sync += free.eq(Mux(fresh, lowest_bit(~(busy | free)), lowest_bit(~busy)))
         for i in range(count):
             equal = Signal(3, name=f"equal{i}")
-            m.d.comb += takes[i].eq(self.allocate_en & (place[:bits] == i))
+            m.d.comb += takes[i].eq(self.allocate_en & self.chosen[i])
             with m.If(self.comes):
-                own = Cat(
-                    whos[i][:devices] == coming.device_id,
-                    whos[i][devices:] == _requester(coming)[devices:],
-                    hows[i] == _access(coming),
-                )
-                m.d.sync += equal.eq(Mux(takes[i], same, own))
+                own = Cat(whos[i][:devices] == comes_who[:devices], whos[i] == comes_who)
+                own = Cat(own, own[1] & (hows[i] == comes_how))
+                m.d.sync += equal.eq(Mux(writes[i], same, own))
             m.d.comb += self.same_device[i].eq(busy[i] & equal[0])
-            closes = self.close_en & (self.close_entry[:bits] == i)
+            same_walk = ~contexts[i] & equal[2]
             m.d.comb += match[i].eq(
-                (busy[i] & leads[i] & open_[i] & ~closes & ~self.stale[i])
-                & (contexts[i] == new.for_context)
-                & equal[0]
-                & equal[1]
-                & (new.for_context | equal[2])
+                joins[i] & ~self.closes[i] & Mux(new.for_context, contexts[i] & equal[1], same_walk)
             )
-            index = index | Mux(match[i] & (match[:i] == 0), i, 0)
+        # Of what is the same one leads at most: a second would have joined the first.
+        index = 0
+        for i in range(count):
+            index = index | Mux(match[i], i, 0)
         m.d.comb += leader.eq(index)
 
         for i in range(count):
-            with m.If(self.free_en & (self.free_entry[:bits] == i)):
-                m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
-            with m.If(self.release_en & (self.release_entry[:bits] == i)):
-                m.d.sync += [busy[i].eq(0), leads[i].eq(0)]
-            with m.If(self.close_en & (self.close_entry[:bits] == i)):
-                m.d.sync += open_[i].eq(0)
+            gives = [self.free_en & (self.free_entry[:bits] == i)]
+            gives += [self.release_en & (self.release_entry[:bits] == i)]
+            with m.If(gives[0] | gives[1]):
+                m.d.sync += [busy[i].eq(0), joins[i].eq(0)]
+            with m.If(self.closes[i] | self.stale_all):
+                m.d.sync += joins[i].eq(0)
             with m.If(self.stale_all):
                 m.d.sync += self.stale[i].eq(1)
             with m.If(self.detach[i]):
-                m.d.sync += [leaders[i].eq(i), leads[i].eq(0)]
-            with m.If(takes[i]):
+                m.d.sync += [leaders[i].eq(i), joins[i].eq(0)]
+            with m.If(writes[i]):
                 m.d.sync += [
-                    busy[i].eq(1),
-                    leads[i].eq(~match.any()),
-                    open_[i].eq(1),
                     contexts[i].eq(new.for_context),
                     leaders[i].eq(Mux(match.any(), leader, place)),
                     whos[i].eq(who),
                     hows[i].eq(how),
+                ]
+            with m.If(takes[i]):
+                m.d.sync += [
+                    busy[i].eq(1),
+                    joins[i].eq(~match.any() & ~new.stale & ~self.stale_all),
                     self.stale[i].eq(new.stale | self.stale_all),
                 ]
             m.d.comb += self.members[i].eq(busy[i] & (leaders[i] == self.members_of[:bits]))
@@ -198,7 +204,7 @@ class MissTable(wiring.Component):
         m.d.comb += [
             write.addr.eq(place),
             write.data.eq(self.allocate.held),
-            write.en.eq(self.allocate_en),
+            write.en.eq(self.offer & self.chosen.any()),
             walk.addr.eq(self.walk_entry),
             read.addr.eq(self.read_entry),
             self.read_held.eq(read.data),
@@ -208,20 +214,25 @@ class MissTable(wiring.Component):
         m.d.sync += self.walk_held.eq(walk.data)
 
     def _queues(self, m: Module, place, match) -> None:
-        """Leaders in the order in which they came; a walk may begin before it is queued."""
-        leads = self.allocate_en & ~match.any()
+        """Leaders in the order in which they came; a walk may begin in place of being queued."""
+        leads, fetched, led = Signal(), Signal(), Signal.like(place)
+        m.d.sync += [
+            leads.eq(self.allocate_en & ~match.any()),
+            fetched.eq(self.allocate.for_context),
+            led.eq(place),
+        ]
         m.submodules.walks = walks = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
         m.submodules.fetches = fetches = fifo.SyncFIFOBuffered(width=self.bits, depth=self.entries)
         at_once = Signal()
         m.d.comb += [
-            at_once.eq(leads & ~self.allocate.for_context & (walks.level == 0)),
+            at_once.eq(leads & ~fetched & (walks.level == 0)),
             self.walk.valid.eq(walks.r_rdy | at_once),
-            self.walk.payload.eq(Mux(walks.r_rdy, walks.r_data, place)),
-            walks.w_data.eq(place),
-            walks.w_en.eq(leads & ~self.allocate.for_context & ~(at_once & self.walk.ready)),
+            self.walk.payload.eq(Mux(walks.r_rdy, walks.r_data, led)),
+            walks.w_data.eq(led),
+            walks.w_en.eq(leads & ~fetched & ~(at_once & self.walk.ready)),
             walks.r_en.eq(self.walk.ready),
-            fetches.w_data.eq(place),
-            fetches.w_en.eq(leads & self.allocate.for_context),
+            fetches.w_data.eq(led),
+            fetches.w_en.eq(leads & fetched),
             self.context.payload.eq(fetches.r_data),
             self.context.valid.eq(fetches.r_rdy),
             fetches.r_en.eq(self.context.ready),

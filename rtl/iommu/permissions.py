@@ -11,6 +11,7 @@ from rtl.iommu.requests import Held, WalkResult
 
 __all__ = [
     "BARE_SIZE",
+    "SPA_BITS",
     "Judge",
     "by_access",
     "fault_response",
@@ -31,6 +32,8 @@ _WITHOUT_RIGHTS = (12, 13, 15, 20, 21, 23, 262, 266)
 _GUEST = (20, 21, 23)
 #: log2 of the range answered to ATS requests where both stages are Bare.
 BARE_SIZE = 30
+#: Of system physical addresses (section "IOMMU data structures": PPNs of 44 bits).
+SPA_BITS = 56
 
 
 def _is_one_of(cause, values):
@@ -175,6 +178,8 @@ class Judge(wiring.Component):
         What the walk found; its ``cause`` is that of this request, too.
     fails : ``In(1)``
         That is not 0.
+    hidden : ``In(1)``
+        A debug translation has met a memory-resident interrupt file, whose address it does not get.
     dtf : ``In(1)``
         Of the device.
     response : ``Out(TranslationResponse)``; record : ``Out(FaultRecord)``; record_en : ``Out(1)``
@@ -184,6 +189,7 @@ class Judge(wiring.Component):
     held: In(Held)
     result: In(WalkResult)
     fails: In(1)
+    hidden: In(1)
     dtf: In(1)
     response: Out(TranslationResponse)
     record: Out(FaultRecord)
@@ -196,9 +202,7 @@ class Judge(wiring.Component):
         ats = is_ats(request)
         cause = Signal(12)
         m.d.comb += cause.eq(result.cause)
-        # Debug translations get no address of a memory-resident interrupt file.
-        hidden = result.mrif & request.debug
-        with m.If(~self.fails & hidden):
+        with m.If(~self.fails & self.hidden):
             m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
         m.d.comb += self.record_en.eq(is_recorded(held, cause, dtf=self.dtf))
         record_fields(
@@ -211,7 +215,7 @@ class Judge(wiring.Component):
             implicit_write=result.implicit_write,
         )
         to_gpa = ats & (held.context.t2gpa | result.mrif)
-        with m.If(self.fails | hidden):
+        with m.If(self.fails | self.hidden):
             fault_response(m, response, held, cause)
         with m.Else():
             first, _ = stages(request, held.context)

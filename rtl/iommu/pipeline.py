@@ -5,17 +5,20 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import Cause, DdtpMode
+from models.spec.iommu import DdtpMode
 from models.spec.iotlb import IotlbKey, IotlbLookup
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
 from rtl.iommu.msi import is_interrupt_file
-from rtl.iommu.permissions import is_ats, stages
+from rtl.iommu.permissions import SPA_BITS, is_ats, stages
 from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
 from rtl.iommu.seams import DirectoryControl
 
 __all__ = ["Pipeline"]
+
+#: Of ddtp, with a directory.
+_MODES = (DdtpMode.LVL1, DdtpMode.LVL2, DdtpMode.LVL3)
 
 
 class Pipeline(wiring.Component):
@@ -36,7 +39,7 @@ class Pipeline(wiring.Component):
     verdict : ``Out(stream.Signature(Verdict))``
         What is known of them.
     directory : ``In(DirectoryControl)``
-    device_id, process_id : ``Out``; context_hit, context, process_hit, process : ``In``
+    device_id, process_id, place : ``Out``; context_hit, context, process_hit, process : ``In``
         Caches of contexts, in the same cycle.
     next_page, lookup
         IOTLB.
@@ -64,6 +67,7 @@ class Pipeline(wiring.Component):
                 "directory": In(DirectoryControl),
                 "device_id": Out(24),
                 "process_id": Out(20),
+                "place": Out(20),
                 "context_hit": In(1),
                 "context": In(Context),
                 "process_hit": In(1),
@@ -89,7 +93,7 @@ class Pipeline(wiring.Component):
         self.held, self.valid, self.stale = Signal(Held), Signal(), Signal()
         self.found, self.process_found = Signal(), Signal()
         self.second_process = Signal(ProcessState)
-        self.leaves = Signal()
+        self.leaves, self.wide = Signal(), Signal(len(_MODES))
         self._front(m)
         self._ask(m)
         return m
@@ -100,7 +104,8 @@ class Pipeline(wiring.Component):
         first, first_valid = Signal(Held), Signal()
         moves = ~self.valid | self.leaves
         free = ~first_valid | moves
-        again, open_ = self.again, free & ~self.replay_valid & ~self.pause
+        # The IOTLB is cleared after reset, and never waits afterwards.
+        again, open_ = self.again, free & ~self.replay_valid & ~self.pause & self.lookup.ready
         m.d.comb += [
             self.replay_taken.eq(self.replay_valid & free),
             again.ready.eq(open_),
@@ -108,18 +113,26 @@ class Pipeline(wiring.Component):
             self.accepted.eq(request.valid & request.ready),
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),
-            self.process_id.eq(Mux(first.request.pv, first.request.process_id, 0)),
             self.next_page.eq(Mux(moves, first.request.iova[12:], self.held.request.iova[12:])),
         ]
+        comes = Signal(TranslationRequest)
+        m.d.comb += comes.eq(request.payload)
+        with m.If(self.replay_valid):
+            m.d.comb += comes.eq(self.replay_held.request)
+        with m.Elif(again.valid):
+            m.d.comb += comes.eq(again.payload.request)
+        process = Mux(comes.pv, comes.process_id, 0)
         with m.If(free):
             m.d.sync += [
                 first_valid.eq(self.replay_valid | self.accepted | (again.valid & again.ready)),
                 first.eq(self.replay_held),
+                first.request.eq(comes),
                 first.replay.eq(1),
+                self.process_id.eq(process),
+                self.place.eq(process ^ comes.device_id),
             ]
             with m.If(~self.replay_valid):
                 m.d.sync += [
-                    first.request.eq(request.payload),
                     first.replay.eq(0),
                     first.lane.eq(Lane.NONE),
                     first.counted.eq(0),
@@ -127,7 +140,6 @@ class Pipeline(wiring.Component):
                 ]
                 with m.If(again.valid):
                     m.d.sync += [
-                        first.request.eq(again.payload.request),
                         first.lane.eq(again.payload.lane),
                         first.counted.eq(again.payload.counted),
                         first.epoch.eq(again.payload.epoch),
@@ -136,7 +148,8 @@ class Pipeline(wiring.Component):
             m.d.sync += [
                 self.valid.eq(first_valid),
                 self.held.eq(first),
-                self.held.context.eq(Mux(self.context_hit, self.context.as_value(), 0)),
+                self.wide.eq(self._too_wide(first.request.device_id)),
+                self.held.context.eq(self.context),  # of use if it is found
                 self.found.eq(self.context_hit),
                 self.second_process.eq(self.process),
                 self.process_found.eq(self.process_hit),
@@ -145,18 +158,16 @@ class Pipeline(wiring.Component):
         with m.Else():
             m.d.sync += self.stale.eq(self.stale | self.transfer)
 
-    def _width_ok(self, device_id):
-        """Whether a device_id fits the mode of the directory, and the configuration."""
-        modes = {
-            DdtpMode.LVL1: 6 if self.config.msi_flat else 7,
-            DdtpMode.LVL2: 15 if self.config.msi_flat else 16,
-            DdtpMode.LVL3: 24,
-        }
-        wide = 0
-        for mode, bits in modes.items():
-            bits = min(bits, self.config.device_id_bits)
-            wide = wide | ((self.directory.mode == mode) & device_id[bits:].any())
-        return ~wide
+    def _too_wide(self, device_id):
+        """Whether a device_id is more than the configuration, or a directory of each mode, has."""
+        widths = (6, 15, 24) if self.config.msi_flat else (7, 16, 24)
+        bits = self.config.device_id_bits
+        return Cat(device_id[min(width, bits) :].any() for width in widths)
+
+    def _fits(self):
+        """Whether the device_id fits the mode of the directory."""
+        mode = self.directory.mode
+        return ~Cat((mode == m) & bit for m, bit in zip(_MODES, self.wide, strict=True)).any()
 
     def _merge(self, m: Module, merged, needed) -> None:
         """Put the process context into the device's."""
@@ -197,31 +208,33 @@ class Pipeline(wiring.Component):
         message = request.at == AddressType.MESSAGE
         bare, directory = mode == DdtpMode.BARE, mode > DdtpMode.BARE
         located, needed, disallowed = Signal(), Signal(), Signal()
+        fits = Signal()
         no_process = Signal()
         ends = Signal()  # without any translation
         if self.config.pd8:
             m.d.comb += needed.eq(self.found & needs_process(request, context))
         m.d.comb += [
-            located.eq(directory & self._width_ok(request.device_id) & self.found),
+            fits.eq(self._fits()),
+            located.eq(directory & fits & self.found),
             disallowed.eq(Mux(message, ~context.en_pri, refused(request, context))),
             no_process.eq(needed & ~self.process_found),
             ends.eq(message | (translated & ~context.t2gpa)),
         ]
-        cause = verdict.cause
+        no_type = verdict.disallowed
         with m.If(mode == DdtpMode.OFF):
-            m.d.comb += cause.eq(Cause.ALL_INBOUND_DISALLOWED)
+            m.d.comb += verdict.off.eq(1)
         with m.Elif(bare):
-            m.d.comb += cause.eq(Mux(untranslated, 0, Cause.TYPE_DISALLOWED))
-        with m.Elif(~self._width_ok(request.device_id)):
-            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+            m.d.comb += no_type.eq(~untranslated)
+        with m.Elif(~fits):
+            m.d.comb += no_type.eq(1)
         with m.Elif(~self.found):
             m.d.comb += verdict.missing.eq(1)
         with m.Elif(disallowed):
-            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+            m.d.comb += no_type.eq(1)
         with m.Elif(no_process):
             m.d.comb += verdict.missing.eq(1)
         with m.Elif(needed & request.pv & request.priv & ~self.second_process.ens):
-            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
+            m.d.comb += no_type.eq(1)
         held = verdict.held
         m.d.comb += held.eq(self.held)
         self._merge(m, held.context, needed)
@@ -238,13 +251,14 @@ class Pipeline(wiring.Component):
         if self.config.msi_flat:
             file = is_interrupt_file(request.iova[12:], context.msi_mask, context.msi_pattern)
             direct = direct | (context.msi & second & ~first & file)
-        open_ = Signal()
-        m.d.comb += open_.eq(located & (cause == 0) & ~verdict.missing & ~ends & (first | second))
+        open_, good = Signal(), ~(verdict.off | no_type | verdict.missing)
+        m.d.comb += open_.eq(located & good & ~ends & (first | second))
         looks, payload = Signal(), lookup.payload
         m.d.comb += [
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
             verdict.walks.eq(open_ & direct),
+            verdict.beyond.eq(request.iova[SPA_BITS:].any() & ~message),
             verdict.stale.eq(self.stale | self.transfer),
             payload.key.eq(self._key()),
             payload.device_id.eq(request.device_id),
@@ -256,7 +270,7 @@ class Pipeline(wiring.Component):
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),
             payload.again.eq(self.held.counted),
-            self.leaves.eq(self.verdict.ready & lookup.ready),
+            self.leaves.eq(self.verdict.ready),
             lookup.valid.eq(self.valid & looks & self.verdict.ready),
-            self.verdict.valid.eq(self.valid & lookup.ready),
+            self.verdict.valid.eq(self.valid),
         ]

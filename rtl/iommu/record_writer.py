@@ -77,7 +77,7 @@ class RecordWriter(wiring.Component):
         registers, memory = self.registers, self.memory
         beat_bits = self.words.bit_length() - 1
         tail, flags, set_flags = Signal(32), Signal(4), Signal(4)
-        beat = Signal(range(self.words))
+        beat, failed = Signal(range(self.words)), Signal()
         # Known two cycles after an index has moved.
         following, full, settled = Signal(32), Signal(), Signal(2)
         address = (registers.ppn << PAGE_SHIFT) | (tail << (BEAT_BYTES_LOG2 + beat_bits))
@@ -132,18 +132,18 @@ class RecordWriter(wiring.Component):
                         m.next = "RESPONSE"
             with m.State("RESPONSE"):
                 m.d.comb += memory.b.ready.eq(1)
-                failed = memory.b.payload.resp != Resp.OKAY
+                m.d.sync += failed.eq(memory.b.payload.resp != Resp.OKAY)
                 with m.If(memory.b.valid):
-                    m.d.comb += [
-                        self.record.ready.eq(1),
-                        self.outcome.eq(
-                            Mux(failed, RecordOutcome.MEMORY_FAULT, RecordOutcome.WRITTEN)
-                        ),
-                        set_flags[MEMORY_FAULT].eq(failed),
-                    ]
-                    with m.If(~failed):
-                        m.d.sync += [tail.eq(following), settled.eq(0)]
-                    m.next = "IDLE"
+                    m.next = "END"
+            with m.State("END"):  # those who wait for their turn are far from memory
+                m.d.comb += [
+                    self.record.ready.eq(1),
+                    self.outcome.eq(Mux(failed, RecordOutcome.MEMORY_FAULT, RecordOutcome.WRITTEN)),
+                    set_flags[MEMORY_FAULT].eq(failed),
+                ]
+                with m.If(~failed):
+                    m.d.sync += [tail.eq(following), settled.eq(0)]
+                m.next = "IDLE"
 
         written = self.record.valid & self.record.ready & (self.outcome == RecordOutcome.WRITTEN)
         # Status bits that enabling is about to clear raise nothing more.

@@ -72,8 +72,7 @@ class Resolver(wiring.Component):
                 "fill": Out(stream.Signature(IotlbFill)),
                 "replay": Out(self.entries),
                 "event": Out(Event),
-                "close_en": Out(1),
-                "close_entry": Out(8),
+                "closes": Out(self.entries),
                 "members_of": Out(8),
                 "members": In(self.entries),
                 "stale": In(self.entries),
@@ -95,7 +94,7 @@ class Resolver(wiring.Component):
         follows, following, idle = Signal(), Signal(self.bits), Signal(init=1)
         entry, result, held = Signal(self.bits), Signal(WalkResult), Signal(Held)
         guest, of_context, device = Signal(), Signal(), Signal(Context)
-        fails = Signal()
+        fails, hidden = Signal(), Signal()
         self.ddt_walk, self.pdt_walk = Signal(), Signal()
         room = Signal()
         fetched = self.context.payload
@@ -115,8 +114,6 @@ class Resolver(wiring.Component):
             refused.eq(fresh & of_context & fails),
             found.eq(fresh & of_context & ~fails),
             self.members_of.eq(entry),
-            self.close_entry.eq(entry),
-            self.close_en.eq(fresh),
             next_.eq(follows & (~current | answers_one)),
             picks.eq(~follows | next_),
             self.read_entry.eq(Mux(follows, following, leader)),
@@ -126,6 +123,7 @@ class Resolver(wiring.Component):
             judge.held.eq(held),
             judge.result.eq(result),
             judge.fails.eq(fails),
+            judge.hidden.eq(hidden),
             judge.dtf.eq(Mux(of_context, device.dtf, held.context.dtf)),
             answers.w_en.eq(answers_one),
             answers.w_data.eq(answer),
@@ -151,6 +149,7 @@ class Resolver(wiring.Component):
         ]
         m.d.sync += [
             fresh.eq(take_walk | take_context),
+            self.closes.eq(Mux(take_walk | take_context, 1 << self.read_entry, 0)),
             current.eq(current_then),
             left.eq(left_then),
             # Nobody is picked from those who are not known yet.
@@ -162,7 +161,12 @@ class Resolver(wiring.Component):
         with m.If(picks):
             m.d.sync += following.eq(number_of(first))
         with m.If(idle | next_):
-            m.d.sync += [held.eq(self.read_held), entry.eq(self.read_entry)]
+            found_mrif = Mux(idle, self.walk.payload.mrif & ~self.context.valid, result.mrif)
+            m.d.sync += [
+                held.eq(self.read_held),
+                entry.eq(self.read_entry),
+                hidden.eq(found_mrif & self.read_held.request.debug),
+            ]
         with m.If(idle):
             m.d.sync += [
                 of_context.eq(self.context.valid),

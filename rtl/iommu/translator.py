@@ -138,6 +138,7 @@ class Translator(wiring.Component):
             m.d.comb += [
                 self.processes.device_id.eq(pipeline.device_id),
                 self.processes.process_id.eq(pipeline.process_id),
+                self.processes.place.eq(pipeline.place),
                 pipeline.process_hit.eq(self.processes.hit),
                 pipeline.process.eq(self.processes.process),
             ]
@@ -154,10 +155,11 @@ class Translator(wiring.Component):
             backlog.arrive_en.eq(answerer.allocate_en & ~answerer.allocate.held.replay),
             backlog.arrive.eq(answerer.allocate.held),
             backlog.lands.eq(answerer.lands),
-            backlog.place.eq(misses.place),
+            backlog.chosen.eq(misses.chosen),
             backlog.same_device.eq(misses.same_device),
             backlog.ends.eq(resolver.free_en + answerer.release_en),
             answerer.keep.eq(backlog.keep & ~answerer.allocate.held.replay),
+            misses.offer.eq(answerer.allocate_en),
             misses.allocate_en.eq(answerer.allocate_en & ~answerer.keep),
             misses.allocate.eq(answerer.allocate),
             misses.allocate.held.lane.eq(Lane.NONE),  # of no use any more
@@ -165,8 +167,7 @@ class Translator(wiring.Component):
             misses.release_entry.eq(answerer.release_entry),
             misses.free_en.eq(resolver.free_en),
             misses.free_entry.eq(resolver.free_entry),
-            misses.close_en.eq(resolver.close_en),
-            misses.close_entry.eq(resolver.close_entry),
+            misses.closes.eq(resolver.closes),
             misses.members_of.eq(resolver.members_of),
             misses.detach.eq(resolver.replay),
             misses.stale_all.eq(self.transfer),
@@ -242,7 +243,6 @@ class Translator(wiring.Component):
         request = fetch.request.payload
         m.d.comb += [
             fetch.directory.eq(self.directory),
-            settled.eq(~self.replaying.any() & ~self.pipeline.replay_looks),
             request.index.eq(misses.context.payload),
             request.at.eq(asker.at),
             request.device_id.eq(asker.device_id),
@@ -255,8 +255,12 @@ class Translator(wiring.Component):
         ]
         connect(m, fetch.fill, resolver.context)
         took, settles = fetch.fill.valid & fetch.fill.ready, Signal()
-        # Who waited is known in the cycle after.
-        m.d.sync += settles.eq(took)
+        # Who waited is known in the cycle after, and who looks in the one after that.
+        looks = self.replaying | resolver.replay
+        m.d.sync += [
+            settles.eq(took),
+            settled.eq(~looks.any() & ~self.pipeline.replay_looks),
+        ]
         with m.If(begun):
             m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(self.transfer)]
         with m.Elif(settles):
@@ -334,14 +338,15 @@ class Translator(wiring.Component):
         """Count requests by epoch; a drain begins a new one and waits for the old to end."""
         width = range(self.entries + PIPELINE_DEPTH + Backlog.PLACES + 2)
         counts = [Signal(width, name=f"epoch{i}") for i in range(2)]
-        draining, epoch = Signal(), self.pipeline.epoch
+        draining, epoch, came = Signal(), self.pipeline.epoch, Signal(2)
         for i, count in enumerate(counts):
-            m.d.sync += count.eq(
-                count + (self.pipeline.accepted & (epoch == i)) - self.answerer.answered[i]
-            )
+            m.d.sync += [
+                came[i].eq(self.pipeline.accepted & (epoch == i)),
+                count.eq(count + came[i] - self.answerer.answered[i]),
+            ]
         with m.If(self.drain.request & ~draining):
             m.d.sync += [draining.eq(1), epoch.eq(~epoch)]
         with m.Elif(~self.drain.request):
             m.d.sync += draining.eq(0)
-        old = Mux(epoch, counts[0], counts[1])
+        old = Mux(epoch, counts[0] | came[0], counts[1] | came[1])
         m.d.comb += self.drain.done.eq(draining & (old == 0))

@@ -1,12 +1,13 @@
 """Page-table entries as both stages see them: byte order, width, geometry, encodings."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import Pte
 from rtl.iommu.endian import in_order
 
-__all__ = ["Entry", "largest_levels"]
+__all__ = ["Entry", "largest_levels", "ordered"]
 
 _PBMT_RESERVED = 3
 _NAPOT_64K = 0b1000
@@ -20,6 +21,15 @@ def largest_levels(config: IommuConfig) -> int:
     return 4 if config.sv48 or config.sv48x4 else 3
 
 
+def ordered(config: IommuConfig, word, form):
+    """The entry in what memory gave, by its byte order and by which half it is."""
+    entry = in_order(word, form.big) if config.end else word
+    if config.sv32 or config.sv32x4:
+        half = Mux(form.upper ^ form.big, entry[32:], entry[:32])
+        entry = Mux(form.narrow, half, entry)
+    return entry
+
+
 class Entry:
     """An entry that was read, at a level, for the page of an address.  Combinational.
 
@@ -27,23 +37,21 @@ class Entry:
     ----------
     word : Value
         64 bits as memory gave them.
-    big, narrow, upper : Value
-        Its byte order; whether it is one of 32 bits, and these the higher half.
+    pte : Value
+        What :func:`ordered` makes of them.
+    big, narrow : Value
+        Its byte order; whether it is one of 32 bits.
     level : Value
     page : Value
         Bits 55:12 of the address that is translated.
     """
 
-    def __init__(self, m: Module, config: IommuConfig, *, word, big, narrow, upper, level, page):
+    def __init__(self, m: Module, config: IommuConfig, *, word, pte, big, narrow, level, page):
         self._config, self._word, self._big, self._narrow = config, word, big, narrow
         self._level = level
         self._short = config.sv32 or config.sv32x4
-        pte = self.pte = Signal(Pte, name="pte")
-        swapped = in_order(word, big) if config.end else word
-        m.d.comb += pte.eq(swapped)
-        if self._short:
-            with m.If(narrow):
-                m.d.comb += pte.eq(Mux(upper ^ big, swapped[32:], swapped[:32]))
+        self.pte = data.View(Pte, pte)
+        pte = self.pte
         self.leaf = pte.r | pte.x
         self.low, self.size = Signal(44, name="low"), Signal(6, name="entry_size")
         self._geometry(m)

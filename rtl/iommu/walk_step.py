@@ -44,8 +44,8 @@ class WalkStep(wiring.Component):
         In place of the context's second stage for the directory's walks.
     starts, directory : ``In(1)``; start_page : ``In(44)``
         ``kind`` is START; the walk is the directory's; its address is in this page, for START.
-    answer : ``In(64)``; resp : ``In(Resp)``
-        What memory answered.
+    answer, pte : ``In(64)``; resp : ``In(Resp)``
+        What memory answered, and the entry in it.
     judged : ``Out(WalkJudged)``
         All but the ``index`` and ``keeps`` of its goal.
     """
@@ -62,6 +62,7 @@ class WalkStep(wiring.Component):
                 "directory": In(1),
                 "start_page": In(44),
                 "answer": In(64),
+                "pte": In(64),
                 "resp": In(Resp),
                 "judged": Out(WalkJudged),
             }
@@ -143,9 +144,9 @@ class WalkStep(wiring.Component):
             m,
             config,
             word=self.answer,
+            pte=self.pte,
             big=state.big,
             narrow=state.narrow,
-            upper=state.upper,
             level=Mux(second, state.g_level, state.s_level),
             page=Mux(second, state.gpa_page[:44], self.held.request.iova[12:56]),
         )

@@ -123,6 +123,7 @@ class DmaParking(wiring.Component):
             shape=ParkedRecord, depth=tags, init=[], attrs=BLOCK
         )
         self.read, self.write = records.read_port(), records.write_port()
+        self.record = Signal(ParkedRecord)  # what was read, with its age
         # Once more what those look at who wait for another's answer.
         leaders = memory.Memory(shape=_Leader, depth=tags, init=[])
         m.submodules.leaders = leaders
@@ -132,7 +133,7 @@ class DmaParking(wiring.Component):
         self.event, self.answered = Signal(_Event), Signal()
         self.code, self.generation, self.device = Signal(4), Signal(), Signal(24)
         self.now, self.scan = Signal(32), Signal(range(tags))
-        self.age = Signal(32)  # of the record at the read port, in the cycle before
+        self.age = Signal(32)  # of the record, in the cycle before
         self.asking = Signal(range(tags + 1))  # requests that wait for an answer
         self.wanted, self.place = Signal(_Wanted), Signal(range(tags))
         self.parks, self.follows = Signal(), Signal()
@@ -152,7 +153,11 @@ class DmaParking(wiring.Component):
             lead.data.asking.eq(self.write.data.asking),
             lead.data.generation.eq(self.write.data.generation),
         ]
-        m.d.sync += [self.now.eq(self.now + 1), self.age.eq(self.now - self.read.data.stamp)]
+        m.d.sync += [
+            self.now.eq(self.now + 1),
+            self.record.eq(self.read.data),
+            self.age.eq(self.now - self.read.data.stamp),
+        ]
         second, room = Signal(Stat), Signal()
         m.d.comb += room.eq(self.done.ready & self.retry.ready & self.stats.i.ready)
         with m.FSM():
@@ -227,8 +232,8 @@ class DmaParking(wiring.Component):
             m.d.sync += self.event.eq(_Event.PARK)
 
     def _act(self, m: Module, second) -> None:
-        """Act on the event; record and position are at the read ports."""
-        record, after = self.read.data, self.write.data
+        """Act on the event; record and position are known."""
+        record, after = self.record, self.write.data
         m.d.comb += after.eq(record)
         with m.Switch(self.event):
             with m.Case(_Event.CANCEL):
@@ -300,7 +305,7 @@ class DmaParking(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Ask for the page and wait, or wait without."""
-        record, after = self.read.data, self.write.data
+        record, after = self.record, self.write.data
         position, request = self.position, self.messages.ask
         taken, generation, again, page = Signal(2), Signal(), Signal(), Signal(PAGE_BITS)
         m.d.comb += [
@@ -357,7 +362,7 @@ class DmaParking(wiring.Component):
             self._stat(m, Mux(request.valid, Stat.PAGE_REQUESTS, Stat.PAGE_WAITS), 1)
 
     def _count_asking(self, m: Module) -> None:
-        before, after = self.read.data.asking, self.write.data.asking
+        before, after = self.record.asking, self.write.data.asking
         with m.If(self.write.en):
             m.d.sync += self.asking.eq(self.asking + after - before)
 
@@ -380,7 +385,7 @@ class DmaParking(wiring.Component):
 
     def _other(self, m: Module, second) -> None:
         """Look whether the request that has asked waits on."""
-        record, after, leader = self.read.data, self.write.data, self.leader.data
+        record, after, leader = self.record, self.write.data, self.leader.data
         m.d.comb += [after.eq(record), self.write.en.eq(1)]
         self._forget(m, record, after)
         with m.If(~leader.asking | (leader.generation != record.leader_generation)):

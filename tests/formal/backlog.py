@@ -92,7 +92,7 @@ def backlog(module):
     m.d.sync += busy.eq((busy | Mux(gets, lowest, 0)[:count]) & ~freed)
     for n in range(count):
         with m.If(lowest[n]):
-            m.d.comb += dut.place.eq(n)
+            m.d.comb += dut.chosen.eq(1 << n)
             with m.If(gets):
                 m.d.sync += owners[n].eq(asking)
     who = constant(m, ports, 1, "who")
@@ -155,13 +155,13 @@ PROOFS = (
         plants=(
             Plant(
                 name="entries that are promised to who comes again are given away",
-                old="others.eq(claimed - self.ends + leaves - (self.lands != Lane.NONE))",
-                new="others.eq(claimed - self.ends)",
+                old="others.eq(claimed - ended + leaves - (landed != Lane.NONE))",
+                new="others.eq(claimed - ended)",
             ),
             Plant(
                 name="a device's requests come again whatever it has",
-                old="(count + flying[0] < self.share)",
-                new="(count < self.entries)",
+                old="spare.eq(count + flying[0] < self.share)",
+                new="spare.eq(1)",
             ),
             Plant(
                 name="who leaves is not taken off its lane",

@@ -28,11 +28,11 @@ def miss_table(module):
 
     free = partial(anything, ports)
 
-    for name in ("allocate_en", "free_en", "release_en", "close_en", "stale_all"):
+    for name in ("offer", "allocate_en", "free_en", "release_en", "stale_all"):
         m.d.comb += getattr(dut, name).eq(free(name, 1))
-    for name in ("free_entry", "release_entry", "close_entry"):
+    for name in ("free_entry", "release_entry"):
         m.d.comb += getattr(dut, name).eq(free(name, 8))
-    m.d.comb += dut.detach.eq(free("detach", count))
+    m.d.comb += [dut.detach.eq(free("detach", count)), dut.closes.eq(free("closes", count))]
     allocate = data.View(dut.allocate.shape(), free("allocate", len(dut.allocate.as_value())))
     # What may be stored is announced before.
     announced = Signal(TranslationRequest)
@@ -54,13 +54,12 @@ def miss_table(module):
         dut.members_of.eq(leader),
         Assume(allocate.held.entry < count),
     ]
-    # Which entries are in use; a new request takes the lowest free one.
-    used, after = Signal(count), Signal(count)
-    lowest = ~used & (used + 1)
+    # Which entries are in use, or were until the cycle before; a new request takes another one.
+    used, after, gone = Signal(count), Signal(count), Signal(count)
     fresh = dut.allocate_en & ~allocate.held.replay
-    m.d.sync += used.eq(after)
+    m.d.sync += [used.eq(after), gone.eq(used & ~after)]
     m.d.comb += after.eq(
-        (used | Mux(fresh, lowest, 0)[:count])
+        (used | Mux(fresh, dut.chosen, 0)[:count])
         & ~Mux(dut.free_en, 1 << dut.free_entry[:2], 0)[:count]
         & ~Mux(dut.release_en, 1 << dut.release_entry[:2], 0)[:count]
     )
@@ -71,9 +70,13 @@ def miss_table(module):
         m.d.comb += Assume(~getattr(dut, f"{name}_en") | (in_use & ~replays))
     m.d.comb += [
         Assume(~(dut.free_en & dut.release_en) | (dut.free_entry != dut.release_entry)),
-        Assume(~fresh | ~used.all()),
+        Assume(~fresh | ~(used | gone).all()),
+        Assert(~fresh | (dut.chosen.any() & ((dut.chosen & (dut.chosen - 1 | used)) == 0))),
+        Assume(~dut.allocate_en | (dut.offer & dut.comes)),
+        Assume(~dut.offer | ~allocate.held.replay | dut.allocate_en),
         Assume(~allocate.held.replay | used.bit_select(allocate.held.entry[:2], 1)),
         Assert((dut.members & ~used) == 0),
+        Assert(~dut.allocate_en | ((dut.match & (dut.match - 1)) == 0)),
     ]
     waits = dut.members.bit_select(other, 1)
     stale = dut.stale.bit_select(leader, 1)
@@ -90,7 +93,7 @@ def miss_table(module):
         before["stale"].eq(stale),
         before["allocates"].eq(dut.allocate_en),
         before["fresh"].eq(dut.allocate_en & ~allocate.stale & ~dut.stale_all),
-        before["closes"].eq(dut.close_en & (dut.close_entry == leader)),
+        before["closes"].eq(dut.closes.bit_select(leader, 1)),
         before["leaves"].eq(gives | dut.detach.bit_select(other, 1) | replayed),
         before["all"].eq(dut.stale_all),
         before["begun"].eq(1),
@@ -114,27 +117,29 @@ def miss_table(module):
 PROOFS = (
     Proof(
         name="miss-table",
-        claim="stale stays stale; nobody joins a stale or closed walk; nobody who waits is lost",
+        claim="stale stays stale; nobody joins a stale or closed walk, or two; nobody who waits is "
+        "lost",
         module="rtl.iommu.misses",
         harness=miss_table,
         depth=14,
         quick=7,
         assumptions=(
-            "a new request comes only while an entry is free",
-            "what comes is announced in an earlier cycle",
+            "a new request comes only while an entry has been free for a cycle",
+            "what comes is announced in an earlier cycle, and stored once; what comes again is not "
+            "kept outside",
             "entries in use alone are given back, each once, or come again",
         ),
         covers=("a join", "a joined walk turns stale", "a stale entry is used afresh"),
         plants=(
             Plant(
                 name="requests join what an invalidation has met",
-                old="open_[i] & ~closes & ~self.stale[i])",
-                new="open_[i] & ~closes)",
+                old="with m.If(self.closes[i] | self.stale_all):",
+                new="with m.If(self.closes[i]):",
             ),
             Plant(
                 name="requests join what is being answered",
-                old="open_[i] & ~closes & ~self.stale[i])",
-                new="open_[i] & ~self.stale[i])",
+                old="joins[i] & ~self.closes[i]",
+                new="joins[i]",
             ),
         ),
     ),

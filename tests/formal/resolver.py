@@ -51,8 +51,7 @@ def resolver(module):
     # The miss table: who waits, each for one leader, itself one of those that wait for it.
     waits = Signal(count)  # for what is being resolved
     joined = free("joined", count)
-    opens = dut.close_en
-    leads = (1 << dut.close_entry[:2])[:count]
+    opens, leads = dut.closes.any(), dut.closes
     m.d.comb += dut.members.eq(joined | leads)
     someone = constant(m, ports, range(count), "someone")
     me = someone == dut.free_entry

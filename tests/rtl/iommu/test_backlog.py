@@ -176,7 +176,7 @@ def test_lanes_are_in_order_and_a_device_keeps_to_its_share(misses):
             ctx.set(dut.arrive.lane, lane)
             ctx.set(dut.arrive_en, back or fresh)
             ctx.set(dut.lands, lane if back else Lane.NONE)
-            ctx.set(dut.place, free)
+            ctx.set(dut.chosen, 1 << free)
             ctx.set(dut.same_device, sum(1 << n for n in table if table[n] == device))
             ctx.set(dut.ends, len(given))
             ctx.set(dut.freed, sum(1 << n for n in given))

@@ -75,7 +75,7 @@ def test_context_cache(entries, ways, sets):
     ids = [rng.getrandbits(20) for _ in range(entries + 2)]
 
     async def bench(ctx):
-        hits, coming = 0, None
+        hits, coming, behind = 0, None, False
         for _ in range(CYCLES):
             fill, clear, everything = (
                 rng.choice((0, 1)),
@@ -99,7 +99,9 @@ def test_context_cache(entries, ways, sets):
                     assert ctx.get(dut.context.as_value()) == expected
             if coming:
                 model.fill(*coming)
-            coming = (key, content) if fill and not clear else None
+            # Right behind another of either kind a fill is not kept.
+            coming = (key, content) if fill and not clear and not behind else None
+            behind = bool(clear or coming)
             if clear:
                 model.clear(lambda held, one=cleared, all=everything: all or held == one)
             await ctx.tick()
@@ -118,7 +120,7 @@ def test_process_cache(entries, ways, sets):
     keys = [(device, process) for device in devices for process in processes]
 
     async def bench(ctx):
-        hits, coming = 0, None
+        hits, coming, behind = 0, None, False
         for _ in range(CYCLES):
             fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 0, 1))
             everything, one = not rng.getrandbits(4), rng.getrandbits(2) != 0
@@ -136,6 +138,7 @@ def test_process_cache(entries, ways, sets):
             for wanted in keys:
                 ctx.set(dut.device_id, wanted[0])
                 ctx.set(dut.process_id, wanted[1])
+                ctx.set(dut.place, (wanted[0] ^ wanted[1]) & 0xFFFFF)
                 expected = model.find(wanted)
                 assert ctx.get(dut.hit) == (expected is not None)
                 if expected is not None:
@@ -145,7 +148,9 @@ def test_process_cache(entries, ways, sets):
             assert not ctx.get(dut.hit)
             if coming:
                 model.fill(*coming)
-            coming = (key, content) if fill and not clear else None
+            # Right behind another of either kind a fill is not kept.
+            coming = (key, content) if fill and not clear and not behind else None
+            behind = bool(clear or coming)
             if clear:
                 # What a device has is not found apart: everything is forgotten.
                 covered = set(keys) if everything or not one else {cleared}

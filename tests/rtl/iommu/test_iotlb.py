@@ -254,9 +254,9 @@ async def _cycles(ctx, dut, op):
     ("op", "cycles"),
     [
         ({"av": 1, "gv": 1, "pscv": 1, "addr": 5}, 6),
-        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5, "s": 1}, 20),
-        ({"gv": 1, "pscv": 1}, 20),
-        ({"gvma": 1, "gv": 1, "av": 1, "addr": 5}, 20),
+        ({"av": 1, "gv": 1, "pscv": 1, "addr": 5, "s": 1}, 21),
+        ({"gv": 1, "pscv": 1}, 21),
+        ({"gvma": 1, "gv": 1, "av": 1, "addr": 5}, 21),
     ],
 )
 def test_time_of_an_invalidation(op, cycles):

@@ -49,7 +49,7 @@ def test_memory_fault_and_its_clearing_meet(gap):
         while not ctx.get(dut.memory.b.ready):
             await ctx.tick()
         for cycle in range(-3, 4):
-            ctx.set(dut.memory.b.valid, cycle == 0)
+            ctx.set(dut.memory.b.valid, cycle == -1)  # the record's end is a cycle later
             ctx.set(dut.memory.b.payload.resp, 2)
             ctx.set(dut.registers.clear, MF if cycle == gap else 0)
             if cycle == 0:

@@ -155,7 +155,7 @@ def test_cold_two_stage_walk_reads_fifteen_times(latency):
         assert (answer.status, answer.spa) == (0, spa + 0xABC)
         assert len(world.reads) - before == 15
         print(f"two-stage miss, L = {latency}: {cycles} cycles")
-        assert cycles == 10 + 15 * (latency + 3)
+        assert cycles == 11 + 15 * (latency + 3)
 
     world.run(test)
 
@@ -259,8 +259,8 @@ def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
 
 
 @pytest.mark.parametrize("kind", [InvalidateKind.GVMA, InvalidateKind.VMA])
-# The walk ends 24 cycles after it is asked for.
-@pytest.mark.parametrize("phase", phases(40, 5, first=10))
+# The walk ends 25 cycles after it is asked for.
+@pytest.mark.parametrize("phase", phases(40, 5, first=11))
 @pytest.mark.parametrize("at_once", [True, False])
 def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
     """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
