@@ -78,7 +78,7 @@ async def hyper(dut) -> None:
     bench.memory.map(BASE, BYTES)
     bench.timing("tables", latency=asked["memory_ns"] - 1)
     machine = Machine(bench, {"iommu": "regs"})
-    tables = Tables(machine, BASE, BYTES, extended=config.msi_flat)
+    tables = Tables(machine, BASE, BYTES, extended=config.msi_flat, levels=config.ddt_levels)
     traffic = Traffic(tenants=asked["tenants"], packets=asked["packets"])
     for tenant in range(traffic.tenants):
         tables.two_stage(tenant + 1, IOVA, 2 + traffic.buffers)

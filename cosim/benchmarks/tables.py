@@ -35,18 +35,27 @@ class Tables:
         Memory to take pages from.
     extended : bool
         Device contexts of 64 bytes.
+    levels : int
+        Of the device directory; one holds 6 bits of device_id, 7 of contexts of 32 bytes.
     queue_log2 : int
         log2 of the entries of the command queue.
     """
 
     def __init__(
-        self, machine, base: int, size: int, *, extended: bool, queue_log2: int = 9
+        self,
+        machine,
+        base: int,
+        size: int,
+        *,
+        extended: bool,
+        levels: int = 1,
+        queue_log2: int = 9,
     ) -> None:
         self._machine, self._next, self._end = machine, base, base + size
         memory = machine.memory
         self._memory = memory
         self.directory = DirectoryBuilder(
-            memory.read, memory.write, self.allocate, extended=extended
+            memory.read, memory.write, self.allocate, levels=levels, extended=extended
         )
         self._tail, self.queue_entries = 0, 1 << queue_log2
         #: A word for fences.

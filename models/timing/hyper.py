@@ -120,7 +120,7 @@ class _Iommu:
         self._upper = _Cache(max(1, rtl.walk_cache), 1)
         self._walkers = [0.0] * (1 if self._serial else min(rtl.walkers, rtl.misses))
         heapify(self._walkers)
-        self._step = LINK.memory_ns + (4 if rtl.walk_cache and not self._serial else 3)
+        self._step = LINK.memory_ns + (5 if rtl.walk_cache and not self._serial else 3)
         self._pending: dict[tuple[int, int], float] = {}
         self._ending: list[tuple[float, int, int]] = []
         self._walk_caches = bool(rtl.walk_cache)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import FaultRecord
+from rtl.bus.priority import lowest_bit, number_of
 from rtl.iommu.answer import Answerer
 from rtl.iommu.backlog import Backlog
 from rtl.iommu.context import ContextCache, ProcessCache
@@ -42,7 +43,7 @@ class Translator(wiring.Component):
     A hit accepted in cycle *n* is answered in cycle *n + 4*; one request a cycle.  A miss does not
     hold later requests up, as long as less than ``Backlog.PLACES`` are outstanding.  A two-stage
     miss of Sv39 with nothing but contexts cached, and a memory that answers after L cycles, is
-    answered in cycle *n + 10 + 15 (L + 3)*; with walk caches in cycle *n + 12 + r (L + 5)*, where
+    answered in cycle *n + 11 + 15 (L + 3)*; with walk caches in cycle *n + 13 + r (L + 5)*, where
     *r* is at most 15.
 
     Members
@@ -99,7 +100,7 @@ class Translator(wiring.Component):
         m.submodules.walker = self.walker
         m.submodules.resolver = self.resolver = Resolver(config)
         self.transfer = Signal()  # an invalidation is accepted
-        self.replaying = Signal(self.entries)
+        self.replaying, self.offers = Signal(self.entries), Signal()  # one is offered already
         self._pipeline(m)
         self._waiting(m)
         self._records(m)
@@ -259,7 +260,7 @@ class Translator(wiring.Component):
         looks = self.replaying | resolver.replay
         m.d.sync += [
             settles.eq(took),
-            settled.eq(~looks.any() & ~self.pipeline.replay_looks),
+            settled.eq(~looks.any() & ~self.offers & ~self.pipeline.replay_looks),
         ]
         with m.If(begun):
             m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(self.transfer)]
@@ -283,21 +284,23 @@ class Translator(wiring.Component):
             ]
 
     def _replays(self, m: Module) -> None:
-        """Offer replays to the pipeline, one entry after another."""
+        """Offer replays to the pipeline, one entry after another; the next is in a register."""
         misses, pipeline = self.misses, self.pipeline
-        chosen = Signal(8)
-        for i in reversed(range(self.entries)):
-            with m.If(self.replaying[i]):
-                m.d.comb += chosen.eq(i)
+        chosen, moves, first = Signal(8), Signal(), Signal(self.entries)
         m.d.comb += [
+            moves.eq(~self.offers | pipeline.replay_taken),
+            first.eq(lowest_bit(self.replaying)),
             # Fetches begin only when there are no replays.
-            misses.replay_entry.eq(Mux(self.replaying.any(), chosen, misses.context.payload)),
+            misses.replay_entry.eq(Mux(self.offers, chosen, misses.context.payload)),
             pipeline.replay_held.eq(misses.replay_held),
             pipeline.replay_held.entry.eq(chosen),
-            pipeline.replay_valid.eq(self.replaying.any()),
+            pipeline.replay_valid.eq(self.offers),
         ]
-        taken = Mux(pipeline.replay_taken, 1 << chosen, 0)
-        m.d.sync += self.replaying.eq((self.replaying & ~taken) | self.resolver.replay)
+        m.d.sync += self.replaying.eq(
+            (self.replaying & ~Mux(moves, first, 0)) | self.resolver.replay
+        )
+        with m.If(moves):
+            m.d.sync += [self.offers.eq(self.replaying.any()), chosen.eq(number_of(first))]
 
     def _walks(self, m: Module) -> None:
         """Start walks, at most ``config.walkers`` at once; hand their results on."""
