@@ -21,6 +21,10 @@ _BASE, _BYTES = 0x8000_0000, 1 << 28
 #: Cycles between two looks; looks without anything new after which a run has ended.
 _STEP, _PATIENCE = 50, 80
 _BUS_BYTES = 16
+#: Frames that are read beside each other: so many may come before the first of them leaves.
+_BESIDE = 64
+#: Frames that are offered while others are sent, for each of these, before it is given up.
+_MOST = 64
 
 
 class _Run:
@@ -66,19 +70,34 @@ class _Run:
         for name in (DMA_READS, DMA_WRITES):
             self.bench.stream(name).log()
 
-    async def offer(self, count: int, gap: int = 0) -> None:
-        """Put frames on the wire, to the functions in turn; every ``gap`` cycles one, or all."""
-        for number in range(count):
+    async def offer(self, count: int, gap: int = 0, sends: int = 0) -> int:
+        """Put frames on the wire, to the functions in turn, one every ``gap`` cycles or as many as
+        go; ``count`` at least, and on until ``sends`` have been sent.  Returns how many.
+        """
+        size, offered, due = self.asked["frame"], 0, 0.0
+        beats = -(-size // _BUS_BYTES)
+        while offered < count or (len(self.sent) < sends and offered < _MOST * count):
             if gap:
                 await self.machine.sleep(gap)
-            mac = self.guests[number % len(self.guests)].mac
-            frame = mac + WIRE_MAC + bytes([8, 0]) + bytes(self.asked["frame"] - 14)
-            self.bench.send_frame(frame)
+                due = 1
+            elif sends:
+                await self.machine.sleep(_STEP)
+                due += _STEP / beats
+            else:
+                due = count
+            while due >= 1:
+                mac = self.guests[offered % len(self.guests)].mac
+                self.bench.send_frame(mac + WIRE_MAC + bytes([8, 0]) + bytes(size - 14))
+                offered, due = offered + 1, due - 1
+            for guest in self.guests:
+                guest.refill()
+        return offered
 
     async def drain(self) -> None:
         """Run until nothing more arrives."""
         still, before = 0, -1
-        while still < _PATIENCE:
+        patience = _PATIENCE + _BESIDE * self.asked["frame"] // _BUS_BYTES // _STEP
+        while still < patience:
             await self.machine.sleep(_STEP)
             for guest in self.guests:
                 guest.refill()
@@ -144,15 +163,16 @@ async def throughput(dut) -> None:
     if "tx" in directions:
         for guest in run.guests:
             guest.send(each)
+    offered = 0
     if "rx" in directions:
-        await run.offer(count, asked["gap"])
+        offered = await run.offer(count, asked["gap"], count if "tx" in directions else 0)
     await run.drain()
     arrived = {"tx": run.sent, "rx": run.received}
     assert not await run.faults(), await run.faults()
     dropped = await run.count(Stat.RX_DROPPED_FULL)
-    assert len(run.sent) == (count if "tx" in directions else 0)
+    assert len(run.sent) == (count if "tx" in directions else 0), await run.counters()
     if "rx" in directions:
-        assert len(run.received) + dropped == count, await run.counters()
+        assert len(run.received) + dropped == offered, await run.counters()
     paces = {way: _pace(arrived[way]) for way in directions}
     slowest = max(pace for pace, _, _ in paces.values())
     begin = max(begin for _, begin, _ in paces.values())

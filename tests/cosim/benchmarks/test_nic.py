@@ -44,3 +44,15 @@ def test_what_the_port_offers_is_paced():
     [point] = bench_nic(name="tiny", points=points, packets=64, gap=50)["points"]
     assert (point["gap"], point["dropped"]) == (50, 0)
     assert point["cycles_per_packet"] == pytest.approx(50, abs=2)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("frame", [64, 9000])
+def test_what_is_received_goes_on_while_others_are_sent(frame):
+    """At the port's full rate as well, where most of short frames find no room; and of frames that
+    take long to leave, since many are read beside each other.
+    """
+    points = replace(POINTS, frames=(frame,), functions=(1,), directions=("tx", "both"))
+    alone, both = bench_nic(name="tiny", points=points, packets=48)["points"]
+    assert alone["dropped"] == 0
+    assert both["cycles_per_packet"] > frame / 16
