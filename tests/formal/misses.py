@@ -121,7 +121,7 @@ PROOFS = (
         "lost",
         module="rtl.iommu.misses",
         harness=miss_table,
-        depth=14,
+        depth=9,
         quick=7,
         assumptions=(
             "a new request comes only while an entry has been free for a cycle",
