@@ -91,10 +91,9 @@ class Backlog(wiring.Component):
         levels = [Signal(range(self.PLACES + 1), name=f"level{n}") for n in range(2)]
         flying = [Signal(range(self.PLACES + 1), name=f"flying{n}") for n in range(2)]
         own, common = Signal(), Signal()
-        # Entries in use, and who flies: of both lanes; whether that is all there are, all but one,
-        # or less.
+        # Entries in use, and who flies: of both lanes.  How many are left: none, one, or more.
         claimed, full = Signal(range(2 * self.PLACES)), Signal()
-        one, many_free = Signal(), Signal(init=1)
+        one_free, more_free = Signal(), Signal(init=1)
         # Lanes in which somebody waits.
         queued = Signal(2)
         # The limited device's next has an entry within its share.  Of the cycle before: what has
@@ -138,8 +137,8 @@ class Backlog(wiring.Component):
         m.d.sync += [landed.eq(self.lands), ended.eq(self.ends)]
         m.d.sync += spare.eq(count + flying[0] < self.share)
         may = Cat(
-            queued[0] & spare & (many_free | (one & queued[1])),
-            queued[1] & (many_free | one),
+            queued[0] & spare & (more_free | (one_free & queued[1])),
+            queued[1] & (more_free | one_free),
         )
         leaves = self._lanes(m, Cat(own, common), may, landed, levels, flying, queued)
         # But for who gets one, which is known last.
@@ -149,8 +148,8 @@ class Backlog(wiring.Component):
         m.d.sync += [
             claimed.eq(others + gets),
             full.eq(Mux(gets, few[1], few[0])),
-            one.eq(Mux(gets, few[2] & ~few[1], few[1] & ~few[0])),
-            many_free.eq(Mux(gets, ~few[2], ~few[1])),
+            one_free.eq(Mux(gets, few[2] & ~few[1], few[1] & ~few[0])),
+            more_free.eq(Mux(gets, ~few[2], ~few[1])),
         ]
         return m
 

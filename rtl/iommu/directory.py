@@ -172,7 +172,7 @@ class Directory(wiring.Component):
                     m.d.sync += self.level.eq(levels - 1)
         with m.If(self.request.valid):
             m.d.sync += [
-                self.asked.eq(self.request.payload),
+                self.asked.eq(asks),
                 fill.process_id.eq(Mux(asks.pv, asks.process_id, 0)),
                 self.table.eq(self.directory.ppn),
                 self.process.eq(0),

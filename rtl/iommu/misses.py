@@ -123,12 +123,16 @@ class MissTable(wiring.Component):
         request, coming = new.held.request, self.coming
         who, how = Signal(len(_requester(request))), Signal(len(_access(request)))
         m.d.comb += [who.eq(_requester(request)), how.eq(_access(request))]
-        # What comes, compared with what goes into an entry meanwhile, and with all others: its
-        # device, who asks, and all of it.
         devices = len(request.device_id)
         comes_who, comes_how = _requester(coming), _access(coming)
-        same = Cat(who[:devices] == comes_who[:devices], who == comes_who)
-        same = Cat(same, same[1] & (how == comes_how))
+
+        def equals(who, how):
+            """Whether what comes is of the same device, of the same requester, and all the same."""
+            requester = who == comes_who
+            return Cat(
+                who[:devices] == comes_who[:devices], requester, requester & (how == comes_how)
+            )
+
         bits = self.bits
         leaders = [Signal(bits, name=f"leader{i}") for i in range(count)]
         whos = [Signal(len(who), name=f"who{i}") for i in range(count)]
@@ -141,36 +145,32 @@ class MissTable(wiring.Component):
         takes, writes = Signal(count), Signal(count)
         m.d.comb += writes.eq(Mux(self.offer, self.chosen, 0))
         # The next one is known from a register: what is given back is not found for a cycle.
-        free, own = Signal(count, init=1), Cat(new.held.entry == i for i in range(count))
-        replay = new.held.replay
+        free, replay = Signal(count, init=1), new.held.replay
+        kept = Cat(new.held.entry == i for i in range(count))
+        fresh = self.allocate_en & ~replay
         m.d.comb += [
-            self.chosen.eq(Mux(replay, own, free)),
+            self.chosen.eq(Mux(replay, kept, free)),
             place.eq(number_of(self.chosen)),
         ]
-        fresh = self.allocate_en & ~replay
         m.d.sync += free.eq(Mux(fresh, lowest_bit(~(busy | free)), lowest_bit(~busy)))
         for i in range(count):
             equal = Signal(3, name=f"equal{i}")
             m.d.comb += takes[i].eq(self.allocate_en & self.chosen[i])
             with m.If(self.comes):
-                own = Cat(whos[i][:devices] == comes_who[:devices], whos[i] == comes_who)
-                own = Cat(own, own[1] & (hows[i] == comes_how))
-                m.d.sync += equal.eq(Mux(writes[i], same, own))
+                # With what goes into the entry meanwhile, or with what is there.
+                m.d.sync += equal.eq(Mux(writes[i], equals(who, how), equals(whos[i], hows[i])))
             m.d.comb += self.same_device[i].eq(busy[i] & equal[0])
             same_walk = ~contexts[i] & equal[2]
             m.d.comb += match[i].eq(
                 joins[i] & ~self.closes[i] & Mux(new.for_context, contexts[i] & equal[1], same_walk)
             )
         # Of what is the same one leads at most: a second would have joined the first.
-        index = 0
-        for i in range(count):
-            index = index | Mux(match[i], i, 0)
-        m.d.comb += leader.eq(index)
+        m.d.comb += leader.eq(number_of(match))
 
         for i in range(count):
-            gives = [self.free_en & (self.free_entry[:bits] == i)]
-            gives += [self.release_en & (self.release_entry[:bits] == i)]
-            with m.If(gives[0] | gives[1]):
+            freed = self.free_en & (self.free_entry[:bits] == i)
+            released = self.release_en & (self.release_entry[:bits] == i)
+            with m.If(freed | released):
                 m.d.sync += [busy[i].eq(0), joins[i].eq(0)]
             with m.If(self.closes[i] | self.stale_all):
                 m.d.sync += joins[i].eq(0)

@@ -152,10 +152,10 @@ class WalkEntry(wiring.Component):
             m.d.comb += access.narrow.eq(Mux(second, goal.g_levels, goal.s_levels) == 2)
         self._index(m, access.offset, page, level, access.narrow)
         if config.end:
-            m.d.comb += access.state.big.eq(Mux(second, self.be, goal.big))
+            m.d.comb += access.state.form.big.eq(Mux(second, self.be, goal.big))
         m.d.comb += [
-            access.state.narrow.eq(access.narrow),
-            access.state.upper.eq(access.offset[2]),
+            access.state.form.narrow.eq(access.narrow),
+            access.state.form.upper.eq(access.offset[2]),
         ]
         # A fault of the second stage tells of the entry of the first.
         self.met = Signal(PAGE_SHIFT)

@@ -12,6 +12,7 @@ __all__ = [
     "IOVA_BITS",
     "UNLIMITED",
     "AccessKind",
+    "Form",
     "Goal",
     "Rights",
     "StepKind",
@@ -88,6 +89,14 @@ class Rights(data.Struct):
     pbmt: 2
 
 
+class Form(data.Struct):
+    """How an entry that was asked for stands in what memory answers."""
+
+    big: 1  # its byte order
+    narrow: 1  # it is one of 32 bits
+    upper: 1  # which are the higher half, in the order of memory
+
+
 class WalkState(data.Struct):
     """A walk between two accesses to memory."""
 
@@ -96,9 +105,7 @@ class WalkState(data.Struct):
     final: 1  # the second stage translates the final address, not a table's
     implicit_write: 1  # the second stage must allow to write a first-stage entry
     locked: 1  # the entry was asked for exclusively
-    big: 1  # byte order of the entry asked for
-    narrow: 1  # it is one of 32 bits
-    upper: 1  # which are the higher half of what memory answers, in the order of memory
+    form: Form
     s_level: 3
     g_level: 3
     table: 44  # page that holds the entry asked for

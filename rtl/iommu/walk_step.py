@@ -145,8 +145,8 @@ class WalkStep(wiring.Component):
             config,
             word=self.answer,
             pte=self.pte,
-            big=state.big,
-            narrow=state.narrow,
+            big=state.form.big,
+            narrow=state.form.narrow,
             level=Mux(second, state.g_level, state.s_level),
             page=Mux(second, state.gpa_page[:44], self.held.request.iova[12:56]),
         )

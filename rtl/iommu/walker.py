@@ -14,7 +14,15 @@ from rtl.iommu.seams import PIPELINE_DEPTH, DirectoryControl, Invalidate
 from rtl.iommu.walk_entry import WalkEntry
 from rtl.iommu.walk_lookup import WalkLookup
 from rtl.iommu.walk_pte import ordered
-from rtl.iommu.walk_records import AccessKind, Goal, StepKind, WalkFound, WalkGoal, WalkState
+from rtl.iommu.walk_records import (
+    AccessKind,
+    Form,
+    Goal,
+    StepKind,
+    WalkFound,
+    WalkGoal,
+    WalkState,
+)
 from rtl.iommu.walk_step import WalkStep
 
 __all__ = ["Walker"]
@@ -47,14 +55,6 @@ class _Move(data.Struct):
     directory: 1
     page: 44
     resp: 2
-
-
-class _Form(data.Struct):
-    """How an entry that was asked for stands in memory; as :class:`WalkState` has it."""
-
-    big: 1
-    narrow: 1
-    upper: 1
 
 
 class _Access(data.Struct):
@@ -246,13 +246,13 @@ class Walker(wiring.Component):
             row.eq(Mux(reads, r.payload.id, self._row(move.directory, move.index))),
         ]
         # How the entry stands in the word is looked up beside, so that it is in order when judged.
-        m.submodules.forms = forms = memory.Memory(shape=_Form, depth=self.entries + 1, init=[])
+        m.submodules.forms = forms = memory.Memory(shape=Form, depth=self.entries + 1, init=[])
         look, write = forms.read_port(domain="comb"), forms.write_port()
         m.d.comb += [
             look.addr.eq(r.payload.id),
             write.addr.eq(self._row(self.ready.state.directory, self.ready.index)),
             write.en.eq(self.ready_valid & ~self.ends),
-            *(write.data[name].eq(self.access.state[name]) for name in _Form.as_shape().members),
+            write.data.eq(self.access.state.form),
         ]
         m.d.sync += [
             valid.eq((reads | moves.valid) & load),
