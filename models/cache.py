@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import PAGE_SHIFT
-from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey, IotlbLookup
+from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey, IotlbLookup, iotlb_set
 
 __all__ = ["Fill", "HitCounts", "Invalidation", "IotlbModel", "Lookup", "Space"]
 
@@ -251,16 +251,19 @@ class IotlbModel:
 
     def _find(self, lookup: Lookup) -> bool:
         space, vpn = lookup.space, lookup.vpn
-        for array in (self._sets[vpn % len(self._sets)], self._superpages):
+        for array in (self._set(space, vpn), self._superpages):
             for entry in array.entries:
                 if entry is not None and _matches(entry, space, vpn):
                     return _suffices(entry, lookup)
         return False
 
+    def _set(self, space: Space, vpn: int) -> _Array:
+        return self._sets[iotlb_set(vpn, space.gscid or 0, len(self._sets))]
+
     def fill(self, fill: Fill) -> None:
         """Take a translation in."""
         if fill.size_log2 == PAGE_SHIFT:
-            self._sets[fill.vpn % len(self._sets)].fill(fill)
+            self._set(fill.space, fill.vpn).fill(fill)
         else:
             self._superpages.fill(fill)
 

@@ -10,8 +10,8 @@ from cosim.benchmarks.faults import RATES, bench_faults
 from cosim.benchmarks.hyper import bench_hyper
 from cosim.benchmarks.interrupts import bench_interrupts
 from cosim.benchmarks.iommu import LATENCIES, WALKERS, bench_iommu
-from cosim.benchmarks.nic import PACKETS, Points, bench_nic
 from cosim.benchmarks.nic import QUICK as QUICK_POINTS
+from cosim.benchmarks.nic import Points, bench_nic
 from cosim.benchmarks.overcommit import FRAMES as OVERCOMMIT_FRAMES
 from cosim.benchmarks.overcommit import GUESTS, PAGES, bench_overcommit
 from cosim.benchmarks.report import (
@@ -55,7 +55,7 @@ def add_bench(commands: Any) -> None:
         known = getattr(every, what)
         nic.add_argument(f"--{name}", type=type(known[0]), nargs="+", dest=what, metavar="X",
                          choices=known, help=f"of {', '.join(map(str, known))}")  # fmt: skip
-    nic.add_argument("--packets", type=int, default=PACKETS, metavar="N", help="frames of a point")
+    nic.add_argument("--packets", type=int, metavar="N", help="frames of a point, in all")
     nic.add_argument(
         "--gap", type=int, default=0, metavar="N", help="cycles from a received frame to the next"
     )
@@ -130,7 +130,7 @@ def _bench_nic(asked: argparse.Namespace) -> int:
     _sensible(asked)
     chosen = {name: tuple(value) for name in _POINTS.values() if (value := getattr(asked, name))}
     points = replace(QUICK_POINTS if asked.quick else Points(), **chosen)
-    if asked.packets < 32:
+    if asked.packets is not None and asked.packets < 32:
         raise Wrong("a point needs 32 frames at least")
     if CONFIGS[asked.config].nic.vfs < max(points.functions):
         raise Wrong(f"{asked.config} has {CONFIGS[asked.config].nic.vfs} VFs; choose --functions")

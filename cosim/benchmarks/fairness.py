@@ -4,6 +4,7 @@ import numpy as np
 
 from cosim.bench.initiator import Initiator, Transfer
 from cosim.benchmarks.measurement import DEVICE, IOVA, KIB_4, OTHER_DEVICE, Measurement, paired
+from models.spec.iotlb import iotlb_set
 from models.spec.translation import DmaUser
 from rtl.iommu.backlog import device_entries
 
@@ -89,11 +90,9 @@ class Fairness:
     def _flood(self) -> list[int]:
         """Pages of the aggressor, each but once, none in the set of the victim's page."""
         sets = self.run.config.iotlb_sets
-        return [
-            IOVA + page * KIB_4
-            for page in range(self.run.asked["pages"])
-            if page % sets and page > sets
-        ]
+        victim = iotlb_set(IOVA // KIB_4, OTHER_DEVICE, sets)
+        pages = range(IOVA // KIB_4 + sets + 1, IOVA // KIB_4 + self.run.asked["pages"])
+        return [page * KIB_4 for page in pages if iotlb_set(page, DEVICE, sets) != victim]
 
     async def _mixed(self, probes: list[int], every: int) -> np.ndarray:
         """Cycles of the probes' requests and answers; ``every`` requests of the flood between."""

@@ -23,7 +23,7 @@ _STEP, _PATIENCE = 50, 80
 _BUS_BYTES = 16
 #: Frames that are read beside each other: so many may come before the first of them leaves.
 _BESIDE = 64
-#: Frames that are offered while others are sent, for each of these, before it is given up.
+#: Frames that are offered, for each that is to be sent or received, before it is given up.
 _MOST = 64
 
 
@@ -70,24 +70,26 @@ class _Run:
         for name in (DMA_READS, DMA_WRITES):
             self.bench.stream(name).log()
 
-    async def offer(self, count: int, gap: int = 0, sends: int = 0) -> int:
+    def send_frame(self, guest: BenchGuest) -> None:
+        """Put a frame to a guest on the wire."""
+        filling = bytes(self.asked["frame"] - 14)
+        self.bench.send_frame(guest.mac + WIRE_MAC + bytes([8, 0]) + filling)
+
+    async def offer(self, count: int, gap: int, ends: list[int]) -> int:
         """Put frames on the wire, to the functions in turn, one every ``gap`` cycles or as many as
-        go; ``count`` at least, and on until ``sends`` have been sent.  Returns how many.
+        go; until there are ``count`` of ``ends``, sent or received.  Returns how many.
         """
-        size, offered, due = self.asked["frame"], 0, 0.0
-        beats = -(-size // _BUS_BYTES)
-        while offered < count or (len(self.sent) < sends and offered < _MOST * count):
+        offered, due = 0, 0.0
+        beats = -(-self.asked["frame"] // _BUS_BYTES)
+        while offered < count or (len(ends) < count and offered < _MOST * count):
             if gap:
                 await self.machine.sleep(gap)
                 due = 1
-            elif sends:
+            else:
                 await self.machine.sleep(_STEP)
                 due += _STEP / beats
-            else:
-                due = count
             while due >= 1:
-                mac = self.guests[offered % len(self.guests)].mac
-                self.bench.send_frame(mac + WIRE_MAC + bytes([8, 0]) + bytes(size - 14))
+                self.send_frame(self.guests[offered % len(self.guests)])
                 offered, due = offered + 1, due - 1
             for guest in self.guests:
                 guest.refill()
@@ -165,7 +167,8 @@ async def throughput(dut) -> None:
             guest.send(each)
     offered = 0
     if "rx" in directions:
-        offered = await run.offer(count, asked["gap"], count if "tx" in directions else 0)
+        ends = run.sent if "tx" in directions else run.received
+        offered = await run.offer(count, asked["gap"], ends)
     await run.drain()
     arrived = {"tx": run.sent, "rx": run.received}
     assert not await run.faults(), await run.faults()
@@ -205,7 +208,7 @@ async def round_trip(dut) -> None:
         guest.send(1)
         while not run.sent:
             await machine.sleep(1)
-        await run.offer(1)
+        run.send_frame(guest)
         offered = machine.now()
         await run.drain()
     reads = run.bench.take_fields(DMA_READS)

@@ -4,13 +4,13 @@ The cache model (:mod:`models.cache`) and the analysis of waves rest on these re
 
 Contents
 --------
-Two arrays: 4 KiB translations in ``sets`` sets of ``ways`` ways, set = ``vpn mod sets``; everything
-larger in ``superpages`` fully associative entries.  A translation's size is the smaller of its two
-stages' sizes; a Bare stage does not count.  Beside interrupt files it is the largest size of a page
-table's page that has none, and it is never that of a page larger than physical memory.  A fill
-takes the entry with equal tag if there is one, else the lowest free way (or entry), else the
-victim: a FIFO pointer per set, one for the superpages, which advances by one (modulo) with every
-fill that had to evict, and starts at 0.
+Two arrays: 4 KiB translations in ``sets`` sets of ``ways`` ways, chosen by page number and VM
+(:func:`iotlb_set`); everything larger in ``superpages`` fully associative entries.  A translation's
+size is the smaller of its two stages' sizes; a Bare stage does not count.  Beside interrupt files
+it is the largest size of a page table's page that has none, and it is never that of a page larger
+than physical memory.  A fill takes the entry with equal tag if there is one, else the lowest free
+way (or entry), else the victim: a FIFO pointer per set, one for the superpages, which advances by
+one (modulo) with every fill that had to evict, and starts at 0.
 Invalidations clear entries and leave the pointers alone.  A lookup changes nothing.
 
 Order
@@ -49,7 +49,17 @@ stage is on, of ``gscid`` if ``gv``.  ``nl`` is not looked at.
 
 from amaranth.lib import data
 
-__all__ = ["IotlbFill", "IotlbInvalidate", "IotlbKey", "IotlbLookup", "IotlbResult"]
+__all__ = ["IotlbFill", "IotlbInvalidate", "IotlbKey", "IotlbLookup", "IotlbResult", "iotlb_set"]
+
+
+def iotlb_set(vpn, gscid, sets: int):
+    """The set of a 4 KiB page, of integers as of values.
+
+    VMs made alike have the same page numbers, which would meet in one set; their GSCIDs tell them
+    apart.  No other ID does, since one command removes a page for all PSCIDs of a VM and visits
+    one set.
+    """
+    return (vpn ^ gscid) & (sets - 1)
 
 
 class IotlbKey(data.Struct):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 
 from models.spec.config import IommuConfig, config
+from models.spec.iotlb import iotlb_set
 
 __all__ = ["LINK", "TENANTS", "VARIANTS", "Link", "Traffic", "closed_form", "share"]
 
@@ -116,7 +117,7 @@ class _Iommu:
         self._grouped = variant in ("partitioned", "prefetching")
         sets, ways = rtl.iotlb_sets, rtl.iotlb_ways
         # A partition is a set chosen by tenant, so that tenants evict none but their group's.
-        self._leaves = _Cache(sets, ways)
+        self._leaves, self._sets = _Cache(sets, ways), sets
         self._upper = _Cache(max(1, rtl.walk_cache), 1)
         self._walkers = [0.0] * (1 if self._serial else min(rtl.walkers, rtl.misses))
         heapify(self._walkers)
@@ -126,7 +127,7 @@ class _Iommu:
         self._walk_caches = bool(rtl.walk_cache)
 
     def _index(self, tenant: int, page: int) -> int:
-        return tenant if self._grouped else page
+        return tenant if self._grouped else iotlb_set(page, tenant, self._sets)
 
     def reads(self, tenant: int) -> int:
         """Reads of a walk: with its tables cached the leaves of both stages alone."""

@@ -5,7 +5,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbLookup, IotlbResult
+from models.spec.iotlb import (
+    IotlbFill,
+    IotlbInvalidate,
+    IotlbLookup,
+    IotlbResult,
+    iotlb_set,
+)
 from rtl.iommu.iotlb_entry import SMALL, covers_space, packed, payload_layout, sufficient
 from rtl.iommu.iotlb_superpages import IotlbSuperpages
 from rtl.iommu.iotlb_ways import IotlbWays
@@ -47,8 +53,8 @@ class Iotlb(wiring.Component):
 
     Members
     -------
-    next_page : ``In(52)``
-        Page number of the next cycle's lookup.
+    next_set : ``In``
+        Set of the next cycle's lookup.
     lookup : ``In(stream.Signature(IotlbLookup))``
         Refused only after reset, while entries are cleared.
     result : ``Out(IotlbResult)``
@@ -62,15 +68,17 @@ class Iotlb(wiring.Component):
         which it is offered; comes before a fill that has not begun.
     """
 
-    next_page: In(52)
-    lookup: In(stream.Signature(IotlbLookup))
-    result: Out(IotlbResult)
-    fill: In(stream.Signature(IotlbFill))
-    invalidate: In(stream.Signature(IotlbInvalidate))
-
     def __init__(self, config: IommuConfig):
         self.config = config
-        super().__init__()
+        super().__init__(
+            {
+                "next_set": In(range(config.iotlb_sets)),
+                "lookup": In(stream.Signature(IotlbLookup)),
+                "result": Out(IotlbResult),
+                "fill": In(stream.Signature(IotlbFill)),
+                "invalidate": In(stream.Signature(IotlbInvalidate)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -86,6 +94,7 @@ class Iotlb(wiring.Component):
         self.pieces = Signal()
         self.accept_small, self.accept_large = Signal(), Signal()
         self.visit, self.index = Signal(), Signal(range(config.iotlb_sets))
+        self.vm = Signal.like(self.index)  # set of page 0 of the VM of what is wanted
         self._maintenance(m)
         self._pieces(m)
         self._connect(m)
@@ -120,9 +129,11 @@ class Iotlb(wiring.Component):
             searching.eq((begins & ~small) | (searching & fill.valid & supers.scanning)),
         ]
         key, op = fill.payload.key, self.invalidate.payload
-        first, pointer = fill.payload.key.vpn[: len(self.index)], Signal.like(self.index)
-        m.d.comb += self.index.eq(Mux(self.reading, pointer, first))
+        sets, pointer = self.config.iotlb_sets, Signal.like(self.index)
+        m.d.comb += self.index.eq(Mux(self.reading, pointer, iotlb_set(key.vpn, key.gscid, sets)))
+        vm = Mux(op.gv, op.gscid, 0)
         with m.If(begins):
+            m.d.sync += self.vm.eq(iotlb_set(0, key.gscid, sets))
             for name, value in (("gscid", key.gscid), ("pscid", key.pscid), ("addr", key.vpn)):
                 m.d.sync += self.wanted[name].eq(value)
             if self.config.s:
@@ -135,12 +146,13 @@ class Iotlb(wiring.Component):
                 self.single.eq(single),
                 self.sweeping.eq(1),
                 self.reading.eq(1),
-                pointer.eq(Mux(single, op.addr[: len(pointer)], 0)),
+                self.vm.eq(iotlb_set(0, vm, sets)),
+                pointer.eq(Mux(single, iotlb_set(op.addr, vm, sets), 0)),
             ]
             if self.config.s:
                 m.d.sync += self.span.eq(Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0))
         with m.If(self.reading):
-            last = self.single | (pointer == self.config.iotlb_sets - 1)
+            last = self.single | (pointer == sets - 1)
             m.d.sync += [pointer.eq(pointer + 1), self.reading.eq(~last)]
         read = ~self.reading & ~ways.visited
         with m.If(self.sweeping & read & (~supers.scanning | supers.last)):
@@ -180,7 +192,8 @@ class Iotlb(wiring.Component):
             ]
         m.d.comb += [
             self.lookup.ready.eq(~ways.clearing),
-            ways.next_set.eq(self.next_page[: len(self.index)]),
+            ways.next_set.eq(self.next_set),
+            ways.vm.eq(self.vm),
             ways.visit.eq(self.visit),
             ways.set.eq(self.index),
             ways.accept.eq(self.accept_small),

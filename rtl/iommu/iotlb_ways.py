@@ -39,13 +39,15 @@ class IotlbWays(wiring.Component):
     clearing : ``Out(1)``; writing : ``Out(1)``; write_set : ``Out``
         After reset, one set a cycle; an entry is being written, of this set.
     next_set : ``In``; key : ``In(IotlbKey)``
-        Set of the next cycle's lookup; this cycle's.
+        Set of the next cycle's lookup; this cycle's key.
     matches, late : ``Out(ways)``
         Who matches, in the next cycle, and whose payload is ``stored`` then.
     payloads : ``Out``
         Of the looked-up set, in the next cycle, one after the other.
     sweeping, wanted, span, gone
         As :class:`~rtl.iommu.iotlb_superpages.IotlbSuperpages` has them.
+    vm : ``In``
+        Set of page 0 of the VM of what is wanted.
     visit : ``In(1)``; set : ``In``
         Look at a set.  With ``sweeping`` what is covered is removed; ``left`` tells two cycles
         later whether pieces of larger pages remain.
@@ -74,6 +76,7 @@ class IotlbWays(wiring.Component):
                 "sweeping": In(1),
                 "wanted": In(IotlbInvalidate),
                 "span": In(52),
+                "vm": In(self.set_bits),
                 "gone": In(2),
                 "visit": In(1),
                 "set": In(self.set_bits),
@@ -97,6 +100,7 @@ class IotlbWays(wiring.Component):
         self.writes = Signal(config.iotlb_ways, init=everybody)
         self.beside = Signal(config.iotlb_ways)
         self.place = Signal(self.set_bits)  # the set that was read
+        self.looked = Signal(self.set_bits)  # the set that is looked up
         canonical, removed = Signal(), Signal()
         apart = (self.wanted.addr ^ key.vpn) & ~self.span
         m.d.comb += [
@@ -109,6 +113,7 @@ class IotlbWays(wiring.Component):
         new_space, new_page = self._compare(self.new)
         new = Signal()
         m.d.sync += [
+            self.looked.eq(self.next_set),
             gone.eq(self.gone),
             meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
             fits.eq(canonical),
@@ -118,7 +123,7 @@ class IotlbWays(wiring.Component):
         for number in range(config.iotlb_ways):
             look, upkeep = self._memories(m, number)
             late = self.late[number]
-            here = self.writes[number] & (self.write_set == key.vpn[: self.set_bits])
+            here = self.writes[number] & (self.write_set == self.looked)
             space, page, glob, piece = (Signal(name=f"{name}{number}") for name in PARTS)
             is_space, is_page = self._compare(look)
             m.d.sync += [
@@ -148,8 +153,10 @@ class IotlbWays(wiring.Component):
         """Whether an entry of the visited set is removed, and whether the fill's tag is equal."""
         op, fill, tag = self.wanted, self.fill, row.tag
         ids = {name: tag[name] == op[name] for name in ("gscid", "pscid")}
-        apart = (Cat(self.place, tag.vpn) ^ op.addr[: self.set_bits + len(tag.vpn)]) & ~self.span
-        page = apart[: self.set_bits + len(tag.vpn)] == 0
+        # Of entries of the same VM.
+        vpn = Cat(self.place ^ self.vm, tag.vpn)
+        apart = (vpn ^ op.addr[: len(vpn)]) & ~self.span
+        page = apart[: len(vpn)] == 0
         covered = covers_space(op, tag, tag.glob, **ids) & covers_range(
             op, piece=tag.piece, same=page
         )
@@ -175,7 +182,6 @@ class IotlbWays(wiring.Component):
                 write.data.eq(new),
                 write.en.eq(writes),
             ]
-        set_ = self.key.vpn[: self.set_bits]
         look, upkeep, payload = tags.read_port(), tags.read_port(), payloads.read_port()
         beside = writes & (self.write_set == self.next_set)
         m.d.comb += [
@@ -183,8 +189,8 @@ class IotlbWays(wiring.Component):
             look.en.eq(~beside),
             upkeep.addr.eq(self.set),
             upkeep.en.eq(self.visit & ~(writes & (self.write_set == self.set))),
-            payload.addr.eq(set_),
-            payload.en.eq(~(writes & (self.write_set == set_))),
+            payload.addr.eq(self.looked),
+            payload.en.eq(~(writes & (self.write_set == self.looked))),
             self.payloads[number].eq(payload.data),
         ]
         m.d.sync += self.beside[number].eq(beside)

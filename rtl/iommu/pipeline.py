@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
 from models.spec.iommu import DdtpMode
-from models.spec.iotlb import IotlbKey, IotlbLookup
+from models.spec.iotlb import IotlbKey, IotlbLookup, iotlb_set
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
@@ -41,7 +41,7 @@ class Pipeline(wiring.Component):
     directory : ``In(DirectoryControl)``
     device_id, process_id, place : ``Out``; context_hit, context, process_hit, process : ``In``
         Caches of contexts, in the same cycle.
-    next_page, lookup
+    next_set, lookup
         IOTLB.
     replay_valid, replay_held, replay_taken
         Replays, before new requests.
@@ -72,7 +72,7 @@ class Pipeline(wiring.Component):
                 "context": In(Context),
                 "process_hit": In(1),
                 "process": In(ProcessState),
-                "next_page": Out(52),
+                "next_set": Out(range(config.iotlb_sets)),
                 "lookup": Out(stream.Signature(IotlbLookup)),
                 "replay_valid": In(1),
                 "replay_held": In(Held),
@@ -113,7 +113,9 @@ class Pipeline(wiring.Component):
             self.accepted.eq(request.valid & request.ready),
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),
-            self.next_page.eq(Mux(moves, first.request.iova[12:], self.held.request.iova[12:])),
+            self.next_set.eq(
+                Mux(moves, self._set(first, self.context), self._set(self.held, self.held.context))
+            ),
         ]
         comes = Signal(TranslationRequest)
         m.d.comb += comes.eq(request.payload)
@@ -157,6 +159,10 @@ class Pipeline(wiring.Component):
             ]
         with m.Else():
             m.d.sync += self.stale.eq(self.stale | self.transfer)
+
+    def _set(self, held, context):
+        """Where the IOTLB has what is asked for; the context's GSCID is 0 without second stage."""
+        return iotlb_set(held.request.iova[12:], context.gscid, self.config.iotlb_sets)
 
     def _too_wide(self, device_id):
         """Whether a device_id is more than the configuration, or a directory of each mode, has."""

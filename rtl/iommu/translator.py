@@ -121,7 +121,7 @@ class Translator(wiring.Component):
         connect(m, pipeline.lookup, iotlb.lookup)
         connect(m, self.resolver.response, answerer.late)
         m.d.comb += [
-            iotlb.next_page.eq(pipeline.next_page),
+            iotlb.next_set.eq(pipeline.next_set),
             answerer.result.eq(iotlb.result),
             answerer.late_epoch.eq(self.resolver.epoch),
             pipeline.directory.eq(self.directory),

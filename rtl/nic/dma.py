@@ -123,7 +123,7 @@ class Dma(wiring.Component):
             ("read_ends", StreamRegister(End), reads.done, complete.reads),
             ("write_ends", StreamRegister(End), writes.done, complete.writes),
             ("others", StreamStage(End), translated.ended, complete.ended),
-            ("retries", StreamRegister(TAG_BITS), parking.retry, begin.retry),
+            ("retries", StreamStage(TAG_BITS), parking.retry, begin.retry),
         ):
             m.submodules[name] = register
             connect(m, source, register.i)
@@ -198,15 +198,15 @@ class Dma(wiring.Component):
     def _ends(self, m: Module, complete, parking) -> None:
         """Every tag has a place for its end.  The slow path's goes first."""
         m.submodules.dones = dones = StreamFifo(DmaDone, self.config.dma_tags, block=True)
+        m.submodules.slow = slow = StreamStage(DmaDone)
+        connect(m, parking.done, slow.i)
         connect(m, dones.o, flipped(self.done))
         m.d.comb += [
-            dones.i.valid.eq(complete.done.valid | parking.done.valid),
-            dones.i.payload.eq(complete.done.payload),
-            parking.done.ready.eq(dones.i.ready),
-            complete.done.ready.eq(dones.i.ready & ~parking.done.valid),
+            dones.i.valid.eq(complete.done.valid | slow.o.valid),
+            dones.i.payload.eq(Mux(slow.o.valid, slow.o.payload, complete.done.payload)),
+            slow.o.ready.eq(dones.i.ready),
+            complete.done.ready.eq(dones.i.ready & ~slow.o.valid),
         ]
-        with m.If(parking.done.valid):
-            m.d.comb += dones.i.payload.eq(parking.done.payload)
 
     def _messages(self, m: Module, writes):
         m.submodules.messages = messages = DmaMessages(self.config)

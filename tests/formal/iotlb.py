@@ -4,7 +4,7 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Shape, 
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
-from models.spec.iotlb import IotlbKey
+from models.spec.iotlb import IotlbKey, iotlb_set
 
 from .prover import Plant, Proof, anything, held
 
@@ -40,16 +40,18 @@ class _Outside:
 
     def __init__(self, m: Module, dut) -> None:
         self.ports: list = []
-        page = self.input("next_page", 52)
-        self.page = Signal(52, name="page")
-        free = FREE["vpn"]
-        page = Cat(page[:free], page[free - 1].replicate(52 - free))
-        m.d.comb += dut.next_page.eq(page)
-        m.d.sync += self.page.eq(page)
+        next_set = self.input("next_set", len(dut.next_set))
+        asks = Signal.like(next_set, name="set")  # where this cycle's lookup is
+        m.d.comb += dut.next_set.eq(next_set)
+        m.d.sync += asks.eq(next_set)
         lookup = dut.lookup.payload
         asked = data.View(lookup.shape(), self.input("lookup", len(lookup.as_value())))
-        m.d.comb += [lookup.as_value().eq(_narrow(asked)), lookup.key.vpn.eq(self.page)]
-        m.d.comb += dut.lookup.valid.eq(self.input("lookup_valid", 1))
+        at = iotlb_set(lookup.key.vpn, lookup.key.gscid, GEOMETRY["iotlb_sets"])
+        m.d.comb += [
+            lookup.as_value().eq(_narrow(asked)),
+            dut.lookup.valid.eq(self.input("lookup_valid", 1)),
+            Assume(~dut.lookup.valid | (at == asks)),
+        ]
         self.looks = dut.lookup.valid & dut.lookup.ready
         for name in ("fill", "invalidate"):
             port = getattr(dut, name)
@@ -170,7 +172,7 @@ def iotlb(module, *, ranges: bool = False):
 
 
 _ASSUMPTIONS = (
-    "a lookup's page was named a cycle before",
+    "a lookup's set was named a cycle before",
     "fills and invalidations on offer stay, but a fill may be withdrawn as an invalidation passes",
     "sizes are 4 KiB, 64 KiB and 2 MiB",
     "IDs have 2 bits that may be set, physical pages 12, page numbers 13 and their sign",
@@ -200,8 +202,14 @@ PROOFS = (
             ),
             Plant(
                 name="an invalidation of one page sweeps the wrong set",
-                old="Mux(single, op.addr[: len(pointer)], 0)",
-                new="Mux(single, ~op.addr[: len(pointer)], 0)",
+                old="Mux(single, iotlb_set(op.addr, vm, sets), 0)",
+                new="Mux(single, iotlb_set(~op.addr, vm, sets), 0)",
+                depth=14,
+            ),
+            Plant(
+                name="an invalidation without a VM sweeps the set of one",
+                old="vm = Mux(op.gv, op.gscid, 0)",
+                new="vm = op.gscid",
                 depth=14,
             ),
             Plant(

@@ -188,8 +188,11 @@ class Naive:
         base = entry.vpn // span * span
         return range(base, base + span)
 
-    def candidates(self, vpn):
-        return [*self.order[vpn % self.sets], *self.order["super"]]
+    def room(self, space, vpn):
+        return (vpn ^ (space.gscid or 0)) % self.sets
+
+    def candidates(self, space, vpn):
+        return [*self.order[self.room(space, vpn)], *self.order["super"]]
 
     def same(self, entry, space):
         if entry.glob and space.pscid is not None and entry.space.pscid is not None:
@@ -197,7 +200,7 @@ class Naive:
         return entry.space == space
 
     def lookup(self, lookup):
-        for slot in self.candidates(lookup.vpn):
+        for slot in self.candidates(lookup.space, lookup.vpn):
             entry = self.slots.get(slot)
             if entry and self.same(entry, lookup.space) and lookup.vpn in self.pages(entry):
                 allowed = set("rwx")
@@ -217,7 +220,7 @@ class Naive:
         return False
 
     def fill(self, new):
-        room = "super" if new.size_log2 > 12 else new.vpn % self.sets
+        room = "super" if new.size_log2 > 12 else self.room(new.space, new.vpn)
         slots = self.order[room]
         for slot in slots:
             old = self.slots.get(slot)
