@@ -31,8 +31,8 @@ class IotlbWays(wiring.Component):
     """Sets of entries of 4 KiB, of which a FIFO pointer per set chooses victims.
 
     A visited set is judged in the cycle after, decided on in the next, and written in the one after
-    that.  Nothing is read from an entry that is being written: lookups take what is written from
-    its register instead, or nothing if it is cleared.
+    that.  What is read from an entry that is being written counts for nothing: lookups take what is
+    written from its register instead, or nothing if it is cleared.
 
     Members
     -------
@@ -98,7 +98,7 @@ class IotlbWays(wiring.Component):
         everybody = (1 << config.iotlb_ways) - 1
         self.new = Signal(self.row)
         self.writes = Signal(config.iotlb_ways, init=everybody)
-        self.beside = Signal(config.iotlb_ways)
+        self.wrote, wrote_set = Signal(config.iotlb_ways), Signal(self.set_bits)  # a cycle ago
         self.place = Signal(self.set_bits)  # the set that was read
         self.looked = Signal(self.set_bits)  # the set that is looked up
         canonical, removed = Signal(), Signal()
@@ -114,6 +114,8 @@ class IotlbWays(wiring.Component):
         new = Signal()
         m.d.sync += [
             self.looked.eq(self.next_set),
+            self.wrote.eq(self.writes),
+            wrote_set.eq(self.write_set),
             gone.eq(self.gone),
             meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
             fits.eq(canonical),
@@ -124,10 +126,11 @@ class IotlbWays(wiring.Component):
             look, upkeep = self._memories(m, number)
             late = self.late[number]
             here = self.writes[number] & (self.write_set == self.looked)
+            beside = self.wrote[number] & (wrote_set == self.looked)
             space, page, glob, piece = (Signal(name=f"{name}{number}") for name in PARTS)
             is_space, is_page = self._compare(look)
             m.d.sync += [
-                late.eq(here | self.beside[number]),
+                late.eq(here | beside),
                 space.eq(is_space),
                 page.eq(is_page),
                 glob.eq(look.tag.glob),
@@ -166,7 +169,7 @@ class IotlbWays(wiring.Component):
     def _memories(self, m: Module, number: int) -> tuple:
         """Tags and payloads of one way; returns the rows of the looked-up and the visited set."""
         sets = self.config.iotlb_sets
-        # No port reads the set that is written.
+        # What is read of a set that is being written is not looked at.
         attributes = BLOCK if sets >= _BLOCK_SETS else SETTLED
         m.submodules[f"tags{number}"] = tags = memory.Memory(
             shape=self.row, depth=sets, init=[], attrs=attributes
@@ -183,17 +186,13 @@ class IotlbWays(wiring.Component):
                 write.en.eq(writes),
             ]
         look, upkeep, payload = tags.read_port(), tags.read_port(), payloads.read_port()
-        beside = writes & (self.write_set == self.next_set)
         m.d.comb += [
             look.addr.eq(self.next_set),
-            look.en.eq(~beside),
             upkeep.addr.eq(self.set),
             upkeep.en.eq(self.visit & ~(writes & (self.write_set == self.set))),
             payload.addr.eq(self.looked),
-            payload.en.eq(~(writes & (self.write_set == self.looked))),
             self.payloads[number].eq(payload.data),
         ]
-        m.d.sync += self.beside[number].eq(beside)
         return look.data, upkeep.data
 
     def _update(self, m: Module, covered, same, rows: list) -> None:
