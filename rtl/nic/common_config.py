@@ -159,6 +159,8 @@ class CommonConfig(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 self._choose(m)
+            with m.State("SETTLE"):  # what there is to do is known anew
+                m.next = "IDLE"
             self._sweep(m)
             self._report(m)
             self._notify(m)
@@ -238,7 +240,7 @@ class CommonConfig(wiring.Component):
         ]
 
     def _wants(self, m: Module) -> None:
-        """What there is to do, and for whom first."""
+        """What there is to do, and for whom first, as it was a cycle ago."""
         config = self.config
         per, functions = config.queues_per_function, range(config.functions)
         live = Cat(self.live[f].replicate(per) for f in functions)
@@ -247,7 +249,7 @@ class CommonConfig(wiring.Component):
         self.want_stop = Signal(config.queues)
         self.reset_done = Signal(config.functions)
         self.queue_reset_done = Signal(config.queues)
-        m.d.comb += [
+        m.d.sync += [
             self.want_start.eq(
                 self.enabled & live & ~self.running & ~self.resetting & ~self.control.queues
             ),
@@ -370,7 +372,7 @@ class CommonConfig(wiring.Component):
                 self.sweep_left.eq(self.sweep_left - 1),
             ]
             with m.If(self.sweep_left == 0):
-                m.next = "IDLE"
+                m.next = "SETTLE"
                 of_function, of_queue = (1 << per) - 1 << (self.function * per), 1 << self.queue
                 m.d.comb += self.forgotten.eq(Mux(self.sweep_all, of_function, of_queue))
                 m.d.sync += [
@@ -475,7 +477,7 @@ class CommonConfig(wiring.Component):
                 command.offloads.tso6.eq(features[Feature.NET_HOST_TSO6]),
                 command.offloads.ecn.eq(features[Feature.NET_HOST_ECN]),
             ]
-            m.next = "IDLE"
+            m.next = "SETTLE"
 
     # Software
 

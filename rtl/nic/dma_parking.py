@@ -159,7 +159,8 @@ class DmaParking(wiring.Component):
             self.age.eq(self.now - self.read.data.stamp),
         ]
         second, room = Signal(Stat), Signal()
-        m.d.comb += room.eq(self.done.ready & self.retry.ready & self.stats.i.ready)
+        # As it was a cycle ago: nobody else takes any, and between two events there are two cycles.
+        m.d.sync += room.eq(self.done.ready & self.retry.ready & self.stats.i.ready)
         with m.FSM():
             with m.State("CHOOSE"):
                 self._choose(m)
