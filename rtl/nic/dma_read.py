@@ -94,14 +94,14 @@ class DmaRead(wiring.Component):
             m.d.sync += segment.blocked.eq(1)
         with m.Elif(self.yielded):
             m.d.sync += segment.blocked.eq(0)
-        taken = burst_bytes(m, address, left, self.config, "read")
+        taken, last = burst_bytes(m, address, left, self.config, "read")
         free = ~ar.valid | ar.ready
         first = segment.payload
         user = Signal(DmaUser)
         drive_user(m, user, held, self.config)
         low = first.address[:4]
         m.d.comb += [
-            segment.take.eq(~busy | (free & (left == taken))),
+            segment.take.eq(~busy | (free & last)),
             place.addr.eq(first.slot[: self.slot_bits]),
             place.en.eq(segment.valid & segment.take),
             place.data.memory.eq(first.memory),

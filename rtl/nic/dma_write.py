@@ -100,7 +100,7 @@ class DmaWrite(wiring.Component):
         aw, first = self.bus.aw, self.first
         within, left, busy = Signal(12), Signal(13), Signal()
         address = Cat(within, held.address[12:])  # a segment stays in its page
-        taken = burst_bytes(m, address, left, self.config, "write")
+        taken, last = burst_bytes(m, address, left, self.config, "write")
         free = ~aw.valid | aw.ready
         user = Signal(DmaUser)
         drive_user(m, user, held, self.config)
@@ -116,11 +116,11 @@ class DmaWrite(wiring.Component):
                     aw.payload.user.eq(user),
                     within.eq(within + taken),
                     left.eq(left - taken),
-                    busy.eq(left != taken),
+                    busy.eq(~last),
                 ]
         with m.If(start):
             m.d.sync += [within.eq(first.address), left.eq(first.length), busy.eq(1)]
-        return ~busy | (free & (left == taken))
+        return ~busy | (free & last)
 
     def _gather(self, m: Module, held, start):
         """Load what each beat needs, turn it to the bus's lanes, and put beats into a FIFO.

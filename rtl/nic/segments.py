@@ -132,12 +132,19 @@ class End(data.Struct):
 
 
 def burst_bytes(m: Module, address, left, config: NicConfig, name: str):
-    """Bytes of the next burst: no further than the next multiple of the longest burst."""
+    """Bytes of the next burst, no further than the next multiple of the longest burst, and whether
+    it is the last one.
+    """
     size = config.max_burst_beats * BUS_BYTES
     bits = (size - 1).bit_length()
-    room, taken = Signal(bits + 1, name=f"{name}_room"), Signal(13, name=f"{name}_bytes")
-    m.d.comb += [room.eq(size - address[:bits]), taken.eq(Mux(left < room, left, room))]
-    return taken
+    end, taken = Signal(14, name=f"{name}_end"), Signal(13, name=f"{name}_bytes")
+    last = Signal(name=f"{name}_last")
+    m.d.comb += [
+        end.eq(address[:bits] + left),
+        last.eq((end[bits:] == 0) | (end == size)),
+        taken.eq(Mux(last, left, size - address[:bits])),
+    ]
+    return taken, last
 
 
 def yielding_slots(config: NicConfig) -> int:
