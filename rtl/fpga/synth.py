@@ -1,14 +1,15 @@
 """Takes configurations through yosys and nextpnr-ecp5 and prints a table per block.
 
 ``python -m rtl.fpga.synth [--config NAME...] [--top iommu|system] [--blocks [BLOCK...]]
-[--paths N]``
+[--paths N] [--crossings]``
 
 Cells come from ``synth_ecp5`` with all blocks flattened, which is smaller; blocks are told by their
 names.  Clocks are nextpnr's, out of context (no pads), the median of the seeds.  With ``--blocks``
 blocks are cut out of that netlist and placed alone: their clock is that of paths from register to
 register inside; paths to and from ports are not in it.
 ``--paths`` lists the longest paths by the blocks they cross, from the netlist alone
-(:mod:`rtl.fpga.paths`): with ``--cells-only`` nothing need be placed for it.
+(:mod:`rtl.fpga.paths`): with ``--cells-only`` nothing need be placed for it.  ``--crossings``
+lists those that cross more than one block, of all there are (:mod:`rtl.fpga.crossings`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from models.spec.config import CONFIGS, SystemConfig, config
+from rtl.fpga.crossings import blocks_of, crossings, elaborate
 from rtl.fpga.flow import CELLS, DEVICES, Synthesis, carve, place, synthesize
 from rtl.fpga.paths import Netlist, describe
 from rtl.fpga.sites import describe_sites, fits, sites_of
@@ -103,6 +105,19 @@ def _blocks(result: Synthesis, asked: list[str]) -> list[str]:
     return asked or large[1:]
 
 
+def _crossings(
+    system: SystemConfig, asked: argparse.Namespace, folder: Path, progress: _Progress
+) -> int:
+    """Print which paths cross more than one block; returns at how many ends."""
+    flat = elaborate(_component(system, asked.top), asked.top, folder, say=progress.say)
+    found, ends = crossings(flat, asked.top, blocks_of(_component(system, asked.top)))
+    for crossing in found:
+        progress.line(f"  {crossing.ends:6} ends  " + " > ".join(crossing.blocks))
+    count = sum(crossing.ends for crossing in found)
+    progress.line(f"{system.name}: paths to {count} of {ends:,} ends cross more than one block")
+    return count
+
+
 def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -> dict:
     """Synthesize and place one configuration; returns its figures."""
     name, folder = f"{system.name}.{asked.top}", asked.folder / system.name
@@ -118,6 +133,8 @@ def _one(system: SystemConfig, asked: argparse.Namespace, progress: _Progress) -
     if asked.paths:
         groups = Netlist(result.netlist, result.top).groups(_SHORT)
         progress.line(describe(groups, asked.paths))
+    if asked.crossings:
+        figures["crossings"] = _crossings(system, asked, folder, progress)
     if asked.blocks is not None:
         clocks = {}
         for block in _blocks(result, asked.blocks):
@@ -153,6 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--paths", type=int, default=0, metavar="N", help="estimate and list N kinds of long paths"
+    )
+    parser.add_argument(
+        "--crossings", action="store_true", help="list paths that cross more than one block"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", choices=sorted(DEVICES), default="LFE5UM5G-85F")

@@ -210,7 +210,10 @@ class Dma(wiring.Component):
 
     def _messages(self, m: Module, writes):
         m.submodules.messages = messages = DmaMessages(self.config)
-        connect(m, flipped(self.message), messages.message)
+        # Who has a message does not see the bus.
+        m.submodules.message = message = StreamStage(MsiWrite)
+        connect(m, flipped(self.message), message.i)
+        connect(m, message.o, messages.message)
         connect(m, messages.segment, writes.message)
         m.d.comb += [
             writes.value.eq(messages.value),

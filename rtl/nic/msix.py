@@ -11,7 +11,7 @@ from models.spec.nic import MsixEntry, Stat
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
 from rtl.bus.ram import SETTLED
-from rtl.bus.stream import StreamRegister
+from rtl.bus.stream import StreamRegister, StreamStage
 from rtl.nic.register_map import PAGE_BITS, Page, function_of, page_of
 from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
 
@@ -84,7 +84,7 @@ class Msix(wiring.Component):
         depth = functions << self.vector_bits
         m.submodules.table = table = Memory(shape=128, depth=depth, init=[], attrs=SETTLED)
         load, store = table.read_port(), table.write_port(granularity=8)
-        m.submodules.messages = messages = StreamRegister(MsiWrite)
+        m.submodules.messages = messages = StreamStage(MsiWrite)
         m.submodules.counts = counts = StreamRegister(StatEvent)
         connect(m, messages.o, flipped(self.message))
         connect(m, counts.o, flipped(self.stat))

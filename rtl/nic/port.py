@@ -182,7 +182,7 @@ class PortEgress(wiring.Component):
 
     Latency
     -------
-    Three cycles from a frame taken to its first beat offered.
+    Four cycles from a frame taken to its first beat offered.
 
     Parameters
     ----------
@@ -218,11 +218,14 @@ class PortEgress(wiring.Component):
         connect(m, queue.o, flipped(self.wire))
         connect(m, releases.o, flipped(self.release))
 
+        # Who has frames does not see whether the memory is free.
+        m.submodules.frames = frames = StreamRegister(FrameRef)
+        connect(m, flipped(self.frame), frames.i)
         frame, busy, beat = Signal(FrameRef), Signal(), Signal(range(stride))
         left = Signal(17)  # bytes that are still to be sent
         coming, issued, last, goes = Signal(), Signal(), Signal(), Signal()
         adds, none = Signal(), Signal()  # a tag; nothing is to be read any more
-        given = self.frame.payload
+        given = frames.o.payload
         tag_bytes = Mux(given.form == FrameForm.TAGGED, VLAN_TAG_BYTES, 0)
         m.d.comb += [
             last.eq(left <= BEAT_BYTES),
@@ -236,13 +239,13 @@ class PortEgress(wiring.Component):
             issued.eq(goes & (none | self.read.ready)),
             releases.i.valid.eq(issued & last),
             releases.i.payload.eq(frame),
-            self.frame.ready.eq(~busy | (issued & last)),
+            frames.o.ready.eq(~busy | (issued & last)),
         ]
         with m.If(issued):
             m.d.sync += [beat.eq(beat + 1), left.eq(left - BEAT_BYTES)]
-        with m.If(self.frame.ready):
+        with m.If(frames.o.ready):
             m.d.sync += [
-                busy.eq(self.frame.valid),
+                busy.eq(frames.o.valid),
                 frame.eq(given),
                 left.eq(given.length + tag_bytes),
                 beat.eq(0),

@@ -80,7 +80,8 @@ class Completer(wiring.Component):
             self.read.addr.eq(frame.slot << self.shift | self.place[: self.shift]),
         ]
         self._sum(m, job.start)
-        self._patch(m, frame.slot, job.offset[0], rest)
+        slot = Signal.like(frame.slot)
+        self._patch(m, slot, job.offset[0], rest)
 
         second, left = Signal(), Signal(range(SUM_LATENCY + 2))
         good = Signal()
@@ -88,7 +89,7 @@ class Completer(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [self.prefix.eq(0), self.old.eq(0), self.place.eq(0), second.eq(0)]
-                m.d.sync += good.eq(self.last < frame.length)
+                m.d.sync += [good.eq(self.last < frame.length), slot.eq(frame.slot)]
                 with m.If(self.job.valid):
                     m.next = "PREFIX"
                     with m.If(self.last >= frame.length):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
 from models.spec.virtio import GsoType
-from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
+from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister, StreamStage
 from rtl.nic.frames import FrameByteRead, FramePatch, FrameRead, FrameWritten
 from rtl.nic.offload.completer import Completer
 from rtl.nic.offload.notes import HeaderNotes
@@ -35,8 +35,8 @@ class Offload(wiring.Component):
 
     Latency
     -------
-    None for frames that ask for nothing (with segmentation one cycle); for others that of
-    :class:`Completer`, and 4 cycles, or of :class:`Segmentation`.
+    One cycle for frames that ask for nothing; for others that of :class:`Completer`, and 5 cycles,
+    or of :class:`Segmentation`.
 
     Parameters
     ----------
@@ -117,11 +117,9 @@ class Offload(wiring.Component):
         if self.config.segmentation:
             self._segment(m)
         else:
-            m.d.comb += [
-                self.o.valid.eq(passed.valid),
-                self.o.payload.eq(passed.payload),
-                passed.ready.eq(self.o.ready),
-            ]
+            m.submodules.frames = frames = StreamStage(TxFrame)
+            connect(m, passed, frames.i)
+            connect(m, frames.o, flipped(self.o))
         with m.FSM():
             with m.State("IDLE"):
                 self._choose(m)

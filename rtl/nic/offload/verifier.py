@@ -72,7 +72,6 @@ class Verifier(wiring.Component):
         m.d.comb += [
             local.eq(frame.memory == LocalMemory.TX),
             looked_at.eq(local & (given.functions & self.checking).any()),
-            final.eq((frame.length - 1) >> 4),
             self.look.eq(frame.slot),
             self.read.addr.eq(frame.slot << shift | place[:shift]),
             issued.eq(self.read.en & self.read.ready),
@@ -98,7 +97,11 @@ class Verifier(wiring.Component):
         last_header = (packet.transport + 7) >> 4
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [place.eq(0), checker.total.eq(self.sum)]
+                m.d.sync += [
+                    place.eq(0),
+                    final.eq((frame.length - 1) >> 4),
+                    checker.total.eq(self.sum),
+                ]
                 with m.If(self.i.valid & looked_at):
                     m.next = "FIRST"
                 with m.Else():
