@@ -40,6 +40,7 @@ class Lookup(NamedTuple):
     sum: bool = False
     also_read: bool = False
     again: bool = False
+    elsewhere: bool = False
 
     @classmethod
     def from_bits(cls, bits: int) -> "Lookup":
@@ -106,7 +107,10 @@ _GV, _GSCID, _PV, _PSCID, _VPN, _MSI = (
     _KEY[name].offset for name in ("gv", "gscid", "pv", "pscid", "vpn", "msi")
 )
 _DEVICE_ID = _LOOKUP["device_id"].offset
-_RIGHTS = [_LOOKUP[n].offset for n in ("write", "exec", "ats", "priv", "sum", "also_read", "again")]
+_RIGHTS = [
+    _LOOKUP[name].offset
+    for name in ("write", "exec", "ats", "priv", "sum", "also_read", "again", "elsewhere")
+]
 _VPN_MASK = (1 << _KEY["vpn"].width) - 1
 
 
@@ -251,7 +255,8 @@ class IotlbModel:
 
     def _find(self, lookup: Lookup) -> bool:
         space, vpn = lookup.space, lookup.vpn
-        for array in (self._set(space, vpn), self._superpages):
+        sets = [] if lookup.elsewhere else [self._set(space, vpn)]
+        for array in (*sets, self._superpages):
             for entry in array.entries:
                 if entry is not None and _matches(entry, space, vpn):
                     return _suffices(entry, lookup)

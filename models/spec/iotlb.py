@@ -20,11 +20,13 @@ comes first, then the invalidation, then the fill.
 
 A lookup finds an entry that matches in ``gscid`` (if second stage on), ``pscid`` (if first stage
 on; a global entry ignores it), the flags of both stages and of MSI page tables, and the page
-number, whatever its permissions are.  If its rights do not suffice, or A or D is to be set, the
-lookup is walked again and counts as a miss: ``HpmEvent.TLB_MISS`` counts walks and joins;
-``IotlbResult.hit`` says which.  A request that had to wait for an entry of the miss table looks
-``again``, and its first lookup alone counts.  Requests for addresses of interrupt files without a
-first stage, and ATS requests of devices with T2GPA, always walk: they are misses, but no lookups.
+number, whatever its permissions are.  The set is named before the VM is known, by what it was at
+the device's last lookup; one that is ``elsewhere`` finds no page of 4 KiB.  If its rights do not
+suffice, or A or D is to be set, the lookup is walked again and counts as a miss:
+``HpmEvent.TLB_MISS`` counts walks and joins; ``IotlbResult.hit`` says which.  A request that had to
+wait for an entry of the miss table looks ``again``, and its first lookup alone counts.  Requests
+for addresses of interrupt files without a first stage, and ATS requests of devices with T2GPA,
+always walk: they are misses, but no lookups.
 
 Details
 -------
@@ -86,6 +88,7 @@ class IotlbLookup(data.Struct):
     ats: 1
     also_read: 1
     again: 1  # the request has looked before; it is one lookup
+    elsewhere: 1  # another set was read than the page's
 
 
 class IotlbResult(data.Struct):

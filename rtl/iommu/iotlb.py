@@ -54,7 +54,7 @@ class Iotlb(wiring.Component):
     Members
     -------
     next_set : ``In``
-        Set of the next cycle's lookup.
+        Set of the next cycle's lookup; if it is another one, the lookup says so.
     lookup : ``In(stream.Signature(IotlbLookup))``
         Refused only after reset, while entries are cleared.
     result : ``Out(IotlbResult)``
@@ -193,6 +193,7 @@ class Iotlb(wiring.Component):
         m.d.comb += [
             self.lookup.ready.eq(~ways.clearing),
             ways.next_set.eq(self.next_set),
+            ways.elsewhere.eq(self.lookup.payload.elsewhere),
             ways.vm.eq(self.vm),
             ways.visit.eq(self.visit),
             ways.set.eq(self.index),

@@ -38,8 +38,8 @@ class IotlbWays(wiring.Component):
     -------
     clearing : ``Out(1)``; writing : ``Out(1)``; write_set : ``Out``
         After reset, one set a cycle; an entry is being written, of this set.
-    next_set : ``In``; key : ``In(IotlbKey)``
-        Set of the next cycle's lookup; this cycle's key.
+    next_set : ``In``; key : ``In(IotlbKey)``; elsewhere : ``In(1)``
+        Set of the next cycle's lookup; this cycle's key, and whether its set was another one.
     matches, late : ``Out(ways)``
         Who matches, in the next cycle, and whose payload is ``stored`` then.
     payloads : ``Out``
@@ -70,6 +70,7 @@ class IotlbWays(wiring.Component):
                 "write_set": Out(self.set_bits),
                 "next_set": In(self.set_bits),
                 "key": In(IotlbKey),
+                "elsewhere": In(1),
                 "matches": Out(ways),
                 "late": Out(ways),
                 "payloads": Out(data.ArrayLayout(self.payload, ways)),
@@ -118,7 +119,7 @@ class IotlbWays(wiring.Component):
             wrote_set.eq(self.write_set),
             gone.eq(self.gone),
             meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
-            fits.eq(canonical),
+            fits.eq(canonical & ~self.elsewhere),
             new.eq(new_space & new_page),
         ]
         covered, same, rows = [], [], []

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
@@ -21,11 +22,17 @@ __all__ = ["Pipeline"]
 _MODES = (DdtpMode.LVL1, DdtpMode.LVL2, DdtpMode.LVL3)
 
 
+def _rows(config: IommuConfig) -> int:
+    """Devices whose VMs are remembered, by their lowest bits: four for each context."""
+    return 1 << (4 * config.context_entries - 1).bit_length()
+
+
 class Pipeline(wiring.Component):
     """From a request to a verdict on it.
 
     Two registers: contexts are looked for while a request is in the first, the IOTLB's set is read
     on the way to the second, and compared there; what it answers comes a cycle after the verdict.
+    A device's first request after its VM has changed looks for it in the wrong set.
     Requests that had waited for a context pass again as replays.
 
     Latency
@@ -89,19 +96,26 @@ class Pipeline(wiring.Component):
         )
 
     def elaborate(self, platform):
-        m = Module()
+        m, config = Module(), self.config
         self.held, self.valid, self.stale = Signal(Held), Signal(), Signal()
         self.found, self.process_found = Signal(), Signal()
         self.second_process = Signal(ProcessState)
         self.leaves, self.wide = Signal(), Signal(len(_MODES))
+        # Sets of the VMs, from which the sets of their pages follow: read as a request comes in,
+        # since by its context it would be known too late.
+        m.submodules.places = places = Memory(
+            shape=range(config.iotlb_sets), depth=_rows(config), init=[]
+        )
+        self.vm_read, self.vm_write = places.read_port(domain="comb"), places.write_port()
+        self.vm = Signal.like(self.next_set)  # of the request in the second register
         self._front(m)
         self._ask(m)
         return m
 
     def _front(self, m: Module) -> None:
         """First register: a new request or a replay.  Then look for its contexts."""
-        request = self.request
-        first, first_valid = Signal(Held), Signal()
+        request, comes = self.request, Signal(TranslationRequest)
+        first, first_valid, vm = Signal(Held), Signal(), Signal.like(self.vm)
         moves = ~self.valid | self.leaves
         free = ~first_valid | moves
         # The IOTLB is cleared after reset, and never waits afterwards.
@@ -114,10 +128,10 @@ class Pipeline(wiring.Component):
             self.replay_looks.eq(first_valid & first.replay),
             self.device_id.eq(first.request.device_id),
             self.next_set.eq(
-                Mux(moves, self._set(first, self.context), self._set(self.held, self.held.context))
+                Mux(moves, self._set(first, vm), self._set(self.held, self.vm)),
             ),
+            self.vm_read.addr.eq(comes.device_id),
         ]
-        comes = Signal(TranslationRequest)
         m.d.comb += comes.eq(request.payload)
         with m.If(self.replay_valid):
             m.d.comb += comes.eq(self.replay_held.request)
@@ -132,6 +146,7 @@ class Pipeline(wiring.Component):
                 first.replay.eq(1),
                 self.process_id.eq(process),
                 self.place.eq(process ^ comes.device_id),
+                vm.eq(self.vm_read.data),
             ]
             with m.If(~self.replay_valid):
                 m.d.sync += [
@@ -150,6 +165,7 @@ class Pipeline(wiring.Component):
             m.d.sync += [
                 self.valid.eq(first_valid),
                 self.held.eq(first),
+                self.vm.eq(vm),
                 self.wide.eq(self._too_wide(first.request.device_id)),
                 self.held.context.eq(self.context),  # of use if it is found
                 self.found.eq(self.context_hit),
@@ -160,9 +176,9 @@ class Pipeline(wiring.Component):
         with m.Else():
             m.d.sync += self.stale.eq(self.stale | self.transfer)
 
-    def _set(self, held, context):
-        """Where the IOTLB has what is asked for; the context's GSCID is 0 without second stage."""
-        return iotlb_set(held.request.iova[12:], context.gscid, self.config.iotlb_sets)
+    def _set(self, held, vm):
+        """Where the IOTLB has what is asked for."""
+        return iotlb_set(held.request.iova[12:], vm, self.config.iotlb_sets)
 
     def _too_wide(self, device_id):
         """Whether a device_id is more than the configuration, or a directory of each mode, has."""
@@ -260,6 +276,13 @@ class Pipeline(wiring.Component):
         open_, good = Signal(), ~(verdict.off | no_type | verdict.missing)
         m.d.comb += open_.eq(located & good & ~ends & (first | second))
         looks, payload = Signal(), lookup.payload
+        # The context's GSCID is 0 without second stage.
+        vm = iotlb_set(0, context.gscid, self.config.iotlb_sets)
+        m.d.comb += [
+            self.vm_write.addr.eq(request.device_id),
+            self.vm_write.data.eq(vm),
+            self.vm_write.en.eq(lookup.valid & payload.elsewhere),
+        ]
         m.d.comb += [
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
@@ -276,6 +299,7 @@ class Pipeline(wiring.Component):
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),
             payload.again.eq(self.held.counted),
+            payload.elsewhere.eq(self.vm != vm),
             self.leaves.eq(self.verdict.ready),
             lookup.valid.eq(self.valid & looks & self.verdict.ready),
             self.verdict.valid.eq(self.valid),

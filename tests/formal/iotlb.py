@@ -50,7 +50,7 @@ class _Outside:
         m.d.comb += [
             lookup.as_value().eq(_narrow(asked)),
             dut.lookup.valid.eq(self.input("lookup_valid", 1)),
-            Assume(~dut.lookup.valid | (at == asks)),
+            Assume(lookup.elsewhere == (at != asks)),
         ]
         self.looks = dut.lookup.valid & dut.lookup.ready
         for name in ("fill", "invalidate"):
@@ -158,7 +158,7 @@ def iotlb(module, *, ranges: bool = False):
     with m.Elif(outside.fills | outside.invalidates):
         m.d.sync += kept.eq(0)
     reads = ~asked.write & ~asked.exec & ~asked.priv & ~asked.ats
-    asks = outside.looks & same & reads & ~glob & ~overlap
+    asks = outside.looks & same & reads & ~glob & ~overlap & ~asked.elsewhere
     owed = Signal()
     m.d.sync += owed.eq(kept & asks)
     m.d.comb += [Assert(~owed | (result.hit & exact)), Cover(owed)]
@@ -172,7 +172,7 @@ def iotlb(module, *, ranges: bool = False):
 
 
 _ASSUMPTIONS = (
-    "a lookup's set was named a cycle before",
+    "a lookup says whether the set that was named a cycle before is its page's",
     "fills and invalidations on offer stay, but a fill may be withdrawn as an invalidation passes",
     "sizes are 4 KiB, 64 KiB and 2 MiB",
     "IDs have 2 bits that may be set, physical pages 12, page numbers 13 and their sign",
@@ -211,6 +211,11 @@ PROOFS = (
                 old="vm = Mux(op.gv, op.gscid, 0)",
                 new="vm = op.gscid",
                 depth=14,
+            ),
+            Plant(
+                name="a lookup believes what it finds in another page's set",
+                old="ways.elsewhere.eq(self.lookup.payload.elsewhere)",
+                new="ways.elsewhere.eq(0)",
             ),
             Plant(
                 name="a fill does not wait for an invalidation in its cycle",

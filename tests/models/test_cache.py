@@ -47,6 +47,13 @@ def test_a_request_that_looks_again_is_counted_once(iotlb):
     assert (iotlb.counts[waits.device_id].hits, iotlb.counts[waits.device_id].misses) == (0, 1)
 
 
+def test_a_lookup_in_another_set_finds_large_pages_alone(iotlb):
+    iotlb.fill(fill(7))
+    iotlb.fill(fill(0x200, size_log2=21))
+    assert not iotlb.lookup(look(7)._replace(elsewhere=True))
+    assert iotlb.lookup(look(0x207)._replace(elsewhere=True))
+
+
 @pytest.mark.parametrize(
     "other",
     [

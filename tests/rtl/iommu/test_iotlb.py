@@ -35,8 +35,9 @@ class Contents:
     def set_of(self, key):
         return (key["vpn"] ^ key["gscid"]) % self.config.iotlb_sets
 
-    def find(self, key):
-        for entry in [*self.sets[self.set_of(key)], *self.supers]:
+    def find(self, key, elsewhere):
+        small = [] if elsewhere else self.sets[self.set_of(key)]
+        for entry in [*small, *self.supers]:
             if entry and self._space(entry, key) and key["vpn"] in self._pages(entry):
                 return entry
         return None
@@ -162,12 +163,16 @@ async def play(ctx, dut, rng, config, contents, seen):
     for _ in range(config.iotlb_sets + 4):
         await ctx.tick()
     fill, op, following = None, None, random_lookup(rng)
-    expected = None
+    expected, named = None, 0
     for cycle in range(6000):
         lookup, following = following, random_lookup(rng)
-        ctx.set(dut.lookup.payload, IotlbLookup.const(lookup))
+        elsewhere = named != contents.set_of(lookup["key"])
+        ctx.set(dut.lookup.payload, IotlbLookup.const(lookup | {"elsewhere": elsewhere}))
         ctx.set(dut.lookup.valid, 1)
-        ctx.set(dut.next_set, contents.set_of(following["key"]))
+        named = contents.set_of(following["key"])
+        if rng.randrange(8) == 0:
+            named = rng.randrange(config.iotlb_sets)
+        ctx.set(dut.next_set, named)
         if fill is None and rng.randrange(3) == 0:
             fill = random_fill(rng)
         if op is None and rng.randrange(12) == 0:
@@ -191,7 +196,7 @@ async def play(ctx, dut, rng, config, contents, seen):
             seen["lookups"] += 1
         expected = None
         if took_lookup and cycle:
-            entry = contents.find(lookup["key"])
+            entry = contents.find(lookup["key"], elsewhere)
             expected = (0,)
             if entry and enough(lookup, entry):
                 mask = (1 << entry["size"] - 12) - 1
