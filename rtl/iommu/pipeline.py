@@ -278,7 +278,7 @@ class Pipeline(wiring.Component):
         looks, payload = Signal(), lookup.payload
         # The context's GSCID is 0 without second stage.
         vm = iotlb_set(0, context.gscid, self.config.iotlb_sets)
-        m.d.comb += [
+        m.d.sync += [
             self.vm_write.addr.eq(request.device_id),
             self.vm_write.data.eq(vm),
             self.vm_write.en.eq(lookup.valid & payload.elsewhere),
