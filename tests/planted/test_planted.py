@@ -160,7 +160,7 @@ PLANTS = [
     Plant(
         "a lookup of a set that was written as it was read misses what was written",
         "rtl/iommu/iotlb_ways.py",
-        "late.eq(here | self.beside[number])",
+        "late.eq(here | beside)",
         "late.eq(here)",
         "tests/rtl/iommu/test_iotlb.py",
     ),
