@@ -20,6 +20,8 @@ __all__ = ["Crossing", "blocks_of", "crossings", "elaborate"]
 #: Components of this package are what blocks are connected by, and belong to nobody.
 _BETWEEN = "rtl.bus."
 _BITWISE = {"$not", "$and", "$or", "$xor", "$mux", "$pmux"}
+#: Where paths begin and end that do so between blocks.
+_NOWHERE = "-"
 #: What yosys calls cells of flattened instances.
 _FLAT = "$flatten"
 
@@ -31,7 +33,7 @@ class Crossing:
     Parameters
     ----------
     blocks : tuple[str, ...]
-        From where they begin to where they end.
+        From where they begin to where they end; ``-`` for a register between blocks.
     ends : int
         Bits of registers and of ports of memories.
     """
@@ -108,9 +110,9 @@ class _Paths:
                 begins = cell["port_directions"][port] == "output"
                 for bit in bits:
                     if begins:
-                        self._at[bit] = (block,) if block else ()
+                        self._at[bit] = (block or _NOWHERE,)
                     elif port != "CLK" and isinstance(bit, int):
-                        self.ends.append((bit, block))
+                        self.ends.append((bit, block or _NOWHERE))
         elif kind in _BITWISE:
             width = len(nets["Y"])
             for place, bit in enumerate(nets["Y"]):

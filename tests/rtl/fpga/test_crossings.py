@@ -63,6 +63,11 @@ def test_paths_through_two_blocks_are_found(tmp_path):
     assert found(tmp_path, Line()) == [Crossing(blocks=("a", "b", "c", "d"), ends=8)]
 
 
+def test_paths_may_begin_or_end_between_blocks(tmp_path):
+    assert found(tmp_path, Line("a")) == [Crossing(blocks=("-", "b", "c", "d"), ends=8)]
+    assert found(tmp_path, Line("c"))[0].blocks == ("a", "b", "c", "-")
+
+
 def test_slices_end_paths_and_are_no_blocks(tmp_path):
     assert blocks_of(Line("b")) == set("abcd")
     assert found(tmp_path, Line("b")) == []
