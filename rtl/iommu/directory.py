@@ -97,6 +97,7 @@ class Directory(wiring.Component):
         self.table, self.address, self.translated = Signal(44), Signal(56), Signal(44)
         self.access_fault, self.corrupt = Signal(), Signal()
         self.beyond = Signal()  # a 32-bit guest has no such address
+        self.outside = Signal()  # physical memory has no such address
         m.submodules.judge = judge = self.judge = ContextJudge(self.config)
         self.raw = Signal(judge.context_bits)
         m.d.comb += [
@@ -211,6 +212,7 @@ class Directory(wiring.Component):
                             m.d.comb += offset.eq(_index(number, _PDI, level) << 3)
         m.d.sync += [
             self.address.eq(Cat(offset, self.table)),
+            self.outside.eq(self._is_outside(self.table)),
             self.access_fault.eq(0),
             self.corrupt.eq(0),
             # Whatever its second stage could translate.
@@ -255,6 +257,7 @@ class Directory(wiring.Component):
         corrupt = cause == Cause.PT_CORRUPTION.value
         m.d.sync += [
             self.address.eq(Cat(self.address[:12], self.translated)),
+            self.outside.eq(self._is_outside(self.translated)),
             fill.guest.eq(~refused & ~corrupt & (cause != 0)),
             fill.gpa.eq(self.address),
         ]
@@ -268,13 +271,16 @@ class Directory(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Read, unless the address cannot be."""
-        beyond = self.address[self.config.pas :].any()
-        m.d.comb += self.memory.ar.valid.eq(~beyond)
-        with m.If(beyond):
+        m.d.comb += self.memory.ar.valid.eq(~self.outside)
+        with m.If(self.outside):
             m.d.sync += self.access_fault.eq(1)
             m.next = "CHECK"
         with m.Elif(self.memory.ar.ready):
             m.next = "DATA"
+
+    def _is_outside(self, page):
+        """Whether there is no such physical page."""
+        return page[self.config.pas - 12 :].any()
 
     def _take(self, m: Module) -> None:
         """Shift the answer in from above, in our byte order."""

@@ -1,7 +1,7 @@
 """IOTLB: complete IOVA-to-SPA translations, by GSCID and PSCID."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
@@ -12,24 +12,11 @@ from models.spec.iotlb import (
     IotlbResult,
     iotlb_set,
 )
-from rtl.iommu.iotlb_entry import SMALL, covers_space, packed, payload_layout, sufficient
+from rtl.iommu.iotlb_entry import SMALL, covers_space, demand, packed, payload_layout
 from rtl.iommu.iotlb_superpages import IotlbSuperpages
 from rtl.iommu.iotlb_ways import IotlbWays
 
 __all__ = ["Iotlb"]
-
-
-class _Asked(data.Struct):
-    """What of a lookup is needed once entries have been compared."""
-
-    pv: 1
-    write: 1
-    exec: 1
-    priv: 1
-    sum: 1
-    ats: 1
-    also_read: 1
-    vpn: 52
 
 
 class Iotlb(wiring.Component):
@@ -174,6 +161,7 @@ class Iotlb(wiring.Component):
         """Both arrays; while sets are being cleared, what is covered is not there any more."""
         ways, supers, op = self.ways, self.supers, self.wanted
         key, fill = self.lookup.payload.key, self.fill.payload
+        asks = demand(m, self.lookup.payload)
         self.stored = Signal(payload_layout(self.config))
         opens = Signal(supers.opens)
         ids = {name: op[name] == key[name] for name in ("gscid", "pscid")}
@@ -184,6 +172,7 @@ class Iotlb(wiring.Component):
         for array in (ways, supers):
             m.d.comb += [
                 array.key.eq(key),
+                array.asks.eq(asks),
                 array.sweeping.eq(self.sweeping),
                 array.wanted.eq(op),
                 array.span.eq(self.span),
@@ -214,19 +203,18 @@ class Iotlb(wiring.Component):
         ways, supers, result = self.ways, self.supers, self.result
         count = self.config.iotlb_ways
         hits, late, larger = ways.matches, ways.late, supers.matches
-        looked, asked, lookup = Signal(), Signal(_Asked), self.lookup.payload
+        looked, vpn = Signal(), Signal(52)
         m.d.sync += [
             looked.eq(self.lookup.valid & self.lookup.ready),
-            asked.pv.eq(lookup.key.pv),
-            asked.vpn.eq(lookup.key.vpn),
+            vpn.eq(self.lookup.payload.key.vpn),
         ]
-        for name in ("write", "exec", "priv", "sum", "ats", "also_read"):
-            m.d.sync += asked[name].eq(lookup[name])
         # Ranges may overlap if software was careless: the first entry answers, never a mixture.
         first = Signal(count)
         m.d.comb += first.eq(Cat(hit & ~hits[:i].any() for i, hit in enumerate(hits)))
         m.d.comb += supers.read.eq(Cat(hit & ~larger[:i].any() for i, hit in enumerate(larger)))
         large = ~hits.any()
+        # Rights are judged with the tags, since payloads come too late for what a miss sets off.
+        suffices = (first & ways.suffices).any() | (large & (supers.read & supers.suffices).any())
         # Of a larger page what its entry leaves open is the address's.
         whole, offset = Signal(self.stored.shape()), Signal(len(self.stored.ppn))
         groups = [0, supers.low, *(high for _, high in supers.groups)]
@@ -235,15 +223,14 @@ class Iotlb(wiring.Component):
             m.d.comb += offset[low:high].eq(bit.replicate(high - low))
         m.d.comb += [
             whole.eq(supers.content),
-            whole.ppn.eq((supers.content.ppn & ~offset) | (asked.vpn & offset)),
+            whole.ppn.eq((supers.content.ppn & ~offset) | (vpn & offset)),
         ]
-        # Who answers, with what; whether it suffices is judged beside the choice.
+        # Who answers, with what.
         owners = [(first[n] & ~late[n], ways.payloads[n]) for n in range(count)]
         owners += [((first & late).any(), self.stored), (large & larger.any(), whole)]
         chosen = 0
         for owns, content in owners:
             chosen = chosen | Mux(owns, content.as_value(), 0)
-        suffices = Cat(owns & sufficient(asked, content) for owns, content in owners).any()
         found = Signal(self.stored.shape())
         m.d.comb += [
             found.eq(chosen),

@@ -1,15 +1,17 @@
 """What an entry of the IOTLB is, when it matches, and what removes it."""
 
-from amaranth.hdl import Cat, Const, Mux
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 
 __all__ = [
     "SMALL",
+    "Demand",
     "cached_size",
     "covers_range",
     "covers_space",
+    "demand",
     "is_cut",
     "packed",
     "payload_layout",
@@ -22,6 +24,19 @@ __all__ = [
 
 #: log2 of the size that the sets hold.
 SMALL = 12
+#: What rights are judged by.
+RIGHTS = dict.fromkeys(("r", "w", "x", "u", "dirty"), 1)
+
+
+class Demand(data.Struct):
+    """What a lookup asks of an entry's rights."""
+
+    user: 1  # an entry with U may be used,
+    other: 1  # and one without
+    r: 1
+    w: 1  # with D
+    x: 1
+    settled: 1  # D, if there is W
 
 
 def vpn_bits(config: IommuConfig) -> int:
@@ -76,7 +91,7 @@ def is_cut(config: IommuConfig, size):
 
 
 def tag_layout(page_bits: int) -> data.StructLayout:
-    """What an entry is found by, with so many bits of the page number."""
+    """What an entry is found and judged by, with so many bits of the page number."""
     return data.StructLayout(
         {
             "gv": 1,
@@ -86,6 +101,7 @@ def tag_layout(page_bits: int) -> data.StructLayout:
             "msi": 1,
             "glob": 1,
             "piece": 1,
+            **RIGHTS,
             "vpn": page_bits,
         }
     )
@@ -96,12 +112,8 @@ def payload_layout(config: IommuConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "ppn": config.pas - 12,
-            "r": 1,
-            "w": 1,
-            "x": 1,
-            "u": 1,
+            **RIGHTS,
             "glob": 1,
-            "dirty": 1,
             "pbmt": 2,
         }
     )
@@ -132,19 +144,29 @@ def covers_range(op, *, piece, same):
     return ~op.av | op.gvma | piece | same
 
 
-def sufficient(lookup, entry):
+def demand(m: Module, lookup) -> data.View:
+    """What a lookup asks (models.spec.iotlb, "Details")."""
+    asks, supervisor = Signal(Demand), lookup.priv & lookup.key.pv
+    plain = ~lookup.ats
+    m.d.comb += [
+        asks.user.eq(~supervisor | (lookup.sum & ~(plain & lookup.exec))),
+        asks.other.eq(supervisor),
+        asks.r.eq(lookup.ats | lookup.also_read | ~(lookup.write | lookup.exec)),
+        asks.w.eq(plain & lookup.write),
+        asks.x.eq(plain & lookup.exec),
+        asks.settled.eq(lookup.ats & lookup.write),
+    ]
+    return asks
+
+
+def sufficient(asks, entry):
     """Whether the rights of an entry answer a lookup without a walk."""
-    supervisor = lookup.priv & lookup.pv
-    usable = Mux(supervisor, ~entry.u | lookup.sum, entry.u)
-    executable = entry.x & Mux(supervisor, ~entry.u, entry.u)
-    reads = lookup.also_read | ~(lookup.write | lookup.exec)
-    plain = (
-        (~reads | (entry.r & usable))
-        & (~lookup.write | (entry.w & entry.dirty & usable))
-        & (~lookup.exec | executable)
+    return (
+        Mux(entry.u, asks.user, asks.other)
+        & (entry.r | ~asks.r)
+        & (entry.x | ~asks.x)
+        & Mux(entry.w, entry.dirty | ~(asks.w | asks.settled), ~asks.w)
     )
-    ats = usable & entry.r & (~lookup.write | ~entry.w | entry.dirty)
-    return Mux(lookup.ats, ats, plain)
 
 
 def packed(layout: data.StructLayout, fill, *, vpn=None):

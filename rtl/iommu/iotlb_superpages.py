@@ -9,12 +9,14 @@ from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
 from rtl.bus.priority import lowest_bit, number_of
 from rtl.iommu.iotlb_entry import (
     SMALL,
+    Demand,
     covers_range,
     covers_space,
     packed,
     payload_layout,
     same_space,
     size_groups,
+    sufficient,
     tag_layout,
     vpn_bits,
 )
@@ -33,10 +35,10 @@ class IotlbSuperpages(wiring.Component):
 
     Members
     -------
-    key : ``In(IotlbKey)``
-        What is looked up.
-    matches : ``Out(superpages)``
-        Who matches, in the next cycle.
+    key : ``In(IotlbKey)``; asks : ``In(Demand)``
+        What is looked up, with which rights.
+    matches, suffices : ``Out(superpages)``
+        Who matches, in the next cycle, and whose rights are enough.
     sweeping : ``In(1)``; wanted : ``In(IotlbInvalidate)``; span : ``In(52)``
         An invalidation that is under way: what it covers does not match.  Without one, GSCID,
         PSCID and page number of the fill that a scan is for.
@@ -67,7 +69,9 @@ class IotlbSuperpages(wiring.Component):
         super().__init__(
             {
                 "key": In(IotlbKey),
+                "asks": In(Demand),
                 "matches": Out(count),
+                "suffices": Out(count),
                 "sweeping": In(1),
                 "wanted": In(IotlbInvalidate),
                 "span": In(52),
@@ -142,6 +146,7 @@ class IotlbSuperpages(wiring.Component):
                 space[i].eq(self.valid[i] & same_space(tag, key, **ids)),
                 page[i].eq(canonical & self._same(apart, open_)),
                 covered[i].eq(gone & meets),
+                self.suffices[i].eq(sufficient(self.asks, tag)),
             ]
 
     def _payloads(self, m: Module) -> None:

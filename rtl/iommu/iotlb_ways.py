@@ -9,11 +9,13 @@ from models.spec.iotlb import IotlbFill, IotlbInvalidate, IotlbKey
 from rtl.bus.priority import lowest_bit
 from rtl.bus.ram import BLOCK, SETTLED
 from rtl.iommu.iotlb_entry import (
+    Demand,
     covers_range,
     covers_space,
     packed,
     payload_layout,
     same_space,
+    sufficient,
     tag_layout,
     vpn_bits,
 )
@@ -24,7 +26,7 @@ __all__ = ["IotlbWays"]
 #: From so many sets on tags and payloads are in block RAM: of LUTs they would take 300 for each.
 _BLOCK_SETS = 64
 #: What is known of an entry of the looked-up set.
-PARTS = ("space", "page", "glob", "piece")
+PARTS = ("space", "page", "glob", "piece", "right")
 
 
 class IotlbWays(wiring.Component):
@@ -38,10 +40,11 @@ class IotlbWays(wiring.Component):
     -------
     clearing : ``Out(1)``; writing : ``Out(1)``; write_set : ``Out``
         After reset, one set a cycle; an entry is being written, of this set.
-    next_set : ``In``; key : ``In(IotlbKey)``; elsewhere : ``In(1)``
-        Set of the next cycle's lookup; this cycle's key, and whether its set was another one.
-    matches, late : ``Out(ways)``
-        Who matches, in the next cycle, and whose payload is ``stored`` then.
+    next_set : ``In``; key : ``In(IotlbKey)``; asks : ``In(Demand)``; elsewhere : ``In(1)``
+        Set of the next cycle's lookup; this cycle's key and rights, and whether its set was
+        another one.
+    matches, suffices, late : ``Out(ways)``
+        Who matches, in the next cycle, whose rights are enough, whose payload is ``stored`` then.
     payloads : ``Out``
         Of the looked-up set, in the next cycle, one after the other.
     sweeping, wanted, span, gone
@@ -70,8 +73,10 @@ class IotlbWays(wiring.Component):
                 "write_set": Out(self.set_bits),
                 "next_set": In(self.set_bits),
                 "key": In(IotlbKey),
+                "asks": In(Demand),
                 "elsewhere": In(1),
                 "matches": Out(ways),
+                "suffices": Out(ways),
                 "late": Out(ways),
                 "payloads": Out(data.ArrayLayout(self.payload, ways)),
                 "sweeping": In(1),
@@ -112,7 +117,7 @@ class IotlbWays(wiring.Component):
         # Parts of the comparison, joined in the next cycle.
         gone, meets, fits = Signal(2), Signal(), Signal()
         new_space, new_page = self._compare(self.new)
-        new = Signal()
+        new, new_right = Signal(), Signal()
         m.d.sync += [
             self.looked.eq(self.next_set),
             self.wrote.eq(self.writes),
@@ -121,6 +126,7 @@ class IotlbWays(wiring.Component):
             meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
             fits.eq(canonical & ~self.elsewhere),
             new.eq(new_space & new_page),
+            new_right.eq(sufficient(self.asks, self.new.tag)),
         ]
         covered, same, rows = [], [], []
         for number in range(config.iotlb_ways):
@@ -128,7 +134,7 @@ class IotlbWays(wiring.Component):
             late = self.late[number]
             here = self.writes[number] & (self.write_set == self.looked)
             beside = self.wrote[number] & (wrote_set == self.looked)
-            space, page, glob, piece = (Signal(name=f"{name}{number}") for name in PARTS)
+            space, page, glob, piece, right = (Signal(name=f"{name}{number}") for name in PARTS)
             is_space, is_page = self._compare(look)
             m.d.sync += [
                 late.eq(here | beside),
@@ -136,9 +142,13 @@ class IotlbWays(wiring.Component):
                 page.eq(is_page),
                 glob.eq(look.tag.glob),
                 piece.eq(look.tag.piece),
+                right.eq(sufficient(self.asks, look.tag)),
             ]
             found = space & page & ~(Mux(glob, gone[1], gone[0]) & (meets | piece))
-            m.d.comb += self.matches[number].eq(fits & Mux(late, new, found))
+            m.d.comb += [
+                self.matches[number].eq(fits & Mux(late, new, found)),
+                self.suffices[number].eq(Mux(late, new_right, right)),
+            ]
             removes, equal = self._judge(upkeep)
             covered.append(removes)
             same.append(equal)

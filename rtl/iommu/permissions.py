@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from models.spec.iommu import Cause, FaultRecord, Ttyp
+from models.spec.iommu import FaultRecord, Ttyp
 from models.spec.iotlb import IotlbKey
 from models.spec.translation import AddressType, TranslationResponse, TranslationStatus
 from rtl.iommu.requests import Held, WalkResult
@@ -175,11 +175,9 @@ class Judge(wiring.Component):
     held : ``In(Held)``
         Who asks.
     result : ``In(WalkResult)``
-        What the walk found; its ``cause`` is that of this request, too.
-    fails : ``In(1)``
-        That is not 0.
-    hidden : ``In(1)``
-        A debug translation has met a memory-resident interrupt file, whose address it does not get.
+        What the walk found.
+    cause : ``In(12)``; bad : ``In(1)``
+        This request's; it is not 0.
     dtf : ``In(1)``
         Of the device.
     response : ``Out(TranslationResponse)``; record : ``Out(FaultRecord)``; record_en : ``Out(1)``
@@ -188,8 +186,8 @@ class Judge(wiring.Component):
 
     held: In(Held)
     result: In(WalkResult)
-    fails: In(1)
-    hidden: In(1)
+    cause: In(12)
+    bad: In(1)
     dtf: In(1)
     response: Out(TranslationResponse)
     record: Out(FaultRecord)
@@ -200,23 +198,19 @@ class Judge(wiring.Component):
         held, result, response = self.held, self.result, self.response
         request = held.request
         ats = is_ats(request)
-        cause = Signal(12)
-        m.d.comb += cause.eq(result.cause)
-        with m.If(~self.fails & self.hidden):
-            m.d.comb += cause.eq(Cause.TYPE_DISALLOWED)
-        m.d.comb += self.record_en.eq(is_recorded(held, cause, dtf=self.dtf))
+        m.d.comb += self.record_en.eq(is_recorded(held, self.cause, dtf=self.dtf))
         record_fields(
             m,
             self.record,
             held,
-            cause,
+            self.cause,
             gpa=result.gpa,
             implicit=result.implicit,
             implicit_write=result.implicit_write,
         )
         to_gpa = ats & (held.context.t2gpa | result.mrif)
-        with m.If(self.fails | self.hidden):
-            fault_response(m, response, held, cause)
+        with m.If(self.bad):
+            fault_response(m, response, held, self.cause)
         with m.Else():
             first, _ = stages(request, held.context)
             supervisor = request.pv & request.priv & first

@@ -12,7 +12,7 @@ from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused
 from rtl.iommu.msi import is_interrupt_file
-from rtl.iommu.permissions import SPA_BITS, is_ats, stages
+from rtl.iommu.permissions import SPA_BITS, is_ats
 from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
 from rtl.iommu.seams import DirectoryControl
 
@@ -224,6 +224,7 @@ class Pipeline(wiring.Component):
     def _ask(self, m: Module) -> None:
         """Judge what contexts alone decide; ask the IOTLB."""
         verdict, lookup, mode = self.verdict.payload, self.lookup, self.directory.mode
+        payload = lookup.payload
         request, context = self.held.request, self.held.context
         untranslated = request.at == AddressType.UNTRANSLATED
         translated = request.at == AddressType.TRANSLATED
@@ -268,14 +269,16 @@ class Pipeline(wiring.Component):
                 held.context.mcid.eq(self.directory.qos.mcid),
             ]
         # The IOTLB holds no addresses of interrupt files, and none for answers with a GPA.
-        first, second = stages(request, held.context)
+        # What a request without a sound context would look for does not matter.
+        key = payload.key
+        first, second = key.pv, key.gv
         direct = is_ats(request) & context.t2gpa
         if self.config.msi_flat:
             file = is_interrupt_file(request.iova[12:], context.msi_mask, context.msi_pattern)
             direct = direct | (context.msi & second & ~first & file)
         open_, good = Signal(), ~(verdict.off | no_type | verdict.missing)
         m.d.comb += open_.eq(located & good & ~ends & (first | second))
-        looks, payload = Signal(), lookup.payload
+        looks = Signal()
         # The context's GSCID is 0 without second stage.
         vm = iotlb_set(0, context.gscid, self.config.iotlb_sets)
         m.d.sync += [
@@ -289,7 +292,7 @@ class Pipeline(wiring.Component):
             verdict.walks.eq(open_ & direct),
             verdict.beyond.eq(request.iova[SPA_BITS:].any() & ~message),
             verdict.stale.eq(self.stale | self.transfer),
-            payload.key.eq(self._key()),
+            key.eq(self._key()),
             payload.device_id.eq(request.device_id),
             payload.tag.eq(request.tag),
             payload.write.eq(request.write),

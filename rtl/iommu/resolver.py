@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import IommuConfig
-from models.spec.iommu import FaultRecord
+from models.spec.iommu import Cause, FaultRecord
 from models.spec.iotlb import IotlbFill
 from models.spec.translation import AddressType, TranslationResponse
 from rtl.bus.priority import lowest_bit, number_of
@@ -94,7 +94,7 @@ class Resolver(wiring.Component):
         follows, following, idle = Signal(), Signal(self.bits), Signal(init=1)
         entry, result, held = Signal(self.bits), Signal(WalkResult), Signal(Held)
         guest, of_context, device = Signal(), Signal(), Signal(Context)
-        fails, hidden = Signal(), Signal()
+        fails, cause, bad = Signal(), Signal(12), Signal()
         self.ddt_walk, self.pdt_walk = Signal(), Signal()
         room = Signal()
         fetched = self.context.payload
@@ -122,8 +122,8 @@ class Resolver(wiring.Component):
             self.free_entry.eq(entry),
             judge.held.eq(held),
             judge.result.eq(result),
-            judge.fails.eq(fails),
-            judge.hidden.eq(hidden),
+            judge.cause.eq(cause),
+            judge.bad.eq(bad),
             judge.dtf.eq(Mux(of_context, device.dtf, held.context.dtf)),
             answers.w_en.eq(answers_one),
             answers.w_data.eq(answer),
@@ -137,9 +137,6 @@ class Resolver(wiring.Component):
             self.epoch.eq(offered.epoch),
             answers.r_en.eq(self.response.ready),
         ]
-        with m.If(of_context & guest):
-            m.d.comb += judge.result.cause.eq(by_access(held.request, 21, 23, 20))
-
         first = lowest_bit(left)
         others = self.members & ~(1 << entry)
         m.d.comb += [
@@ -160,18 +157,28 @@ class Resolver(wiring.Component):
         ]
         with m.If(picks):
             m.d.sync += following.eq(number_of(first))
+        # Each one's cause is known with its request: a page of the process directory is missed by
+        # its own access, and a debug translation does not get the address of an MRIF.
+        came = Mux(self.context.valid, fetched.cause, self.walk.payload.cause)
+        cause_then, fails_then = Mux(idle, came, result.cause), Mux(idle, came != 0, fails)
+        found_mrif = Mux(idle, self.walk.payload.mrif & ~self.context.valid, result.mrif)
+        guest_then = Mux(idle, self.context.valid & fetched.guest, of_context & guest)
+        asks = self.read_held.request
+        hidden = found_mrif & asks.debug & ~fails_then
         with m.If(idle | next_):
-            found_mrif = Mux(idle, self.walk.payload.mrif & ~self.context.valid, result.mrif)
             m.d.sync += [
                 held.eq(self.read_held),
                 entry.eq(self.read_entry),
-                hidden.eq(found_mrif & self.read_held.request.debug),
+                bad.eq(fails_then | hidden),
+                cause.eq(Mux(hidden, Cause.TYPE_DISALLOWED, cause_then)),
             ]
+            with m.If(guest_then):
+                m.d.sync += cause.eq(by_access(asks, 21, 23, 20))
         with m.If(idle):
             m.d.sync += [
                 of_context.eq(self.context.valid),
                 result.eq(self.walk.payload),
-                fails.eq(Mux(self.context.valid, fetched.cause, self.walk.payload.cause) != 0),
+                fails.eq(came != 0),
                 guest.eq(fetched.guest),
                 device.eq(Mux(fetched.context_valid, fetched.context.as_value(), 0)),
                 self.ddt_walk.eq(fetched.ddt_walk),

@@ -87,7 +87,7 @@ class WalkDecide(wiring.Component):
         reads = (judged.kind == StepKind.READ) & ~judged.updates
         m.d.comb += [
             out.state.table.eq(Mux(starts | reads, judged.page[:44], state.table)),
-            out.gpa_page.eq(Mux(starts | (reads & ~state.second), judged.page, state.gpa_page)),
+            out.gpa_page.eq(Mux(judged.turns, judged.page, state.gpa_page)),
             out.state.gpa_page.eq(out.gpa_page[: gpa_page_bits(self.config)]),
             smaller.eq(judged.size < state.size),
             out.size.eq(Mux(smaller, judged.size, state.size)),

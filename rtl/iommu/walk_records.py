@@ -173,6 +173,7 @@ class WalkJudged(data.Struct):
     glob: 1
     fault: 1  # the entry refuses the access
     updates: 1  # A or D is to be set
+    turns: 1  # that page is the next GPA's
     strange: 1  # with START: no IOVA of the first stage
 
 

@@ -170,6 +170,10 @@ class WalkStep(wiring.Component):
         m.d.comb += [
             self.need.eq(Cat(~pte.a, write & pte.w & ~pte.d)),
             judged.updates.eq(entry.leaf & update & self.need.any()),
+            judged.turns.eq(
+                (self.kind == StepKind.START)
+                | ((self.kind == StepKind.READ) & ~state.second & ~judged.updates)
+            ),
             judged.fault.eq(
                 entry.reserved | (entry.leaf & (entry.misplaced | refused | missing | unfit))
             ),
