@@ -4,17 +4,17 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
-from models.spec.nic import MANAGEMENT, Isr, MailboxEvent, queue_error_offset
+from models.spec.nic import Isr, MailboxEvent
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
 from rtl.bus.ram import SETTLED
-from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
+from rtl.nic.common_access import SoftwareAccess
 from rtl.nic.config_state import (
     ERROR_WORD,
+    QUEUE_SHIFT,
     QUEUE_WORDS,
     FunctionRow,
     QueueWords,
@@ -24,13 +24,7 @@ from rtl.nic.config_state import (
 from rtl.nic.control_queues import ControlQueues
 from rtl.nic.interrupt_pin import InterruptPin
 from rtl.nic.mailbox import EventPost
-from rtl.nic.register_map import (
-    BLOCK_BITS,
-    PAGE_BITS,
-    block_function_of,
-    function_of,
-    is_management,
-)
+from rtl.nic.register_map import block_function_of, function_of, is_management
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
 
 __all__ = ["COMMON_REGISTERS", "CommonConfig"]
@@ -45,12 +39,6 @@ COMMON_REGISTERS = (
         for half in ("low", "high")
     ),
 )
-#: Words of the common configuration.
-_COMMON_WORDS = 1 + word_of("queue_reset")
-_QUEUE_SHIFT = exact_log2(QUEUE_WORDS)
-#: First and last register of a block that tell how a control queue is set up: its size, its vector,
-#: and its areas, which lie as in QueueWords.
-_CONTROL_WORDS = ("control_size", "control_device_high")
 
 
 class CommonConfig(wiring.Component):
@@ -151,7 +139,8 @@ class CommonConfig(wiring.Component):
         m = Module()
         self._storage(m)
         self._wants(m)
-        self._wire(m)
+        software = SoftwareAccess(self)
+        software.wire(m)
         with m.If(self.command.ready):
             m.d.sync += self.command.valid.eq(0)
         with m.If(self.interrupt.ready):
@@ -164,7 +153,7 @@ class CommonConfig(wiring.Component):
             self._sweep(m)
             self._report(m)
             self._notify(m)
-            self._access(m)
+            software.states(m)
             self._start(m)
         return m
 
@@ -314,7 +303,7 @@ class CommonConfig(wiring.Component):
             m.d.sync += [
                 self.queue.eq(self.first_queue_reset),
                 self.function.eq(self.control.function_of(self.first_queue_reset)),
-                self.sweep_word.eq(self.first_queue_reset << _QUEUE_SHIFT),
+                self.sweep_word.eq(self.first_queue_reset << QUEUE_SHIFT),
                 self.sweep_left.eq(QUEUE_WORDS - 1),
                 self.sweep_all.eq(0),
             ]
@@ -357,7 +346,7 @@ class CommonConfig(wiring.Component):
 
     def _sweep(self, m: Module) -> None:
         """Give a queue, or a function and its queues, their state after a reset."""
-        per, word = self.config.queues_per_function, self.sweep_word[:_QUEUE_SHIFT]
+        per, word = self.config.queues_per_function, self.sweep_word[:QUEUE_SHIFT]
         with m.State("SWEEP"):
             m.d.comb += [
                 self.word_write.en.eq((word != ERROR_WORD) | self.fresh),
@@ -408,7 +397,7 @@ class CommonConfig(wiring.Component):
         with m.State("REPORT"):
             m.d.comb += [
                 self.word_write.en.eq(1),
-                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | ERROR_WORD),
+                self.word_write.addr.eq(self.queue << QUEUE_SHIFT | ERROR_WORD),
                 self.word_write.data.eq(self.code),
                 self.row_write.en.eq(1),
                 row.device_status.eq(
@@ -444,7 +433,7 @@ class CommonConfig(wiring.Component):
         """Send ENABLE with what is in the queue's words."""
         command, features = self.command.payload, self.row_read.data.driver_features
         with m.State("GATHER"):
-            m.d.comb += self.word_read.addr.eq(self.queue << _QUEUE_SHIFT | self.step)
+            m.d.comb += self.word_read.addr.eq(self.queue << QUEUE_SHIFT | self.step)
             m.d.sync += [
                 self.step.eq(self.step + 1),
                 self.gathered.eq(Cat(self.gathered.as_value()[WORD_BITS:], self.word_read.data)),
@@ -454,7 +443,7 @@ class CommonConfig(wiring.Component):
         with m.State("START"):
             m.d.comb += [
                 self.word_write.en.eq(1),
-                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | ERROR_WORD),
+                self.word_write.addr.eq(self.queue << QUEUE_SHIFT | ERROR_WORD),
                 self.word_write.data.eq(0),
             ]
             m.d.sync += [
@@ -478,135 +467,3 @@ class CommonConfig(wiring.Component):
                 command.offloads.ecn.eq(features[Feature.NET_HOST_ECN]),
             ]
             m.next = "SETTLE"
-
-    # Software
-
-    def _wire(self, m: Module) -> None:
-        """Give both halves of the registers what they need."""
-        config, access = self.config, self.access
-        m.submodules.function_registers = functions = FunctionRegisters(config)
-        m.submodules.queue_registers = queues = QueueRegisters(config)
-        self.functions, self.queues = functions, queues
-        row, word = self.row_read.data, access.addr[2:PAGE_BITS]
-        m.d.comb += [
-            functions.word.eq(word),
-            functions.row.eq(row),
-            functions.row.isr.eq(self.isr),
-            self.mac_of.eq(self.function),
-            functions.mac.eq(self.mac),
-            functions.physical.eq(self.function == 0),
-            functions.link.eq(self.links.bit_select(self.function, 1)),
-            queues.word.eq(word),
-            queues.stored.eq(self.word_read.data),
-            queues.number.eq(row.queue_select),
-            queues.enabled.eq(self.enabled.bit_select(self.queue, 1)),
-            queues.resetting.eq(self.resetting.bit_select(self.queue, 1)),
-            queues.can_reset.eq(row.driver_features[Feature.RING_RESET]),
-            queues.packed.eq(row.driver_features[Feature.RING_PACKED]),
-            self.post.function.eq(self.function),
-        ]
-        for write in (functions.write, queues.write):
-            m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
-
-    def _access(self, m: Module) -> None:
-        """Read or write a word."""
-        access, per, functions, queues = (
-            self.access,
-            self.config.queues_per_function,
-            self.functions,
-            self.queues,
-        )
-        row, word = self.row_read.data, access.addr[2:PAGE_BITS]
-        busy = self.reset.bit_select(self.function, 1)
-        error_word = queue_error_offset(0) // 4
-        block_word = access.addr[2:BLOCK_BITS]
-        first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
-        of_control, ready = Signal(), Signal()
-        control_word = block_word - first
-        # While the row is read it is found out which word that is.
-        managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
-        names = ("features_low", "features_high")
-        with m.State("ACCESS"):
-            m.d.sync += [
-                self.answer.eq(0),
-                managed.eq(is_management(access.addr)),
-                of_control.eq((block_word >= first) & (block_word <= last)),
-                of_status.eq(block_word == MANAGEMENT["status"].offset // 4),
-                of_error.eq((block_word >= error_word) & (block_word < error_word + per)),
-                halves.eq(Cat(block_word == MANAGEMENT[name].offset // 4 for name in names)),
-                of_queue.eq((word >= word_of("queue_size")) & (word < _COMMON_WORDS)),
-            ]
-            m.next = "ROW"
-        with m.State("ROW"):
-            m.next = "RESPOND"
-            with m.If(managed):
-                m.d.sync += self.queue.eq(self.function * per + (block_word - error_word))
-                with m.If(of_status):
-                    m.d.sync += self.answer.eq(Mux(access.write, 0, row.device_status))
-                with m.Elif(of_error):
-                    m.next = "WORD"
-                for half in range(len(names)):
-                    with m.If(halves[half] & ~access.write):
-                        m.d.sync += self.answer.eq(row.driver_features.word_select(half, 32))
-                with m.If(of_control & ~access.write):
-                    m.d.sync += [
-                        self.queue.eq(self.function * per + self.control.index),
-                        self.answer.eq(Mux(control_word == 1, MSI_NO_VECTOR, 0)),
-                    ]
-                    with m.If(self.control.there):
-                        m.next = "WORD"
-            with m.Elif(of_queue):
-                m.d.sync += self.queue.eq(self.function * per + row.queue_select)
-                with m.If(row.queue_select < per):
-                    m.next = "WORD"
-            with m.Else():
-                m.d.comb += [
-                    functions.read.eq(~access.write),
-                    functions.write.en.eq(access.write & ~busy),
-                    self.row_write.en.eq((functions.read | functions.write.en) & ~functions.reset),
-                    self.row_write.data.eq(functions.updated),
-                ]
-                status = functions.updated.device_status
-                with m.If(functions.write.en):
-                    with m.If(functions.reset):
-                        m.d.sync += self.reset.bit_select(self.function, 1).eq(1)
-                    with m.Elif((status & DeviceStatus.DRIVER_OK) != 0):
-                        m.d.sync += self.driver_ok.bit_select(self.function, 1).eq(1)
-                        m.d.comb += [
-                            ready.eq(~self.driver_ok.bit_select(self.function, 1)),
-                            self.control.ready.eq(ready),
-                            self.post.en.eq(ready),
-                            self.post.events.eq(MailboxEvent.READY),
-                        ]
-                with m.Else():
-                    m.d.sync += self.answer.eq(functions.value)
-        with m.State("WORD"):
-            index = Mux(control_word < 2, 0, control_word)
-            m.d.comb += self.word_read.addr.eq(
-                self.queue << _QUEUE_SHIFT
-                | Mux(managed, Mux(of_control, index, ERROR_WORD)[:_QUEUE_SHIFT], queues.index)
-            )
-            m.next = "QUEUE"
-        with m.State("QUEUE"):
-            m.d.comb += [
-                queues.write.en.eq(access.write & ~busy & ~managed),
-                self.word_write.en.eq(queues.kept),
-                self.word_write.addr.eq(self.queue << _QUEUE_SHIFT | queues.index),
-                self.word_write.data.eq(queues.updated),
-            ]
-            with m.If(queues.enable):
-                m.d.sync += self.enabled.bit_select(self.queue, 1).eq(1)
-            with m.If(queues.reset):
-                m.d.sync += self.resetting.bit_select(self.queue, 1).eq(1)
-            with m.If(~access.write):
-                m.d.sync += self.answer.eq(Mux(managed, self.word_read.data, queues.value))
-                with m.If(managed & of_control & (control_word == 0)):
-                    size = self.word_read.data[:16]
-                    m.d.sync += self.answer.eq(Mux(queues.enabled, size, 0))
-                with m.If(managed & of_control & (control_word == 1)):
-                    m.d.sync += self.answer.eq(self.word_read.data[16:])
-            m.next = "RESPOND"
-        with m.State("RESPOND"):
-            m.d.comb += self.bus.response.valid.eq(1)
-            with m.If(self.bus.response.ready):
-                m.next = "IDLE"

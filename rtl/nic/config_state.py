@@ -1,14 +1,24 @@
 """What the common configuration keeps in RAM per function and per queue."""
 
 from amaranth.lib import data
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.virtio import MSI_NO_VECTOR
 
-__all__ = ["ERROR_WORD", "QUEUE_WORDS", "FunctionRow", "QueueWords", "reset_row", "reset_words"]
+__all__ = [
+    "ERROR_WORD",
+    "QUEUE_SHIFT",
+    "QUEUE_WORDS",
+    "FunctionRow",
+    "QueueWords",
+    "reset_row",
+    "reset_words",
+]
 
 #: 32-bit words per queue.
 QUEUE_WORDS = 8
+QUEUE_SHIFT = exact_log2(QUEUE_WORDS)
 #: The word that has the reason code.
 ERROR_WORD = 1
 

@@ -1,0 +1,165 @@
+"""Accesses of software to the common configuration."""
+
+from typing import TYPE_CHECKING
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+
+from models.spec.nic import MANAGEMENT, MailboxEvent, queue_error_offset
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
+from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
+from rtl.nic.config_state import ERROR_WORD, QUEUE_SHIFT
+from rtl.nic.register_map import BLOCK_BITS, PAGE_BITS, is_management
+
+if TYPE_CHECKING:
+    from rtl.nic.common_config import CommonConfig
+
+__all__ = ["SoftwareAccess"]
+
+#: Words of the common configuration.
+_COMMON_WORDS = 1 + word_of("queue_reset")
+#: First and last register of a block that tell how a control queue is set up: its size, its vector,
+#: and its areas, which lie as in QueueWords.
+_CONTROL_WORDS = ("control_size", "control_device_high")
+
+
+class SoftwareAccess:
+    """States of :class:`~rtl.nic.common_config.CommonConfig` in which a word is read or written.
+
+    A function's row is read first; registers of the selected queue, and what a management block
+    tells of queues, are in a word that is read then.
+
+    Parameters
+    ----------
+    owner : CommonConfig
+        Whose ``access`` it is.
+    """
+
+    def __init__(self, owner: "CommonConfig"):
+        self.owner = owner
+
+    def wire(self, m: Module) -> None:
+        """Give both halves of the registers what they need."""
+        owner = self.owner
+        config, access = owner.config, owner.access
+        m.submodules.function_registers = functions = FunctionRegisters(config)
+        m.submodules.queue_registers = queues = QueueRegisters(config)
+        self.functions, self.queues = functions, queues
+        row, word = owner.row_read.data, access.addr[2:PAGE_BITS]
+        m.d.comb += [
+            functions.word.eq(word),
+            functions.row.eq(row),
+            functions.row.isr.eq(owner.isr),
+            owner.mac_of.eq(owner.function),
+            functions.mac.eq(owner.mac),
+            functions.physical.eq(owner.function == 0),
+            functions.link.eq(owner.links.bit_select(owner.function, 1)),
+            queues.word.eq(word),
+            queues.stored.eq(owner.word_read.data),
+            queues.number.eq(row.queue_select),
+            queues.enabled.eq(owner.enabled.bit_select(owner.queue, 1)),
+            queues.resetting.eq(owner.resetting.bit_select(owner.queue, 1)),
+            queues.can_reset.eq(row.driver_features[Feature.RING_RESET]),
+            queues.packed.eq(row.driver_features[Feature.RING_PACKED]),
+            owner.post.function.eq(owner.function),
+        ]
+        for write in (functions.write, queues.write):
+            m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
+
+    def states(self, m: Module) -> None:
+        """Read or write a word."""
+        owner, functions, queues = self.owner, self.functions, self.queues
+        access, per = owner.access, owner.config.queues_per_function
+        row, word = owner.row_read.data, access.addr[2:PAGE_BITS]
+        busy = owner.reset.bit_select(owner.function, 1)
+        error_word = queue_error_offset(0) // 4
+        block_word = access.addr[2:BLOCK_BITS]
+        first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
+        of_control, ready = Signal(), Signal()
+        control_word = block_word - first
+        # While the row is read it is found out which word that is.
+        managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
+        names = ("features_low", "features_high")
+        with m.State("ACCESS"):
+            m.d.sync += [
+                owner.answer.eq(0),
+                managed.eq(is_management(access.addr)),
+                of_control.eq((block_word >= first) & (block_word <= last)),
+                of_status.eq(block_word == MANAGEMENT["status"].offset // 4),
+                of_error.eq((block_word >= error_word) & (block_word < error_word + per)),
+                halves.eq(Cat(block_word == MANAGEMENT[name].offset // 4 for name in names)),
+                of_queue.eq((word >= word_of("queue_size")) & (word < _COMMON_WORDS)),
+            ]
+            m.next = "ROW"
+        with m.State("ROW"):
+            m.next = "RESPOND"
+            with m.If(managed):
+                m.d.sync += owner.queue.eq(owner.function * per + (block_word - error_word))
+                with m.If(of_status):
+                    m.d.sync += owner.answer.eq(Mux(access.write, 0, row.device_status))
+                with m.Elif(of_error):
+                    m.next = "WORD"
+                for half in range(len(names)):
+                    with m.If(halves[half] & ~access.write):
+                        m.d.sync += owner.answer.eq(row.driver_features.word_select(half, 32))
+                with m.If(of_control & ~access.write):
+                    m.d.sync += [
+                        owner.queue.eq(owner.function * per + owner.control.index),
+                        owner.answer.eq(Mux(control_word == 1, MSI_NO_VECTOR, 0)),
+                    ]
+                    with m.If(owner.control.there):
+                        m.next = "WORD"
+            with m.Elif(of_queue):
+                m.d.sync += owner.queue.eq(owner.function * per + row.queue_select)
+                with m.If(row.queue_select < per):
+                    m.next = "WORD"
+            with m.Else():
+                m.d.comb += [
+                    functions.read.eq(~access.write),
+                    functions.write.en.eq(access.write & ~busy),
+                    owner.row_write.en.eq((functions.read | functions.write.en) & ~functions.reset),
+                    owner.row_write.data.eq(functions.updated),
+                ]
+                status = functions.updated.device_status
+                with m.If(functions.write.en):
+                    with m.If(functions.reset):
+                        m.d.sync += owner.reset.bit_select(owner.function, 1).eq(1)
+                    with m.Elif((status & DeviceStatus.DRIVER_OK) != 0):
+                        m.d.sync += owner.driver_ok.bit_select(owner.function, 1).eq(1)
+                        m.d.comb += [
+                            ready.eq(~owner.driver_ok.bit_select(owner.function, 1)),
+                            owner.control.ready.eq(ready),
+                            owner.post.en.eq(ready),
+                            owner.post.events.eq(MailboxEvent.READY),
+                        ]
+                with m.Else():
+                    m.d.sync += owner.answer.eq(functions.value)
+        with m.State("WORD"):
+            index = Mux(control_word < 2, 0, control_word)
+            m.d.comb += owner.word_read.addr.eq(
+                owner.queue << QUEUE_SHIFT
+                | Mux(managed, Mux(of_control, index, ERROR_WORD)[:QUEUE_SHIFT], queues.index)
+            )
+            m.next = "QUEUE"
+        with m.State("QUEUE"):
+            m.d.comb += [
+                queues.write.en.eq(access.write & ~busy & ~managed),
+                owner.word_write.en.eq(queues.kept),
+                owner.word_write.addr.eq(owner.queue << QUEUE_SHIFT | queues.index),
+                owner.word_write.data.eq(queues.updated),
+            ]
+            with m.If(queues.enable):
+                m.d.sync += owner.enabled.bit_select(owner.queue, 1).eq(1)
+            with m.If(queues.reset):
+                m.d.sync += owner.resetting.bit_select(owner.queue, 1).eq(1)
+            with m.If(~access.write):
+                m.d.sync += owner.answer.eq(Mux(managed, owner.word_read.data, queues.value))
+                with m.If(managed & of_control & (control_word == 0)):
+                    size = owner.word_read.data[:16]
+                    m.d.sync += owner.answer.eq(Mux(queues.enabled, size, 0))
+                with m.If(managed & of_control & (control_word == 1)):
+                    m.d.sync += owner.answer.eq(owner.word_read.data[16:])
+            m.next = "RESPOND"
+        with m.State("RESPOND"):
+            m.d.comb += owner.bus.response.valid.eq(1)
+            with m.If(owner.bus.response.ready):
+                m.next = "IDLE"
