@@ -50,6 +50,10 @@ DEVICES = {
 _LOGIC_PS = 4000
 #: Likewise of what would hardly fit.
 _DENSE_PS = 9000
+#: What mapping takes a wire to last where it makes logic fast: the usual way between two LUTs, as
+#: placement finds it.  With the 0.3 ns that yosys takes, a chain of carries is the longest path of
+#: all, and what has many levels of LUTs is not made shorter.
+_WIRE_PS = 700
 #: What ABC does to logic, with commas for blanks: three ways of restructuring, each mapped, and the
 #: best kept.  With blocks flattened before, 16 % fewer LUTs of the IOMMU of ``full`` than with each
 #: block by itself and the script that yosys has by default.
@@ -58,6 +62,7 @@ _MAPPING = (
     "&st;&dch,-f;&if,{W},{D},{R},-v;&save;&load;"
     "&st;&synch2;&if,{W},{D},{R},-v;&save;&load;&mfs"
 )
+_FAST = _MAPPING.replace("{W}", f"-W,{_WIRE_PS}")
 #: RAMs of no more rows are made of LUTs, unless they say ``ram_style`` themselves.  yosys weighs
 #: bits alone, and takes block RAMs for what is shallow and wide: of 512 rows by 36 bits each, for
 #: a table of 36 queues and 228 bits seven for each read port.  Of 64 rows, 36 bits of a read port
@@ -164,7 +169,7 @@ def synthesize(
     text = verilog.convert(component, name=top, emit_src=False)
     script = f"""read_verilog -sv {top}.v
 scratchpad -set abc9.D {_DENSE_PS if dense else _LOGIC_PS}
-scratchpad -set abc9.script {_MAPPING}
+scratchpad -set abc9.script {_MAPPING if dense else _FAST}
 synth_ecp5 -top {top} -run begin:map_ram
 setattr -set ram_style "distributed" t:$mem_v2 r:SIZE<={_LUT_ROWS} %i a:ram_style %d r:WR_PORTS=0 %d
 setattr -set rom_style "logic" t:$mem_v2 r:SIZE<={_ROM_ROWS} %i r:WR_PORTS=0 %i

@@ -34,7 +34,8 @@ class _Cache(wiring.Component):
     place, key : ``In``; hit : ``Out(1)``; content : ``Out``
         Search.
     fill_en : ``In(1)``; fill_content : ``In``; fill_place, fill_key : ``In``
-        Store in place of what there is of that key; not right behind another fill, or a forget.
+        Store in place of what there is of that key, which is there since the cycle before; not
+        right behind another fill, or a forget.
     forget, forget_all : ``In(1)``; forget_place, forget_key : ``In``
         Forget a key, or everything, with what is stored in the same cycle.
     """
@@ -65,7 +66,7 @@ class _Cache(wiring.Component):
         ways, sets = self.ways, self.sets
         mask = sets - 1
         # What is to be forgotten is looked for, and forgotten, a cycle later, and not found until
-        # then.  For what is to be stored the way is found at once, and used a cycle later.
+        # then.  What is to be stored has been looked for, and is written a cycle later.
         forgets, stores, all_ = Signal(), Signal(), Signal()
         wanted, wanted_place = Signal(self.key_bits), Signal.like(self.place)
         self.new = Signal.like(self.fill_content)
@@ -88,15 +89,12 @@ class _Cache(wiring.Component):
             valid = Signal(sets, name=f"valid{way}")
             m.d.comb += [
                 look.addr.eq(place),
-                upkeep.addr.eq(Mux(forgets, wanted_place, filled)),
+                upkeep.addr.eq(wanted_place),
                 write.addr.eq(wanted_place),
                 write.data.eq(wanted),
                 write.en.eq(stores & chosen[way]),
                 match[way].eq(valid.bit_select(place, 1) & (look.data == self.key)),
-                same[way].eq(
-                    valid.bit_select(upkeep.addr, 1)
-                    & (upkeep.data == Mux(forgets, wanted, self.fill_key))
-                ),
+                same[way].eq(valid.bit_select(wanted_place, 1) & (upkeep.data == wanted)),
                 chosen[way].eq(Mux(found.any(), found[way], victim == way)),
             ]
             m.d.sync += found[way].eq(same[way])
@@ -164,8 +162,8 @@ class ContextCache(wiring.Component):
     device_id : ``In(24)``; hit : ``Out(1)``; context : ``Out(Context)``
         Search.  Only ``config.device_id_bits`` are looked at, here and below.
     fill_en : ``In(1)``; fill_id : ``In(24)``; fill_context : ``In(Context)``
-        Store in place of what there is of that device.  Members that the configuration does not
-        need are not kept and read 0.
+        Store in place of what there is of that device, whose ID is there since the cycle before.
+        Members that the configuration does not need are not kept and read 0.
     clear_en : ``In(1)``; clear_all : ``In(1)``; clear_id : ``In(24)``
         Forget one device, or all, with what is stored in the same cycle.
     """
@@ -226,7 +224,7 @@ class ProcessCache(wiring.Component):
     fill_en : ``In(1)``; fill_state : ``In(ProcessState)``
         Store in place of what there is of that process,
     fill_device : ``In(24)``; fill_process : ``In(20)``
-        which is this one.
+        which is this one, since the cycle before.
     clear_en : ``In(1)``; clear_all : ``In(1)``; with a fill as :class:`ContextCache`.
         Forget everything,
     clear_process_en : ``In(1)``; clear_process : ``In(20)``; clear_device : ``In(24)``

@@ -20,6 +20,7 @@ __all__ = [
     "process_rules",
     "process_state",
     "refused",
+    "wants_process",
 ]
 
 _SV32 = 8  # mode of iosatp with SXL 1, and of iohgatp with GXL 1
@@ -213,6 +214,10 @@ def needs_process(request, context) -> Value:
 
     Without ``pv`` it is that of process 0.
     """
+    return wants_process(request, context) & ~refused(request, context)
+
+
+def wants_process(request, context) -> Value:
+    """Whether it would, were it not refused."""
     first_stage = (request.at == AddressType.UNTRANSLATED) | (request.at == AddressType.ATS_REQUEST)
-    wanted = first_stage & context.pdtv & (request.pv | context.dpe) & (context.pd_levels != 0)
-    return wanted & ~refused(request, context)
+    return first_stage & context.pdtv & (request.pv | context.dpe) & (context.pd_levels != 0)

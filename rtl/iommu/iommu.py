@@ -137,13 +137,16 @@ class Iommu(wiring.Component):
         reads, writes, memory = self._reads, self._writes, self.memory
         files = [self.interrupt_files] if self.config.msi_mrif else []
         walker, fetch = translator.memory, translator.directory_memory
-        # The walker need not know in the same cycle whether others are served first.
+        # Who walks need not know in the same cycle whether others are served first.
         m.submodules.walks = walks = StreamBypass(walker.ar.payload.shape())
+        m.submodules.fetches = fetches = StreamBypass(fetch.ar.payload.shape())
         self._channel(m, walker.ar, walks.i)
-        readers = [walker, *files, fetch, control.read]
-        for source, sink in zip(readers, reads.managers, strict=True):
-            self._channel(m, walks.o if source is walker else source.ar, sink.ar)
-            self._channel(m, sink.r, source.r)
+        self._channel(m, fetch.ar, fetches.i)
+        asking = [walks.o, *(port.ar for port in files), fetches.o, control.read.ar]
+        answered = [walker.r, *(port.r for port in files), fetch.r, control.read.r]
+        for ar, r, sink in zip(asking, answered, reads.managers, strict=True):
+            self._channel(m, ar, sink.ar)
+            self._channel(m, sink.r, r)
         writers = [walker, *files, control.write]
         for source, sink in zip(writers, writes.managers, strict=True):
             self._channel(m, source.aw, sink.aw)

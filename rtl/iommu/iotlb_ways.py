@@ -26,7 +26,7 @@ __all__ = ["IotlbWays"]
 #: From so many sets on tags and payloads are in block RAM: of LUTs they would take 300 for each.
 _BLOCK_SETS = 64
 #: What is known of an entry of the looked-up set.
-PARTS = ("space", "page", "glob", "piece", "right")
+PARTS = ("new", "space", "page", "gone", "piece")
 
 
 class IotlbWays(wiring.Component):
@@ -115,40 +115,35 @@ class IotlbWays(wiring.Component):
             self.writing.eq(self.writes.any()),
         ]
         # Parts of the comparison, joined in the next cycle.
-        gone, meets, fits = Signal(2), Signal(), Signal()
+        meets, fits = Signal(), Signal()
         new_space, new_page = self._compare(self.new)
-        new, new_right = Signal(), Signal()
+        m.d.comb += fits.eq(canonical & ~self.elsewhere)
         m.d.sync += [
             self.looked.eq(self.next_set),
             self.wrote.eq(self.writes),
             wrote_set.eq(self.write_set),
-            gone.eq(self.gone),
             meets.eq(covers_range(self.wanted, piece=Const(0, 1), same=removed)),
-            fits.eq(canonical & ~self.elsewhere),
-            new.eq(new_space & new_page),
-            new_right.eq(sufficient(self.asks, self.new.tag)),
         ]
         covered, same, rows = [], [], []
         for number in range(config.iotlb_ways):
             look, upkeep = self._memories(m, number)
-            late = self.late[number]
+            late = Signal()
             here = self.writes[number] & (self.write_set == self.looked)
             beside = self.wrote[number] & (wrote_set == self.looked)
-            space, page, glob, piece, right = (Signal(name=f"{name}{number}") for name in PARTS)
+            m.d.comb += late.eq(here | beside)
+            new, space, page, gone, piece = (Signal(name=f"{name}{number}") for name in PARTS)
             is_space, is_page = self._compare(look)
+            right = Mux(late, sufficient(self.asks, self.new.tag), sufficient(self.asks, look.tag))
             m.d.sync += [
-                late.eq(here | beside),
-                space.eq(is_space),
-                page.eq(is_page),
-                glob.eq(look.tag.glob),
+                self.late[number].eq(late),
+                new.eq(late & new_space & new_page & fits),
+                space.eq(~late & is_space),
+                page.eq(is_page & fits),
+                gone.eq(Mux(look.tag.glob, self.gone[1], self.gone[0])),
                 piece.eq(look.tag.piece),
-                right.eq(sufficient(self.asks, look.tag)),
+                self.suffices[number].eq(right),
             ]
-            found = space & page & ~(Mux(glob, gone[1], gone[0]) & (meets | piece))
-            m.d.comb += [
-                self.matches[number].eq(fits & Mux(late, new, found)),
-                self.suffices[number].eq(Mux(late, new_right, right)),
-            ]
+            m.d.comb += self.matches[number].eq(new | (space & page & ~(gone & (meets | piece))))
             removes, equal = self._judge(upkeep)
             covered.append(removes)
             same.append(equal)

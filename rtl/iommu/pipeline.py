@@ -10,7 +10,7 @@ from models.spec.iommu import DdtpMode
 from models.spec.iotlb import IotlbKey, IotlbLookup, iotlb_set
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
-from rtl.iommu.context_checks import needs_process, refused
+from rtl.iommu.context_checks import needs_process, refused, wants_process
 from rtl.iommu.msi import is_interrupt_file
 from rtl.iommu.permissions import SPA_BITS, is_ats
 from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
@@ -234,6 +234,7 @@ class Pipeline(wiring.Component):
         fits = Signal()
         no_process = Signal()
         ends = Signal()  # without any translation
+        supervised = request.pv & request.priv
         if self.config.pd8:
             m.d.comb += needed.eq(self.found & needs_process(request, context))
         m.d.comb += [
@@ -256,7 +257,7 @@ class Pipeline(wiring.Component):
             m.d.comb += no_type.eq(1)
         with m.Elif(no_process):
             m.d.comb += verdict.missing.eq(1)
-        with m.Elif(needed & request.pv & request.priv & ~self.second_process.ens):
+        with m.Elif(needed & supervised & ~self.second_process.ens):
             m.d.comb += no_type.eq(1)
         held = verdict.held
         m.d.comb += held.eq(self.held)
@@ -276,9 +277,15 @@ class Pipeline(wiring.Component):
         if self.config.msi_flat:
             file = is_interrupt_file(request.iova[12:], context.msi_mask, context.msi_pattern)
             direct = direct | (context.msi & second & ~first & file)
-        open_, good = Signal(), ~(verdict.off | no_type | verdict.missing)
-        m.d.comb += open_.eq(located & good & ~ends & (first | second))
-        looks = Signal()
+        # None of the faults above, without their order.
+        open_, looks, served = Signal(), Signal(), Signal(init=1)
+        if self.config.pd8:
+            refuses = supervised & ~self.second_process.ens
+            m.d.comb += served.eq(
+                ~wants_process(request, context) | (self.process_found & ~refuses)
+            )
+        sound = located & ~refused(request, context) & served
+        m.d.comb += open_.eq(sound & ~ends & (first | second))
         # The context's GSCID is 0 without second stage.
         vm = iotlb_set(0, context.gscid, self.config.iotlb_sets)
         m.d.sync += [
@@ -297,7 +304,7 @@ class Pipeline(wiring.Component):
             payload.tag.eq(request.tag),
             payload.write.eq(request.write),
             payload.exec.eq(request.exec),
-            payload.priv.eq(request.pv & request.priv),
+            payload.priv.eq(supervised),
             payload.sum.eq(held.context.sum),
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),

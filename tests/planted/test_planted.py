@@ -169,7 +169,7 @@ PLANTS = [
         "rtl/iommu/command_queue.py",
         "with m.If(self.write.b.valid):\n                    m.next",
         "with m.If(self.write.w.valid):\n                    m.next",
-        "tests/rtl/iommu/test_command_queue.py",
+        "tests/rtl/iommu/test_fences.py",
         "fence_data",
         often=True,
     ),
@@ -247,7 +247,7 @@ PLANTS = [
         "rtl/nic/atc.py",
         "self.answer.stale.eq(asking.asked & asking.stale)",
         "self.answer.stale.eq(0)",
-        "tests/rtl/nic/test_atc.py",
+        "tests/rtl/nic/test_atc_dma.py",
         "moment_of_a_transfer and False-0",
     ),
     Plant(

@@ -75,14 +75,16 @@ def test_context_cache(entries, ways, sets):
     ids = [rng.getrandbits(20) for _ in range(entries + 2)]
 
     async def bench(ctx):
-        hits, coming, behind = 0, None, False
+        hits, coming, behind, key = 0, None, False, ids[0]
         for _ in range(CYCLES):
             fill, clear, everything = (
-                rng.choice((0, 1)),
+                rng.choice((0, 1, 1)),
                 rng.choice((0, 0, 1)),
                 not rng.getrandbits(4),
             )
-            key, cleared = rng.choice(ids), rng.choice(ids)
+            before, cleared = key, rng.choice(ids)
+            key = rng.choice((key, rng.choice(ids)))
+            fill = fill and key == before
             content = any_content(rng, Context, config)
             ctx.set(dut.fill_en, fill)
             ctx.set(dut.fill_id, key)
@@ -120,11 +122,13 @@ def test_process_cache(entries, ways, sets):
     keys = [(device, process) for device in devices for process in processes]
 
     async def bench(ctx):
-        hits, coming, behind = 0, None, False
+        hits, coming, behind, key = 0, None, False, keys[0]
         for _ in range(CYCLES):
             fill, clear = rng.choice((0, 1)), rng.choice((0, 0, 0, 1))
             everything, one = not rng.getrandbits(4), rng.getrandbits(2) != 0
-            key, cleared = rng.choice(keys), rng.choice(keys)
+            before, cleared = key, rng.choice(keys)
+            key = rng.choice((key, rng.choice(keys)))
+            fill = fill and key == before
             content = any_content(rng, ProcessState, config)
             ctx.set(dut.fill_en, fill)
             ctx.set(dut.fill_device, key[0])

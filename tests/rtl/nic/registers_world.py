@@ -18,12 +18,19 @@ from tests.rtl.agents import Sink, Source, get, run, seeded
 from tests.rtl.nic.pci_world import configure, obey
 from tests.rtl.simulators import built
 
-__all__ = ["PER", "RING", "TINY", "Machine", "S"]
+__all__ = ["COMMAND", "PER", "RING", "TINY", "Machine", "S", "fields"]
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
 S = DeviceStatus
 RING = {"queue_desc": 0x1_2345_6000, "queue_driver": 0x2_0000_7000, "queue_device": 0x3_0000_8004}
+#: What an ENABLE says of a queue's rings.
+COMMAND = ("op", "queue", "size", "desc", "driver", "device", "msix_vector")
+
+
+def fields(payload, names) -> dict:
+    """Those members of a payload."""
+    return {name: getattr(payload, name) for name in names}
 
 
 class Machine:

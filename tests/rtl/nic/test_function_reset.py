@@ -8,7 +8,7 @@ from models.spec.virtio import MSI_NO_VECTOR
 from rtl.nic.seams import QueueOp
 from tests.rtl.agents import wait_for
 from tests.rtl.nic.pci_world import settings
-from tests.rtl.nic.test_registers import PER, TINY, Machine
+from tests.rtl.nic.registers_world import PER, TINY, Machine
 
 ONES = 0xFFFF_FFFF
 _VF = vf_space(TINY)

@@ -8,7 +8,7 @@ import pytest
 from models.spec.nic import QueueError, Stat
 from rtl.nic.seams import DmaStatus
 from tests.rtl.nic.ring_world import RingWorld
-from tests.rtl.nic.test_virtqueue import FEATURED, HEADER
+from tests.rtl.nic.test_virtqueue_features import FEATURED, HEADER
 
 DESC_EVENT = 2
 

@@ -3,12 +3,12 @@
 =============================================  ==================================================
 an invalidation against                        is tried in
 =============================================  ==================================================
-a hit of the ATC                               ``test_atc.py``: ``moment_of_a_transfer``, warm
+a hit of the ATC                               ``test_atc_dma.py``: ``moment_of_a_transfer``, warm
 an answer on its way into the ATC              ``test_atc.py``: ``neither_kept_nor_used``
-a translation request, its walk                ``test_atc.py``: ``moment_of_a_transfer``, cold
+a translation request, its walk                ``test_atc_dma.py``: ``moment_of_a_transfer``, cold
 a walk in the IOMMU, fence and all             ``tests/rtl/iommu/test_races.py``
 data on the bus                                ``test_dma.py``: ``older_uses_only``
-a request that is parked, and its retry        ``test_atc.py``: ``moment_of_a_retry``
+a request that is parked, and its retry        ``test_atc_dma.py``: ``moment_of_a_retry``
 a DMA write to a page that is evicted          ``tests/cosim/test_evictions.py``
 =============================================  ==================================================
 
@@ -19,7 +19,7 @@ a group response against a reset, a cancel,    here: ``response_against``
 or the time-out
 two queues that fault on one page, and what    here: ``two_queues``, ``each_its_own_answer``
 they are answered
-a reset during a transfer, a walk, a retry,    ``test_atc.py``: ``reset_at_every_moment``
+a reset during a transfer, a walk, a retry,    ``test_atc_dma.py``: ``reset_at_every_moment``
 an invalidation
 a reset while two queues wait and the page     here: ``reset_while_two_wait``
 is invalidated
