@@ -90,7 +90,7 @@ def is_cut(config: IommuConfig, size):
     return size > config.pas
 
 
-def tag_layout(page_bits: int) -> data.StructLayout:
+def tag_layout(page_bits: int, *, rights: bool = True) -> data.StructLayout:
     """What an entry is found and judged by, with so many bits of the page number."""
     return data.StructLayout(
         {
@@ -101,7 +101,7 @@ def tag_layout(page_bits: int) -> data.StructLayout:
             "msi": 1,
             "glob": 1,
             "piece": 1,
-            **RIGHTS,
+            **(RIGHTS if rights else {}),
             "vpn": page_bits,
         }
     )

@@ -100,6 +100,8 @@ class IotlbWays(wiring.Component):
         width = vpn_bits(config)
         self.tag = tag_layout(width - self.set_bits)
         self.row = data.StructLayout({"valid": 1, "tag": self.tag})
+        plain = tag_layout(width - self.set_bits, rights=False)
+        self.visited_row = data.StructLayout({"valid": 1, "tag": plain})
         # What is written in this cycle, where, and before: which of the set that was read.
         everybody = (1 << config.iotlb_ways) - 1
         self.new = Signal(self.row)
@@ -173,25 +175,35 @@ class IotlbWays(wiring.Component):
         return covered, same
 
     def _memories(self, m: Module, number: int) -> tuple:
-        """Tags and payloads of one way; returns the rows of the looked-up and the visited set."""
+        """Tags and payloads of one way; returns the rows of the looked-up and the visited set.
+
+        What is visited has tags of its own, without rights: RAM has one copy per reader anyway.
+        """
         sets = self.config.iotlb_sets
         # What is read of a set that is being written is not looked at.
         attributes = BLOCK if sets >= _BLOCK_SETS else SETTLED
         m.submodules[f"tags{number}"] = tags = memory.Memory(
             shape=self.row, depth=sets, init=[], attrs=attributes
         )
+        m.submodules[f"visited{number}"] = visited = memory.Memory(
+            shape=self.visited_row, depth=sets, init=[], attrs=attributes
+        )
         m.submodules[f"payloads{number}"] = payloads = memory.Memory(
             shape=self.payload, depth=sets, init=[], attrs=attributes
         )
         writes = self.writes[number]
-        for ram, new in ((tags, self.new), (payloads, self.stored)):
+        plain = Signal(self.visited_row)
+        m.d.comb += plain.valid.eq(self.new.valid)
+        for name in self.visited_row["tag"].shape.members:
+            m.d.comb += plain.tag[name].eq(self.new.tag[name])
+        for ram, new in ((tags, self.new), (visited, plain), (payloads, self.stored)):
             write = ram.write_port()
             m.d.comb += [
                 write.addr.eq(self.write_set),
                 write.data.eq(new),
                 write.en.eq(writes),
             ]
-        look, upkeep, payload = tags.read_port(), tags.read_port(), payloads.read_port()
+        look, upkeep, payload = tags.read_port(), visited.read_port(), payloads.read_port()
         m.d.comb += [
             look.addr.eq(self.next_set),
             upkeep.addr.eq(self.set),
