@@ -10,7 +10,7 @@ from models.spec.nic import (
     bar_base,
     function_block,
 )
-from models.spec.virtio import DeviceStatus, common
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, common
 from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
@@ -18,12 +18,24 @@ from tests.rtl.agents import Sink, Source, get, run, seeded
 from tests.rtl.nic.pci_world import configure, obey
 from tests.rtl.simulators import built
 
-__all__ = ["COMMAND", "PER", "RING", "TINY", "Machine", "S", "fields"]
+__all__ = ["AFTER_RESET", "COMMAND", "PER", "RING", "TINY", "Machine", "S", "fields"]
 
 TINY = config("tiny").nic
 PER = TINY.queues_per_function
 S = DeviceStatus
 RING = {"queue_desc": 0x1_2345_6000, "queue_driver": 0x2_0000_7000, "queue_device": 0x3_0000_8004}
+#: What a driver finds when its function has been reset.
+AFTER_RESET = {
+    "device_status": 0,
+    "driver_feature": 0,
+    "queue_select": 0,
+    "queue_size": TINY.queue_size_max,
+    "queue_msix_vector": MSI_NO_VECTOR,
+    "queue_enable": 0,
+    "queue_desc": 0,
+    "queue_device": 0,
+    "config_generation": 0,
+}
 #: What an ENABLE says of a queue's rings.
 COMMAND = ("op", "queue", "size", "desc", "driver", "device", "msix_vector")
 

@@ -4,24 +4,13 @@ import pytest
 
 from models.spec.nic import QueueError, bar_base, config_base
 from models.spec.pci import pf_space, vf_space
-from models.spec.virtio import MSI_NO_VECTOR
 from rtl.nic.seams import QueueOp
 from tests.rtl.agents import wait_for
 from tests.rtl.nic.pci_world import settings
-from tests.rtl.nic.registers_world import PER, TINY, Machine
+from tests.rtl.nic.registers_world import AFTER_RESET, PER, TINY, Machine
 
 ONES = 0xFFFF_FFFF
 _VF = vf_space(TINY)
-_DRIVER = {
-    "device_status": 0,
-    "driver_feature": 0,
-    "queue_select": 0,
-    "queue_size": TINY.queue_size_max,
-    "queue_msix_vector": MSI_NO_VECTOR,
-    "queue_enable": 0,
-    "queue_desc": 0,
-    "config_generation": 0,
-}
 
 
 async def store(machine, ctx, f, register, value):
@@ -77,7 +66,7 @@ def test_queues_stop_before_a_function_is_back():
         assert ctx.get(machine.dut.controls[2].enable) == 1
         machine.stopped.queue.append(PER + 1)
         await back(machine, ctx, 1)
-        for name, value in _DRIVER.items():
+        for name, value in AFTER_RESET.items():
             assert await machine.read(ctx, 1, name) == value, name
         assert ctx.get(machine.dut.controls[1].enable) == 0
         assert await machine.managed(ctx, 1, "control") == 1  # the hypervisor's

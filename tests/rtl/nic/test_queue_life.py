@@ -10,10 +10,10 @@ from models.spec.nic import (
     function_block,
     queue_error_offset,
 )
-from models.spec.virtio import MSI_NO_VECTOR, Feature
+from models.spec.virtio import Feature
 from rtl.nic.seams import QueueOp
 from tests.rtl.agents import run, wait_for
-from tests.rtl.nic.registers_world import COMMAND, PER, TINY, Machine, S, fields
+from tests.rtl.nic.registers_world import AFTER_RESET, COMMAND, PER, TINY, Machine, S, fields
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.6])
@@ -47,15 +47,7 @@ def test_reset_waits_for_the_engine(stall):
         while await machine.read(ctx, 1, "device_status"):
             pass
         assert await machine.read(ctx, 2, "device_status") == before
-        for name, value in {
-            "driver_feature": 0,
-            "queue_select": 0,
-            "queue_size": TINY.queue_size_max,
-            "queue_msix_vector": MSI_NO_VECTOR,
-            "queue_enable": 0,
-            "queue_desc": 0,
-            "queue_device": 0,
-        }.items():
+        for name, value in AFTER_RESET.items():
             assert await machine.read(ctx, 1, name) == value, name
         # And once more from the beginning; the old notification is forgotten.
         await machine.start(ctx, 1)

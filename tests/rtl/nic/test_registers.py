@@ -1,4 +1,4 @@
-"""Registers of all functions: negotiation, queues, resets, notifications, management."""
+"""Registers of all functions: negotiation, queues, notifications, management."""
 
 import pytest
 
