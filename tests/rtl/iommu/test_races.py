@@ -1,6 +1,6 @@
 """Invalidations against walks, fills and hits, at every phase, on the whole IOMMU.
 
-``test_translator.py`` does the same for the translator alone; here commands come through the
+``test_invalidated_walks.py`` does the same for the translator alone; here commands come through the
 command queue and the fence's data say when it is over.
 """
 

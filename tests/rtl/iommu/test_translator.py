@@ -1,4 +1,4 @@
-"""The translator: latencies, overlap of misses, sizes, and what an invalidation leaves behind."""
+"""The translator: latencies, overlap of misses, sizes."""
 
 from dataclasses import replace
 
@@ -7,63 +7,15 @@ import pytest
 from models.spec.config import IommuConfig
 from models.spec.translation import AddressType
 from rtl.iommu.seams import InvalidateKind
-from tests.rtl.agents import mostly_full
-from tests.rtl.iommu.walk_world import DDT, LEAF, WalkWorld
+from tests.rtl.iommu.walk_world import DDT, LEAF, SMALL, WalkWorld, one_stage, phases, two_stage
 from tests.rtl.simulators import simulator
 
-
-def phases(count, fast, first=0):
-    """Every phase once, in strides of seven; those beyond the first ``fast`` are exhaustive."""
-    return mostly_full([(first + 7 * n) % count for n in range(count)], fast)
-
-
-CONFIG = IommuConfig(context_entries=3, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=2, misses=3,
-                     walkers=3)  # fmt: skip
 WIDE = IommuConfig(misses=8, walkers=8, iotlb_sets=16)
 HIT = 4
 
 
-def one_stage(world, device_id=1, pscid=1):
-    root = world.page()
-    world.device(device_id, first=root, pscid=pscid)
-    return root
-
-
-def two_stage(world, device_id=1, gscid=1, pscid=1):
-    """A guest whose memory lies at GPA + 0x4000_0000; returns its first-stage root and mapper."""
-    second, offset = world.page(4), 0x4000_0000
-    first = 0x10_0000
-    world.device(device_id, first=first, second=second, gscid=gscid, pscid=pscid)
-    tables = iter(range(first, first + 0x100_0000, 4096))
-    next(tables)
-
-    def back(gpa, level=0):
-        size = 4096 << 9 * level
-        base = gpa - gpa % size
-        world.map(second, base, base + offset, level, wide=True)
-
-    def page(pages=1):
-        gpa = next(tables)
-        back(gpa)
-        return gpa
-
-    def guest_map(va, gpa, level=0):
-        taken, world.page = world.page, page
-        try:
-            return world.map(first, va, gpa, level, through=lambda gpa: gpa + offset)
-        finally:
-            world.page = taken
-
-    def guest_back(gpa, level=0):
-        back(gpa, level)
-        return gpa + offset
-
-    back(first)
-    return guest_map, guest_back
-
-
 def test_hits_take_four_cycles_and_come_one_a_cycle():
-    world = WalkWorld(CONFIG)
+    world = WalkWorld(SMALL)
     root = one_stage(world)
     for i in range(4):
         world.map(root, 0x1000 * i, 0x80_0000 + 0x1000 * i)
@@ -164,7 +116,7 @@ def test_cold_two_stage_walk_reads_fifteen_times(latency):
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_mixed_page_sizes(first, second):
     """Every combination, several addresses of a page, cold and from the IOTLB."""
-    world = WalkWorld(CONFIG)
+    world = WalkWorld(SMALL)
     guest_map, back = two_stage(world)
     va, gpa = 0x40_0000_0000 - (1 << 30), 0x1_0000_0000
     guest_map(va, gpa, first)
@@ -188,7 +140,7 @@ def test_mixed_page_sizes(first, second):
 @pytest.mark.parametrize("beside", [1, 3, 0x13, 0x80])
 def test_what_is_cached_beside_an_interrupt_file_does_not_hold_it(beside):
     """A range without files, of any size, is cut down to that of a page table."""
-    world = WalkWorld(replace(CONFIG, msi_flat=True))
+    world = WalkWorld(replace(SMALL, msi_flat=True))
     second, first, msi_table = world.page(4), world.page(), world.page()
     world.map(second, 0, 0, 2, wide=True)  # the first stage's tables lie where they seem to
     world.map(second, 0x4000_0000, 0x80_0000, 1, wide=True)
@@ -213,7 +165,7 @@ def test_what_is_cached_beside_an_interrupt_file_does_not_hold_it(beside):
 
 def test_a_page_larger_than_physical_memory_is_cached_in_parts():
     """Else an address beyond it would lose its upper bits, and reach what is not the device's."""
-    world = WalkWorld(replace(CONFIG, sv48=True, pas=34))
+    world = WalkWorld(replace(SMALL, sv48=True, pas=34))
     root = world.page()
     world.device(1, first=root)
     world.words[DDT + 32 + 24] = 9 << 60 | root >> 12
@@ -231,159 +183,6 @@ def test_a_page_larger_than_physical_memory_is_cached_in_parts():
     world.run(test)
 
 
-@pytest.mark.parametrize("level", [0, 1])
-def test_one_invalidation_removes_all_pieces_of_a_first_stage_page(level):
-    """Software names any address of a page that it has changed; the second stage had cut it up."""
-    world = WalkWorld(CONFIG)
-    guest_map, back = two_stage(world)
-    va, gpa, size = 0x4000_0000, 0x1_0000_0000, 4096 << 9 * level
-    leaf = guest_map(va, gpa, level + 1)
-    pieces = [0, 3 * size, 7 * size]
-    for offset in pieces:
-        back(gpa + offset, level)
-
-    async def test(ctx):
-        for offset in pieces:
-            answer, _ = await world.translate(ctx, 1, va + offset)
-            assert (answer.status, answer.size) == (0, 12 + 9 * level)
-        world.words[leaf] = 0
-        operands = {"gv": 1, "gscid": 1, "pscv": 1, "pscid": 1, "av": 1}
-        await world.invalidate(
-            ctx, kind=InvalidateKind.VMA, addr=va + 5 * size + 4096 >> 12, **operands
-        )
-        for offset in pieces:
-            answer, _ = await world.translate(ctx, 1, va + offset)
-            assert answer.cause == 13, hex(offset)
-
-    world.run(test)
-
-
-@pytest.mark.parametrize("kind", [InvalidateKind.GVMA, InvalidateKind.VMA])
-# The walk ends 25 cycles after it is asked for.
-@pytest.mark.parametrize("phase", phases(40, 5, first=11))
-@pytest.mark.parametrize("at_once", [True, False])
-def test_no_phase_of_a_walk_survives_an_invalidation(phase, kind, at_once):
-    """The page moves while a walk, a fill or a hit is anywhere; both requesters are answered."""
-    world = WalkWorld(CONFIG, latency=3)
-    root = world.page(4)
-    world.device(1, second=root, gscid=5)
-    leaf = world.map(root, 0x5000, 0x80_0000, wide=True)
-    world.map(root, 0x6000, 0xA0_0000, wide=True)
-
-    async def test(ctx):
-        await world.translate(ctx, 0, 0x6000)
-        await world.ask(ctx, 1, 0x5000)
-        if phase:
-            await ctx.tick().repeat(phase)
-        world.words[leaf] = 0x90_0000 >> 12 << 10 | 0xDF
-        await world.invalidate(ctx, kind=kind, gv=1, gscid=5)
-        if kind == InvalidateKind.VMA:  # is about first stages: not for this page
-            await world.invalidate(ctx, kind=InvalidateKind.GVMA, gv=1, gscid=5)
-        if at_once:
-            await world.ask(ctx, 2, 0x5000)
-        old, _ = await world.answer(ctx, 1)
-        if not at_once:
-            await ctx.tick().repeat(CONFIG.iotlb_sets + 6)  # fills wait while sets are cleared
-            await world.ask(ctx, 2, 0x5000)
-        new, _ = await world.answer(ctx, 2)
-        assert old.status == new.status == 0
-        assert old.spa in (0x80_0000, 0x90_0000)
-        assert new.spa == 0x90_0000
-        again, _ = await world.translate(ctx, 3, 0x5000)
-        assert again.spa == 0x90_0000
-
-    world.run(test)
-
-
-@pytest.mark.parametrize("phase", phases(26, 6))
-def test_no_phase_of_a_context_fetch_survives_an_invalidation(phase):
-    world = WalkWorld(CONFIG, latency=3)
-    old_root, new_root = world.page(4), world.page(4)
-    for root, page in ((old_root, 0x80_0000), (new_root, 0x90_0000)):
-        world.map(root, 0x5000, page, wide=True)
-    world.device(1, second=old_root, gscid=5)
-
-    async def test(ctx):
-        await world.ask(ctx, 1, 0x5000)
-        if phase:
-            await ctx.tick().repeat(phase)
-        world.device(1, second=new_root, gscid=5)
-        await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=1)
-        await world.invalidate(ctx, kind=InvalidateKind.GVMA, gv=1, gscid=5)
-        await world.ask(ctx, 2, 0x5000)
-        assert (await world.answer(ctx, 1))[0].status == 0
-        assert (await world.answer(ctx, 2))[0].spa == 0x90_0000
-        assert (await world.translate(ctx, 3, 0x5000))[0].spa == 0x90_0000
-
-    world.run(test)
-
-
-def processes(world, directory):
-    """Device 1 has a process directory of 8 bits at a page."""
-    world.device(1, first=directory)
-    base = DDT + 32
-    world.words[base] = 0x21  # V, PDTV
-    world.words[base + 24] = 1 << 60 | directory >> 12
-
-
-def process(world, directory, process_id, root, pscid):
-    """Write a process context."""
-    world.words[directory + 16 * process_id] = 1 | pscid << 12
-    world.words[directory + 16 * process_id + 8] = 8 << 60 | root >> 12
-
-
-@pytest.mark.parametrize("phase", phases(40, 6))
-def test_no_phase_of_a_process_context_fetch_survives_an_invalidation(phase):
-    world = WalkWorld(replace(CONFIG, pd8=True, process_entries=4), latency=3)
-    directory = world.page()
-    roots = []
-    for number in range(3):
-        roots.append(world.page())
-        world.map(roots[-1], 0x5000, 0x80_0000 + 0x10_0000 * number)
-    processes(world, directory)
-    process(world, directory, 7, roots[0], 1)
-    process(world, directory, 8, roots[2], 3)
-
-    async def test(ctx):
-        await world.translate(ctx, 9, 0x5000, pid=8)
-        await world.ask(ctx, 1, 0x5000, pid=7)
-        if phase:
-            await ctx.tick().repeat(phase)
-        process(world, directory, 7, roots[1], 2)
-        process(world, directory, 8, roots[0], 4)  # of which nobody is told
-        await world.invalidate(ctx, kind=InvalidateKind.PDT, dv=1, did=1, pscid=7)
-        await world.ask(ctx, 2, 0x5000, pid=7)
-        assert (await world.answer(ctx, 1))[0].spa in (0x80_0000, 0x90_0000)
-        assert (await world.answer(ctx, 2))[0].spa == 0x90_0000
-        before = world.counted["pdt_walk"]
-        for tag, process_id, spa in ((3, 7, 0x90_0000), (4, 8, 0xA0_0000)):
-            assert (await world.translate(ctx, tag, 0x5000, pid=process_id))[0].spa == spa
-        assert world.counted["pdt_walk"] == before
-
-    world.run(test)
-
-
-def test_an_invalidated_device_loses_its_processes():
-    world = WalkWorld(replace(CONFIG, pd8=True), latency=3)
-    directory, roots = world.page(), [world.page(), world.page()]
-    for number, root in enumerate(roots):
-        world.map(root, 0x5000, 0x80_0000 + 0x10_0000 * number)
-    processes(world, directory)
-    process(world, directory, 7, roots[0], 1)
-
-    async def test(ctx):
-        assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
-        process(world, directory, 7, roots[1], 2)
-        assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
-        await world.invalidate(ctx, kind=InvalidateKind.DDT, dv=1, did=1)
-        assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x90_0000
-        process(world, directory, 7, roots[0], 3)
-        await world.invalidate(ctx, kind=InvalidateKind.DDT)
-        assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
-
-    world.run(test)
-
-
 @pytest.mark.parametrize(
     ("seed", "latency", "jitter", "ready", "rounds"),
     [
@@ -397,7 +196,7 @@ def test_random_requests_with_reordered_memory_and_stalled_answers(
     seed, latency, jitter, ready, rounds
 ):
     print(f"seed {seed}")
-    world = WalkWorld(CONFIG, seed=seed, latency=latency, jitter=jitter)
+    world = WalkWorld(SMALL, seed=seed, latency=latency, jitter=jitter)
     truth = {}
     for device in range(1, 6):
         root = one_stage(world, device, pscid=device)
@@ -441,7 +240,7 @@ def test_random_requests_with_reordered_memory_and_stalled_answers(
 
 
 def test_ats_answers_say_what_is_allowed():
-    world = WalkWorld(CONFIG)
+    world = WalkWorld(SMALL)
     root = world.page(4)
     world.device(1, second=root, gscid=2)
     world.device(2, second=root, gscid=2, tc=1)  # no ATS
@@ -469,7 +268,7 @@ def test_ats_answers_say_what_is_allowed():
 
 
 def test_drain_waits_for_older_requests_alone():
-    world = WalkWorld(CONFIG, latency=50)
+    world = WalkWorld(SMALL, latency=50)
     root = one_stage(world)
     world.map(root, 0, 0x80_0000)
     world.map(root, 0x1000, 0x81_0000)
@@ -496,7 +295,7 @@ def test_drain_waits_for_older_requests_alone():
 
 def test_replays_that_stall_are_not_answered_by_the_walk_of_the_first():
     """Its page is walked while the others, which hit, still wait to pass the pipeline."""
-    world = WalkWorld(CONFIG, latency=1)
+    world = WalkWorld(SMALL, latency=1)
     root = one_stage(world)
     world.map(root, 0, 0x80_0000)
     world.map(root, 0x1000, 0x81_0000)

@@ -6,20 +6,25 @@ from collections import Counter
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
+from models.spec.config import IommuConfig
 from models.spec.translation import AddressType, TranslationRequest
 from rtl.bus.arbiter import AxiReadArbiter
 from rtl.iommu.requests import QosId
 from rtl.iommu.seams import Invalidate
 from rtl.iommu.translator import Translator
+from tests.rtl.agents import mostly_full
 from tests.rtl.simulators import built, simulator
 
-__all__ = ["DDT", "LEAF", "WalkWorld"]
+__all__ = ["DDT", "LEAF", "SMALL", "WalkWorld", "one_stage", "phases", "two_stage"]
 
 #: R, W, X, U, A, D and V of a leaf.
 LEAF = 0xDF
 #: Page of the device directory.
 DDT = 0x1000
 _V = 1
+#: Little of everything, so that it is full soon.
+SMALL = IommuConfig(context_entries=3, iotlb_ways=2, iotlb_sets=4, iotlb_superpages=2, misses=3,
+                    walkers=3)  # fmt: skip
 #: Kinds of events.
 COUNTED = ("untranslated", "translated", "ats", "tlb_miss", "ddt_walk", "pdt_walk",
            "first_stage_walk", "second_stage_walk")  # fmt: skip
@@ -215,3 +220,48 @@ class WalkWorld:
 
         sim.add_testbench(start)
         sim.run()
+
+
+def one_stage(world, device_id=1, pscid=1):
+    """A device with a first stage alone; returns its root."""
+    root = world.page()
+    world.device(device_id, first=root, pscid=pscid)
+    return root
+
+
+def two_stage(world, device_id=1, gscid=1, pscid=1):
+    """A guest whose memory lies at GPA + 0x4000_0000; returns its first-stage root and mapper."""
+    second, offset = world.page(4), 0x4000_0000
+    first = 0x10_0000
+    world.device(device_id, first=first, second=second, gscid=gscid, pscid=pscid)
+    tables = iter(range(first, first + 0x100_0000, 4096))
+    next(tables)
+
+    def back(gpa, level=0):
+        size = 4096 << 9 * level
+        base = gpa - gpa % size
+        world.map(second, base, base + offset, level, wide=True)
+
+    def page(pages=1):
+        gpa = next(tables)
+        back(gpa)
+        return gpa
+
+    def guest_map(va, gpa, level=0):
+        taken, world.page = world.page, page
+        try:
+            return world.map(first, va, gpa, level, through=lambda gpa: gpa + offset)
+        finally:
+            world.page = taken
+
+    def guest_back(gpa, level=0):
+        back(gpa, level)
+        return gpa + offset
+
+    back(first)
+    return guest_map, guest_back
+
+
+def phases(count, fast, first=0):
+    """Every phase once, in strides of seven; those beyond the first ``fast`` are exhaustive."""
+    return mostly_full([(first + 7 * n) % count for n in range(count)], fast)
