@@ -366,6 +366,8 @@
 
 #define IOVIRT_NIC_FUNCTION_FEATURES_HIGH 0x38u /* Likewise, from bit 32 on. */
 
+#define IOVIRT_NIC_FUNCTION_QUEUE_ENABLES 0x3cu /* Bit n: queue n of the function is enabled. */
+
 /* 0 to 9: Toeplitz key, first byte lowest. */
 #define IOVIRT_NIC_FUNCTION_RSS_KEY(n) (0x40u + 0x4u * (n))
 
@@ -2429,6 +2431,7 @@ enum iovirt_nic_mailbox_event {
     IOVIRT_NIC_MAILBOX_EVENT_RESET = 2,
     IOVIRT_NIC_MAILBOX_EVENT_READY = 4,
     IOVIRT_NIC_MAILBOX_EVENT_QUEUE_RESET = 8,
+    IOVIRT_NIC_MAILBOX_EVENT_DATA_RESET = 16,
 };
 
 /* Why a queue stopped; 0 while it runs. */

@@ -12,7 +12,7 @@ __all__ = ["configurations", "descriptions"]
 _PURPOSES = {
     "tiny": "proofs, Icarus, tests of small and odd sizes",
     "default": "demonstration, FPGA, benches",
-    "full": "conformance: every capability",
+    "full": "conformance: every capability of the IOMMU, every feature of the NIC",
     "wide": "sharing between many functions, in simulation",
     "hyper": "hyper-tenant measurements, in simulation",
 }

@@ -300,8 +300,8 @@ class Function(ManagedFunction):
             if value == 1 and self.accepted(Feature.RING_RESET):
                 self.queues[number] = QueueRegisters(self.config.queue_size_max)
                 self._changed("queue_reset", number)
-                if number == self.control_index:
-                    self.post(MailboxEvent.QUEUE_RESET)
+                of_control = number == self.control_index
+                self.post(MailboxEvent.QUEUE_RESET if of_control else MailboxEvent.DATA_RESET)
         elif queue.queue_enable:
             return
         elif name == "queue_enable":

@@ -181,6 +181,7 @@ class ManagedFunction:
             "rss": self.steering.control,
             "rss_types": self.steering.types,
             "features_low": self.driver_features & 0xFFFF_FFFF,
+            "queue_enables": sum(q.queue_enable << n for n, q in enumerate(self.queues)),
             "features_high": self.driver_features >> 32,
             "control_size": queue.queue_size if queue and queue.queue_enable else 0,
             "control_vector": queue.queue_msix_vector if queue else MSI_NO_VECTOR,

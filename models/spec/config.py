@@ -384,6 +384,11 @@ class SystemConfig:
     bridge_slots: int = 16
 
 
+#: Members of NicConfig that a driver may accept something for.
+_NIC_FEATURES = (
+    *("packed", "indirect", "event_idx", "in_order", "mergeable", "checksum", "segmentation"),
+    *("control_queue", "multiqueue", "rss"),
+)
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
@@ -431,6 +436,7 @@ CONFIGS = {
                 ddt_levels=3,
                 process_entries=16,
             ),
+            nic=replace(_DEFAULT.nic, **dict.fromkeys(_NIC_FEATURES, True)),
         ),
         replace(
             _DEFAULT,

@@ -124,6 +124,8 @@ FEATURE_FLAGS: dict[str, tuple[Feature, ...]] = {
     "multiqueue": (Feature.NET_MQ,),
     "rss": (Feature.NET_RSS,),
 }
+#: Those whose features need a control queue.
+CONTROLLED_FLAGS = ("control_queue", "multiqueue", "rss")
 #: Largest ``BackupRing.entries_log2``.
 BACKUP_ENTRIES_LOG2_MAX = 12
 #: Where the frame begins in an entry of a backup ring; before it is a BackupEntry.
@@ -237,6 +239,7 @@ class MailboxEvent(enum.IntFlag, shape=32):
     RESET = 2  # its driver reset it
     READY = 4  # its driver has set DRIVER_OK
     QUEUE_RESET = 8  # its driver reset the control queue
+    DATA_RESET = 16  # its driver reset another queue
 
 
 #: Bytes of the longest frame that is cut into segments (virtio 1.3, 5.1.6.3.1): an IP packet,
@@ -353,6 +356,7 @@ _ALL = (
     _register("rss_types", 0x30, _RW, "HashType."),
     _register("features_low", 0x34, _RO, "Features that the driver accepted."),
     _register("features_high", 0x38, _RO, "Likewise, from bit 32 on."),
+    _register("queue_enables", 0x3C, _RO, "Bit n: queue n of the function is enabled."),
     *(
         _register(f"rss_key{n}", 0x40 + 4 * n, _RW, "Toeplitz key, first byte lowest.")
         for n in range(RSS_KEY_BYTES // 4)
@@ -391,12 +395,16 @@ MANAGEMENT = {register.name: register for register in _ALL}
 
 
 def offered_features(config: NicConfig, *, physical: bool = False) -> int:
-    """Feature bits that a VF of a NIC offers, or the PF, one bit per Feature."""
+    """Feature bits that a VF of a NIC offers, or the PF, one bit per Feature.
+
+    Control queues are answered by the hypervisor's software, of which the PF is the device: it
+    offers none, nor what needs one.
+    """
     more = (
         feature
         for flag, features in FEATURE_FLAGS.items()
         for feature in features
-        if getattr(config, flag)
+        if getattr(config, flag) and not (physical and flag in CONTROLLED_FLAGS)
     )
     own = 1 << Feature.SR_IOV if physical else 0
     return BASE_FEATURES | own | sum(1 << feature for feature in more)

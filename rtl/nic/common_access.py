@@ -78,6 +78,7 @@ class SoftwareAccess:
         control_word = block_word - first
         # While the row is read it is found out which word that is.
         managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
+        of_enables = Signal()
         names = ("features_low", "features_high")
         with m.State("ACCESS"):
             m.d.sync += [
@@ -85,6 +86,7 @@ class SoftwareAccess:
                 managed.eq(is_management(access.addr)),
                 of_control.eq((block_word >= first) & (block_word <= last)),
                 of_status.eq(block_word == MANAGEMENT["status"].offset // 4),
+                of_enables.eq(block_word == MANAGEMENT["queue_enables"].offset // 4),
                 of_error.eq((block_word >= error_word) & (block_word < error_word + per)),
                 halves.eq(Cat(block_word == MANAGEMENT[name].offset // 4 for name in names)),
                 of_queue.eq((word >= word_of("queue_size")) & (word < _COMMON_WORDS)),
@@ -98,6 +100,8 @@ class SoftwareAccess:
                     m.d.sync += owner.answer.eq(Mux(access.write, 0, row.device_status))
                 with m.Elif(of_error):
                     m.next = "WORD"
+                with m.If(of_enables & ~access.write):
+                    m.d.sync += owner.answer.eq(owner.enabled.word_select(owner.function, per))
                 for half in range(len(names)):
                     with m.If(halves[half] & ~access.write):
                         m.d.sync += owner.answer.eq(row.driver_features.word_select(half, 32))

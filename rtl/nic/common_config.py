@@ -25,14 +25,15 @@ from rtl.nic.control_queues import ControlQueues
 from rtl.nic.interrupt_pin import InterruptPin
 from rtl.nic.mailbox import EventPost
 from rtl.nic.register_map import block_function_of, function_of, is_management
-from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp
+from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp, VectorWrite
 
 __all__ = ["COMMON_REGISTERS", "CommonConfig"]
 
 WORD_BITS = 32
 #: Registers of a management block that are here, beside queue errors.
 COMMON_REGISTERS = (
-    *("status", "features_low", "features_high", "control_size", "control_vector"),
+    *("status", "features_low", "features_high", "queue_enables"),
+    *("control_size", "control_vector"),
     *(
         f"control_{area}_{half}"
         for area in ("desc", "driver", "device")
@@ -55,10 +56,10 @@ class CommonConfig(wiring.Component):
     function.  A reset is over when the engine has stopped each queue that ran; until then
     ``device_status`` or ``queue_reset`` read what they read before, writes to a function in reset
     are ignored, and other functions notice nothing.  What the driver may not write is ignored:
-    registers of an enabled queue (but ``queue_reset``), sizes that are too large or, of split
-    rings, no power of two, clearing status bits, features after FEATURES_OK.  FEATURES_OK stays
-    clear unless VERSION_1 and ACCESS_PLATFORM are accepted and nothing is that was not offered;
-    DRIVER_OK needs FEATURES_OK.  A vector that is not there reads back as MSI_NO_VECTOR.
+    registers of an enabled queue (but ``queue_reset`` and its vector), sizes that are too large or,
+    of split rings, no power of two, clearing status bits, features after FEATURES_OK.  FEATURES_OK
+    stays clear unless VERSION_1 and ACCESS_PLATFORM are accepted and nothing is that was not
+    offered; DRIVER_OK needs FEATURES_OK.  A vector that is not there reads back as MSI_NO_VECTOR.
 
     Latency
     -------
@@ -96,6 +97,10 @@ class CommonConfig(wiring.Component):
         Queues that run and may be notified.
     forget : ``Out(data_queues)``
         Queues that were reset in this cycle.
+    vector : ``Out(VectorWrite)``
+        A queue that frames go through has another vector, or none.
+    down : ``Out(receivers)``
+        Receive queues that are not enabled, or in reset, or have failed.
     controlled : ``Out(functions)``
         Functions whose control queue may be notified.
     second : ``Out(functions)``
@@ -124,6 +129,8 @@ class CommonConfig(wiring.Component):
                 "live": Out(config.functions),
                 "able": Out(config.data_queues),
                 "forget": Out(config.data_queues),
+                "vector": Out(VectorWrite()),
+                "down": Out(config.receivers),
                 "controlled": Out(config.functions),
                 "second": Out(config.functions),
                 "post": Out(EventPost()),
@@ -139,6 +146,7 @@ class CommonConfig(wiring.Component):
         m = Module()
         self._storage(m)
         self._wants(m)
+        self._tell(m)
         software = SoftwareAccess(self)
         software.wire(m)
         with m.If(self.command.ready):
@@ -174,7 +182,9 @@ class CommonConfig(wiring.Component):
         self.running = Signal(config.queues)  # ENABLE was sent, and no DISABLE answered
         self.stopping = Signal(config.queues)  # DISABLE was sent and not answered
         self.resetting = Signal(config.queues)  # queue_reset
+        self.failed = Signal(config.queues)  # it has stopped by itself
         self.driver_ok = Signal(config.functions)
+        self.levelled = Signal(config.functions)  # it is reset as by a function level reset
         # All functions are reset when the power comes.
         self.reset = Signal(config.functions, init=-1)
         self.fresh = Signal(init=1)
@@ -211,6 +221,18 @@ class CommonConfig(wiring.Component):
             control.features.eq(self.row_read.data.driver_features),
             self.controlled.eq(control.controlled),
             self.second.eq(control.second),
+        ]
+
+    def _tell(self, m: Module) -> None:
+        """Vectors, as they are stored; receive queues that take no frames."""
+        control, write = self.control, self.word_write
+        queue = write.addr >> QUEUE_SHIFT
+        runs = self.enabled & ~self.resetting & ~self.failed
+        m.d.sync += [
+            self.vector.en.eq(write.en & (write.addr[:QUEUE_SHIFT] == 0) & control.is_data(queue)),
+            self.vector.queue.eq(control.data_of(queue)),
+            self.vector.vector.eq(write.data[QueueWords.as_shape()["msix_vector"].offset :]),
+            self.down.eq(~control.data(runs)[::2]),
         ]
 
     def _pin(self, m: Module) -> None:
@@ -265,7 +287,10 @@ class CommonConfig(wiring.Component):
             self.notice.eq((self.notice & ~self.notice_done) | self.raised),
         ]
         m.d.comb += self.resets.eq(self.reset)
-        m.d.sync += self.reset.eq(self.reset | self.flr)
+        m.d.sync += [
+            self.reset.eq(self.reset | self.flr),
+            self.levelled.eq(self.levelled | self.flr),
+        ]
         with m.If(~self.reset.any()):
             m.d.sync += self.fresh.eq(0)
 
@@ -367,18 +392,28 @@ class CommonConfig(wiring.Component):
                 m.d.sync += [
                     self.enabled.eq(self.enabled & ~self.forgotten),
                     self.resetting.eq(self.resetting & ~self.forgotten),
+                    self.failed.eq(self.failed & ~self.forgotten),
                 ]
                 m.d.comb += [
-                    self.post.en.eq(~self.fresh & (self.sweep_all | self.control.is_control)),
+                    self.post.en.eq(~self.fresh),
                     self.post.events.eq(
-                        Mux(self.sweep_all, MailboxEvent.RESET, MailboxEvent.QUEUE_RESET)
+                        Mux(
+                            self.control.is_control,
+                            MailboxEvent.QUEUE_RESET,
+                            MailboxEvent.DATA_RESET,
+                        )
                     ),
                     self.control.forget.eq(Mux(self.sweep_all, 1 << self.function, 0)),
                 ]
                 with m.If(self.sweep_all):
+                    m.d.comb += self.post.events.eq(MailboxEvent.RESET)
                     m.d.comb += [self.row_write.en.eq(1), self.row_write.data.eq(reset_row())]
+                    # A read of device configuration that goes on meanwhile must notice changes.
+                    with m.If(~self.levelled.bit_select(self.function, 1)):
+                        generation = self.row_read.data.config_generation
+                        m.d.comb += self.row_write.data.config_generation.eq(generation)
                     m.d.comb += self.notice_done.eq(1 << self.function)
-                    for bits in (self.reset, self.driver_ok):
+                    for bits in (self.reset, self.driver_ok, self.levelled):
                         m.d.sync += bits.bit_select(self.function, 1).eq(0)
 
     def _report(self, m: Module) -> None:
@@ -404,6 +439,7 @@ class CommonConfig(wiring.Component):
                     self.row_read.data.device_status | DeviceStatus.DEVICE_NEEDS_RESET
                 ),
             ]
+            m.d.sync += self.failed.bit_select(self.queue, 1).eq(1)
             raise_change()
             m.next = "IDLE"
         with m.State("MOVED"):
@@ -455,7 +491,6 @@ class CommonConfig(wiring.Component):
                 command.desc.eq(self.gathered.desc),
                 command.driver.eq(self.gathered.driver),
                 command.device.eq(self.gathered.device),
-                command.msix_vector.eq(self.gathered.msix_vector),
                 command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
                 command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
                 command.packed.eq(features[Feature.RING_PACKED]),

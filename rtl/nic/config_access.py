@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from models.spec.config import NicConfig
 from models.spec.nic import DEVICE_OFFSET, ISR_OFFSET, offered_features
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, NetConfig, common
+from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType
 from rtl.nic.config_state import FunctionRow
 
 __all__ = ["FunctionRegisters", "QueueRegisters", "WordWrite", "word_of"]
@@ -191,6 +192,12 @@ class FunctionRegisters(wiring.Component):
             net.max_virtqueue_pairs.eq(self.config.queue_pairs),
             net.mtu.eq(self.config.mtu),
         ]
+        if self.config.rss:
+            m.d.comb += [
+                net.rss_max_key_size.eq(RSS_KEY_BYTES),
+                net.rss_max_indirection_table_length.eq(RSS_TABLE_LENGTH),
+                net.supported_hash_types.eq(sum(HashType)),
+            ]
         for number in range(-(-len(net.as_value()) // WORD_BITS)):
             with m.Case(DEVICE_OFFSET // 4 + number):
                 m.d.comb += self.value.eq(net.as_value().word_select(number, WORD_BITS))
@@ -261,10 +268,10 @@ class QueueRegisters(wiring.Component):
                 sane = even & (size != 0) & (size <= config.queue_size_max)
                 known = Mux(vector < config.msix_vectors, vector, MSI_NO_VECTOR)
                 m.d.comb += [
-                    self.kept.eq(write.en & ~self.enabled),
+                    self.kept.eq(write.en),
                     self.updated.eq(
                         Cat(
-                            Mux(sane, size, _part("queue_size", self.stored)),
+                            Mux(sane & ~self.enabled, size, _part("queue_size", self.stored)),
                             Mux(_strobed("queue_msix_vector", write), known, vector),
                         )
                     ),

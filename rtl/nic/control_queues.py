@@ -113,6 +113,10 @@ class ControlQueues(wiring.Component):
         functions = range(self.config.functions)
         return Cat(queues[f * self.per : f * self.per + self.data_per] for f in functions)
 
+    def is_data(self, queue):
+        """Whether frames may go through a queue."""
+        return Array(Const(n % self.per < self.data_per) for n in range(self.config.queues))[queue]
+
     def function_of(self, queue):
         """Function of a queue."""
         return Array(Const(n // self.per, 8) for n in range(self.config.queues))[queue]

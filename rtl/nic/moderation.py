@@ -7,9 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, QueueCoalescing
-from rtl.bus.ram import BLOCK
+from rtl.bus.ram import BLOCK, SETTLED
 from rtl.bus.stream import StreamRegister
-from rtl.nic.seams import Interrupt, PolicyWrite
+from rtl.nic.seams import Interrupt, PolicyWrite, UsedBuffers, VectorWrite
 
 __all__ = ["Moderation"]
 
@@ -24,13 +24,13 @@ class _Waiting(data.Struct):
 
     packets: _PACKET_BITS
     since: _TIME_BITS
-    vector: 16
 
 
 class Moderation(wiring.Component):
     """Holds a queue's interrupt back until enough of its buffers, or the first of them long enough,
     have waited.
 
+    A message goes to the vector that its queue has by then (virtio 1.3, 4.1.5.1.2).
     The first buffers that a driver wants to be told of begin to wait; then all count that are used.
     Settings are ``coalescing`` of the queues; one that is changed counts for what waits already.
     Settings and what waits are in RAM, one queue looked at at a time: that of a notice, else one
@@ -47,8 +47,10 @@ class Moderation(wiring.Component):
 
     Members
     -------
-    notice : ``In(stream)`` of Interrupt
-        Of used buffers, wanted or not.
+    notice : ``In(stream)`` of UsedBuffers
+        Wanted or not.
+    vector : ``In(VectorWrite)``
+        Vectors of the queues, before any notice of them.
     interrupt : ``Out(stream)`` of Interrupt
     stored : ``In(PolicyWrite)``
     forget : ``In(queues)``
@@ -61,7 +63,8 @@ class Moderation(wiring.Component):
         self.queues = config.functions * self.per
         super().__init__(
             {
-                "notice": In(stream.Signature(Interrupt)),
+                "notice": In(stream.Signature(UsedBuffers)),
+                "vector": In(VectorWrite()),
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "stored": In(PolicyWrite()),
                 "forget": In(self.queues),
@@ -75,8 +78,10 @@ class Moderation(wiring.Component):
         m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[], attrs=BLOCK)
         m.submodules.sending = sending = StreamRegister(Interrupt)
         connect(m, sending.o, flipped(self.interrupt))
+        m.submodules.vectors = vectors = Memory(shape=16, depth=queues, init=[], attrs=SETTLED)
         setting, set_ = settings.read_port(), settings.write_port()
         state, put = states.read_port(), states.write_port()
+        vector, assign = vectors.read_port(), vectors.write_port()
         # A setting that was never written is 0.
         known, waits = Signal(queues), Signal(queues)
         self._settings(m, set_, known)
@@ -94,7 +99,11 @@ class Moderation(wiring.Component):
             put.addr.eq(queue),
             put.data.eq(waiting),
             sending.i.payload.function.eq(functions[queue]),
-            sending.i.payload.vector.eq(waiting.vector),
+            sending.i.payload.vector.eq(vector.data),
+            vector.addr.eq(queue),
+            assign.en.eq(self.vector.en),
+            assign.addr.eq(self.vector.queue),
+            assign.data.eq(self.vector.vector),
         ]
         most = (1 << _PACKET_BITS) - 1
         total = Signal(17)
@@ -128,7 +137,6 @@ class Moderation(wiring.Component):
                 m.d.sync += [
                     waiting.packets.eq(Mux(total > most, most, total)),
                     waiting.since.eq(Mux(held, before.since, now)),
-                    waiting.vector.eq(Mux(fresh, notice.vector, before.vector)),
                 ]
                 m.next = "DECIDE"
             with m.State("DECIDE"):

@@ -32,7 +32,15 @@ from rtl.nic.offload.verifier import Verifier
 from rtl.nic.page_request_limit import PageRequestLimit
 from rtl.nic.port import PortEgress, PortIngress
 from rtl.nic.registers import Registers
-from rtl.nic.seams import BACKUP_BIT, CHECKED_BIT, LARGE_BIT, FrameRef, Interrupt, LocalMemory
+from rtl.nic.seams import (
+    BACKUP_BIT,
+    CHECKED_BIT,
+    LARGE_BIT,
+    FrameRef,
+    Interrupt,
+    LocalMemory,
+    UsedBuffers,
+)
 from rtl.nic.stats import Stats
 from rtl.nic.switch import Switch
 from rtl.nic.tags import TAG_BITS, Tags
@@ -137,6 +145,7 @@ class Nic(wiring.Component):
             dma.page_timeout.eq(registers.page_timeout),
             engine.stall.eq(registers.fault_stall),
             switch.live.eq(registers.live),
+            switch.down.eq(registers.down),
         ]
 
         for name in ("filter", "stored"):
@@ -158,10 +167,11 @@ class Nic(wiring.Component):
         # Interrupts
         m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
         m.submodules.moderation = moderation = Moderation(config)
-        m.submodules.notices = notices = StreamStage(Interrupt)
-        connect(m, engine.interrupt, notices.i)
+        m.submodules.notices = notices = StreamStage(UsedBuffers)
+        connect(m, engine.used, notices.i)
         connect(m, notices.o, moderation.notice)
         connect(m, registers.stored, moderation.stored)
+        connect(m, registers.vector, moderation.vector)
         told = moderation.interrupt
         m.d.comb += [
             moderation.forget.eq(registers.forget),

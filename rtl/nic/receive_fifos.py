@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import BACKUP_TRANSIT, NicConfig
+from models.spec.nic import Stat
 from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
 from rtl.nic.backup import Backup
@@ -20,6 +21,7 @@ from rtl.nic.seams import (
     RxPop,
     StatEvent,
     TxFrame,
+    receive_queue,
 )
 from rtl.nic.steering import Steering
 from rtl.nic.toeplitz import Steered
@@ -41,7 +43,10 @@ class ReceiveFifos(wiring.Component):
     (:class:`~rtl.nic.backup.backup.Backup`).  For these a few more have ``room`` than the quota
     has; in the TX memory, where they come back to, they count like others.
     What waits for a function that does not receive is taken out and given back, one FIFO looked at
-    per cycle in which the engine neither pops nor gives back.
+    per cycle in which the engine neither pops nor gives back.  So is what waits for a queue that is
+    down, and counted as dropped; and where a function's frames are steered, the oldest for a queue
+    for which so many wait that the quotas leave no place for each other one: a queue must not keep
+    others of its function waiting.
 
     Latency
     -------
@@ -65,8 +70,11 @@ class ReceiveFifos(wiring.Component):
     arrival : ``Out(stream)`` of Arrival
     pop : ``In(RxPop)``
     receiving : ``In(functions)``
+    down : ``In(receivers)``
+        Receive queues that take no frames.
     release : ``Out(stream)`` of FrameRef
-        Frames of functions that do not receive, and what has gone to a backup ring.
+        Frames that are taken out, and what has gone to a backup ring.
+    stat : ``Out(stream)`` of StatEvent
     quiet : ``In(1)``
         Nobody has looked at ``room`` who has not pushed yet.
     backup : ``In(BackupPorts)``
@@ -90,20 +98,15 @@ class ReceiveFifos(wiring.Component):
                 "arrival": Out(stream.Signature(Arrival)),
                 "pop": In(RxPop()),
                 "receiving": In(config.functions),
+                "down": In(config.receivers),
+                "stat": Out(stream.Signature(StatEvent)),
                 "release": Out(stream.Signature(FrameRef)),
                 "head": Out(HeadRead()),
                 "stored": In(PolicyWrite()),
                 "steering": In(config.functions),
                 "quiet": In(1),
             }
-            | (
-                {
-                    "backup": In(BackupPorts(config)),
-                    "stat": Out(stream.Signature(StatEvent)),
-                }
-                if config.backup
-                else {}
-            )
+            | ({"backup": In(BackupPorts(config))} if config.backup else {})
         )
 
     def elaborate(self, platform):
@@ -133,7 +136,7 @@ class ReceiveFifos(wiring.Component):
                 m.d.sync += [pair.eq(0), owner.eq(owner + 1)]
             with m.If(scan == receivers - 1):
                 m.d.sync += [scan.eq(0), owner.eq(0), pair.eq(0), clearing.eq(0)]
-        self.scan, self.owner = scan, owner
+        self.scan, self.owner, self.pair = scan, owner, pair
 
         self.given_en = Signal()
         self._claim(m, pushed, gone)
@@ -217,7 +220,6 @@ class ReceiveFifos(wiring.Component):
             connect(m, getattr(rings, name), flipped(getattr(ports, name)))
         for name in ("alloc", "done", "store"):
             connect(m, flipped(getattr(ports, name)), getattr(rings, name))
-        connect(m, rings.stat, flipped(self.stat))
         connect(m, flipped(self.stored), rings.stored)
         m.d.comb += [
             rings.waits.eq(ports.waits),
@@ -285,18 +287,24 @@ class ReceiveFifos(wiring.Component):
     def _take(self, m: Module, tails, heads, frames, kinds, gone) -> None:
         """Out of a FIFO, for the engine or to give back."""
         m.submodules.returns = returns = StreamRegister(FrameRef)
+        m.submodules.dropped = dropped = StreamRegister(StatEvent)
         if self.config.backup:
             m.submodules.releases = releases = StreamArbiter(FrameRef, 2)
             connect(m, returns.o, releases.i0)
             connect(m, self.rings.release, releases.i1)
             connect(m, releases.o, flipped(self.release))
+            m.submodules.stats = stats = StreamArbiter(StatEvent, 2)
+            connect(m, dropped.o, stats.i0)
+            connect(m, self.rings.stat, stats.i1)
+            connect(m, stats.o, flipped(self.stat))
         else:
             connect(m, returns.o, flipped(self.release))
+            connect(m, dropped.o, flipped(self.stat))
         get_frame, get_kind = frames.read_port(), kinds.read_port(domain="comb")
         tail, head = tails.read_port(domain="comb"), heads.read_port(domain="comb")
         move, pop = heads.write_port(), self.pop
         receiver, taken = Signal(range(max(2, self.config.receivers))), Signal()
-        goes, returned, returning = Signal(), Signal(), Signal()
+        ceases, crowded, goes, returned, returning = (Signal() for _ in range(5))
         filled = tail.data != head.data
         m.d.comb += [
             receiver.eq(
@@ -304,13 +312,15 @@ class ReceiveFifos(wiring.Component):
             ),
             tail.addr.eq(receiver),
             head.addr.eq(receiver),
-            goes.eq(~self.receiving.bit_select(self.owner, 1) & filled),
+            ceases.eq(~self.receiving.bit_select(self.owner, 1)),
+            goes.eq((ceases | crowded | self.down.bit_select(self.scan, 1)) & filled),
             # Of two in a row the second would find no place.
             returned.eq(
                 ~pop.looks
                 & ~pop.back
                 & ~self.given_en
                 & returns.i.ready
+                & dropped.i.ready
                 & ~returning
                 & ~self.clearing
                 & goes
@@ -323,6 +333,10 @@ class ReceiveFifos(wiring.Component):
             move.en.eq(self.clearing | taken),
             move.data.eq(Mux(self.clearing, 0, head.data + 1)),
         ]
+        if self.steers:
+            most = max(1, min(self.quotas) - (self.config.queue_pairs - 1))
+            crowds = (tail.data - head.data)[: self.index_bits] > most
+            m.d.comb += crowded.eq(crowds & self.steering.bit_select(self.owner, 1))
         with m.If(self.clearing):
             m.d.comb += receiver.eq(self.scan)
         self._count_gone(m, gone, returned, get_kind.data)
@@ -331,6 +345,12 @@ class ReceiveFifos(wiring.Component):
             pop.frame.eq(get_frame.data),
             returns.i.valid.eq(returning),
             returns.i.payload.eq(get_frame.data),
+            dropped.i.valid.eq(returned & ~ceases),
+            dropped.i.payload.function.eq(self.owner),
+            dropped.i.payload.queue.eq(receive_queue(self.pair)),
+            dropped.i.payload.queued.eq(1),
+            dropped.i.payload.stat.eq(Stat.RX_DROPPED_FULL),
+            dropped.i.payload.amount.eq(1),
         ]
 
     def _count_gone(self, m: Module, gone, returned, kind) -> None:

@@ -33,6 +33,7 @@ from rtl.nic.seams import (
     PolicyWrite,
     QueueCommand,
     StatEvent,
+    VectorWrite,
 )
 from rtl.nic.stats import StatRead
 
@@ -112,6 +113,8 @@ class Registers(wiring.Component):
                 "cleared": In(config.functions),
                 "pri": Out(PriPort()),
                 "forget": Out(config.data_queues),
+                "vector": Out(VectorWrite()),
+                "down": Out(config.receivers),
                 "filter": Out(stream.Signature(FilterChange)),
                 "stored": Out(PolicyWrite()),
                 "steering": Out(config.functions),
@@ -140,6 +143,7 @@ class Registers(wiring.Component):
             connect(m, getattr(management, name), flipped(getattr(self, name)))
         connect(m, doorbells.doorbell, flipped(self.doorbell))
         connect(m, common.command, flipped(self.command))
+        connect(m, common.vector, flipped(self.vector))
         connect(m, common.interrupt, interrupts.i0)
         connect(m, mailbox.interrupt, interrupts.i1)
         connect(m, interrupts.o, flipped(self.interrupt))
@@ -159,6 +163,7 @@ class Registers(wiring.Component):
             ),
             common.changed.eq(management.changed),
             self.forget.eq(common.forget),
+            self.down.eq(common.down),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),

@@ -4,7 +4,8 @@
 from            what                             to
 =============== ================================ ===================
 Registers       Doorbell, QueueCommand           VirtqueueEngine
-VirtqueueEngine Interrupt                        Moderation
+VirtqueueEngine UsedBuffers                      Moderation
+Registers       VectorWrite                      Moderation
 Moderation      Interrupt                        Msix
 VirtqueueEngine ErrorReport, queues that stopped Registers
 VirtqueueEngine DmaRequest                       Dma
@@ -63,6 +64,8 @@ __all__ = [
     "StatEvent",
     "StorePort",
     "TxFrame",
+    "UsedBuffers",
+    "VectorWrite",
     "receive_queue",
     "transmit_queue",
 ]
@@ -113,7 +116,6 @@ class QueueCommand(data.Struct):
     desc: 64
     driver: 64
     device: 64
-    msix_vector: 16
     event_idx: 1  # accepted features
     indirect: 1
     packed: 1
@@ -128,14 +130,26 @@ class ErrorReport(data.Struct):
     error: QueueError
 
 
+class UsedBuffers(data.Struct):
+    """Buffers of a queue were used (virtqueue engine to moderation)."""
+
+    queue: 16
+    amount: 16  # at least 1
+    wanted: 1  # the driver has asked to be told of them
+
+
+class VectorWrite(wiring.Signature):
+    """A queue has another vector (registers to moderation)."""
+
+    def __init__(self):
+        super().__init__({"en": Out(1), "queue": Out(16), "vector": Out(16)})
+
+
 class Interrupt(data.Struct):
     """Raise a vector of a function: a used buffer notification, or a configuration change."""
 
     function: 8
     vector: 16  # MSI_NO_VECTOR is sent nowhere
-    queue: 16  # of used buffers, for moderation: function * 2 * queue_pairs + queue
-    amount: 16  # used buffers, at least 1
-    wanted: 1  # the driver has asked to be told of them
 
 
 class LocalMemory(enum.IntEnum, shape=2):

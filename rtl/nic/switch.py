@@ -71,6 +71,8 @@ class Switch(wiring.Component):
         (:class:`~rtl.nic.steering.Steering`).
     live : ``In(functions)``
         Functions that have a driver.
+    down : ``In(receivers)``
+        Receive queues that take no frames.
     stat : ``Out(stream)`` of StatEvent
     backup : ``In(BackupPorts)``
         With ``config.backup``, the way of frames to backup rings and back.
@@ -101,6 +103,7 @@ class Switch(wiring.Component):
                 "stored": In(PolicyWrite()),
                 "steering": In(config.functions),
                 "live": In(config.functions),
+                "down": In(config.receivers),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -110,7 +113,7 @@ class Switch(wiring.Component):
         config = self.config
         m.submodules.lookup = lookup = Lookup(config)
         m.submodules.fifos = fifos = ReceiveFifos(config)
-        m.submodules.events = events = StreamArbiter(StatEvent, 2 + config.backup)
+        m.submodules.events = events = StreamArbiter(StatEvent, 3)
         # Every TX slot may be on its way to the wire once.
         m.submodules.sending = sending = StreamFifo(FrameRef, config.tx_slots, block=True)
         connect(m, flipped(self.tx_frame), lookup.tx_frame)
@@ -125,7 +128,7 @@ class Switch(wiring.Component):
         connect(m, flipped(self.stored), fifos.stored)
         if config.backup:
             connect(m, flipped(self.backup), fifos.backup)
-            connect(m, fifos.stat, events.i2)
+        connect(m, fifos.stat, events.i2)
         connect(m, sending.o, flipped(self.egress))
         connect(m, lookup.stat, events.i0)
         connect(m, events.o, flipped(self.stat))
@@ -137,6 +140,7 @@ class Switch(wiring.Component):
             lookup.controls.eq(self.controls),
             lookup.receiving.eq(receiving),
             fifos.receiving.eq(receiving),
+            fifos.down.eq(self.down),
             fifos.steering.eq(self.steering),
         ]
         result = lookup.result

@@ -40,7 +40,7 @@ def used_ring(module):
         dut.flags.eq(anyhow("flags", 32)),
         dut.able.eq(able),
         dut.patient_room.eq(1),
-        dut.interrupt.ready.eq(1),
+        dut.used.ready.eq(1),
         dut.error.ready.eq(1),
     ]
     m.d.sync += able.eq(able & ~dut.fail & ~anyhow("stops", QUEUES))

@@ -1,10 +1,12 @@
 """Configurations: what the named ones have, and what is refused."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from models.spec.config import CAPABILITY_BITS, CONFIGS, IommuConfig, NicConfig, config
+from models.spec.nic import FEATURE_FLAGS
 
 
 def test_names():
@@ -18,7 +20,8 @@ def test_full_has_every_capability():
     full, default = config("full"), config("default")
     assert all(getattr(full.iommu, name) for name in CAPABILITY_BITS)
     assert (full.iommu.pas, full.iommu.ddt_levels, full.iommu.igs) == (50, 3, 2)
-    assert full.nic == default.nic
+    assert all(getattr(full.nic, flag) for flag in FEATURE_FLAGS)
+    assert replace(full.nic, **dict.fromkeys(FEATURE_FLAGS, False), checksum=True) == default.nic
     sizes = ("iotlb_ways", "iotlb_sets", "iotlb_superpages", "misses", "walkers", "hpm_counters")
     for name in sizes:
         assert getattr(full.iommu, name) == getattr(default.iommu, name)

@@ -278,10 +278,11 @@ class ReceiveBuild(Build):
         s, entry, ring = self.s, self.entry, self.kind
         short, more, numbers, error = Signal(), Signal(), Signal(), Signal(QueueError)
         used_up = (s.chains == MERGED_BUFFERS - 1) | (s.places + entry.span >= ring.size)
+        # A chain alone is as long as the part of the frame that goes into it, or longer.
+        headless = Mux(ring.mergeable, least, end) < HEADER_BYTES
+        drop = some & ~ring.mergeable
         m.d.comb += [
-            short.eq(
-                (some & (~ring.mergeable | used_up)) | (ring.mergeable & (least < HEADER_BYTES))
-            ),
+            short.eq((some & ring.mergeable & used_up) | headless),
             error.eq(entry.error),
             more.eq((error == QueueError.NONE) & some & ring.mergeable),
             numbers.eq(entry.last & (error == QueueError.NONE) & ~more & parted),
@@ -294,7 +295,7 @@ class ReceiveBuild(Build):
         with m.If(~numbers):
             self.use(m)
             with m.If(entry.last):
-                self.close(m, pieces, error=error, length=end - s.begun, more=more)
+                self.close(m, pieces, error=error, drop=drop, length=end - s.begun, more=more)
                 m.d.sync += s.merging.eq(more)
                 with m.If(more):
                     m.d.comb += self.merges.eq(self.mine)

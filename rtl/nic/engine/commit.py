@@ -390,9 +390,9 @@ class Commit(wiring.Component):
         """To the switch, or back to where the frame came from; count packets."""
         record, stat = self.record, self.stats.i
         short = record.length < HEADER_BYTES + SHORTEST
-        drop = refused
+        drop = record.drop | refused
         if self.transmits:
-            drop = record.drop | short | refused
+            drop |= short
             if self.config.segmentation:
                 drop |= record.large & ~self.gso
                 m.d.comb += self.begins.eq(~drop & self.gso)

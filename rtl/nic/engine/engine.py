@@ -38,7 +38,6 @@ from rtl.nic.seams import (
     Doorbell,
     ErrorReport,
     FrameRef,
-    Interrupt,
     LoadPort,
     LocalMemory,
     QueueCommand,
@@ -46,6 +45,7 @@ from rtl.nic.seams import (
     SentFrame,
     StatEvent,
     StorePort,
+    UsedBuffers,
 )
 
 __all__ = ["VirtqueueEngine"]
@@ -78,7 +78,7 @@ class VirtqueueEngine(wiring.Component):
     -------
     command : ``In(stream)`` of QueueCommand; stopped : ``Out(stream)`` of 16
         Starts and stops queues; an error of a queue goes out before it is said to have stopped.
-    doorbell : ``In(stream)`` of Doorbell; interrupt : ``Out(stream)`` of Interrupt
+    doorbell : ``In(stream)`` of Doorbell; used : ``Out(stream)`` of UsedBuffers
     error : ``Out(stream)`` of ErrorReport
     request : ``Out(stream)`` of DmaRequest; done : ``In(stream)`` of DmaDone
     store : ``In(StorePort)``; load : ``In(LoadPort)``
@@ -113,7 +113,7 @@ class VirtqueueEngine(wiring.Component):
                 "stopped": Out(stream.Signature(16)),
                 "doorbell": In(stream.Signature(Doorbell)),
                 "error": Out(stream.Signature(ErrorReport)),
-                "interrupt": Out(stream.Signature(Interrupt)),
+                "used": Out(stream.Signature(UsedBuffers)),
                 "request": Out(stream.Signature(DmaRequest)),
                 "done": In(stream.Signature(DmaDone)),
                 "store": In(StorePort()),
@@ -247,7 +247,7 @@ class VirtqueueEngine(wiring.Component):
     def _setups(self, m: Module) -> None:
         """Rings of each queue: of each unit what it looks at, in block RAM."""
         config, setup = self.config, self.lifecycle.setup
-        of_fetch = {"vector"} | (set() if config.event_idx else {"device"})
+        of_fetch = set() if config.event_idx else {"device"}
         of_used = {"indirect"} | (set() if config.packed else {"desc"})
         for name, unit, more in (
             ("fetch", self.fetch, of_fetch),
@@ -267,7 +267,6 @@ class VirtqueueEngine(wiring.Component):
                     write.data[member].eq(setup[member]),
                     unit.setup[member].eq(read.data[member]),
                 ]
-        m.d.comb += self.used_ring.function.eq(self.shapes.function_of(self.used_ring.queue))
 
     def _rings(self, m: Module, number: int, lane) -> None:
         """A direction's side of ring fetch and used ring."""
@@ -401,7 +400,7 @@ class VirtqueueEngine(wiring.Component):
             connect(m, lane.stat, stats.inputs[number])
         for arbiter, port in ((releases, self.release), (errors, self.error), (stats, self.stat)):
             connect(m, arbiter.o, flipped(port))
-        connect(m, self.used_ring.interrupt, flipped(self.interrupt))
+        connect(m, self.used_ring.used, flipped(self.used))
         connect(m, flipped(self.tx_alloc), transmit.tx_alloc)
         connect(m, transmit.tx_frame, flipped(self.tx_frame))
         pop = receive.rx_pop

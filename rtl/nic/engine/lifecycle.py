@@ -73,9 +73,7 @@ class Lifecycle(wiring.Component):
             self.cancel.payload.eq(queue),
             self.stopped.payload.eq(queue),
         ]
-        for name in QueueSetup.as_shape().members:
-            source = order["msix_vector" if name == "vector" else name]
-            m.d.comb += self.setup[name].eq(source)
+        m.d.comb += [self.setup[name].eq(order[name]) for name in QueueSetup.as_shape().members]
         with m.FSM():
             with m.State("CHOOSE"):
                 with m.If(failing.any()):

@@ -98,7 +98,6 @@ class QueueSetup(data.Struct):
     desc: 64
     driver: 64
     device: 64
-    vector: 16
     event_idx: 1
     indirect: 1
     packed: 1

@@ -24,7 +24,7 @@ from rtl.nic.engine.records import (
     advance,
     without,
 )
-from rtl.nic.seams import DmaStatus, ErrorReport, Interrupt, LocalMemory
+from rtl.nic.seams import DmaStatus, ErrorReport, LocalMemory, UsedBuffers
 
 __all__ = ["UsedRing"]
 
@@ -45,7 +45,7 @@ class _Phase(enum.IntEnum, shape=3):
 
 
 class UsedRing(wiring.Component):
-    """Writes what has been committed into each queue's used ring, and raises its interrupt.
+    """Writes what has been committed into each queue's used ring, and says so.
 
     A batch goes when it has 4 elements, when it is urgent, or within 64 cycles; what is committed
     meanwhile is the next one.  It is written in one DMA, or several where the ring or scratch
@@ -85,8 +85,7 @@ class UsedRing(wiring.Component):
         A used index of ``queue``, to be written by DMA.
     flushed_en, flushed_queue, flushed : ``Out``
         Up to where elements have been written.
-    interrupt : ``Out(stream)`` of Interrupt; error : ``Out(stream)`` of ErrorReport
-    function : ``In(8)``
+    used : ``Out(stream)`` of UsedBuffers; error : ``Out(stream)`` of ErrorReport
         Function of ``queue``.
     """
 
@@ -116,9 +115,8 @@ class UsedRing(wiring.Component):
                 "flushed_en": Out(1),
                 "flushed_queue": Out(shapes.queue),
                 "flushed": Out(16),
-                "interrupt": Out(stream.Signature(Interrupt)),
+                "used": Out(stream.Signature(UsedBuffers)),
                 "error": Out(stream.Signature(ErrorReport)),
-                "function": In(8),
             }
         )
         self._state = data.StructLayout(
@@ -150,10 +148,10 @@ class UsedRing(wiring.Component):
         m.submodules.states = states = Memory(shape=row, depth=queues, init=[], attrs=BLOCK)
         self.read, self.write = states.read_port(), states.write_port()
         m.submodules.ends = self.ends = StreamFifo(self.shapes.ended, max(2, queues), block=True)
-        m.submodules.interrupts = self.interrupts = StreamRegister(Interrupt)
+        m.submodules.notices = self.notices = StreamRegister(UsedBuffers)
         m.submodules.errors = self.errors = StreamRegister(ErrorReport)
         connect(m, flipped(self.ended), self.ends.i)
-        connect(m, self.interrupts.o, flipped(self.interrupt))
+        connect(m, self.notices.o, flipped(self.used))
         connect(m, self.errors.o, flipped(self.error))
         self.s, self.mine = Signal(self._state), Signal(queues)
         self.woken, self.status = Signal(), Signal(DmaStatus)
@@ -353,11 +351,9 @@ class UsedRing(wiring.Component):
             written.eq(s.written + s.amount),
             error.queue.eq(self.queue),
             error.error.eq(QueueError.RING_ADDRESS),
-            self.interrupts.i.payload.function.eq(self.function),
-            self.interrupts.i.payload.vector.eq(self.ring.vector),
-            self.interrupts.i.payload.queue.eq(self.queue),
-            self.interrupts.i.payload.amount.eq(s.amount),
-            self.interrupts.i.payload.wanted.eq(raises),
+            self.notices.i.payload.queue.eq(self.queue),
+            self.notices.i.payload.amount.eq(s.count),
+            self.notices.i.payload.wanted.eq(raises),
         ]
         with m.State("ENDED"):
             m.next = "SAVE"
@@ -395,10 +391,10 @@ class UsedRing(wiring.Component):
                 told()
             with m.Else():
                 m.d.sync += s.phase.eq(_Phase.REST)
-                m.d.comb += [self.interrupts.i.valid.eq(1), self.moved.eq(self.mine)]
+                m.d.comb += [self.notices.i.valid.eq(1), self.moved.eq(self.mine)]
                 with m.If(s.flushed != self.chains):
                     m.d.comb += self.again.eq(1)
-                with m.If(~self.interrupts.i.ready):
+                with m.If(~self.notices.i.ready):
                     m.d.sync += s.phase.eq(s.phase)
                     m.d.comb += [self.moved.eq(0), self.again.eq(0)]
                     m.next = "ENDED"

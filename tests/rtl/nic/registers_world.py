@@ -37,7 +37,7 @@ AFTER_RESET = {
     "config_generation": 0,
 }
 #: What an ENABLE says of a queue's rings.
-COMMAND = ("op", "queue", "size", "desc", "driver", "device", "msix_vector")
+COMMAND = ("op", "queue", "size", "desc", "driver", "device")
 
 
 def fields(payload, names) -> dict:
@@ -59,6 +59,16 @@ class Machine:
         self.stopped = Source(self.dut.stopped, self.rng)
         self.errors = Source(self.dut.error, self.rng)
         self.obedient = obedient
+        #: Of each queue, by its number in all.
+        self.vectors: dict[int, int] = {}
+
+    async def _vectors(self, ctx):
+        """Follow the queues' vectors."""
+        port = self.dut.vector
+        while True:
+            *_, en, queue, vector = await ctx.tick().sample(port.en, port.queue, port.vector)
+            if en:
+                self.vectors[queue] = vector
 
     async def _msix(self, ctx):
         """Whatever asks for MSI-X gets its address."""
@@ -80,7 +90,7 @@ class Machine:
     def run(self, bench, *background):
         parts = [self.commands, self.doorbells, self.interrupts, self.counted]
         parts += [self.stopped, self.errors]
-        background = [part.process for part in parts] + [self._msix, *background]
+        background = [part.process for part in parts] + [self._msix, self._vectors, *background]
         if self.obedient:
             background.append(partial(obey, commands=self.commands, stopped=self.stopped))
         run(self.dut, self.configured(bench), background=background)
@@ -144,7 +154,7 @@ class Machine:
     async def notify(self, ctx, f, queue):
         await self.bus.write32(ctx, bar_base(f) + NOTIFY_OFFSET + 4 * queue, queue, 3)
 
-    def enable(self, f, queue, size=64, vector=1):
+    def enable(self, f, queue, size=64):
         at = (f << 40) + (queue << 20)
         return {
             "op": QueueOp.ENABLE,
@@ -153,5 +163,4 @@ class Machine:
             "desc": RING["queue_desc"] + at,
             "driver": RING["queue_driver"] + at,
             "device": RING["queue_device"] + at,
-            "msix_vector": vector,
         }

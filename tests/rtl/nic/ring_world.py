@@ -142,6 +142,8 @@ class RingWorld:
         self.absent: set[int] = set()
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
+        #: Used elements that the engine has told of, by queue.
+        self.told: Counter[int] = Counter()
         #: Per function and queue; and whose queue pair frames were sent by.
         self.queue_stats: Counter[tuple[int, int, Stat]] = Counter()
         self.sent_by: list[tuple[int, int]] = []
@@ -161,7 +163,7 @@ class RingWorld:
         ring = Ring(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, apart)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
-                              "msix_vector": 100 + queue, **features})  # fmt: skip
+                              **features})  # fmt: skip
         return ring
 
     def packed_ring(self, queue: int, size: int = 8, **features: int) -> PackedRing:
@@ -169,7 +171,7 @@ class RingWorld:
         ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device, "packed": 1,
-                              "msix_vector": 100 + queue, **features})  # fmt: skip
+                              **features})  # fmt: skip
         return ring
 
     def deliver(
@@ -364,7 +366,7 @@ class RingWorld:
     async def sinks(self, ctx):
         """Take what the engine says."""
         dut = self.dut
-        ports = [dut.tx_frame, dut.release, dut.error, dut.interrupt, dut.stopped, dut.stat]
+        ports = [dut.tx_frame, dut.release, dut.error, dut.used, dut.stopped, dut.stat]
         for port in ports:
             ctx.set(port.ready, 1)
         while True:
@@ -377,8 +379,8 @@ class RingWorld:
                 ref,
                 error,
                 report,
-                raised,
-                interrupt,
+                told,
+                used,
                 ended,
                 queue,
                 stat,
@@ -404,8 +406,10 @@ class RingWorld:
                     self.slots.append(ref.slot)
             if error:
                 self.errors.append((report.queue, int(report.error)))
-            if raised and interrupt.wanted:
-                self.interrupts.append((interrupt.function, interrupt.vector))
+            if told:
+                self.told[used.queue] += used.amount
+                if used.wanted:
+                    self.interrupts.append(used.queue)
             if ended:
                 self.stopped.append(queue)
             if stat:

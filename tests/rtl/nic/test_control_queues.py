@@ -149,6 +149,13 @@ def test_life_of_a_control_queue(several):
         await m.notify(ctx, 1, index)
         assert await m.load_block(ctx, 1, "events") == MailboxEvent.QUEUE_RESET
         await m.store_block(ctx, 1, "events", MailboxEvent.QUEUE_RESET)
+        assert await m.load_block(ctx, 1, "queue_enables") == sum(1 << queue for queue in ours)
+        await m.store(ctx, 1, "queue_select", ours[-1])
+        await m.store(ctx, 1, "queue_reset", 1)
+        await ctx.tick().repeat(60)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.DATA_RESET
+        assert await m.load_block(ctx, 1, "queue_enables") == sum(1 << queue for queue in ours[:-1])
+        await m.store_block(ctx, 1, "events", MailboxEvent.DATA_RESET)
         await m.store(ctx, 1, "device_status", 0)
         await ctx.tick().repeat(250)
         assert await m.load_block(ctx, 1, "events") == MailboxEvent.RESET

@@ -14,6 +14,15 @@ QUEUES = TINY.functions * PER
 LATE = 3 * QUEUES + 6
 
 
+async def assign(ctx, dut, queue, vector):
+    """Give a queue a vector."""
+    port = dut.vector
+    for member, value in ((port.queue, queue), (port.vector, vector), (port.en, 1)):
+        ctx.set(member, value)
+    await ctx.tick()
+    ctx.set(port.en, 0)
+
+
 class World:
     """The block, its registers, and the cycle of each interrupt."""
 
@@ -40,10 +49,8 @@ class World:
         await ctx.tick()
         ctx.set(stored.en, 0)
 
-    async def use(self, ctx, queue, amount, *, vector=None, wanted=True):
-        notice = {"queue": queue, "amount": amount, "wanted": wanted}
-        notice["vector"] = queue % PER if vector is None else vector
-        await put(ctx, self.dut.notice, notice)
+    async def use(self, ctx, queue, amount, *, wanted=True):
+        await put(ctx, self.dut.notice, {"queue": queue, "amount": amount, "wanted": wanted})
         return self.now
 
     def run(self, bench):
@@ -55,7 +62,8 @@ def test_without_settings_every_notice_goes_at_once():
 
     async def bench(ctx):
         for queue in range(QUEUES):
-            since = await world.use(ctx, queue, 1, vector=7 * queue)
+            await assign(ctx, world.dut, queue, 7 * queue)
+            since = await world.use(ctx, queue, 1)
             await wait_for(ctx, lambda n=queue: len(world.told) == n + 1)
             function, vector, cycle = world.told[-1]
             assert (function, vector) == (queue // PER, 7 * queue)
@@ -89,6 +97,21 @@ def test_count_and_timer(packets, cycles):
         assert enough or cycle - mine[0][0] >= cycles, "told too early"
         before = cycle
     assert len(told) == len(uses) if packets == 1 or not cycles else len(told) < len(uses)
+
+
+def test_what_waits_goes_to_the_vector_that_its_queue_has_by_then():
+    world = World(67)
+
+    async def bench(ctx):
+        await assign(ctx, world.dut, 2, 5)
+        await world.set(ctx, 2, 3, 50_000)
+        await world.use(ctx, 2, 2)
+        await assign(ctx, world.dut, 2, 6)
+        await world.use(ctx, 2, 1)
+        await wait_for(ctx, lambda: len(world.told) == 1)
+        assert [vector for _, vector, _ in world.told] == [6]
+
+    world.run(bench)
 
 
 def test_a_setting_that_changes_counts_for_what_waits():
@@ -164,8 +187,8 @@ def test_nothing_is_lost_behind_a_sink_that_stalls():
         for number in range(60):
             queue = rng.randrange(QUEUES)
             last[queue] = number
-            notice = {"queue": queue, "vector": number, "amount": 1, "wanted": 1}
-            await put(ctx, dut.notice, notice)
+            await assign(ctx, dut, queue, number)
+            await put(ctx, dut.notice, {"queue": queue, "amount": 1, "wanted": 1})
         await ctx.tick().repeat(90 + 60 * QUEUES)
         vectors = [event.vector for event in told.got]
         assert set(last.values()) <= set(vectors), (last, vectors)

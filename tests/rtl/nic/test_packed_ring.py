@@ -40,6 +40,7 @@ def test_transmit_lap_after_lap(pieces):
         assert world.sent == sent
         assert not world.errors
         assert world.interrupts
+        await world.until(ctx, lambda: world.told == {1: 30})
 
     world.run(test)
 

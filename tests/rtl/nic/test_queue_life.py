@@ -109,7 +109,7 @@ def test_queue_reset(accepted):
         assert await machine.read(ctx, 1, "queue_size") == TINY.queue_size_max
         await machine.set_up(ctx, 1, 1, size=4, vector=2)
         await wait_for(ctx, lambda: len(machine.commands.got) == 4, then=40)
-        assert fields(machine.commands.got[3], COMMAND) == machine.enable(1, 1, 4, 2)
+        assert fields(machine.commands.got[3], COMMAND) == machine.enable(1, 1, 4)
         await machine.write(ctx, 1, "queue_select", 0)
         assert await machine.read(ctx, 1, "queue_enable") == 1
 

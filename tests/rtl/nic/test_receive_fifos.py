@@ -1,8 +1,12 @@
 """Receive FIFOs against one deque per function."""
 
 from collections import deque
+from dataclasses import replace
+
+import pytest
 
 from models.spec.config import config
+from models.spec.nic import Stat
 from rtl.nic.receive_fifos import ReceiveFifos
 from rtl.nic.seams import LocalMemory
 from tests.rtl.agents import run, seeded, wait_for
@@ -28,6 +32,7 @@ def test_order_quotas_and_what_is_given_back():
 
     async def bench(ctx):
         ctx.set(dut.arrival.ready, 1)
+        ctx.set(dut.stat.ready, 1)
         await wait_for(ctx, lambda: ctx.get(dut.ready))
         receiving, popped, seen = set(range(TINY.functions)), None, {"full": 0, "pop": 0}
         for number in range(3000):
@@ -101,3 +106,90 @@ def test_order_quotas_and_what_is_given_back():
         assert seen["pop"] > 200
 
     run(dut, bench)
+
+
+class Ends:
+    """Takes what is dropped and given back."""
+
+    def __init__(self, dut):
+        self.dut, self.dropped, self.released = dut, [], []
+
+    async def process(self, ctx):
+        dut = self.dut
+        ctx.set(dut.stat.ready, 1)
+        ctx.set(dut.release.ready, 1)
+        while True:
+            *_, stat, event, release, frame = await ctx.tick().sample(
+                dut.stat.valid, dut.stat.payload, dut.release.valid, dut.release.payload
+            )
+            if stat:
+                self.dropped.append((event.function, event.queue, event.queued, event.stat))
+            if release:
+                self.released.append((frame.memory, frame.slot))
+
+
+async def push(ctx, dut, slot):
+    """Put a frame from the port into a FIFO."""
+    assert ctx.get(dut.room)
+    ctx.set(dut.frame, {"memory": LocalMemory.RX, "slot": slot, "length": 60})
+    ctx.set(dut.push, 1)
+    await ctx.tick()
+    ctx.set(dut.push, 0)
+    await ctx.tick().repeat(4)
+
+
+async def begin(ctx, dut, function):
+    """All functions receive; frames are for one of them."""
+    ctx.set(dut.arrival.ready, 1)
+    ctx.set(dut.receiving, -1 & (1 << TINY.functions) - 1)
+    ctx.set(dut.function, function)
+    await wait_for(ctx, lambda: ctx.get(dut.ready))
+
+
+def test_what_waits_for_a_queue_that_is_down_is_dropped_and_counted():
+    """Else it would keep the room of its function."""
+    dut, function = ReceiveFifos(TINY), 2
+    ends = Ends(dut)
+
+    async def bench(ctx):
+        await begin(ctx, dut, function)
+        for round_ in range(3):
+            for slot in range(TINY.rx_quota):
+                await push(ctx, dut, slot)
+            assert not ctx.get(dut.room)
+            assert len(ends.dropped) == TINY.rx_quota * round_
+            ctx.set(dut.down, 1 << function * TINY.queue_pairs)
+            await ctx.tick().repeat(8 * TINY.receivers + 8)
+            ctx.set(dut.down, 0)
+            await ctx.tick().repeat(4)
+        every = [(LocalMemory.RX, slot) for slot in range(TINY.rx_quota)]
+        assert ends.released == 3 * every
+        assert ends.dropped == 3 * len(every) * [(function, 0, 1, Stat.RX_DROPPED_FULL)]
+
+    run(dut, bench, background=[ends.process])
+
+
+@pytest.mark.parametrize("steers", [True, False])
+def test_a_queue_whose_driver_sleeps_leaves_room_for_others_of_its_function(steers):
+    """Where frames are steered, that is; else there is no other."""
+    nic = replace(
+        TINY, queue_pairs=2, control_queue=True, multiqueue=True, tx_slots=21, rx_slots=21
+    )
+    dut, function = ReceiveFifos(nic), 2
+    assert nic.rx_quota == 4
+    ends = Ends(dut)
+
+    async def bench(ctx):
+        await begin(ctx, dut, function)
+        ctx.set(dut.head.ready, 1)
+        ctx.set(dut.steering, steers << function)
+        for slot in range(3 * nic.rx_quota if steers else nic.rx_quota):
+            await push(ctx, dut, slot)
+            await ctx.tick().repeat(40)
+        assert ctx.get(dut.room) == steers
+        # The oldest went.
+        slots = range(3 * nic.rx_quota - 3 if steers else 0)
+        assert ends.released == [(LocalMemory.RX, slot) for slot in slots]
+        assert ends.dropped == len(slots) * [(function, 0, 1, Stat.RX_DROPPED_FULL)]
+
+    run(dut, bench, background=[ends.process])

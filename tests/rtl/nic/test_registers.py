@@ -149,12 +149,14 @@ def test_queues_start_with_driver_ok(stall):
         assert not machine.doorbells.got
         await machine.driver_ok(ctx, 2)
         await wait_for(ctx, lambda: machine.doorbells.got)
-        assert [fields(c, COMMAND) for c in machine.commands.got] == [machine.enable(2, 0, 16, 3)]
+        assert [fields(c, COMMAND) for c in machine.commands.got] == [machine.enable(2, 0, 16)]
+        assert machine.vectors[2 * PER] == 3
         assert [d.queue for d in machine.doorbells.got] == [2 * PER]
         # Later ones start at once.
         await machine.set_up(ctx, 2, 1, size=256, vector=MSI_NO_VECTOR)
         await wait_for(ctx, lambda: len(machine.commands.got) == 2, then=30)
-        assert fields(machine.commands.got[1], COMMAND) == machine.enable(2, 1, 256, MSI_NO_VECTOR)
+        assert fields(machine.commands.got[1], COMMAND) == machine.enable(2, 1, 256)
+        assert machine.vectors[2 * PER + 1] == MSI_NO_VECTOR
         assert await machine.read(ctx, 2, "queue_enable") == 1
 
     machine.run(bench)
@@ -211,15 +213,21 @@ def test_nonsense_is_ignored():
             before = await machine.read(ctx, 1, name)
             await machine.write(ctx, 1, name, before ^ 0x0505)
             assert await machine.read(ctx, 1, name) == before
-        # Once enabled a queue stays as it is.
+        # Once enabled a queue stays as it is, but for its vector.
         await machine.set_up(ctx, 1, 0, size=8, vector=2)
-        for name, value in {"queue_size": 16, "queue_msix_vector": 1, "queue_enable": 0}.items():
+        for name, value in {"queue_size": 16, "queue_enable": 0}.items():
             await machine.write(ctx, 1, name, value)
         for name in RING:
             await machine.write(ctx, 1, name, 0)
         assert await machine.read(ctx, 1, "queue_size") == 8
-        assert await machine.read(ctx, 1, "queue_msix_vector") == 2
         assert await machine.read(ctx, 1, "queue_enable") == 1
+        assert machine.vectors[PER] == 2
+        for vector, known in ((1, 1), (MSI_NO_VECTOR, MSI_NO_VECTOR), (3, 3)):
+            await machine.write(ctx, 1, "queue_msix_vector", vector)
+            assert await machine.read(ctx, 1, "queue_msix_vector") == known
+            assert machine.vectors[PER] == known
+        assert await machine.managed(ctx, 1, "queue_enables") == 1
+        assert await machine.managed(ctx, 2, "queue_enables") == 0
         for name, value in RING.items():
             assert await machine.read(ctx, 1, name) == value + (1 << 40)
         # There is no such queue.
