@@ -290,5 +290,9 @@ class ManagedFunction:
 
     def _config_changed(self) -> None:
         self.generation += 1
+        self.config_interrupt()
+
+    def config_interrupt(self) -> None:
+        """Send a configuration change notification, if there is a driver (2.3)."""
         if self.live:
             self.interrupt(self.config_vector, Isr.CONFIG)

@@ -313,7 +313,7 @@ class GoldenNic:
             queue.service = None
         except Stopped as stopped:
             self._end(number, index)
-            function.queues[index].error = stopped.error
+            function.stop_queue(index, stopped.error)
         else:
             queue.parked = parked
             if function.page_timeout:

@@ -3,8 +3,8 @@
 import pytest
 
 from models.spec.iommu import PageResponse
-from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
-from models.spec.virtio import Feature
+from models.spec.nic import MERGED_BUFFERS, Isr, QueueError, Stat
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from tests.models.nic_alone import NicAlone, frame
 
 MERGEABLE = 1 << Feature.NET_MRG_RXBUF
@@ -157,4 +157,101 @@ def test_mergeable_buffers_that_do_not_suffice_stop_the_queue():
     nic.settle()
     assert nic.error(0) is QueueError.BAD_LENGTH
     assert nic.dropped == (1, 1, 0)
+
+
+# What the driver is told -------------------------------------------------------------------------
+
+
+def test_vectors_may_change_at_any_time():
+    nic = NicAlone()
+    nic.start(*RECEIVE)
+    nic.buffers(0, *[2048] * 4)
+    nic.store("queue_select", 0)
+    for vector, read, came in ((3, 3, 3), (1, 1, 1), (MSI_NO_VECTOR, MSI_NO_VECTOR, None)):
+        nic.store("queue_msix_vector", vector)
+        assert nic.load("queue_msix_vector") == read
+        nic.receive(0, frame(1))
+        nic.settle()
+        assert [v for v in range(4) if nic.messages(v)] == ([] if came is None else [came])
+    nic.store("queue_msix_vector", 0x200)  # there is none
+    assert nic.load("queue_msix_vector") == MSI_NO_VECTOR
+    nic.store("queue_msix_vector", 2)
+    nic.reset(0)
+    assert nic.load("queue_msix_vector") == MSI_NO_VECTOR
+
+
+@pytest.mark.parametrize("vector", [2, MSI_NO_VECTOR])
+def test_a_queue_that_stops_says_that_the_device_needs_a_reset(vector):
+    nic = NicAlone()
+    nic.store("config_msix_vector", vector)
+    nic.start(*RECEIVE)
+    generation = nic.load("config_generation")
+    for number in RECEIVE:
+        assert nic.isr() == 0
+        nic.buffers(number, 11)
+        nic.receive(number // 2, frame(1))
+        nic.settle()
+        assert nic.load("device_status") & DeviceStatus.DEVICE_NEEDS_RESET
+        assert nic.managed("status") & DeviceStatus.DEVICE_NEEDS_RESET
+        assert nic.isr() == Isr.CONFIG
+        assert nic.messages(2) == (vector == 2)
+    assert nic.load("config_generation") == generation
+    nic.reset(0)
+    nic.enable(0)
+    assert nic.load("device_status") & DeviceStatus.DEVICE_NEEDS_RESET
+    nic.store("device_status", 0)
+    assert nic.load("device_status") == 0
+
+
+# What outlives a reset ---------------------------------------------------------------------------
+
+
+def test_the_reason_stays_until_the_queue_runs_again():
+    nic = NicAlone()
+    nic.start(*RECEIVE)
+    nic.buffers(2, 11)
+    nic.receive(1, frame(1))
+    nic.settle()
+    for again in (lambda: nic.reset(2), lambda: nic.store("device_status", 0)):
+        again()
+        assert nic.error(2) is QueueError.BAD_LENGTH
+    nic.start(0)
+    assert nic.error(2) is QueueError.BAD_LENGTH
+    nic.enable(2)
+    assert nic.error(2) is QueueError.NONE
+    nic.buffers(2, 11)
+    nic.receive(1, frame(1))
+    nic.settle()
+    nic.store("device_status", 0)
+    nic.negotiate()
+    nic.enable(2)
+    assert nic.error(2) is QueueError.BAD_LENGTH
+    nic.start(2)
+    assert nic.error(2) is QueueError.NONE
+    nic.buffers(2, 2048)
+    nic.receive(1, frame(1))
+    nic.settle()
+    assert nic.used(2) == [72]
+
+
+def test_the_generation_outlives_a_device_reset():
+    nic = NicAlone()
+    nic.start(0)
+    before = nic.load("config_generation")
+    nic.manage("mac_low", 0x1234)
+    nic.store("device_status", 0)
+    nic.manage("mac_low", 0x5678)
+    assert nic.load("config_generation") == before + 2
+
+
+def test_a_reset_of_a_queue_that_is_not_enabled_is_ignored():
+    nic = NicAlone()
+    nic.negotiate()
+    nic.store("queue_select", 1)
+    chosen = {"queue_size": 8, "queue_msix_vector": 2, "queue_desc": 0x4000}
+    for name, value in chosen.items():
+        nic.store(name, value)
+    nic.store("queue_reset", 1)
+    assert {name: nic.load(name) for name in chosen} == chosen
+    assert nic.load("queue_reset") == 0
 
