@@ -64,6 +64,7 @@ class ManagedFunction:
         self.device_id = config.device_id + number
         self.control = self.vlan = 0
         self.mac = initial_mac(number)
+        #: Of the PF, for all functions: cycles to wait for a page.
         self.page_timeout = 0
         self.generation = 0
         self.stats = [0] * len(Stat)
@@ -242,7 +243,7 @@ class ManagedFunction:
         elif name == "mac_high":
             self.mac = self.mac[:4] + (value & 0xFFFF).to_bytes(2, "little")
             self._config_changed()
-        elif name == "page_timeout":
+        elif name == "page_timeout" and not self.number:
             self.page_timeout = value
         elif name == "vlan":
             self.vlan = _keep(FunctionVlan, value)

@@ -316,8 +316,9 @@ class GoldenNic:
             function.stop_queue(index, stopped.error)
         else:
             queue.parked = parked
-            if function.page_timeout:
-                queue.deadline = self._outside.now() + function.page_timeout
+            timeout = self.functions[0].page_timeout
+            if timeout:
+                queue.deadline = self._outside.now() + timeout
             queue.other = self._asked_already(parked)
             if queue.other is None:
                 function.count(Stat.PAGE_REQUESTS)

@@ -342,7 +342,7 @@ _ALL = (
     _register("device_id", 0x04, _RO, "device_id of the function's DMA.", 23, None),
     _register("mac_low", 0x08, _RW, "First four bytes of the MAC, first lowest.", 31, None),
     _register("mac_high", 0x0C, _RW, "Last two bytes of the MAC.", 15, None),
-    _register("page_timeout", 0x10, _RW, "Cycles to wait for a group response; 0: ever."),
+    _register("page_timeout", 0x10, _RW, "PF: cycles that all wait for a group response; 0: ever."),
     _register("status", 0x14, _RO, "device_status of the function.", high=7),
     _register("vlan", 0x18, _RW, "FunctionVlan."),
     _register("events", 0x1C, Access.RW1C, "MailboxEvent."),

@@ -255,3 +255,9 @@ def test_a_reset_of_a_queue_that_is_not_enabled_is_ignored():
     assert {name: nic.load(name) for name in chosen} == chosen
     assert nic.load("queue_reset") == 0
 
+
+def test_the_time_out_is_the_pfs_register_and_everybodys():
+    nic = NicAlone()
+    nic.manage("page_timeout", 1000)
+    nic.manage("page_timeout", 7, function=1)
+    assert (nic.managed("page_timeout"), nic.managed("page_timeout", 1)) == (1000, 0)
