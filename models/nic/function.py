@@ -190,7 +190,9 @@ class Function(ManagedFunction):
         elif page >= NOTIFY_OFFSET:
             self._notify((page - NOTIFY_OFFSET) // NOTIFY_MULTIPLIER)
         elif page < ISR_OFFSET:
-            for register in _overlapping(page - COMMON_OFFSET, size):
+            touched = _overlapping(page - COMMON_OFFSET, size)
+            # A reset is of what is stored beside it, too.
+            for register in sorted(touched, key=lambda found: found.name == "device_status"):
                 shift = 8 * (page - register.offset)
                 lanes = (1 << 8 * size) - 1
                 lanes = lanes << shift if shift >= 0 else lanes >> -shift

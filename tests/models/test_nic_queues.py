@@ -4,7 +4,7 @@ import pytest
 
 from models.spec.iommu import PageResponse
 from models.spec.nic import MERGED_BUFFERS, Isr, QueueError, Stat
-from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
 from tests.models.nic_alone import NicAlone, frame
 
 MERGEABLE = 1 << Feature.NET_MRG_RXBUF
@@ -242,6 +242,13 @@ def test_the_generation_outlives_a_device_reset():
     nic.store("device_status", 0)
     nic.manage("mac_low", 0x5678)
     assert nic.load("config_generation") == before + 2
+
+
+def test_a_reset_is_of_what_is_stored_beside_it():
+    nic = NicAlone()
+    nic.start(0)
+    nic.nic.write_register(common("device_status").offset, 4, 1 << 16)
+    assert (nic.load("device_status"), nic.load("queue_select")) == (0, 0)
 
 
 def test_a_reset_of_a_queue_that_is_not_enabled_is_ignored():
