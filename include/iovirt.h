@@ -343,7 +343,8 @@
 
 #define IOVIRT_NIC_FUNCTION_MAC_HIGH 0xcu /* Last two bytes of the MAC. */
 
-#define IOVIRT_NIC_FUNCTION_PAGE_TIMEOUT 0x10u /* Cycles to wait for a group response; 0: ever. */
+/* PF: cycles that all wait for a group response; 0: ever. */
+#define IOVIRT_NIC_FUNCTION_PAGE_TIMEOUT 0x10u
 
 #define IOVIRT_NIC_FUNCTION_STATUS 0x14u /* device_status of the function. */
 

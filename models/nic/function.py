@@ -1,6 +1,6 @@
 """What a driver sees of one function: its BAR."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from models.nic.management import ManagedFunction
@@ -85,8 +85,12 @@ class Function(ManagedFunction):
         self._changed, self._message, self._allowed = changed, message, allowed
         self._offered = offered_features(config, physical=number == 0)
         self.generation = 0
+        self.queues = [self._fresh() for _ in range(config.queues_per_function)]
         self.reset_vectors()
         self.reset()
+
+    def _fresh(self, error: QueueError = QueueError.NONE) -> QueueRegisters:
+        return QueueRegisters(self.config.queue_size_max, error=error)
 
     def reset_vectors(self) -> None:
         """Mask all vectors and forget what is pending."""
@@ -102,17 +106,18 @@ class Function(ManagedFunction):
         self.post(MailboxEvent.RESET)
 
     def reset(self) -> None:
-        """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay."""
+        """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay.
+
+        To the latter belong why queues have stopped, and the generation: a driver that begins to
+        read before and ends behind a reset has to see that something has changed (4.1.4.3.1).
+        """
         self.status = DeviceStatus(0)
         self.isr = Isr(0)
         self.driver_features = 0
         self._select = {"device_feature_select": 0, "driver_feature_select": 0, "queue_select": 0}
         self.config_vector = MSI_NO_VECTOR
         self.stop_steering()
-        self.queues = [
-            QueueRegisters(self.config.queue_size_max)
-            for _ in range(self.config.queues_per_function)
-        ]
+        self.queues = [self._fresh(queue.error) for queue in self.queues]
 
     @property
     def enabled(self) -> bool:
@@ -185,7 +190,9 @@ class Function(ManagedFunction):
         elif page >= NOTIFY_OFFSET:
             self._notify((page - NOTIFY_OFFSET) // NOTIFY_MULTIPLIER)
         elif page < ISR_OFFSET:
-            for register in _overlapping(page - COMMON_OFFSET, size):
+            touched = _overlapping(page - COMMON_OFFSET, size)
+            # A reset is of what is stored beside it, too.
+            for register in sorted(touched, key=lambda found: found.name == "device_status"):
                 shift = 8 * (page - register.offset)
                 lanes = (1 << 8 * size) - 1
                 lanes = lanes << shift if shift >= 0 else lanes >> -shift
@@ -291,29 +298,44 @@ class Function(ManagedFunction):
             new &= ~DeviceStatus.DRIVER_OK
         self.status = new
         if new & ~old & DeviceStatus.DRIVER_OK:
+            self._run(queue for queue in self.queues if queue.queue_enable)
             self.post(MailboxEvent.READY)
             self._changed("driver_ok", 0)
+
+    @staticmethod
+    def _run(queues: Iterable[QueueRegisters]) -> None:
+        """Forget why queues stopped that run again."""
+        for queue in queues:
+            queue.error = QueueError.NONE
+
+    def stop_queue(self, number: int, error: QueueError) -> None:
+        """Note why a queue has stopped, and tell the driver (2.1.2)."""
+        self.queues[number].error = error
+        self.status |= DeviceStatus.DEVICE_NEEDS_RESET
+        self.config_interrupt()
 
     def _store_queue(self, queue: QueueRegisters, name: str, value: int) -> None:
         number = self._select["queue_select"]
         if name == "queue_reset":
-            if value == 1 and self.accepted(Feature.RING_RESET):
-                self.queues[number] = QueueRegisters(self.config.queue_size_max)
+            if value == 1 and queue.queue_enable and self.accepted(Feature.RING_RESET):
+                self.queues[number] = self._fresh(queue.error)
                 self._changed("queue_reset", number)
                 of_control = number == self.control_index
                 self.post(MailboxEvent.QUEUE_RESET if of_control else MailboxEvent.DATA_RESET)
+        elif name == "queue_msix_vector":  # at any time (4.1.5.1.2)
+            queue.queue_msix_vector = self._vector(value)
         elif queue.queue_enable:
             return
         elif name == "queue_enable":
             if value == 1:
-                queue.queue_enable, queue.error = 1, QueueError.NONE
+                queue.queue_enable = 1
+                if self.live:
+                    self._run([queue])
                 self._changed("enable", number)
         elif name == "queue_size":
             odd = value & (value - 1) and not self.accepted(Feature.RING_PACKED)  # 2.7, 2.8.10.1
             if 0 < value <= self.config.queue_size_max and not odd:
                 queue.queue_size = value
-        elif name == "queue_msix_vector":
-            queue.queue_msix_vector = self._vector(value)
         elif name in ("queue_desc", "queue_driver", "queue_device"):
             setattr(queue, name, value)
 

@@ -64,6 +64,7 @@ class ManagedFunction:
         self.device_id = config.device_id + number
         self.control = self.vlan = 0
         self.mac = initial_mac(number)
+        #: Of the PF, for all functions: cycles to wait for a page.
         self.page_timeout = 0
         self.generation = 0
         self.stats = [0] * len(Stat)
@@ -243,7 +244,7 @@ class ManagedFunction:
         elif name == "mac_high":
             self.mac = self.mac[:4] + (value & 0xFFFF).to_bytes(2, "little")
             self._config_changed()
-        elif name == "page_timeout":
+        elif name == "page_timeout" and not self.number:
             self.page_timeout = value
         elif name == "vlan":
             self.vlan = _keep(FunctionVlan, value)
@@ -291,5 +292,9 @@ class ManagedFunction:
 
     def _config_changed(self) -> None:
         self.generation += 1
+        self.config_interrupt()
+
+    def config_interrupt(self) -> None:
+        """Send a configuration change notification, if there is a driver (2.3)."""
         if self.live:
             self.interrupt(self.config_vector, Isr.CONFIG)

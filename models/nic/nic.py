@@ -55,7 +55,7 @@ class GoldenNic:
         for number in range(config.functions):
             self._add(number)
         backup = Backup(config, self.functions, self._dma[0], self._waits)
-        self.switch = Switch(self.functions, config, surroundings.transmit, backup)
+        self.switch = Switch(self.functions, config, surroundings.transmit, backup, self._runs)
         self._moderations = [self._moderation(function) for function in self.functions]
         self._servants = [
             Servant(function, self.switch, batch, moderation)
@@ -65,9 +65,17 @@ class GoldenNic:
         self._queues: dict[int, RunningQueue] = {}
         self._turn = 0
 
+    def _receiver(self, number: int, pair: int) -> RunningQueue | None:
+        """A receive queue, if it runs."""
+        return self._queues.get(number * self.config.queues_per_function + 2 * pair)
+
+    def _runs(self, number: int, pair: int) -> bool:
+        """Whether a receive queue runs."""
+        return self._receiver(number, pair) is not None
+
     def _waits(self, number: int, pair: int) -> bool:
         """Whether a receive queue waits for a page."""
-        queue = self._queues.get(number * self.config.queues_per_function + 2 * pair)
+        queue = self._receiver(number, pair)
         return queue is not None and queue.parked is not None
 
     def _moderation(self, function: Function) -> Moderation:
@@ -167,7 +175,7 @@ class GoldenNic:
             if base + queue in self._queues:
                 self._queues[base + queue].doorbell = True
         elif what == "queue_reset":
-            self._queues.pop(base + queue, None)
+            self._end(number, queue)
             self._moderations[number].forget(queue)
         elif what == "coalescing":
             self._moderations[number].serve()
@@ -182,6 +190,12 @@ class GoldenNic:
             self._drop()
             for index in range(self.config.queues_per_function):
                 self._start(number, index)
+
+    def _end(self, number: int, index: int) -> None:
+        """Let a queue run no longer; what it had to receive is dropped and counted."""
+        queue = self._queues.pop(number * self.config.queues_per_function + index, None)
+        if queue is not None and not index & 1:
+            self.switch.drop(number, index // 2, int(queue.delivering))
 
     def _mailbox(self) -> int:
         """First function with events, plus 1; 0 if there is none."""
@@ -298,12 +312,13 @@ class GoldenNic:
         except StopIteration:
             queue.service = None
         except Stopped as stopped:
-            function.queues[index].error = stopped.error
-            del self._queues[key]
+            self._end(number, index)
+            function.stop_queue(index, stopped.error)
         else:
             queue.parked = parked
-            if function.page_timeout:
-                queue.deadline = self._outside.now() + function.page_timeout
+            timeout = self.functions[0].page_timeout
+            if timeout:
+                queue.deadline = self._outside.now() + timeout
             queue.other = self._asked_already(parked)
             if queue.other is None:
                 function.count(Stat.PAGE_REQUESTS)

@@ -26,8 +26,9 @@ Service = Generator[Parked, PageResponse, None]
 class RunningQueue:
     """A virtqueue that runs.
 
-    ``buffers`` are those that were taken for a frame which needs more of them.  ``other`` is a
-    queue that has asked for the page for which this one is parked, and for what it has asked.
+    ``buffers`` are those that were taken for a frame which needs more of them; ``delivering``
+    tells that one was taken which is not in its buffers yet.  ``other`` is a queue that has asked
+    for the page for which this one is parked, and for what it has asked.
     """
 
     ring: Ring
@@ -37,6 +38,7 @@ class RunningQueue:
     deadline: int | None = None
     other: tuple["RunningQueue", Parked] | None = None
     buffers: list[Chain] = field(default_factory=list)
+    delivering: bool = False
 
 
 class Servant:
@@ -148,15 +150,11 @@ class Servant:
         if not (yield from self._collect(queue, needed)):
             return
         frame = self._switch.take(function.number, pair)
-        chains, queue.buffers = queue.buffers, []
+        chains, queue.buffers, queue.delivering = queue.buffers, [], True
         content = self._header(index, frame, len(chains)) + frame
-        used = []
-        try:
-            for chain in chains:
-                rest = yield from queue.ring.scatter(chain, content)
-                used.append(Used(chain, len(content) - len(rest)))
-                content = rest
-        except Refused:
+        used = yield from self._scatter(queue.ring, chains, content)
+        queue.delivering = False
+        if used is None:
             function.count(Stat.RX_DROPPED_FULL, queue=index)
             used = [Used(chain, 0) for chain in chains]
         else:
@@ -166,8 +164,28 @@ class Servant:
         yield from self._finish(index, queue.ring, used)
         queue.doorbell = True  # there may be more
 
+    @staticmethod
+    def _scatter(
+        ring: Ring, chains: Sequence[Chain], content: bytes
+    ) -> Generator[Parked, PageResponse, list[Used] | None]:
+        """Write to chains; ``None`` if they have no room, or one of their pages was refused."""
+        if sum(chain.write_bytes for chain in chains) < len(content):
+            return None
+        used = []
+        try:
+            for chain in chains:
+                rest = yield from ring.scatter(chain, content)
+                used.append(Used(chain, len(content) - len(rest)))
+                content = rest
+        except Refused:
+            return None
+        return used
+
     def _collect(self, queue: RunningQueue, needed: int) -> Generator[Parked, PageResponse, bool]:
-        """Take buffers for so many bytes; return whether there are enough."""
+        """Take buffers for so many bytes; return whether there are enough.
+
+        Without mergeable buffers one is enough, be it too short.
+        """
         mergeable = self._function.accepted(Feature.NET_MRG_RXBUF)
         while sum(chain.write_bytes for chain in queue.buffers) < needed:
             whole_ring = sum(chain.slots for chain in queue.buffers) >= queue.ring.setup.size
@@ -176,9 +194,11 @@ class Servant:
             chain = yield from queue.ring.take()
             if chain is None:
                 return False
-            if chain.write_bytes < (HEADER_BYTES if mergeable else needed):
+            if chain.write_bytes < HEADER_BYTES:
                 raise Stopped(QueueError.BAD_LENGTH)
             queue.buffers.append(chain)
+            if not mergeable:
+                break
         return True
 
     def _header(self, index: int, frame: bytes, buffers: int) -> bytes:

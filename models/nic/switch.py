@@ -32,6 +32,9 @@ class Switch:
 
     Mirroring functions get everything but their own of all VLANs, as on the wire.
 
+    A receive queue that does not run gets nothing and holds nothing up: its frames are dropped
+    (virtio 1.3, 5.1.6.5.6 and 5.1.6.5.7 say so of one that is being reset).
+
     Parameters
     ----------
     functions : sequence of Function
@@ -40,6 +43,8 @@ class Switch:
         Sends a frame out of the port.
     backup : Backup
         Where frames wait whose queue waits for a page.
+    runs : callable
+        ``runs(function, pair)`` tells whether a receive queue runs; frames for others are dropped.
     """
 
     def __init__(
@@ -48,9 +53,10 @@ class Switch:
         config: NicConfig,
         transmit: Callable[[bytes], None],
         backup: Backup,
+        runs: Callable[[int, int], bool],
     ) -> None:
         self._functions, self._config, self._transmit = functions, config, transmit
-        self._backup = backup
+        self._backup, self._runs = backup, runs
         self._fifos: list[dict[int, deque[bytes]]] = [
             {pair: deque() for pair in range(config.queue_pairs)} for _ in functions
         ]
@@ -79,6 +85,15 @@ class Switch:
             fifo.clear()
         self._backup.flush(number)
 
+    def drop(self, number: int, pair: int, more: int = 0) -> None:
+        """Drop and count what waits for a queue that does not run any longer, and so many more."""
+        fifo = self._fifos[number][pair]
+        self._lose(number, pair, len(fifo) + more)
+        fifo.clear()
+
+    def _lose(self, number: int, pair: int, frames: int = 1) -> None:
+        self._functions[number].count(Stat.RX_DROPPED_FULL, frames, queue=2 * pair)
+
     def _full(self, number: int) -> bool:
         """Whether the FIFOs of a function have no room."""
         return sum(map(len, self._fifos[number].values())) >= self._depth
@@ -87,9 +102,14 @@ class Switch:
         """Let a frame that waited in a backup ring go to its queue; return whether there is one."""
         found = self._backup.back(lambda number: not self._full(number))
         if found is not None:
-            number, pair, frame = found
-            self._fifos[number][pair].append(frame)
+            self._put(*found)
         return found is not None
+
+    def _put(self, number: int, pair: int, frame: bytes) -> None:
+        if self._runs(number, pair):
+            self._fifos[number][pair].append(frame)
+        else:
+            self._lose(number, pair)
 
     def from_port(self, frame: bytes) -> None:
         """Forward a frame from the wire; too short or too long ones are dropped and counted."""
@@ -176,14 +196,13 @@ class Switch:
         if len(frame) - header > self._config.mtu:
             function.count(Stat.RX_DROPPED_FILTER)
             return
-        fifos, pair = self._fifos[number], function.pair_of(frame)
-        full = self._full(number)
+        pair, full = function.pair_of(frame), self._full(number)
         backed_up = self._backup.takes(number, pair, full=full)
-        if backed_up:
-            self._backup.put(number, pair, frame)
-        elif full:
+        if full and not backed_up:
             function.count(Stat.RX_DROPPED_FULL)
+            return
+        if backed_up and self._runs(number, pair):
+            self._backup.put(number, pair, frame)
         else:
-            fifos[pair].append(frame)
-        if backed_up or not full:
-            function.count_group(frame, Stat.RX_MULTICAST, Stat.RX_BROADCAST)
+            self._put(number, pair, frame)
+        function.count_group(frame, Stat.RX_MULTICAST, Stat.RX_BROADCAST)

@@ -256,7 +256,7 @@ class QueueError(enum.IntEnum, shape=8):
     BAD_INDEX = 3  # more is available than the queue holds
     BAD_HEAD = 4  # a head or next beyond the queue size
     BAD_CHAIN = 5  # longer than the queue, of wrong direction, or readable after writable
-    BAD_LENGTH = 6  # receive buffers that are too short for their frame
+    BAD_LENGTH = 6  # a receive buffer without room for the header, or merged ones for the frame
     BAD_FLAGS = 7  # a flag that was not negotiated
     PAGE_REQUEST_FAILED = 8  # answered "failure" (or never, within the time-out)
     BUS = 9  # the bus answered with an error after a translation had succeeded
@@ -272,7 +272,7 @@ class Stat(enum.IntEnum, shape=6):
     RX_PACKETS = 2
     RX_BYTES = 3
     TX_DROPPED = 4  # too short or long, asks for an offload, to nobody, or its page was refused
-    RX_DROPPED_FULL = 5  # no room in receive FIFO or backup ring, or a buffer's page was refused
+    RX_DROPPED_FULL = 5  # no room in FIFO or ring; queue not running; buffer too short or refused
     RX_DROPPED_FILTER = 6  # the function is disabled
     PAGE_REQUESTS = 7
     PAGE_RETRIES = 8  # DMA begun again after it was parked
@@ -345,7 +345,7 @@ _ALL = (
     _register("device_id", 0x04, _RO, "device_id of the function's DMA.", 23, None),
     _register("mac_low", 0x08, _RW, "First four bytes of the MAC, first lowest.", 31, None),
     _register("mac_high", 0x0C, _RW, "Last two bytes of the MAC.", 15, None),
-    _register("page_timeout", 0x10, _RW, "Cycles to wait for a group response; 0: ever."),
+    _register("page_timeout", 0x10, _RW, "PF: cycles that all wait for a group response; 0: ever."),
     _register("status", 0x14, _RO, "device_status of the function.", high=7),
     _register("vlan", 0x18, _RW, "FunctionVlan."),
     _register("events", 0x1C, Access.RW1C, "MailboxEvent."),

@@ -139,7 +139,7 @@ def test_a_mapping_to_nowhere():
 
 def test_a_page_request_without_answer():
     async def harm(platform, hostile, guests):
-        platform.machine.nic.functions[3].page_timeout = 1000
+        platform.machine.nic.functions[0].page_timeout = 1000
         hypervisor = platform.hypervisor
         served = hypervisor._serve
 

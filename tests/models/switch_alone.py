@@ -15,6 +15,6 @@ __all__ = ["switch_alone"]
 def switch_alone(
     functions: Sequence[Function], config: NicConfig, transmit: Callable[[bytes], None]
 ) -> Switch:
-    """Return the switch; there is no DMA, and no queue waits for a page."""
+    """Return the switch; there is no DMA, and all queues run and none waits for a page."""
     backup = Backup(config, functions, cast(Dma, None), lambda *_: False)
-    return Switch(functions, config, transmit, backup)
+    return Switch(functions, config, transmit, backup, lambda *_: True)

@@ -21,7 +21,8 @@ def test_full_has_every_capability():
     assert all(getattr(full.iommu, name) for name in CAPABILITY_BITS)
     assert (full.iommu.pas, full.iommu.ddt_levels, full.iommu.igs) == (50, 3, 2)
     assert all(getattr(full.nic, flag) for flag in FEATURE_FLAGS)
-    assert replace(full.nic, **dict.fromkeys(FEATURE_FLAGS, False), checksum=True) == default.nic
+    plain = {**dict.fromkeys(FEATURE_FLAGS, False), "checksum": True}
+    assert replace(full.nic, **plain) == default.nic
     sizes = ("iotlb_ways", "iotlb_sets", "iotlb_superpages", "misses", "walkers", "hpm_counters")
     for name in sizes:
         assert getattr(full.iommu, name) == getattr(default.iommu, name)

@@ -48,8 +48,8 @@ def fields(payload, names) -> dict:
 class Machine:
     """Registers with an engine that answers DISABLE when it is told to."""
 
-    def __init__(self, *, stall=0.0, take_doorbells=True, obedient=True):
-        self.dut = built(Registers, TINY)
+    def __init__(self, *, nic=TINY, stall=0.0, take_doorbells=True, obedient=True):
+        self.nic, self.dut = nic, built(Registers, nic)
         self.rng = seeded(3)
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, self.rng, stall)
@@ -82,7 +82,7 @@ class Machine:
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
             ctx.set(self.dut.filter.ready, 1)
-            await configure(ctx, self.bus.write32, TINY)
+            await configure(ctx, self.bus.write32, self.nic)
             await bench(ctx)
 
         return whole

@@ -8,7 +8,7 @@ from tests.rtl.agents import Sink, get, put, run, seeded
 
 TINY = config("tiny").nic
 ALL = range(TINY.functions)
-#: Registers that the component does not have, and the one that golden functions have each.
+#: Registers that the component does not have.
 ELSEWHERE = (
     "status",
     "events",
@@ -16,7 +16,6 @@ ELSEWHERE = (
     "interrupt",
     "features",
     "control_",
-    "page_timeout",
     "queue_enables",
 )
 NAMES = [name for name in MANAGEMENT if not name.startswith(ELSEWHERE)]
