@@ -178,6 +178,8 @@ class Hypervisor:
         device = await self.bus.virtual(function)
         if function:
             await self.bus.reset(device)
+        elif self.mailbox is not None:
+            await self.mailbox.lose_vector()
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
         counter = None
         if count:
@@ -275,9 +277,12 @@ class Hypervisor:
         await self.iommu.set_context(assignment.device_id, context)
 
     async def queue_error(self, function: int, queue: int) -> QueueError:
-        """Why a queue has stopped."""
+        """Why a queue has stopped; software knows that of control queues."""
         offset = function_block(function) + queue_error_offset(queue)
-        return QueueError(await self.port.mmio_read("nic", offset) & 0xFF)
+        found = QueueError(await self.port.mmio_read("nic", offset) & 0xFF)
+        if not found and self.mailbox is not None and self.mailbox.serves(function, queue):
+            return self.mailbox.error(function)
+        return found
 
     async def stat(self, function: int, stat: Stat) -> int:
         """A counter of a function."""
