@@ -169,7 +169,8 @@ class Hypervisor:
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
         ``vlan`` is the function's own, in which it sends with ``priority``; one without may be
         allowed at most eight ``vlans``, ``None`` allows all.  The others are members of
-        FunctionControl.
+        FunctionControl; with ``spoof_check`` the guest is not trusted, and its control queue
+        brings it no frames that are for others (:class:`~cosim.hypervisor.net_control.NetControl`).
         """
         if vlans is not None and len(vlans) > VLAN_FILTERS:
             raise ValueError(f"A function can be held to {VLAN_FILTERS} VLANs, not {len(vlans)}")

@@ -11,7 +11,6 @@ from models.spec.nic import (
     MANAGEMENT,
     MSIX_ENTRY_BYTES,
     MSIX_TABLE_OFFSET,
-    FunctionControl,
     MailboxEvent,
     QueueError,
     bar_base,
@@ -169,22 +168,16 @@ class Mailbox:
             await self._commands(function, assignment, client)
 
     def _client(self, function: int, assignment: "Assignment") -> _Client:
-        async def set_mac(mac: bytes) -> bool:
-            trusted = not FunctionControl.from_bits(assignment.control).spoof_check
-            if trusted:
-                await self._hypervisor.set_mac(assignment, mac)
-            return bool(trusted)
-
-        return _Client(
-            NetControl(
-                lambda name, value: self._store(function, name, value),
-                lambda: assignment.control,
-                self._hypervisor.config.nic.queue_pairs,
-                set_mac,
-                assignment.vlans,
-                clock_mhz=self._hypervisor.costs.clock_mhz,
-            )
+        control = NetControl(
+            lambda name, value: self._store(function, name, value),
+            lambda: assignment.control,
+            self._hypervisor.config.nic.queue_pairs,
+            mac=lambda: assignment.mac,
+            set_mac=lambda mac: self._hypervisor.set_mac(assignment, mac),
+            vlans=assignment.vlans,
+            clock_mhz=self._hypervisor.costs.clock_mhz,
         )
+        return _Client(control)
 
     async def _commands(self, function: int, assignment: "Assignment", client: _Client) -> None:
         """Answer commands of a control queue, and interrupt its driver."""

@@ -1,4 +1,6 @@
-"""Control queues of drivers that mean harm: malformed, or never empty."""
+"""Control queues of drivers that mean harm: malformed, never empty, of functions without trust."""
+
+from random import Random
 
 import pytest
 
@@ -7,11 +9,12 @@ from cosim.guest.malformed import CONTROL_WAYS, WAYS
 from cosim.guest.virtqueue import Piece
 from models.spec.nic import QueueError, Stat, offered_features
 from models.spec.virtio import Feature
-from models.spec.virtio_net import ControlClass, ControlCoalescing, HashType
-from tests.cosim.platform import COMPLETE, run
+from models.spec.virtio_net import ControlAck, ControlClass, ControlCoalescing, HashType
+from tests.cosim.platform import COMPLETE, frame, run
 from tests.cosim.test_virtio_features import exchange
 
 PLAIN = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
+GATEWAY = bytes.fromhex("02fe00000001")
 #: An address that no guest owns.
 NOT_OWNED = 0x4000_0000
 
@@ -23,6 +26,118 @@ def control_of(guest):
 
 async def settle(platform):
     await platform.machine.sleep(30_000)
+
+
+# Trust -------------------------------------------------------------------------------------------
+
+
+def group(number):
+    return b"\x01\x00\x5e\x00\x00" + bytes((number,))
+
+
+def test_who_is_not_trusted_has_nothing_of_others():
+    async def scenario(platform):
+        wire, rng = [], Random(1)
+        platform.machine.on_frame(lambda content, _: wire.append(content))
+        victim = await platform.guest(1)
+        hostile = await platform.guest(2, assign={"spoof_check": True})
+        await settle(platform)
+        control = hostile.driver.control
+        own, others = hostile.mac, (victim.mac, GATEWAY)
+
+        def table(*macs):
+            return len(macs).to_bytes(4, "little") + b"".join(macs)
+
+        refused = [(ControlClass.RX, 0, b"\1"), (ControlClass.RX, 0, b"\xff")]
+        refused += [(ControlClass.RX, mode, b"\1") for mode in range(2, 6)]
+        for mac in others:
+            refused += [
+                (ControlClass.MAC, 0, table(mac) + table()),
+                (ControlClass.MAC, 0, table(own, mac) + table(group(1))),
+                (ControlClass.MAC, 0, table() + table(mac)),
+                (ControlClass.MAC, 0, table() + table(group(1), mac)),
+                (ControlClass.MAC, 1, mac),
+            ]
+        # What Linux sends without being told to, and what brings groups.
+        allowed = [
+            (ControlClass.RX, 0, b"\0"),
+            (ControlClass.RX, 1, b"\1"),
+            (ControlClass.RX, 1, b"\0"),
+            (ControlClass.MAC, 0, table() + table()),
+            (ControlClass.MAC, 1, own),
+            # More than there are filters for.
+            (ControlClass.MAC, 0, table(*[own] * 20) + table()),
+            (ControlClass.MAC, 0, table(own) + table(*map(group, range(20)))),
+            (ControlClass.MAC, 0, table(own, *map(group, range(20))) + table()),
+            (ControlClass.MAC, 0, table(own) + table(group(1))),
+        ]
+
+        async def nothing_seen():
+            sent = [frame(GATEWAY, victim.mac, rng, 60), frame(own, victim.mac, rng, 60)]
+            for content in sent:
+                await victim.driver.send(content)
+            came = [frame(victim.mac, GATEWAY, rng, 60), frame(GATEWAY, GATEWAY, rng, 60)]
+            for content in came:
+                await platform.machine.send_frame(content)
+            await platform.machine.sleep(4_000)
+            assert wire == sent[:1]
+            assert hostile.received == sent[1:]
+            assert victim.received == came[:1]
+            for frames in (wire, hostile.received, victim.received):
+                frames.clear()
+
+        for command in refused:
+            assert await control.command(*command) == ControlAck.ERR, command
+            await nothing_seen()
+        for command in allowed:
+            assert await control.command(*command) == ControlAck.OK, command
+            await nothing_seen()
+        for number in (1, 2):
+            await platform.machine.send_frame(frame(group(number), GATEWAY, rng, 60))
+        await settle(platform)
+        assert [content[:6] for content in hostile.received] == [group(1)]
+
+    run(scenario, nic=COMPLETE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_commands_harm_nobody(seed):
+    """Whatever a driver that is not trusted asks for, others go on and it sees nothing."""
+
+    async def scenario(platform):
+        rng = Random(seed)
+        guests = [await platform.guest(function) for function in (1, 2)]
+        hostile = await platform.guest(3, features=PLAIN, assign={"spoof_check": True})
+        seen = []
+        hostile.driver.on_receive = seen.append
+        await settle(platform)
+        macs = [*(guest.mac for guest in guests), GATEWAY, hostile.mac, group(1), bytes(6)]
+
+        def data(kind):
+            choices = [b"", b"\1", b"\0", rng.randbytes(2), rng.randbytes(rng.randrange(64))]
+            if kind == ControlClass.MAC:
+                for _ in range(4):
+                    tables = [rng.choices(macs, k=rng.choice((0, 1, 2, 9))) for _ in range(2)]
+                    parts = [len(t).to_bytes(4, "little") + b"".join(t) for t in tables]
+                    choices += [b"".join(parts), rng.choice(macs)]
+            return rng.choice(choices)
+
+        for _ in range(10):
+            for _ in range(30):
+                kind = rng.choice((*ControlClass, ControlClass.MAC, rng.randrange(256)))
+                content = bytes((kind, rng.choice((0, 1, 2, 3, rng.randrange(256))))) + data(kind)
+                queue = control_of(hostile)
+                readable = Piece(queue.store(content), len(content))
+                queue.add([readable], [Piece(queue.store(bytes(16)), rng.randint(1, 16))], None)
+                hostile.driver.transport.notify(queue)
+                while queue.outstanding:
+                    await platform.machine.sleep(100)
+                    queue.take()
+            await exchange(platform, guests, count=2, seed=rng.random())
+            assert all(content[:6] == hostile.mac or content[0] & 1 for content in seen)
+        assert await platform.hypervisor.queue_error(3, control_of(hostile).number) == 0
+
+    run(scenario, nic=COMPLETE)
 
 
 # Turns -------------------------------------------------------------------------------------------
