@@ -31,6 +31,8 @@ _COMMANDS = 8
 _LOOK = 5_000
 #: After these there is another control queue, or none.
 _NEW_QUEUE = MailboxEvent.RESET | MailboxEvent.READY | MailboxEvent.QUEUE_RESET
+#: Told for a data queue that was reset, by hardware that does.
+_DATA_RESET = MailboxEvent.__members__.get("DATA_RESET", MailboxEvent(0))
 
 
 @dataclass
@@ -164,10 +166,19 @@ class Mailbox:
         if events & MailboxEvent.READY:
             client.features = await self._load_long(function, "features")
             await client.control.reset(client.features)
+        if events & _DATA_RESET:
+            await self._queues_reset(function, client.control)
         if events & MailboxEvent.CONTROL:
             await self._commands(function, assignment, client)
 
     def _client(self, function: int, assignment: "Assignment") -> _Client:
+        async def enabled() -> int:
+            # A reset that came before the command is not to be taken for one that came after it.
+            if await self._load(function, "events") & _DATA_RESET:
+                await self._store(function, "events", _DATA_RESET)
+                await self._queues_reset(function, control)
+            return await self._enabled(function)
+
         control = NetControl(
             lambda name, value: self._store(function, name, value),
             lambda: assignment.control,
@@ -176,8 +187,19 @@ class Mailbox:
             set_mac=lambda mac: self._hypervisor.set_mac(assignment, mac),
             vlans=assignment.vlans,
             clock_mhz=self._hypervisor.costs.clock_mhz,
+            enabled=enabled,
         )
         return _Client(control)
+
+    async def _enabled(self, function: int) -> int:
+        """A bit for each queue that is enabled; all, of hardware that does not say."""
+        return await self._load(function, "queue_enables") if "queue_enables" in MANAGEMENT else -1
+
+    async def _queues_reset(self, function: int, control: NetControl) -> None:
+        """Data queues were reset: those that are not enabled."""
+        enabled = await self._enabled(function)
+        queues = range(2 * self._hypervisor.config.nic.queue_pairs)
+        await control.coalescing.restore(n for n in queues if not enabled >> n & 1)
 
     async def _commands(self, function: int, assignment: "Assignment", client: _Client) -> None:
         """Answer commands of a control queue, and interrupt its driver."""

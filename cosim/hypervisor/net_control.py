@@ -60,6 +60,8 @@ class NetControl:
         VLANs that the driver may have, ``None`` for all.
     clock_mhz : int
         Clock of the hardware.
+    enabled : callable
+        As CoalescingControl has it.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class NetControl:
         set_mac: Callable[[bytes], Awaitable[None]],
         vlans: frozenset[int] | None,
         clock_mhz: int,
+        enabled: Callable[[], Awaitable[int]],
     ) -> None:
         self._write, self._base, self._pairs = write, control, pairs
         self._mac, self._set_mac, self._allowed = mac, set_mac, vlans
-        self._coalescing = CoalescingControl(write, pairs, clock_mhz)
+        #: Coalescing of its queues.
+        self.coalescing = CoalescingControl(write, pairs, clock_mhz, enabled)
         self._forget(0)
 
     def _forget(self, features: int) -> None:
@@ -104,12 +108,12 @@ class NetControl:
         self._forget(features)
         await self._write("rss", 0)
         await self._filter()
-        await self._coalescing.reset(features)
+        await self.coalescing.reset(features)
 
     async def answer(self, kind: int, command: int, data: bytes) -> tuple[bytes, ControlAck]:
         """Carry out a command; returns what the driver is told before the answer."""
         if kind == ControlClass.NOTF_COAL:
-            return await self._coalescing.answer(command, data)
+            return await self.coalescing.answer(command, data)
         return b"", await self._carry_out(kind, command, data)
 
     async def _carry_out(self, kind: int, command: int, data: bytes) -> ControlAck:
