@@ -233,9 +233,11 @@ class Hypervisor:
 
     async def revoke(self, vm: Vm, function: int) -> None:
         """Take a function away from its VM, whatever its driver has left behind."""
-        await self._manage(function_block(function), "control", 0)
         assignment = self.assignment(function)
         assert assignment.vm is vm
+        # What is left of its commands does not enable it again.
+        assignment.control &= ~FunctionControl.const({"enable": 1}).as_bits()
+        await self._manage(function_block(function), "control", 0)
         if function:
             await self.bus.reset(assignment.device)
         del self.assignments[assignment.device_id]

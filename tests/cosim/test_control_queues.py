@@ -7,7 +7,7 @@ import pytest
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import CONTROL_WAYS, WAYS
 from cosim.guest.virtqueue import Piece
-from models.spec.nic import QueueError, Stat, offered_features
+from models.spec.nic import FunctionControl, QueueError, Stat, offered_features
 from models.spec.virtio import Feature
 from models.spec.virtio_net import ControlAck, ControlClass, ControlCoalescing, HashType
 from tests.cosim.platform import COMPLETE, frame, run
@@ -194,6 +194,27 @@ def test_a_control_queue_that_is_never_empty_holds_nobody_up(function):
         assert hostile.vm.memory.read(answer.gpa, 1) == b"\0"
 
     run(scenario, nic=COMPLETE, limit=3_000_000)
+
+
+@pytest.mark.parametrize("delay", range(0, 400, 45))
+def test_a_function_that_is_revoked_amid_its_commands_stays_disabled(delay):
+    async def scenario(platform):
+        hostile = await platform.guest(1, features=PLAIN)
+        await settle(platform)
+        queue = control_of(hostile)
+        command = Piece(queue.store(b"\1\0" + bytes(8)), 10)
+        answer = Piece(queue.store(bytes(1)), 1)
+        while queue.fits(2):
+            queue.add([command], [answer], None)
+        hostile.driver.transport.notify(queue)
+        await platform.machine.sleep(300 + delay)
+        hostile.driver.die()
+        await platform.hypervisor.revoke(hostile.vm, 1)
+        await settle(platform)
+        function = platform.machine.nic.functions[1]
+        assert not FunctionControl.from_bits(function.control).enable
+
+    run(scenario, nic=COMPLETE)
 
 
 # Malformed ---------------------------------------------------------------------------------------
