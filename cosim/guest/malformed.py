@@ -13,7 +13,7 @@ from cosim.guest.virtqueue import DESCRIPTOR_BYTES, Virtqueue
 from models.spec.nic import QueueError
 from models.spec.virtio import Descriptor, DescriptorFlag, PackedDescriptor
 
-__all__ = ["WAYS", "Way"]
+__all__ = ["CONTROL_WAYS", "WAYS", "Way"]
 
 _BYTES = 64
 _NEXT, _WRITE, _INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
@@ -36,9 +36,15 @@ class Way:
 
 
 WAYS: list[Way] = []
+#: Of control queues, beside those of WAYS that are about no direction.
+CONTROL_WAYS: list[Way] = []
+#: An address that no guest owns.
+_NOT_OWNED = 0x4000_0000
 
 
-def _split(code: QueueError, *, receive: bool = False, indirect: bool = True):
+def _split(
+    code: QueueError, *, receive: bool = False, indirect: bool = True, control: bool = False
+):
     """Enlist a function that harms a split queue."""
 
     def enlist(harm: Callable[[SplitQueue], None]) -> Callable[[SplitQueue], None]:
@@ -47,13 +53,16 @@ def _split(code: QueueError, *, receive: bool = False, indirect: bool = True):
             harm(queue)
 
         name = f"split-{harm.__name__.strip('_').replace('_', '-')}"
-        WAYS.append(Way(name, False, code, apply, receive, indirect))
+        ways = CONTROL_WAYS if control else WAYS
+        ways.append(Way(name, False, code, apply, receive, indirect))
         return harm
 
     return enlist
 
 
-def _packed(code: QueueError, *, receive: bool = False, indirect: bool = True):
+def _packed(
+    code: QueueError, *, receive: bool = False, indirect: bool = True, control: bool = False
+):
     """Enlist a function that harms a packed queue."""
 
     def enlist(harm: Callable[[PackedQueue], None]) -> Callable[[PackedQueue], None]:
@@ -62,7 +71,8 @@ def _packed(code: QueueError, *, receive: bool = False, indirect: bool = True):
             harm(queue)
 
         name = f"packed-{harm.__name__.strip('_').removeprefix('p_').replace('_', '-')}"
-        WAYS.append(Way(name, True, code, apply, receive, indirect))
+        ways = CONTROL_WAYS if control else WAYS
+        ways.append(Way(name, True, code, apply, receive, indirect))
         return harm
 
     return enlist
@@ -182,6 +192,25 @@ def _table_longer_than_queue(queue: SplitQueue) -> None:
     _refer(queue, _table(queue, [*following, (0, 0)]))
 
 
+@_split(QueueError.BAD_CHAIN, control=True)
+def _readable_behind_answer(queue: SplitQueue) -> None:
+    _chain(queue, [(_NEXT, 1), (_WRITE | _NEXT, 2), (0, 0)])
+
+
+@_split(QueueError.BUFFER_ADDRESS, control=True)
+def _command_nowhere(queue: SplitQueue) -> None:
+    queue.write_descriptor(0, _NOT_OWNED, _BYTES, _NEXT, 1)
+    queue.write_descriptor(1, queue.store(bytes(1)), 1, _WRITE, 0)
+    queue.publish(0)
+
+
+@_split(QueueError.BUFFER_ADDRESS, control=True)
+def _answer_nowhere(queue: SplitQueue) -> None:
+    queue.write_descriptor(0, queue.store(bytes(_BYTES)), _BYTES, _NEXT, 1)
+    queue.write_descriptor(1, _NOT_OWNED, 1, _WRITE, 0)
+    queue.publish(0)
+
+
 # Packed --------------------------------------------------------------------------------------
 
 
@@ -271,3 +300,13 @@ def _p_writable_in_table(queue: PackedQueue) -> None:
 @_packed(QueueError.BAD_CHAIN)
 def _p_table_longer_than_queue(queue: PackedQueue) -> None:
     _point(queue, _entries(queue, [0] * (queue.size + 1)))
+
+
+@_packed(QueueError.BAD_CHAIN, control=True)
+def _p_readable_behind_answer(queue: PackedQueue) -> None:
+    _list(queue, [_NEXT, _WRITE | _NEXT, 0])
+
+
+@_packed(QueueError.BAD_CHAIN, control=True)
+def _p_readable_behind_answer_in_table(queue: PackedQueue) -> None:
+    _point(queue, _entries(queue, [0, _WRITE, 0]))

@@ -30,12 +30,15 @@ def assemble(
 ) -> Packet | None:
     """Put the oldest frame together; its buffers are added to ``free``.
 
-    ``None`` if there is none; :class:`BrokenDevice` if the device may not have done what it has.
+    Buffers that came back empty are free again: their frame was dropped.  ``None`` if there is
+    none; :class:`BrokenDevice` if the device may not have done what it has.
     """
-    first = queue.take()
-    if first is None:
-        return None
-    content, length = _buffer(memory, first, free)
+    length = 0
+    while not length:  # of no bytes: the frame was dropped
+        first = queue.take()
+        if first is None:
+            return None
+        content, length = _buffer(memory, first, free)
     if not _HEADER_BYTES < length <= len(content):
         raise BrokenDevice(f"{length} bytes received into {len(content)}")
     header = NetHeader.from_bits(int.from_bytes(content[:_HEADER_BYTES], "little"))

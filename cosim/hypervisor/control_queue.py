@@ -14,6 +14,8 @@ from models.spec.virtio_net import ControlAck, ControlHeader
 __all__ = ["ControlQueue", "GuestAccess"]
 
 _HEADER_BYTES = ControlHeader.as_shape().size // 8
+#: Longest command that is looked at: none that is known comes near it.
+_COMMAND_BYTES_MAX = 1 << 16
 
 
 class GuestAccess:
@@ -96,29 +98,44 @@ class ControlQueue:
         self.error = QueueError.NONE
 
     async def serve(
-        self, answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]]
-    ) -> bool:
-        """Answer what there is; ``answer`` is given class, command and data, and says what to tell.
+        self,
+        answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]],
+        most: int,
+    ) -> tuple[bool, bool]:
+        """Answer what there is, at most so many chains.
 
-        Returns whether the driver wants an interrupt.
+        ``answer`` is given class, command and data, and says what to tell.  Returns whether the
+        driver wants an interrupt, and whether there may be more.
         """
         wanted = False
-        while not self.error:
+        for _ in range(most):
+            if self.error:
+                break
             try:
                 chain = _result(self._ring.take())
                 if chain is None:
-                    break
-                content = _result(self._ring.gather(chain))
-                told, ack = b"", ControlAck.ERR
-                if len(content) >= _HEADER_BYTES and chain.write_bytes:
-                    told, ack = await answer(content[0], content[1], content[_HEADER_BYTES:])
-                wanted = self._give_back(chain, told + bytes((ack,))) or wanted
+                    return wanted, False
+                wanted = self._give_back(chain, await self._answer(chain, answer)) or wanted
             except Stopped as stopped:
                 self.error = stopped.error
-        return wanted
+        return wanted, not self.error
+
+    async def _answer(
+        self,
+        chain: Chain,
+        answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]],
+    ) -> bytes:
+        """What a chain is answered with; without room for that, or a header, it is no command."""
+        refused = bytes((ControlAck.ERR,))
+        if not _HEADER_BYTES <= chain.read_bytes <= _COMMAND_BYTES_MAX or not chain.write_bytes:
+            return refused
+        content = _result(self._ring.gather(chain))
+        told, ack = await answer(content[0], content[1], content[_HEADER_BYTES:])
+        found = told + bytes((ack,))
+        return found if len(found) <= chain.write_bytes else refused
 
     def _give_back(self, chain: Chain, answer: bytes) -> bool:
-        """Return a chain with its answer, as far as it has room for one."""
+        """Return a chain with its answer, if it has room for one."""
         written = min(chain.write_bytes, len(answer))
         if written:
             _result(self._ring.scatter(chain, answer[:written]))

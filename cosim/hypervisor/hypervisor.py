@@ -169,7 +169,8 @@ class Hypervisor:
         (:meth:`pin`).  With ``count``, two event counters count its IOTLB lookups and misses.
         ``vlan`` is the function's own, in which it sends with ``priority``; one without may be
         allowed at most eight ``vlans``, ``None`` allows all.  The others are members of
-        FunctionControl.
+        FunctionControl; with ``spoof_check`` the guest is not trusted, and its control queue
+        brings it no frames that are for others (:class:`~cosim.hypervisor.net_control.NetControl`).
         """
         if vlans is not None and len(vlans) > VLAN_FILTERS:
             raise ValueError(f"A function can be held to {VLAN_FILTERS} VLANs, not {len(vlans)}")
@@ -178,6 +179,8 @@ class Hypervisor:
         device = await self.bus.virtual(function)
         if function:
             await self.bus.reset(device)
+        elif self.mailbox is not None:
+            await self.mailbox.lose_vector()
         device_id = await self.port.mmio_read("nic", block + MANAGEMENT["device_id"].offset)
         counter = None
         if count:
@@ -230,9 +233,11 @@ class Hypervisor:
 
     async def revoke(self, vm: Vm, function: int) -> None:
         """Take a function away from its VM, whatever its driver has left behind."""
-        await self._manage(function_block(function), "control", 0)
         assignment = self.assignment(function)
         assert assignment.vm is vm
+        # What is left of its commands does not enable it again.
+        assignment.control &= ~FunctionControl.const({"enable": 1}).as_bits()
+        await self._manage(function_block(function), "control", 0)
         if function:
             await self.bus.reset(assignment.device)
         del self.assignments[assignment.device_id]
@@ -275,9 +280,12 @@ class Hypervisor:
         await self.iommu.set_context(assignment.device_id, context)
 
     async def queue_error(self, function: int, queue: int) -> QueueError:
-        """Why a queue has stopped."""
+        """Why a queue has stopped; software knows that of control queues."""
         offset = function_block(function) + queue_error_offset(queue)
-        return QueueError(await self.port.mmio_read("nic", offset) & 0xFF)
+        found = QueueError(await self.port.mmio_read("nic", offset) & 0xFF)
+        if not found and self.mailbox is not None and self.mailbox.serves(function, queue):
+            return self.mailbox.error(function)
+        return found
 
     async def stat(self, function: int, stat: Stat) -> int:
         """A counter of a function."""

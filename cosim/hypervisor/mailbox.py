@@ -11,12 +11,13 @@ from models.spec.nic import (
     MANAGEMENT,
     MSIX_ENTRY_BYTES,
     MSIX_TABLE_OFFSET,
-    FunctionControl,
     MailboxEvent,
+    QueueError,
     bar_base,
     function_block,
 )
-from models.spec.virtio import MSI_NO_VECTOR
+from models.spec.virtio import MSI_NO_VECTOR, Feature
+from models.spec.virtio_net import control_queue
 
 if TYPE_CHECKING:
     from cosim.hypervisor.hypervisor import Assignment, Hypervisor
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Mailbox"]
 
 _PF = 0
+#: Most commands of a function before it is others' turn.
+_COMMANDS = 8
+#: Cycles between two looks without a vector.
+_LOOK = 5_000
+#: After these there is another control queue, or none.
+_NEW_QUEUE = MailboxEvent.RESET | MailboxEvent.READY | MailboxEvent.QUEUE_RESET
+#: Told for a data queue that was reset, by hardware that does.
+_DATA_RESET = MailboxEvent.__members__.get("DATA_RESET", MailboxEvent(0))
 
 
 @dataclass
@@ -36,9 +45,13 @@ class _Client:
 
 
 class Mailbox:
-    """Serves the events of all functions, one at a time, by the PF's last vector.
+    """Serves the events of all functions, by the PF's last vector.
 
-    A guest that is given the PF itself has that vector: there is no mailbox then.
+    Functions have their turns one after the other: in a turn, what has happened is taken note of,
+    and at most eight commands are answered.
+
+    A guest that is given the PF itself has that vector: from then on software looks now and then.
+    The PF has no control queue.
 
     Parameters
     ----------
@@ -49,6 +62,10 @@ class Mailbox:
         self._hypervisor, self._port = hypervisor, hypervisor.port
         self._wake = self._port.event()
         self._clients: dict[int, _Client] = {}
+        #: Functions whose queue may have more commands.
+        self._left: set[int] = set()
+        self._last = _PF
+        self._has_vector = True
         #: Commands answered.
         self.commands = 0
 
@@ -65,6 +82,31 @@ class Mailbox:
         await self._hypervisor.own_physical_function()
         self._port.spawn(self._serve(), "mailbox")
 
+    async def lose_vector(self) -> None:
+        """The PF is given to a guest, and its vectors with it."""
+        await self._store(_PF, "mailbox_vector", MSI_NO_VECTOR)
+        if self._has_vector:
+            self._has_vector = False
+            self._port.spawn(self._look(), "mailbox without vector")
+
+    async def _look(self) -> None:
+        while True:
+            self._wake.set()
+            await self._port.sleep(_LOOK)
+
+    def serves(self, function: int, queue: int) -> bool:
+        """Whether a queue of a function is its control queue, as its driver has negotiated."""
+        features = self._clients[function].features if function in self._clients else 0
+        if not features >> Feature.NET_CTRL_VQ & 1:
+            return False
+        several = features >> Feature.NET_MQ & 1 or features >> Feature.NET_RSS & 1
+        return queue == control_queue(self._hypervisor.config.nic.queue_pairs if several else 1)
+
+    def error(self, function: int) -> QueueError:
+        """Why the control queue of a function has stopped."""
+        client = self._clients.get(function)
+        return client.queue.error if client and client.queue else QueueError.NONE
+
     async def _load(self, function: int, name: str) -> int:
         return await self._port.mmio_read("nic", function_block(function) + MANAGEMENT[name].offset)
 
@@ -76,16 +118,37 @@ class Mailbox:
         low = await self._load(function, f"{name}_low")
         return low | await self._load(function, f"{name}_high") << 32
 
+    # Turns ---------------------------------------------------------------------------------------
+
     async def _serve(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self._port.sleep(self._hypervisor.costs.interrupt)
-            while found := await self._load(_PF, "mailbox"):
-                function = found - 1
-                events = MailboxEvent(await self._load(function, "events"))
-                await self._store(function, "events", events)
-                await self._handle(function, events)
+            while (function := await self._next()) is not None:
+                self._last = function
+                await self._turn(function)
+
+    async def _next(self) -> int | None:
+        """The function whose turn it is: the first behind the last one that has something."""
+        first = await self._load(_PF, "mailbox") - 1  # those before it have no events
+        functions = range(self._hypervisor.config.nic.functions)
+        behind = self._last + 1
+        for function in (*functions[behind:], *functions[:behind]):
+            if function == first or function in self._left:
+                return function
+            if 0 <= first < function and await self._load(function, "events"):
+                return function
+        return None
+
+    async def _turn(self, function: int) -> None:
+        events = MailboxEvent(await self._load(function, "events"))
+        await self._store(function, "events", events)
+        if function in self._left:
+            self._left.remove(function)
+            if not events & _NEW_QUEUE:
+                events |= MailboxEvent.CONTROL
+        await self._handle(function, events)
 
     async def _handle(self, function: int, events: MailboxEvent) -> None:
         try:
@@ -103,29 +166,43 @@ class Mailbox:
         if events & MailboxEvent.READY:
             client.features = await self._load_long(function, "features")
             await client.control.reset(client.features)
+        if events & _DATA_RESET:
+            await self._queues_reset(function, client.control)
         if events & MailboxEvent.CONTROL:
             await self._commands(function, assignment, client)
 
     def _client(self, function: int, assignment: "Assignment") -> _Client:
-        async def set_mac(mac: bytes) -> bool:
-            trusted = not FunctionControl.from_bits(assignment.control).spoof_check
-            if trusted:
-                await self._hypervisor.set_mac(assignment, mac)
-            return bool(trusted)
+        async def enabled() -> int:
+            # A reset that came before the command is not to be taken for one that came after it.
+            if await self._load(function, "events") & _DATA_RESET:
+                await self._store(function, "events", _DATA_RESET)
+                await self._queues_reset(function, control)
+            return await self._enabled(function)
 
-        return _Client(
-            NetControl(
-                lambda name, value: self._store(function, name, value),
-                lambda: assignment.control,
-                self._hypervisor.config.nic.queue_pairs,
-                set_mac,
-                assignment.vlans,
-                clock_mhz=self._hypervisor.costs.clock_mhz,
-            )
+        control = NetControl(
+            lambda name, value: self._store(function, name, value),
+            lambda: assignment.control,
+            self._hypervisor.config.nic.queue_pairs,
+            mac=lambda: assignment.mac,
+            set_mac=lambda mac: self._hypervisor.set_mac(assignment, mac),
+            vlans=assignment.vlans,
+            clock_mhz=self._hypervisor.costs.clock_mhz,
+            enabled=enabled,
         )
+        return _Client(control)
+
+    async def _enabled(self, function: int) -> int:
+        """A bit for each queue that is enabled; all, of hardware that does not say."""
+        return await self._load(function, "queue_enables") if "queue_enables" in MANAGEMENT else -1
+
+    async def _queues_reset(self, function: int, control: NetControl) -> None:
+        """Data queues were reset: those that are not enabled."""
+        enabled = await self._enabled(function)
+        queues = range(2 * self._hypervisor.config.nic.queue_pairs)
+        await control.coalescing.restore(n for n in queues if not enabled >> n & 1)
 
     async def _commands(self, function: int, assignment: "Assignment", client: _Client) -> None:
-        """Answer a control queue, and interrupt its driver."""
+        """Answer commands of a control queue, and interrupt its driver."""
         if client.queue is None:
             size = await self._load(function, "control_size")
             if not size:
@@ -136,17 +213,20 @@ class Mailbox:
             }
             access = self._access(assignment)
             client.queue = ControlQueue(access, client.features, size=size, **areas)
-        before = self.commands
 
         async def answer(kind: int, command: int, data: bytes):
             self.commands += 1
             return await client.control.answer(kind, command, data)
 
-        wanted = await client.queue.serve(answer)
-        if wanted and self.commands > before:
+        wanted, more = await client.queue.serve(answer, _COMMANDS)
+        if more:
+            self._left.add(function)
+        if wanted:
             vector = await self._load(function, "control_vector")
             if vector != MSI_NO_VECTOR:
                 await self._store(function, "interrupt", vector)
+
+    # Memory --------------------------------------------------------------------------------------
 
     def _access(self, assignment: "Assignment") -> GuestAccess:
         """A guest's memory as its device addresses it."""

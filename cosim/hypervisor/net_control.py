@@ -41,6 +41,9 @@ class NetControl:
     Filters are best effort (virtio 1.3, 5.1.6.5.1): with more MACs or VLANs than the function has
     filters for, it is promiscuous, or receives all multicast, or all VLANs.
 
+    A function whose sender is checked (``spoof_check``) is not trusted: it has its own MAC and
+    groups, and whatever would bring it frames to others is refused.
+
     Parameters
     ----------
     write : callable
@@ -49,12 +52,16 @@ class NetControl:
         Returns FunctionControl as the hypervisor has set it.
     pairs : int
         Queue pairs of the function.
+    mac : callable
+        Returns the function's MAC.
     set_mac : callable
-        ``await set_mac(mac)`` is asked to change the function's MAC; returns whether it has.
+        ``await set_mac(mac)`` changes it.
     vlans : frozenset of int or None
         VLANs that the driver may have, ``None`` for all.
     clock_mhz : int
         Clock of the hardware.
+    enabled : callable
+        As CoalescingControl has it.
     """
 
     def __init__(
@@ -62,14 +69,17 @@ class NetControl:
         write: Callable[[str, int], Awaitable[None]],
         control: Callable[[], int],
         pairs: int,
-        set_mac: Callable[[bytes], Awaitable[bool]],
-        vlans: frozenset[int] | None = None,
         *,
-        clock_mhz: int = 100,
+        mac: Callable[[], bytes],
+        set_mac: Callable[[bytes], Awaitable[None]],
+        vlans: frozenset[int] | None,
+        clock_mhz: int,
+        enabled: Callable[[], Awaitable[int]],
     ) -> None:
-        self._write, self._base, self._pairs, self._set_mac = write, control, pairs, set_mac
-        self._allowed = vlans
-        self._coalescing = CoalescingControl(write, pairs, clock_mhz)
+        self._write, self._base, self._pairs = write, control, pairs
+        self._mac, self._set_mac, self._allowed = mac, set_mac, vlans
+        #: Coalescing of its queues.
+        self.coalescing = CoalescingControl(write, pairs, clock_mhz, enabled)
         self._forget(0)
 
     def _forget(self, features: int) -> None:
@@ -84,17 +94,26 @@ class NetControl:
         """Whether the driver has accepted a feature."""
         return bool(self._features >> feature & 1)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the driver may have frames that are for others."""
+        return not FunctionControl.from_bits(self._base()).spoof_check
+
+    def _may_have(self, mac: bytes) -> bool:
+        """Whether the driver may have frames to a MAC."""
+        return self.trusted or bool(mac[0] & 1) or mac == self._mac()
+
     async def reset(self, features: int = 0) -> None:
         """Begin anew, for a driver with these features."""
         self._forget(features)
         await self._write("rss", 0)
         await self._filter()
-        await self._coalescing.reset(features)
+        await self.coalescing.reset(features)
 
     async def answer(self, kind: int, command: int, data: bytes) -> tuple[bytes, ControlAck]:
         """Carry out a command; returns what the driver is told before the answer."""
         if kind == ControlClass.NOTF_COAL:
-            return await self._coalescing.answer(command, data)
+            return await self.coalescing.answer(command, data)
         return b"", await self._carry_out(kind, command, data)
 
     async def _carry_out(self, kind: int, command: int, data: bytes) -> ControlAck:
@@ -116,6 +135,8 @@ class NetControl:
         if len(data) != 1:
             return _ERR
         if command == ControlRx.PROMISC:
+            if data[0] and not self.trusted:
+                return _ERR
             self._promiscuous = bool(data[0])
         elif command == ControlRx.ALLMULTI:
             self._all_multicast = bool(data[0])
@@ -126,8 +147,10 @@ class NetControl:
 
     async def _macs(self, command: int, data: bytes) -> ControlAck:
         if command == ControlMac.ADDR_SET and self.accepted(Feature.NET_CTRL_MAC_ADDR):
-            good = len(data) == _MAC_BYTES and not data[0] & 1
-            return _OK if good and await self._set_mac(data) else _ERR
+            if len(data) != _MAC_BYTES or data[0] & 1 or not self._may_have(data):
+                return _ERR
+            await self._set_mac(data)
+            return _OK
         if command != ControlMac.TABLE_SET or not self.accepted(Feature.NET_CTRL_RX):
             return _ERR
         tables = []
@@ -138,7 +161,12 @@ class NetControl:
                 return _ERR
             tables.append([data[n * _MAC_BYTES : (n + 1) * _MAC_BYTES] for n in range(count)])
             data = data[_MAC_BYTES * count :]
-        self._unicast, self._multicast = tables
+        unicast, multicast = tables
+        if not all(map(self._may_have, unicast + multicast)):
+            return _ERR
+        if not self.trusted:  # its own MAC needs no filter, and too many make nothing promiscuous
+            unicast, multicast = [], [mac for mac in unicast + multicast if mac[0] & 1]
+        self._unicast, self._multicast = unicast, multicast
         self._filters_macs = True
         await self._filter()
         return _OK

@@ -249,7 +249,7 @@ class ManagedFunction:
         elif name == "vlan":
             self.vlan = _keep(FunctionVlan, value)
         elif name == "events":
-            self.events &= ~MailboxEvent(value & 15)
+            self.events &= ~MailboxEvent(value & sum(MailboxEvent))
         elif name == "mailbox_vector" and not self.number:
             self.mailbox_vector = value & 0xFFFF
         elif name == "interrupt":

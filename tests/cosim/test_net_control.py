@@ -1,5 +1,6 @@
 """Filters, VLANs, steering, link: by control queue and by the PF's management."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -9,10 +10,17 @@ from scapy.layers.l2 import Dot1Q, Ether
 
 from cosim.guest.control import CommandFailed, rss_command
 from cosim.guest.features import KNOWN_FEATURES
+from cosim.hypervisor.coalescing import CoalescingControl
 from models.nic.steering import toeplitz
-from models.spec.nic import Stat
+from models.spec.nic import MANAGEMENT, MailboxEvent, QueueCoalescing, Stat
 from models.spec.virtio import Feature
-from models.spec.virtio_net import ControlAck, ControlClass, ControlMq, HashType
+from models.spec.virtio_net import (
+    ControlAck,
+    ControlClass,
+    ControlCoalescing,
+    ControlMq,
+    HashType,
+)
 from tests.cosim.platform import COMPLETE, run
 
 OUTSIDE = "02:fe:00:00:00:01"
@@ -368,12 +376,17 @@ def test_notifications_are_coalesced_by_count_and_by_time():
         assert await interrupts() == 1
         assert await control.coalescing(0) == (8, 200)
         assert await control.coalescing(1) == (0, 0)
-        await control.set_coalescing(packets=0, usecs=100, queue=0)
+        await control.set_coalescing(packets=9, usecs=100, queue=0)
         since = platform.machine.now()
         guests[1].received.clear()
         await platform.machine.send_frame(frames[0])
         await platform.until(lambda: guests[1].received)
         assert 100 * cycles <= platform.machine.now() - since <= 100 * cycles + 2000
+        # If one of the two is 0, every packet is told of.
+        for packets, usecs in ((0, 100), (8, 0)):
+            await control.set_coalescing(packets=packets, usecs=usecs, queue=0)
+            assert await control.coalescing(0) == (packets, usecs)
+            assert await interrupts() == alone
         await control.set_coalescing(packets=0, usecs=0)
         assert await interrupts() == alone
         await control.set_coalescing(packets=5, usecs=1000, transmit=True)
@@ -390,3 +403,77 @@ def test_notifications_are_coalesced_by_count_and_by_time():
         assert platform.machine.nic.functions[1].coalescing[1] == 0
 
     scenario(steps)
+
+
+@pytest.mark.skipif("queue_enables" not in MANAGEMENT, reason="hardware does not say")
+def test_coalescing_of_a_queue_that_is_not_enabled_is_refused():
+    async def steps(platform, guests, wire):
+        control = guests[1].driver.control
+        for queue in (2, 3):
+            with pytest.raises(CommandFailed):
+                await control.set_coalescing(packets=8, usecs=200, queue=queue)
+            with pytest.raises(CommandFailed):
+                await control.coalescing(queue)
+        await control.set_coalescing(packets=8, usecs=200, queue=1)
+
+    scenario(steps)
+
+
+@pytest.mark.skipif("DATA_RESET" not in MailboxEvent.__members__, reason="hardware does not say")
+def test_a_queue_that_is_reset_has_the_coalescing_of_its_direction():
+    async def steps(platform, guests, wire):
+        driver = guests[1].driver
+        control = driver.control
+        await control.set_coalescing(packets=4, usecs=50)
+        for queue in range(2):
+            await control.set_coalescing(packets=8, usecs=200, queue=queue)
+        await driver.reset_queues(0)
+        assert [await control.coalescing(queue) for queue in range(2)] == [(4, 50), (0, 0)]
+        # What comes at once behind a reset stays.
+        await driver.reset_queues(0)
+        await control.set_coalescing(packets=7, usecs=70, queue=0)
+        await settle(platform)
+        assert await control.coalescing(0) == (7, 70)
+        setting = QueueCoalescing.from_bits(platform.machine.nic.functions[1].coalescing[0])
+        assert (setting.packets, setting.cycles) == (7, 7000)
+
+    scenario(steps)
+
+
+def test_coalescing_follows_queues_that_are_enabled_and_reset():
+    """Without a machine, as hardware that tells of them lets it."""
+    features = 1 << Feature.NET_NOTF_COAL | 1 << Feature.NET_VQ_NOTF_COAL
+    registers, enabled = {}, 0b0111
+
+    async def steps():
+        async def write(name, value):
+            registers[name] = value
+
+        async def which():
+            return enabled
+
+        def data(packets, usecs, queue=None):
+            head = b"" if queue is None else queue.to_bytes(4, "little")
+            return head + packets.to_bytes(4, "little") + usecs.to_bytes(4, "little")
+
+        async def get(queue):
+            told, ack = await control.answer(ControlCoalescing.VQ_GET, queue.to_bytes(4, "little"))
+            return told if ack == ControlAck.OK else None
+
+        async def put(command, content):
+            return (await control.answer(command, content))[1]
+
+        control = CoalescingControl(write, 2, 100, which)
+        await control.reset(features)
+        assert await put(ControlCoalescing.RX_SET, data(4, 50)) == ControlAck.OK
+        for queue in range(4):
+            expected = ControlAck.OK if queue < 3 else ControlAck.ERR
+            assert await put(ControlCoalescing.VQ_SET, data(8, 200, queue)) == expected
+        assert [await get(queue) for queue in range(4)] == [data(8, 200)] * 3 + [None]
+        await control.restore([0, 1])
+        assert [await get(queue) for queue in range(3)] == [data(4, 50), data(0, 0), data(8, 200)]
+        assert [registers[f"coalescing{n}"] & 0x3FF for n in range(4)] == [4, 0, 8, 0]
+        await control.reset(features)
+        assert [await get(queue) for queue in range(3)] == [data(0, 0)] * 3
+
+    asyncio.run(steps())

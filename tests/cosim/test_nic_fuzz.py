@@ -17,11 +17,21 @@ from models.spec.nic import (
     COMMON_OFFSET,
     MSIX_TABLE_OFFSET,
     NOTIFY_OFFSET,
+    FunctionControl,
     QueueError,
     bar_base,
 )
 from models.spec.virtio import Feature, common
+from models.spec.virtio_net import ControlClass
 from tests.cosim.platform import COMPLETE, frame, run
+
+#: What would take frames of the others, were it granted: tables, a MAC, a mode.
+TAKING = (
+    (1, 0, b"\2\0\0\0" + bytes.fromhex("021000000001 021000000002") + bytes(4)),
+    (1, 0, bytes(4) + b"\1\0\0\0" + bytes.fromhex("021000000002")),
+    (1, 1, bytes.fromhex("021000000001")),
+    (0, 0, b"\1"),
+)
 
 registers = st.tuples(
     st.just("register"),
@@ -35,10 +45,20 @@ rings = st.tuples(
 kicks = st.tuples(st.just("kick"), st.integers(0, 4))
 ways = st.tuples(st.just("way"), st.integers(0, len(WAYS) - 1))
 sends = st.tuples(st.just("send"), st.binary(min_size=12, max_size=12), st.integers(1, 3000))
+kinds = st.sampled_from((*map(int, ControlClass), 0xFF))
+any_command = st.tuples(kinds, st.integers(0, 4), st.binary(max_size=80))
+commands = st.tuples(
+    st.just("command"),
+    st.lists(
+        st.tuples(st.one_of(any_command, st.sampled_from(TAKING)), st.integers(0, 10)),
+        min_size=1,
+        max_size=12,
+    ),
+)
 restarts = st.tuples(st.just("restart"))
 waits = st.tuples(st.just("wait"), st.integers(1, 5000))
 actions = st.lists(
-    st.one_of(registers, offsets, rings, kicks, ways, ways, ways, sends, restarts, waits),
+    st.one_of(registers, offsets, rings, kicks, ways, ways, ways, sends, commands, restarts, waits),
     min_size=3,
     max_size=25,
 )
@@ -68,6 +88,9 @@ class Hostile:
     async def act(self, kind, *rest):
         await getattr(self, f"_{kind}")(*rest)
         await self.machine.sleep(200)
+        function = self.machine.nic.functions[3]
+        assert not FunctionControl.from_bits(function.control).promiscuous
+        assert all(mac[0] & 1 for mac in function.mac_filters)
 
     async def _write(self, offset, value, size):
         await self.machine.mmio_write("nic", bar_base(3) + offset, value, size)
@@ -106,6 +129,23 @@ class Hostile:
             queue.add([Piece(gpa, 12 + length)], (), gpa)
         await self._kick(1)
 
+    async def _command(self, commands):
+        """Commands at once, with room for an answer of some bytes."""
+        client = self.guest.driver.control
+        if client is None:
+            return
+        queue = client._queue
+        with suppress(BrokenDevice):
+            while queue.take() is not None:
+                pass
+        for (kind, command, data), room in commands:
+            if not queue.fits(2):
+                break
+            content = bytes((kind, command)) + data
+            writable = [Piece(queue.store(bytes(room)), room)] if room else []
+            queue.add([Piece(queue.store(content), len(content))], writable, None)
+        await self._kick(queue.number)
+
     async def _restart(self):
         with suppress(BrokenDevice):
             await self.guest.driver.stop()
@@ -121,7 +161,8 @@ def beside_correct_drivers(harm, *, packed, ats, seed):
     async def scenario(platform):
         features = KNOWN_FEATURES & ~(0 if packed else 1 << Feature.RING_PACKED)
         guests = [await platform.guest(f, features=features, pairs=f) for f in (1, 2)]
-        guest = await platform.guest(3, features=features, ats=ats, fragments=2, start=False)
+        guest = await platform.guest(3, features=features, ats=ats, fragments=2, start=False,
+                                     assign={"spoof_check": True})  # fmt: skip
         guest.driver._cpu = Tolerant(platform.machine)
         await guest.driver.start()
         hostile = Hostile(platform, guest)
