@@ -141,3 +141,20 @@ def test_event_index_spares_notifications_and_interrupts():
         ]
     assert counts[True][0] < counts[False][0]
     assert counts[True][1] < counts[False][1]
+
+
+def test_frames_longer_than_a_drivers_buffers_are_dropped():
+    """A driver that has not accepted the MTU may have buffers of 1514 bytes (5.1.6.3)."""
+
+    async def scenario(platform):
+        rng, outside = Random(3), bytes.fromhex("02fe00000001")
+        guest = await platform.guest(1, frame_bytes=1514)
+        frames = [frame(guest.mac, outside, rng, size) for size in (1514, 1515, 60, 4000, 1514)]
+        for content in frames:
+            await platform.machine.send_frame(content)
+        fits = [content for content in frames if len(content) <= 1514]
+        await platform.until(lambda: len(guest.received) == len(fits))
+        assert guest.received == fits
+        assert platform.stat(1, Stat.RX_DROPPED_FULL) == 2
+
+    run(scenario, nic={"frame_bytes": 16384, "mtu": 9000})
