@@ -145,6 +145,7 @@ class Nic(wiring.Component):
             dma.page_timeout.eq(registers.page_timeout),
             engine.stall.eq(registers.fault_stall),
             switch.live.eq(registers.live),
+            engine.live.eq(registers.live),
             switch.down.eq(registers.down),
         ]
 

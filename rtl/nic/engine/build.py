@@ -20,7 +20,7 @@ from rtl.nic.engine.records import (
     accepted,
     without,
 )
-from rtl.nic.seams import FrameRef, LocalMemory, RxPop, TxFrame
+from rtl.nic.seams import FrameRef, LocalMemory, RxPop, StatEvent, TxFrame
 
 __all__ = ["Build"]
 
@@ -82,6 +82,8 @@ class Build(wiring.Component):
         A packet is complete.
     job : ``Out(stream)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``; release : ``Out(stream)`` of TxFrame
+    live : ``In(functions)``; stat : ``Out(stream)`` of StatEvent
+        Functions that have a driver; their frames that are given back unseen.
     """
 
     def __init__(self, config: NicConfig, *, transmits: bool):
@@ -123,6 +125,8 @@ class Build(wiring.Component):
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
                 "release": Out(stream.Signature(TxFrame)),
+                "live": In(config.functions),
+                "stat": Out(stream.Signature(StatEvent)),
             }
         )
         self._state = data.StructLayout(

@@ -8,12 +8,12 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
-from models.spec.nic import MERGED_BUFFERS, QueueError
+from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
 from models.spec.virtio import NetHeader
 from rtl.bus.ram import SETTLED
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
-from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory
+from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory, receive_queue
 
 __all__ = ["ReceiveBuild"]
 
@@ -121,7 +121,7 @@ class ReceiveBuild(Build):
             m.next = "DESCRIPTOR"
 
     def _clean(self, m: Module) -> None:
-        """Give back all frames that are not committed."""
+        """Give back all frames that are not committed, and count them while there is a driver."""
         s = self.s
         with m.State("CLEAN"):
             m.next = "CLEANED"
@@ -137,6 +137,19 @@ class ReceiveBuild(Build):
             with m.If(self.release.ready):
                 m.d.sync += s.number.eq(s.number + 1)
                 m.next = "CLEAN"
+                with m.If(self.live.bit_select(self.function, 1)):
+                    m.next = "LOST"
+        with m.State("LOST"):
+            m.d.comb += self.stat.valid.eq(1)
+            with m.If(self.stat.ready):
+                m.next = "CLEAN"
+        m.d.comb += [
+            self.stat.payload.function.eq(self.function),
+            self.stat.payload.queue.eq(receive_queue(self.rx_pop.pair)),
+            self.stat.payload.queued.eq(1),
+            self.stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
+            self.stat.payload.amount.eq(1),
+        ]
 
     def _parts(self, m: Module) -> None:
         """Where a DMA begins, and where it ends at the latest, if it does: before num_buffers."""

@@ -77,7 +77,7 @@ class Lane(wiring.Component):
     header_memory, header_at : ``Out``; header : ``In(16)``
         See :class:`Commit`.
     ended : ``In(stream)``; job : ``Out(stream)``
-    frames : ``In(queues)``; checking, segmenting : ``In(functions)``
+    frames : ``In(queues)``; checking, segmenting, live : ``In(functions)``
     cut, large_back : ``In(1)``
         A frame has been cut, or will not be; the large buffer is free again.
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
@@ -126,6 +126,7 @@ class Lane(wiring.Component):
                 "frames": In(queues),
                 "checking": In(config.functions),
                 "segmenting": In(config.functions),
+                "live": In(config.functions),
                 "cut": In(1),
                 "large_back": In(1),
                 "tx_alloc": In(stream.Signature(8)),
@@ -153,15 +154,22 @@ class Lane(wiring.Component):
         connect(m, build.release, releases.i0)
         connect(m, commit.release, releases.i1)
         connect(m, releases.o, flipped(self.release))
-        for name in ("error", "tx_frame", "stat"):
+        for name in ("error", "tx_frame"):
             connect(m, getattr(commit, name), flipped(getattr(self, name)))
+        if self.transmits:
+            connect(m, commit.stat, flipped(self.stat))
+        else:
+            m.submodules.stats = stats = StreamArbiter(StatEvent, 2)
+            connect(m, build.stat, stats.i0)
+            connect(m, commit.stat, stats.i1)
+            connect(m, stats.o, flipped(self.stat))
         self._begin(m)
         self._buffers(m)
         self._packets(m, completions)
         self._used(m)
         self._states(m, completions)
         m.d.comb += [build.frames.eq(self.frames), build.able.eq(self.able)]
-        m.d.comb += build.patient_room.eq(self.patient_room)
+        m.d.comb += [build.patient_room.eq(self.patient_room), build.live.eq(self.live)]
         m.d.comb += [build.checking.eq(self.checking), commit.checking.eq(self.checking)]
         m.d.comb += [
             build.segmenting.eq(self.segmenting),
