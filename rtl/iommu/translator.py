@@ -276,13 +276,17 @@ class Translator(wiring.Component):
         with m.Elif(settles):
             m.d.sync += busy.eq(0)
         # What is fetched may be older than an invalidation that covers it.  Of others it goes on,
-        # or who sends them could keep it from coming to an end.
+        # or who sends them could keep it from coming to an end.  Known two cycles later, which is
+        # before it is stored.
         op = self.invalidate.payload
-        here, stale = op.did == fill.device_id, Signal()
+        here, stale, transferred = op.did == fill.device_id, Signal(), Signal()
+        covers = Signal(2)
+        m.d.sync += transferred.eq(self.transfer)
         covered = (op.kind == InvalidateKind.DDT) & (~op.dv | here)
+        m.d.sync += covers[0].eq(covered)
         with m.If(begun):
             m.d.sync += stale.eq(0)
-        with m.Elif(self.transfer & covered):
+        with m.Elif(transferred & covers[0]):
             m.d.sync += stale.eq(1)
         m.d.comb += [
             self.cache.fill_en.eq(took & ~stale & fill.context_valid),
@@ -298,9 +302,10 @@ class Translator(wiring.Component):
             covered = covered | (
                 (op.kind == InvalidateKind.GVMA) & fill.pdt_walk & (~op.gv | guest)
             )
+            m.d.sync += covers[1].eq(covered)
             with m.If(begun):
                 m.d.sync += outdated.eq(0)
-            with m.Elif(self.transfer & covered):
+            with m.Elif(transferred & covers[1]):
                 m.d.sync += outdated.eq(1)
             m.d.comb += [
                 self.processes.fill_en.eq(took & ~outdated & fill.process_valid),
