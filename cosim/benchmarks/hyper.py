@@ -56,7 +56,7 @@ def bench_hyper(
         found["variants"][variant] = curve
     for variant in VARIANTS:
         iommu = _rtl(variant, config("hyper").iommu)
-        # The serial one has no caches that could tell more tenants.
+        # The serial one walks for every translation, however many tenants there are.
         counts = [n for n in wanted if variant != "serial" or n <= _SERIAL_TENANTS]
         if iommu is None or not counts:
             continue

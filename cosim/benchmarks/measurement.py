@@ -54,6 +54,7 @@ class Measurement:
             BYTES,
             extended=self.config.msi_flat,
             queue_log2=min(9, self.config.queue_entries_log2_max),
+            sweep=max(4 * self.config.walk_cache, self.config.iotlb_sets) + 8,
         )
         self._requests = self.bench.stream("translate__request")
 

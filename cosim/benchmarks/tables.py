@@ -39,6 +39,8 @@ class Tables:
         Of the device directory; one holds 6 bits of device_id, 7 of contexts of 32 bytes.
     queue_log2 : int
         log2 of the entries of the command queue.
+    sweep : int
+        Cycles that caches go on clearing entries after the last invalidation is done.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Tables:
         extended: bool,
         levels: int = 1,
         queue_log2: int = 9,
+        sweep: int = 0,
     ) -> None:
         self._machine, self._next, self._end = machine, base, base + size
         memory = machine.memory
@@ -58,6 +61,7 @@ class Tables:
             memory.read, memory.write, self.allocate, levels=levels, extended=extended
         )
         self._tail, self.queue_entries = 0, 1 << queue_log2
+        self._sweep = sweep
         #: A word for fences.
         self.mark = self.allocate(1)
 
@@ -140,5 +144,6 @@ class Tables:
                 raise AssertionError(f"The command queue stands at {head}, cqcsr {state:#x}")
 
     async def forget(self) -> None:
-        """Invalidate all translations."""
+        """Invalidate all translations, and wait until caches keep what is walked again."""
         await self.command(iotinval(), iotinval(CommandFunc.GVMA))
+        await self._machine.sleep(self._sweep)

@@ -20,10 +20,6 @@ __all__ = ["Identity", "Translation", "Translator"]
 
 _PT_CAUSES = (Cause.INSTRUCTION_ACCESS_FAULT, Cause.READ_ACCESS_FAULT, Cause.WRITE_ACCESS_FAULT)
 
-#: Physical addresses have no more bits (PPN of PTEs).  A wider one that no stage translates is an
-#: access fault here; the specification leaves that open, but nobody else could tell it any more.
-_SPA_BITS = 56
-
 
 @dataclass
 class Identity:
@@ -98,7 +94,7 @@ class Translator:
         if mode == DdtpMode.BARE:  # 2
             if translated or ats:
                 raise Fault(Cause.TYPE_DISALLOWED)
-            return _untranslated(request)
+            return self._untranslated(request)
         context = self.locate(request.device_id)  # 3 to 6
         identity.context = context
         if context.second_stage != IohgatpMode.BARE:
@@ -106,7 +102,7 @@ class Translator:
         self._check_type(request, context)  # 7
         if translated:
             if not context.t2gpa:  # 8
-                return _untranslated(request)
+                return self._untranslated(request)
             bare = Leaf(address=request.iova)  # 9
             return self._guest_to_system(request, context, bare, Access.of(request, sum=False))
         mode, root, sum = self._first_stage_tables(request, context, identity)  # 10 to 16
@@ -183,26 +179,33 @@ class Translator:
                 big_endian=bool(FCTL["be"].extract(self._registers("fctl"))),
             )
             mrif = target if isinstance(target, Mrif) else None
+            if not isinstance(target, Mrif):
+                self._check_physical(target, access)
             address = gpa if mrif or to_gpa else target
             assert isinstance(address, int)
             second = Leaf(address=address, size_log2=12, x=False)
             return _combine(first, second, address, mrif=mrif, msi=True)
         second = self.walker.second_stage(context, gpa, access)
-        if second.address >> _SPA_BITS:
-            raise access.access_fault()
+        self._check_physical(second.address, access)
         result = _combine(first, second, gpa if to_gpa else second.address)
         size_log2 = range_without_files(context, gpa, result.size_log2)
         if size_log2 == result.size_log2:
             return result
         return _combine(Leaf(**{**first.__dict__, "size_log2": size_log2}), second, result.address)
 
+    def _untranslated(self, request: Request) -> Translation:
+        """Pass an address on as it is, if it can be a physical one."""
+        self._check_physical(request.iova, Access.of(request, sum=False))
+        leaf = Leaf(address=request.iova)
+        return _combine(leaf, leaf, request.iova)
 
-def _untranslated(request: Request) -> Translation:
-    """Pass an address on as it is, if it can be a physical one."""
-    if request.iova >> _SPA_BITS:
-        raise Access.of(request, sum=False).access_fault()
-    leaf = Leaf(address=request.iova)
-    return _combine(leaf, leaf, request.iova)
+    def _check_physical(self, address: int, access: Access) -> None:
+        """An address beyond ``capabilities.PAS`` is an access fault, whatever led to it.
+
+        The specification leaves that to the platform; nobody else could tell it any more.
+        """
+        if address >> self.parameters.capabilities.pas:
+            raise access.access_fault()
 
 
 def _combine(

@@ -70,7 +70,7 @@ class IotlbKey(data.Struct):
     gv: 1  # second stage is not Bare
     gscid: 16  # 0 if gv is 0
     pv: 1  # first stage is not Bare
-    pscid: 20  # 0 if pv is 0
+    pscid: 20  # of no meaning if pv is 0
     vpn: 52  # IOVA[63:12]
     msi: 1  # second stage with an MSI page table: its range has no interrupt file
 

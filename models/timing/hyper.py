@@ -19,7 +19,7 @@ __all__ = ["LINK", "TENANTS", "VARIANTS", "Link", "Traffic", "closed_form", "sha
 
 TENANTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 #: Serial: one walk, no walk caches, Sv48x4.  The others: ``hyper``, Sv39x4 with walk caches;
-#: partitioned: an IOTLB whose ways belong to groups of tenants; prefetching: in addition the next
+#: partitioned: the IOTLB's set is chosen by tenant alone; prefetching: in addition the next
 #: packet's pages of a tenant are walked when one of its packets has been served.
 VARIANTS = ("serial", "parallel", "partitioned", "prefetching")
 

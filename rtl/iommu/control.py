@@ -77,7 +77,8 @@ class DrainShare(wiring.Component):
 class Control(wiring.Component):
     """The IOMMU without its translator.
 
-    A write of ddtp is busy until the translator has answered what it had accepted before.
+    A write of ddtp is busy until the translator has answered what it had accepted before, and then
+    the outside has finished the DMA that it had accepted.
     All accesses carry iommu_qosid as AxUSER if the configuration has QOSID; a value that software
     writes counts from the next cycle in which the channel offers nothing.
 
@@ -156,6 +157,7 @@ class Control(wiring.Component):
         m.submodules.interrupts = interrupts = Interrupts(config)
         m.submodules.writes = writes = self._writes
         m.submodules.share = share = DrainShare()
+        m.submodules.outside = outside = DrainShare()
 
         connect(m, flipped(self.regs), lite.bus)
         connect(m, lite.port, registers.bus)
@@ -175,7 +177,8 @@ class Control(wiring.Component):
         connect(m, flipped(self.invalidation_completion), commands.completion)
         self._own(m, commands.fetch.ar, self.read.ar, registers.directory.qos)
         connect(m, flipped(self.read.r), commands.fetch.r)
-        connect(m, commands.fence, flipped(self.fence))
+        connect(m, commands.fence, outside.first)
+        connect(m, outside.down, flipped(self.fence))
         connect(m, commands.drain, share.first)
         connect(m, share.down, flipped(self.drain))
         again = Signal()
@@ -185,13 +188,18 @@ class Control(wiring.Component):
             commands.be.eq(registers.directory.be),
             fault_queue.be.eq(registers.directory.be),
             interrupts.be.eq(registers.directory.be),
-            registers.directory_busy.eq(share.second.request | again),
+            registers.directory_busy.eq(share.second.request | outside.second.request | again),
         ]
         # A write while an earlier one drains is drained once more.
         with m.If(registers.directory_written):
             m.d.sync += again.eq(1)
         with m.If(share.second.request):
-            m.d.sync += share.second.request.eq(~share.second.done)
+            m.d.sync += [
+                share.second.request.eq(~share.second.done),
+                outside.second.request.eq(share.second.done),
+            ]
+        with m.Elif(outside.second.request):
+            m.d.sync += outside.second.request.eq(~outside.second.done)
         with m.Elif(again):
             m.d.sync += [share.second.request.eq(1), again.eq(registers.directory_written)]
 

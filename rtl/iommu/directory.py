@@ -98,6 +98,7 @@ class Directory(wiring.Component):
         self.access_fault, self.corrupt = Signal(), Signal()
         self.beyond = Signal()  # a 32-bit guest has no such address
         self.outside = Signal()  # physical memory has no such address
+        self.asks = Signal()  # the address is on offer: a register, since that goes far
         m.submodules.judge = judge = self.judge = ContextJudge(self.config)
         self.raw = Signal(judge.context_bits)
         m.d.comb += [
@@ -146,6 +147,7 @@ class Directory(wiring.Component):
         ar, context, start = self.memory.ar, self.fill.payload.context, self.walk.payload
         beats = self.judge.context_bits // 64
         m.d.comb += [
+            ar.valid.eq(self.asks),
             start.index.eq(self.asked.index),
             start.directory.eq(1),
             start.gpa.eq(self.address),
@@ -210,9 +212,13 @@ class Directory(wiring.Component):
                     for level in range(1, 3 if config.pd20 else 2 if config.pd17 else 1):
                         with m.Case(level):
                             m.d.comb += offset.eq(_index(number, _PDI, level) << 3)
+        walks = Const(0, 1)
+        if config.pd8:
+            walks = self.process & (self.fill.payload.context.g_levels != 0)
         m.d.sync += [
             self.address.eq(Cat(offset, self.table)),
             self.outside.eq(self._is_outside(self.table)),
+            self.asks.eq(~self._is_outside(self.table) & ~walks),
             self.access_fault.eq(0),
             self.corrupt.eq(0),
             # Whatever its second stage could translate.
@@ -220,7 +226,7 @@ class Directory(wiring.Component):
         ]
         m.next = "ADDRESS"
         if config.pd8:
-            with m.If(self.process & (self.fill.payload.context.g_levels != 0)):
+            with m.If(walks):
                 m.next = "WALK"
 
     def _second_stage(self, m: Module) -> None:
@@ -258,6 +264,7 @@ class Directory(wiring.Component):
         m.d.sync += [
             self.address.eq(Cat(self.address[:12], self.translated)),
             self.outside.eq(self._is_outside(self.translated)),
+            self.asks.eq(~self._is_outside(self.translated) & (cause == 0)),
             fill.guest.eq(~refused & ~corrupt & (cause != 0)),
             fill.gpa.eq(self.address),
         ]
@@ -271,11 +278,11 @@ class Directory(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Read, unless the address cannot be."""
-        m.d.comb += self.memory.ar.valid.eq(~self.outside)
         with m.If(self.outside):
             m.d.sync += self.access_fault.eq(1)
             m.next = "CHECK"
         with m.Elif(self.memory.ar.ready):
+            m.d.sync += self.asks.eq(0)
             m.next = "DATA"
 
     def _is_outside(self, page):

@@ -29,7 +29,7 @@ class Iotlb(wiring.Component):
 
     Latency
     -------
-    A lookup has its result in the next cycle, of the set that ``next_page`` had named in the cycle
+    A lookup has its result in the next cycle, of the set that ``next_set`` had named in the cycle
     before; one lookup a cycle.  With s = superpages / 2, a fill takes 3 cycles, of a superpage
     s + 2; an invalidation of one page max(4, s + 1), any other max(sets, s) + 3.
 

@@ -50,6 +50,7 @@ class MsiResult(data.Struct):
 
     index: 8
     cause: 12
+    outside: 1  # there is no such physical page, and nothing else is wrong
     ppn: 44
     mrif: 1
     mrif_address: 47  # bits 55:9
@@ -183,8 +184,8 @@ class MsiUnit(wiring.Component):
             )
         else:
             wrong |= is_mrif
-        cause = self.result.payload.cause
-        m.d.sync += cause.eq(0)
+        cause, outside = self.result.payload.cause, self.result.payload.outside
+        m.d.sync += [cause.eq(0), outside.eq(0)]
         with m.If(failed):
             m.d.sync += cause.eq(Cause.MSI_PTE_ACCESS_FAULT)
         with m.Elif(corrupt):
@@ -195,6 +196,8 @@ class MsiUnit(wiring.Component):
             m.d.sync += cause.eq(Cause.MSI_PTE_MISCONFIGURED)
         with m.Elif(walk.executes):
             m.d.sync += cause.eq(Cause.INSTRUCTION_ACCESS_FAULT)
+        with m.Else():
+            m.d.sync += outside.eq(basic & pte.ppn[self.config.pas - PAGE_SHIFT :].any())
 
     def _result(self, m: Module, walk, words) -> None:
         """What the PTE says stands in the words."""

@@ -12,7 +12,7 @@ from models.spec.translation import AddressType, TranslationRequest
 from rtl.iommu.answer import Verdict
 from rtl.iommu.context_checks import needs_process, refused, wants_process
 from rtl.iommu.msi import is_interrupt_file
-from rtl.iommu.permissions import SPA_BITS, is_ats
+from rtl.iommu.permissions import is_ats
 from rtl.iommu.requests import Again, Context, Held, Lane, ProcessState
 from rtl.iommu.seams import DirectoryControl
 
@@ -223,6 +223,7 @@ class Pipeline(wiring.Component):
 
     def _ask(self, m: Module) -> None:
         """Judge what contexts alone decide; ask the IOTLB."""
+        config = self.config
         verdict, lookup, mode = self.verdict.payload, self.lookup, self.directory.mode
         payload = lookup.payload
         request, context = self.held.request, self.held.context
@@ -297,7 +298,7 @@ class Pipeline(wiring.Component):
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
             verdict.walks.eq(open_ & direct),
-            verdict.beyond.eq(request.iova[SPA_BITS:].any() & ~message),
+            verdict.beyond.eq(request.iova[config.pas :].any() & ~message),
             verdict.stale.eq(self.stale | self.transfer),
             key.eq(self._key()),
             payload.device_id.eq(request.device_id),

@@ -113,7 +113,7 @@ class RecordWriter(wiring.Component):
                         ]
                     with m.Elif(flags[OVERFLOW] | full):
                         m.d.comb += [
-                            set_flags[OVERFLOW].eq(1),
+                            set_flags[OVERFLOW].eq(full),
                             self.outcome.eq(RecordOutcome.FULL),
                             self.record.ready.eq(1),
                         ]

@@ -100,6 +100,7 @@ class Translator(wiring.Component):
         m.submodules.walker = self.walker
         m.submodules.resolver = self.resolver = Resolver(config)
         self.transfer = Signal()  # an invalidation is accepted
+        self.forgets, self.stores = Signal(), Signal()  # one of contexts; a context may be stored
         self.replaying, self.offers = Signal(self.entries), Signal()  # one is offered already
         self._pipeline(m)
         self._waiting(m)
@@ -210,13 +211,15 @@ class Translator(wiring.Component):
         iotlb = self.iotlb.invalidate
         pages = (op.kind == InvalidateKind.VMA) | (op.kind == InvalidateKind.GVMA)
         devices = self.transfer & (op.kind == InvalidateKind.DDT)
+        others = Mux(pages, iotlb.ready, ~self.stores)
         m.d.comb += [
             iotlb.valid.eq(port.valid & pages & walker.ready),
             iotlb.payload.gvma.eq(op.kind == InvalidateKind.GVMA),
-            walker.valid.eq(port.valid & (~pages | iotlb.ready)),
+            walker.valid.eq(port.valid & others),
             walker.payload.eq(op),
-            port.ready.eq(walker.ready & (~pages | iotlb.ready)),
+            port.ready.eq(walker.ready & others),
             self.transfer.eq(port.valid & port.ready),
+            self.forgets.eq(self.transfer & ~pages),
             self.cache.clear_en.eq(devices),
             self.cache.clear_all.eq(~op.dv),
             self.cache.clear_id.eq(op.did),
@@ -237,7 +240,7 @@ class Translator(wiring.Component):
     def _contexts(self, m: Module) -> None:
         """Fetch contexts for those who wait, fill the caches."""
         misses, fetch, resolver = self.misses, self.fetch, self.resolver
-        leader, busy, stale = Signal(8), Signal(), Signal()
+        leader, busy = Signal(8), Signal()
         # One at a time, and not before those who waited for the last have looked for theirs.
         begun, settled = Signal(), Signal()
         asker, fill = misses.replay_held.request, fetch.fill.payload
@@ -254,8 +257,14 @@ class Translator(wiring.Component):
             misses.context.ready.eq(begun),
             resolver.context_leader.eq(leader),
         ]
-        connect(m, fetch.fill, resolver.context)
         took, settles = fetch.fill.valid & fetch.fill.ready, Signal()
+        # No invalidation of contexts comes as one is stored, nor right before: it is not lost so.
+        m.d.sync += self.stores.eq(fetch.fill.valid & ~took & ~self.forgets)
+        m.d.comb += [
+            resolver.context.payload.eq(fill),
+            resolver.context.valid.eq(self.stores),
+            fetch.fill.ready.eq(self.stores & resolver.context.ready),
+        ]
         # Who waited is known in the cycle after, and who looks in the one after that.
         looks = self.replaying | resolver.replay
         m.d.sync += [
@@ -263,21 +272,43 @@ class Translator(wiring.Component):
             settled.eq(~looks.any() & ~self.offers & ~self.pipeline.replay_looks),
         ]
         with m.If(begun):
-            m.d.sync += [leader.eq(misses.context.payload), busy.eq(1), stale.eq(self.transfer)]
+            m.d.sync += [leader.eq(misses.context.payload), busy.eq(1)]
         with m.Elif(settles):
             m.d.sync += busy.eq(0)
-        with m.Elif(self.transfer):
+        # What is fetched may be older than an invalidation that covers it.  Of others it goes on,
+        # or who sends them could keep it from coming to an end.  Known two cycles later, which is
+        # before it is stored.
+        op = self.invalidate.payload
+        here, stale, transferred = op.did == fill.device_id, Signal(), Signal()
+        covers = Signal(2)
+        m.d.sync += transferred.eq(self.transfer)
+        covered = (op.kind == InvalidateKind.DDT) & (~op.dv | here)
+        m.d.sync += covers[0].eq(covered)
+        with m.If(begun):
+            m.d.sync += stale.eq(0)
+        with m.Elif(transferred & covers[0]):
             m.d.sync += stale.eq(1)
-        # An invalidation in the same cycle takes what it covers out again.
-        keep = took & ~stale
         m.d.comb += [
-            self.cache.fill_en.eq(keep & fill.context_valid),
+            self.cache.fill_en.eq(took & ~stale & fill.context_valid),
             self.cache.fill_id.eq(fill.device_id),
             self.cache.fill_context.eq(fill.context),
         ]
         if self.config.pd8:
+            # Its directory may be in a guest's memory.
+            guest, outdated = op.gscid == fetch.guest.gscid, Signal()
+            covered = covered | (
+                (op.kind == InvalidateKind.PDT) & here & (op.pscid == fill.process_id)
+            )
+            covered = covered | (
+                (op.kind == InvalidateKind.GVMA) & fill.pdt_walk & (~op.gv | guest)
+            )
+            m.d.sync += covers[1].eq(covered)
+            with m.If(begun):
+                m.d.sync += outdated.eq(0)
+            with m.Elif(transferred & covers[1]):
+                m.d.sync += outdated.eq(1)
             m.d.comb += [
-                self.processes.fill_en.eq(keep & fill.process_valid),
+                self.processes.fill_en.eq(took & ~outdated & fill.process_valid),
                 self.processes.fill_device.eq(fill.device_id),
                 self.processes.fill_process.eq(fill.process_id),
                 self.processes.fill_state.eq(fill.process),

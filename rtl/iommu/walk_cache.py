@@ -22,7 +22,7 @@ class TableKey(data.Struct):
     """Which table: address space, and the bits of the address above the reach of level 0.
 
     First stage: by IOVA, of ``gscid`` (0 without ``gv``) and ``pscid``.  Second stage: by GPA, of
-    ``gscid``; ``gv`` is set and ``pscid`` of no use.
+    ``gscid``; ``gv`` is set and ``pscid`` of no meaning.
     """
 
     second: 1

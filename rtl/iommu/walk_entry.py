@@ -87,14 +87,16 @@ class WalkEntry(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self.waits.eq(self.found.file)
-        beyond = self._table(m)
+        beyond, outside = self._table(m)
         self._state(m)
         self._offset(m)
-        self._ended(m, beyond)
+        self._ended(m, beyond, outside)
         return m
 
     def _table(self, m: Module):
-        """Page of the entry's table; returns whether there is none in physical memory."""
+        """Page of the entry's table; returns whether there is none in physical memory, and whether
+        the page that the walk has come to is not there.
+        """
         goal, found, config = self.goal, self.found, self.config
         bits = config.pas - PAGE_SHIFT
         page, root = goal.state.table, goal.g_ppn
@@ -110,7 +112,8 @@ class WalkEntry(wiring.Component):
                 Mux(found.hits[1], found.table1.ppn, Mux(found.enters, root | extra, page)),
             )[:bits]
         )
-        return ~found.hits.any() & Mux(found.enters, root[bits:].any(), page[bits:].any())
+        outside = page[bits:].any()
+        return ~found.hits.any() & Mux(found.enters, root[bits:].any(), outside), outside
 
     def _state(self, m: Module) -> None:
         """The walk's state from the access on."""
@@ -175,16 +178,20 @@ class WalkEntry(wiring.Component):
                 index = Mux(level == 0, page[:10], page[10:20])
                 m.d.comb += offset.eq(Cat(Const(0, 2), index))
 
-    def _ended(self, m: Module, beyond) -> None:
+    def _ended(self, m: Module, beyond, outside) -> None:
         """Whether the walk is at its end, and with what."""
         goal, end, found, msi = self.goal, self.end, self.found, self.msi
         state, second, first = goal.state, goal.second, goal.state.first
         done, too_wide = goal.goal == Goal.DONE, Signal()
-        fault = Signal(WalkFault)
+        fault, final = Signal(WalkFault), Signal(WalkFault)
+        # A translation to where there is no memory is none.  The directory looks for itself.
+        nowhere = Mux(goal.judged, msi.outside, outside & ~state.directory)
+        nowhere = (goal.fault == WalkFault.NONE) & nowhere
         m.d.comb += [
             too_wide.eq(found.enters & found.too_wide),
             self.ends.eq(done | ((too_wide | beyond) & ~found.file)),
-            fault.eq(Mux(done, goal.fault, Mux(too_wide, WalkFault.GUEST, WalkFault.ACCESS))),
+            final.eq(Mux(nowhere, WalkFault.ACCESS, goal.fault)),
+            fault.eq(Mux(done, final, Mux(too_wide, WalkFault.GUEST, WalkFault.ACCESS))),
             end.index.eq(goal.index),
             end.directory.eq(state.directory),
             end.implicit.eq(Mux(done, goal.implicit, ~state.final)),
@@ -215,4 +222,6 @@ class WalkEntry(wiring.Component):
         # What else the unit says is of use with ``mrif``.
         m.d.comb += [end[name].eq(msi[name]) for name in ("mrif_address", "nid", "notice_ppn")]
         with m.If(goal.judged):
-            m.d.comb += [end.cause.eq(msi.cause), end.mrif.eq(msi.mrif)]
+            m.d.comb += end.mrif.eq(msi.mrif)
+            with m.If(~msi.outside):
+                m.d.comb += end.cause.eq(msi.cause)

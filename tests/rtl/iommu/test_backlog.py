@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from models.spec.config import IommuConfig
+from rtl.iommu import pipeline
 from rtl.iommu.backlog import Backlog, device_entries
 from rtl.iommu.client_mux import ClientMux
 from rtl.iommu.requests import Lane
@@ -230,3 +231,38 @@ def test_a_client_with_all_its_tags_under_way_holds_nobody():
         assert len(asked.got) == ClientMux.MOST + 5
 
     run(dut, test, background=[agent.process for agent in (*sources, asked)])
+
+
+@pytest.mark.parametrize(
+    ("apart", "vms", "level", "hits"),
+    [
+        (16, (1, 2), 0, False),  # one row of the table of VMs
+        (17, (1, 2), 0, True),
+        (16, (1, 5), 0, True),  # VMs whose pages are in the same sets
+        (16, (1, 2), 1, True),  # not in sets
+    ],
+)
+def test_devices_that_share_a_row_take_each_others_hits_but_not_more(apart, vms, level, hits):
+    """Devices in turn, one page each: the wrong set is read, and the page is walked again."""
+    config = replace(CONFIG, iotlb_superpages=2)
+    world, devices = WalkWorld(config, latency=LATENCY), (1, 1 + apart)
+    assert pipeline._rows(config) == 16
+    for device, vm in zip(devices, vms, strict=True):
+        root = world.page(4)
+        world.device(device, second=root, gscid=vm)
+        world.map(root, 0, device << 32, level, wide=True)
+
+    async def test(ctx):
+        for device in devices * 2:
+            await world.translate(ctx, device, 0, device_id=device)
+        for number in range(20):
+            device = devices[number % 2]
+            answer, latency = await world.translate(ctx, number, 8, device_id=device)
+            assert answer.spa == device << 32 | 8
+            assert latency == (HIT if hits else 11 + READS * (LATENCY + 3))
+        # Alone again, a device is soon where it was.
+        await world.translate(ctx, 0, 8, device_id=1)
+        for number in range(4):
+            assert (await world.translate(ctx, number, 8, device_id=1))[1] == HIT
+
+    world.run(test)

@@ -159,3 +159,88 @@ def test_an_invalidated_device_loses_its_processes():
         assert (await world.translate(ctx, 1, 0x5000, pid=7))[0].spa == 0x80_0000
 
     world.run(test)
+
+
+@pytest.mark.parametrize(
+    "operands",
+    [
+        {"kind": InvalidateKind.VMA, "gv": 1, "gscid": 9, "av": 1},
+        {"kind": InvalidateKind.VMA, "gv": 1, "gscid": 5, "av": 1},
+        {"kind": InvalidateKind.GVMA, "gv": 1, "gscid": 9},
+        {"kind": InvalidateKind.DDT, "dv": 1, "did": 2},
+        {"kind": InvalidateKind.PDT, "dv": 1, "did": 2, "pscid": 7},
+        {"kind": InvalidateKind.PDT, "dv": 1, "did": 1, "pscid": 8},
+    ],
+)
+def test_invalidations_of_others_do_not_delay_a_context_fetch(operands):
+    """They come as fast as the command queue has them, without end."""
+    world = WalkWorld(replace(SMALL, pd8=True), latency=20)
+    second, directory, root = world.page(4), world.page(), world.page()
+    processes(world, directory)
+    process(world, directory, 7, root, 1)
+    world.words[DDT + 32 + 8] = 8 << 60 | 5 << 44 | second >> 12
+    for page in (directory, root):
+        world.map(second, page, page, wide=True)
+    world.map(root, 0x5000, 0x80_0000)
+    for page in range(0x200_0000, world.free, 4096):
+        world.map(second, page, page, wide=True)
+    world.map(second, 0x80_0000, 0x80_0000, wide=True)
+    world.device(3, first=root)
+    # IODIR.INVAL_DDT takes the processes of all devices.
+    asked = {"device_id": 3} if operands["kind"] == InvalidateKind.DDT else {"pid": 7}
+    walk = "ddt_walk" if operands["kind"] == InvalidateKind.DDT else "pdt_walk"
+
+    async def test(ctx):
+        _, alone = await world.translate(ctx, 1, 0x5000, **asked)
+        await world.invalidate(ctx, kind=InvalidateKind.DDT)
+        await world.invalidate(ctx, kind=InvalidateKind.GVMA)
+        await world.invalidate(ctx, kind=InvalidateKind.VMA)
+        await ctx.tick().repeat(20)
+        before = world.counted[walk]
+        await world.ask(ctx, 1, 0x5000, **asked)
+        commands = 0
+        while 1 not in world.answers:
+            await world.invalidate(ctx, **operands)
+            await ctx.tick().repeat(3)  # a command takes four cycles
+            commands += 1
+            assert commands < alone
+        answer, took = await world.answer(ctx, 1)
+        assert answer.spa == 0x80_0000
+        assert took <= alone + 20
+        assert commands > alone // 20
+        assert world.counted[walk] == before + 1
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("operands", [{}, {"gv": 1, "gscid": 5}])
+@pytest.mark.parametrize("phase", phases(120, 8, first=3))
+def test_no_phase_of_a_process_directorys_walk_survives_an_invalidation(phase, operands):
+    """The page of the process directory moves in the second stage."""
+    world = WalkWorld(replace(SMALL, pd8=True, process_entries=4), latency=3)
+    second, directory, moved = world.page(4), world.page(), world.page()
+    roots = [world.page(), world.page()]
+    processes(world, directory)
+    world.words[DDT + 32 + 8] = 8 << 60 | 5 << 44 | second >> 12
+    for number, place in enumerate((directory, moved)):
+        process(world, place, 7, roots[number], 1 + number)
+        world.map(roots[number], 0x5000, 0x80_0000 + 0x10_0000 * number)
+        world.map(second, 0x80_0000 + 0x10_0000 * number, 0x80_0000 + 0x10_0000 * number, wide=True)
+    for page in range(0x200_0000, world.free, 4096):
+        world.map(second, page, page, wide=True)
+    leaf = world.map(second, directory, directory, wide=True)
+
+    async def test(ctx):
+        await world.ask(ctx, 1, 0x5000, pid=7)
+        if phase:
+            await ctx.tick().repeat(phase)
+        world.words[leaf] = moved >> 12 << 10 | 0xDF
+        await world.invalidate(ctx, kind=InvalidateKind.GVMA, **operands)
+        await ctx.tick().repeat(4)
+        done = world.counted["pdt_walk"]
+        assert (await world.answer(ctx, 1))[0].spa in (0x80_0000, 0x90_0000)
+        spa = (await world.translate(ctx, 2, 0x5000, pid=7))[0].spa
+        # What had been fetched before is for IODIR.INVAL_PDT to remove.
+        assert spa in ((0x80_0000, 0x90_0000) if done else (0x90_0000,))
+
+    world.run(test)

@@ -259,6 +259,37 @@ def test_after_invalidation_and_fence_nobody_sees_the_old_page(seed):
         assert all(value >= n + 1 for value in values[mark + 3 : mark + 15])
 
 
+def test_directory_is_off_when_earlier_dma_has_landed():
+    """A write that is translated waits in the bridge for its data when software writes Off."""
+    system = System()
+    system.first.map(0x7000, 0x9000_0000)
+    system.second.map(0x9000_0000, DATA)
+
+    async def testbench(ctx):
+        await system.start(ctx)
+        system.write(0x7000, 0x55)
+        await wait_for(ctx, lambda: len(system.b.got) == 1)
+        system.write(0x7010, 0x77)
+        beat = system.w.queue.pop()
+        await ctx.tick().repeat(60)
+        await system.software.write(ctx, regs.DDTP, 0)
+        for _ in range(20):
+            assert await system.software.read(ctx, regs.DDTP) & 1 << 4
+        system.read(0x7000)  # a later one does not hold it up, and is refused
+        system.w.queue.append(beat)
+        while await system.software.read(ctx, regs.DDTP) & 1 << 4:
+            pass
+        assert system.tables.load(DATA + 0x10, 16) == 0x77
+        await wait_for(ctx, lambda: len(system.b.got) == 2 and len(system.r.got) == 1)
+
+    system.run(testbench)
+    assert [beat.resp for beat in (*system.b.got, *system.r.got)] == [
+        Resp.OKAY,
+        Resp.OKAY,
+        Resp.DECERR,
+    ]
+
+
 def test_page_requests_are_checked_against_the_device():
     system = System()
 

@@ -37,6 +37,31 @@ def test_overflow_and_its_clearing_meet(gap):
     run(dut, testbench)
 
 
+@pytest.mark.parametrize("gap", range(-3, 3))
+def test_records_dropped_while_there_is_room_do_not_set_overflow_again(gap):
+    """A record is dropped in each cycle, and meets the clearing at any distance."""
+    dut = RecordWriter(words=2, addr_width=32)
+
+    async def testbench(ctx):
+        ctx.set(dut.registers.index, 1)
+        await start(ctx, dut)
+        ctx.set(dut.record.valid, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.registers.flags) == OF
+        ctx.set(dut.registers.index, 0)  # software has read one
+        await ctx.tick().repeat(4 + gap)
+        assert ctx.get(dut.record.ready)
+        assert ctx.get(dut.outcome) == RecordOutcome.FULL
+        ctx.set(dut.registers.clear, OF)
+        await ctx.tick()
+        ctx.set(dut.registers.clear, 0)
+        assert ctx.get(dut.registers.flags) == 0
+        await ctx.tick()
+        assert ctx.get(dut.memory.aw.valid)
+
+    run(dut, testbench)
+
+
 @pytest.mark.parametrize("gap", range(-2, 3))
 def test_memory_fault_and_its_clearing_meet(gap):
     dut = RecordWriter(words=2, addr_width=32)

@@ -274,6 +274,46 @@ def test_directory_is_busy_until_the_translator_is_drained():
     assert len(bench.drains) == 2  # of either half
 
 
+def test_directory_is_busy_until_the_outside_has_finished():
+    """What the translator had let pass before may be on its way to memory still."""
+    bench = ControlBench()
+    bench.fence_delay = None
+
+    async def testbench(ctx):
+        for mode in (DdtpMode.LVL1, DdtpMode.OFF):
+            bench.fence_delay = None
+            await bench.write(ctx, regs.DDTP, mode)
+            await bench.settle(ctx, 50)
+            assert await bench.read(ctx, regs.DDTP) == BUSY | mode
+            bench.fence_delay = 0
+            await bench.settle(ctx, 40)
+            assert await bench.read(ctx, regs.DDTP) == mode
+
+    bench.run(testbench)
+    drains, fences = ([since for since, _ in log] for log in (bench.drains, bench.fences))
+    assert len(drains) == len(fences)
+    assert all(first < then for first, then in zip(drains, fences, strict=True))
+
+
+@pytest.mark.parametrize("gap", range(0, 60, 7))
+def test_directory_and_fences_share_both_drains(gap):
+    """Each has a drain of its own, whoever came first."""
+    bench = ControlBench()
+    bench.drain_delay, bench.fence_delay = 9, 11
+
+    async def testbench(ctx):
+        await bench.enable_commands(ctx)
+        await bench.post(ctx, *[iofence(pr=1, pw=1)] * 3)
+        await bench.settle(ctx, gap)
+        await bench.software.write32(ctx, regs.DDTP.offset, DdtpMode.OFF)
+        while await bench.software.read32(ctx, regs.DDTP.offset) & BUSY:
+            pass
+        await bench.finish(ctx)
+
+    bench.run(testbench)
+    assert len(bench.drains) == len(bench.fences) == 4
+
+
 def test_directory_written_again_is_drained_again():
     bench = ControlBench()
     bench.drain_delay = None

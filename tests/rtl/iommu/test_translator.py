@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from models.spec.config import IommuConfig
-from models.spec.translation import AddressType
+from models.spec.iommu import Cause
+from models.spec.translation import AddressType, TranslationStatus
 from rtl.iommu.seams import InvalidateKind
 from tests.rtl.iommu.walk_world import DDT, LEAF, SMALL, WalkWorld, one_stage, phases, two_stage
 from tests.rtl.simulators import simulator
@@ -164,7 +165,7 @@ def test_what_is_cached_beside_an_interrupt_file_does_not_hold_it(beside):
 
 
 def test_a_page_larger_than_physical_memory_is_cached_in_parts():
-    """Else an address beyond it would lose its upper bits, and reach what is not the device's."""
+    """Beyond it nothing is: such an address must not lose its upper bits, cached or not."""
     world = WalkWorld(replace(SMALL, sv48=True, pas=34))
     root = world.page()
     world.device(1, first=root)
@@ -174,11 +175,60 @@ def test_a_page_larger_than_physical_memory_is_cached_in_parts():
     async def test(ctx):
         for tag, iova in enumerate((0x20_0000, 0x7F_FFFF_F000, 0x20_0008, 0x7F_FFFF_F000)):
             answer, _ = await world.translate(ctx, tag, iova)
-            assert (answer.status, answer.spa) == (0, iova)
+            if iova >> 34:
+                assert answer.cause == Cause.READ_ACCESS_FAULT
+            else:
+                assert (answer.status, answer.spa) == (0, iova)
         assert world.events["tlb_miss"] == 3
         await world.invalidate(ctx, kind=InvalidateKind.VMA, av=1, addr=0x1234)
         await world.translate(ctx, 4, 0x20_0000)
         assert world.events["tlb_miss"] == 4
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("pas", [34, 46])
+def test_what_leads_beyond_physical_memory_is_an_access_fault(pas):
+    """Whether no stage, one or two lead there; right below the border all is well."""
+    world = WalkWorld(replace(SMALL, pas=pas, t2gpa=True))
+    last, beyond = (1 << pas) - 0x1000, 1 << pas
+    world.device(1)  # Bare, Bare
+    first = one_stage(world, 2)
+    second = world.page(4)
+    world.device(3, second=second, gscid=3)
+    for root, wide in ((first, False), (second, True)):
+        for iova, spa in ((0x5000, last), (0x6000, beyond), (0x7000, 1 << 55)):
+            world.map(root, iova, spa, wide=wide)
+
+    async def test(ctx):
+        async def refused(iova, **how):
+            answer, _ = await world.translate(ctx, 1, iova, **how)
+            write = how.get("write", 0)
+            fault = Cause.WRITE_ACCESS_FAULT if write else Cause.READ_ACCESS_FAULT
+            assert answer.cause == (Cause.INSTRUCTION_ACCESS_FAULT if how.get("exec_") else fault)
+
+        async def granted(iova, spa, **how):
+            answer, _ = await world.translate(ctx, 1, iova, **how)
+            assert (answer.status, answer.spa) == (0, spa)
+
+        for again in range(2):
+            for device in (2, 3):
+                await granted(0x5000, last, device_id=device)
+                for iova in (0x6000, 0x7000):
+                    await refused(iova, device_id=device, write=again)
+                    await refused(iova, device_id=device, exec_=1)
+            await granted(last, last, device_id=1)
+            for iova in (beyond, 1 << 55, 1 << 63):
+                await refused(iova, device_id=1, write=again)
+            ctx.set(world.dut.directory.mode, 1)
+            await granted(last + 8, last + 8)
+            await refused(beyond, write=again)
+            ctx.set(world.dut.directory.mode, 2)
+            for device, iova in ((1, beyond), (2, 0x6000), (3, 0x7000)):
+                answer, _ = await world.translate(
+                    ctx, 1, iova, device_id=device, at=AddressType.ATS_REQUEST
+                )
+                assert answer.status != TranslationStatus.SUCCESS
 
     world.run(test)
 
