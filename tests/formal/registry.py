@@ -3,6 +3,7 @@
 from . import (
     arbiters,
     backlog,
+    contexts,
     device_tlb,
     dma_bursts,
     dma_cut,
@@ -34,6 +35,7 @@ PROOFS = (
     *backlog.PROOFS,
     *resolver.PROOFS,
     *walker.PROOFS,
+    *contexts.PROOFS,
     *device_tlb.PROOFS,
     *parking.PROOFS,
     *dma_cut.PROOFS,
