@@ -19,6 +19,7 @@ from . import (
     parking,
     resolver,
     streams,
+    translator,
     walk_caches,
     walker,
 )
@@ -36,6 +37,7 @@ PROOFS = (
     *resolver.PROOFS,
     *walker.PROOFS,
     *contexts.PROOFS,
+    *translator.PROOFS,
     *device_tlb.PROOFS,
     *parking.PROOFS,
     *dma_cut.PROOFS,
