@@ -127,7 +127,7 @@ def _harness(module, *, cache):
 
 _SHARED = {
     "module": "rtl.iommu.context",
-    "depth": 14,
+    "depth": 18,
     "quick": 9,
     "assumptions": (
         "what is to be stored is known by its ID since the cycle before",

@@ -271,7 +271,7 @@ PROOFS = (
         claim="a walk that is older than an invalidation puts no table into the walk caches",
         module="rtl.iommu.walker",
         harness=walk_fills,
-        depth=18,
+        depth=24,
         quick=11,
         assumptions=(
             "two walks, without MSI tables and the directory's walks",
