@@ -1,10 +1,12 @@
 """Harness of the IOTLB: answers only from fills that no later invalidation covers."""
 
+from functools import partial
+
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Shape, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
-from models.spec.iotlb import IotlbKey, iotlb_set
+from models.spec.iotlb import IotlbFill, IotlbLookup, iotlb_set
 
 from .prover import Plant, Proof, anything, held
 
@@ -67,7 +69,7 @@ class _Outside:
         fill = dut.fill.payload
         m.d.comb += Assume((fill.size == 12) | (fill.size == 16) | (fill.size == 21))
         for key in (fill.key, lookup.key):
-            m.d.comb += Assume((key.gv | (key.gscid == 0)) & (key.pv | (key.pscid == 0)))
+            m.d.comb += Assume(key.gv | (key.gscid == 0))
 
     def input(self, name: str, width: int) -> Signal:
         """Return a new free input."""
@@ -79,36 +81,44 @@ def _range_bits(size):
     return Mux(size == 12, 0, Mux(size == 16, 0xF, Const(0x1FF, 52)))
 
 
-def _covers(op, key, size, glob, *, ranges: bool):
+def _covers(op, entry, piece: int, *, ranges: bool):
     """Whether the specification has an invalidation remove an entry."""
+    key = entry.key
     span = Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0) if ranges else Const(0, 52)
-    apart = (op.addr ^ key.vpn) & ~span & ~_range_bits(size)
+    apart = (op.addr ^ key.vpn) & ~span & ~_range_bits(entry.size)
     vm = Mux(op.gv, key.gv & (key.gscid == op.gscid), Mux(op.gvma, key.gv, ~key.gv))
-    process = ~op.pscv | ((key.pscid == op.pscid) & ~glob)
-    first_stage = key.pv & process & (~op.av | (apart == 0))
+    process = ~op.pscv | ((key.pscid == op.pscid) & ~entry.glob)
+    first_stage = key.pv & process & (~op.av | piece | (apart == 0))
     return vm & (op.gvma | first_stage)
 
 
+def _suffices(asked, rights):
+    """Whether rights answer a lookup (models.spec.iotlb, "Details")."""
+    supervisor = asked.priv & asked.key.pv
+    executes = asked.exec & ~asked.ats
+    may = Mux(supervisor, ~rights.u | (asked.sum & ~executes), rights.u)
+    reads = ~(asked.exec | asked.write) | asked.also_read
+    plain = (
+        (~asked.exec | rights.x) & (~asked.write | (rights.w & rights.dirty)) & (~reads | rights.r)
+    )
+    of_ats = rights.r & (~asked.write | ~rights.w | rights.dirty)
+    return may & Mux(asked.ats, of_ats, plain)
+
+
 def iotlb(module, *, ranges: bool = False):
-    """Follow one arbitrary key, size and target, the same in all cycles."""
+    """Follow what one arbitrary fill says of one arbitrary page, the same in all cycles."""
     config = IommuConfig(**GEOMETRY, s=ranges)
     m = Module()
     m.submodules.dut = dut = module.Iotlb(config)
     outside = _Outside(m, dut)
 
-    def symbolic(name, shape):
-        raw = outside.input(name, Shape.cast(shape).width)
-        held(m, raw)
-        if isinstance(shape, int):
-            return raw
-        value = Signal(shape, name=f"the_{name}")
-        m.d.comb += value.as_value().eq(_narrow(data.View(shape, raw)))
-        return value
-
-    key = symbolic("key", IotlbKey)
-    size, target, glob = symbolic("size", 6), symbolic("target", 44), symbolic("global", 1)
+    # Its page is the key's, not the first of the range.
+    raw = held(m, outside.input("the_entry", Shape.cast(IotlbFill).width))
+    entry = Signal(IotlbFill)
+    m.d.comb += entry.as_value().eq(_narrow(data.View(IotlbFill, raw)))
+    key, size = entry.key, entry.size
     fill, op, asked = dut.fill.payload, dut.invalidate.payload, dut.lookup.payload
-    # A fill that maps the key's page to the target, as its rights and tag say.
+    # Fills that map the key's page, and those of them that take the place of its entry.
     within = _range_bits(fill.size)
     space = (
         (fill.key.gv == key.gv)
@@ -117,57 +127,69 @@ def iotlb(module, *, ranges: bool = False):
         & (fill.key.msi == key.msi)
         & ((fill.key.pscid == key.pscid) | fill.glob | ~key.pv)
     )
-    maps = (
-        space
-        & (((fill.key.vpn ^ key.vpn) & ~within) == 0)
-        & (fill.size == size)
-        & (fill.glob == glob)
-        & ((((fill.ppn & ~within) | (key.vpn & within))[:44]) == target)
-    )
-    covered = outside.invalidates & _covers(op, key, size, glob, ranges=ranges)
-    filled = outside.fills & maps
-    alive, kept, gone = Signal(), Signal(), Signal()
-    # Within one cycle the invalidation comes first, then the fill.
-    with m.If(filled):
-        m.d.sync += alive.eq(1)
-    with m.Elif(covered):
-        m.d.sync += alive.eq(0)
-    m.d.sync += gone.eq((gone | covered) & ~filled)
+    maps = outside.fills & space & (((fill.key.vpn ^ key.vpn) & ~within) == 0)
+    replaces = maps & (fill.size == size) & (fill.glob == entry.glob)
+    page = ((fill.ppn & ~within) | (key.vpn & within))[:44]
+    rights = ("r", "w", "x", "u", "dirty", "pbmt")
+    says = (page == entry.ppn) & Cat(fill[name] == entry[name] for name in rights).all()
+    alive, kept, gone, lost = Signal(2), Signal(2), Signal(), []
+    # Of entries and of pieces of larger pages, which an answer does not tell.  Within one cycle the
+    # invalidation comes first, then the fill.
+    for piece in range(2):
+        covered = outside.invalidates & _covers(op, entry, piece, ranges=ranges)
+        filled = replaces & says & (fill.piece == piece)
+        with m.If(filled):
+            m.d.sync += [alive[piece].eq(1), kept[piece].eq(1)]
+        with m.Else():
+            m.d.sync += [
+                alive[piece].eq(alive[piece] & ~covered & ~replaces),
+                kept[piece].eq(kept[piece] & ~covered & ~outside.fills),
+            ]
+        m.d.comb += Cover(filled & dut.invalidate.valid)
+        lost.append(covered & alive[piece])
+    m.d.sync += gone.eq((gone | Cat(lost).any()) & ~replaces)
     result = dut.result
     same = asked.key.as_value() == key.as_value()
     # A result comes a cycle after its lookup, and is of what was true then.
     looked, was_alive, was_gone = Signal(), Signal(), Signal()
-    m.d.sync += [looked.eq(outside.looks & same), was_alive.eq(alive), was_gone.eq(gone)]
+    last, any_looked = Signal(IotlbLookup), Signal()
+    m.d.sync += [
+        looked.eq(outside.looks & same),
+        was_alive.eq(alive.any()),
+        was_gone.eq(gone),
+        last.eq(asked),
+        any_looked.eq(outside.looks),
+    ]
     answers = looked & result.hit
-    exact = (result.ppn == target) & (result.size == size) & (result.glob == glob)
+    exact = (
+        (result.ppn == entry.ppn)
+        & (result.size == size)
+        & (result.glob == entry.glob)
+        & Cat(result[name] == entry[name] for name in rights).all()
+    )
     m.d.comb += [
         Assert(~(answers & exact) | was_alive),
+        Assert(~(any_looked & result.hit) | _suffices(last, result)),
         Cover(answers & exact & (size == 12)),
         Cover(answers & exact & (size == 21) & (key.vpn[:9] != 0)),
         Cover(looked & was_gone & ~result.hit),
+        Cover(outside.invalidates & dut.fill.valid),
     ]
-    # What was filled last is answered until an invalidation: no fill is lost beside another port's
-    # transfer.  Of overlapping entries, which careless software makes, any may answer.
-    overlap = Signal()
-    others = (fill.size != size) | (fill.glob != glob) | (fill.key.pscid != key.pscid)
-    with m.If(outside.fills & space & (((fill.key.vpn ^ key.vpn) & ~within) == 0) & others):
-        m.d.sync += overlap.eq(1)
-    full = fill.r & fill.u & ~fill.glob & (fill.key.pscid == key.pscid)
-    with m.If(filled & full):
-        m.d.sync += kept.eq(1)
-    with m.Elif(outside.fills | outside.invalidates):
-        m.d.sync += kept.eq(0)
-    reads = ~asked.write & ~asked.exec & ~asked.priv & ~asked.ats
-    asks = outside.looks & same & reads & ~glob & ~overlap & ~asked.elsewhere
-    owed = Signal()
-    m.d.sync += owed.eq(kept & asks)
-    m.d.comb += [Assert(~owed | (result.hit & exact)), Cover(owed)]
+    # What was filled last is answered until an invalidation covers it: no fill is lost beside
+    # another port's transfer.  Of overlapping entries, which careless software makes, any may
+    # answer.
+    overlap, owed, spared = Signal(), Signal(), Signal()
+    m.d.sync += overlap.eq(overlap | (maps & ~replaces))
+    asks = outside.looks & same & _suffices(asked, entry) & (~asked.elsewhere | (size != 12))
+    m.d.sync += [
+        owed.eq(kept.any() & asks & ~overlap),
+        spared.eq((spared | outside.invalidates) & kept.any()),
+    ]
+    m.d.comb += [Assert(~owed | (result.hit & exact)), Cover(owed), Cover(owed & spared)]
     # Nobody waits for ever: an invalidation passes within two sweeps.
     waiting = Signal(5)
     m.d.sync += waiting.eq(Mux(dut.invalidate.valid & ~dut.invalidate.ready, waiting + 1, 0))
     m.d.comb += Assert(waiting <= GEOMETRY["iotlb_sets"] + 6)
-    m.d.comb += Cover(filled & dut.invalidate.valid)
-    m.d.comb += Cover(outside.invalidates & dut.fill.valid)
     return m, outside.ports
 
 
@@ -176,24 +198,28 @@ _ASSUMPTIONS = (
     "fills and invalidations on offer stay, but a fill may be withdrawn as an invalidation passes",
     "sizes are 4 KiB, 64 KiB and 2 MiB",
     "IDs have 2 bits that may be set, physical pages 12, page numbers 13 and their sign",
-    "GSCID and PSCID are 0 if their stage is off",
+    "GSCID is 0 without a second stage",
+)
+
+_COVERS = (
+    "the last fill is asked for, and after an invalidation that spares it",
+    "hits of a page and within a superpage",
+    "a miss after an invalidation",
+    "a fill, of a piece or not, and an invalidation offered in one cycle, either first",
 )
 
 PROOFS = (
     Proof(
         name="iotlb",
-        claim="a hit comes from a fill that no later invalidation covers; no fill is lost",
+        claim="a hit is what the last fill of its page said, which no later invalidation covers, "
+        "and has the rights that are asked for; no fill is lost, nor removed by an invalidation "
+        "that does not cover it",
         module="rtl.iommu.iotlb",
         harness=iotlb,
-        depth=13,
+        depth=18,
         quick=9,
         assumptions=_ASSUMPTIONS,
-        covers=(
-            "the last fill is asked for",
-            "hits of a page and within a superpage",
-            "a miss after an invalidation",
-            "a fill and an invalidation offered in one cycle, either first",
-        ),
+        covers=_COVERS,
         plants=(
             Plant(
                 name="what is being swept is answered",
@@ -221,6 +247,54 @@ PROOFS = (
                 name="a fill does not wait for an invalidation in its cycle",
                 old="begins.eq(~busy & beside & fill.valid & ~self.invalidate.valid)",
                 new="begins.eq(~busy & beside & fill.valid)",
+            ),
+            Plant(
+                name="pieces of larger pages are not touched by every address",
+                module="rtl.iommu.iotlb_entry",
+                old="op.gvma | piece | same",
+                new="op.gvma | same",
+            ),
+            Plant(
+                name="an invalidation of a process removes global entries",
+                module="rtl.iommu.iotlb_entry",
+                old="(pscid & ~glob)",
+                new="pscid",
+            ),
+            Plant(
+                name="rights of what is just written are those of what was there",
+                module="rtl.iommu.iotlb_ways",
+                old="right = Mux(late, sufficient(self.asks, self.new.tag), ",
+                new="right = Mux(late, sufficient(self.asks, look.tag), ",
+            ),
+            Plant(
+                name="an entry of the same page stays beside the new one",
+                module="rtl.iommu.iotlb_ways",
+                old="Mux(same.any(), lowest_bit(same), Mux(free.any(), lowest_bit(free), victim))",
+                new="Mux(free.any(), lowest_bit(free), victim)",
+                depth=12,
+            ),
+        ),
+    ),
+    Proof(
+        name="iotlb-ranges",
+        claim="the same where invalidations may be of ranges",
+        module="rtl.iommu.iotlb",
+        harness=partial(iotlb, ranges=True),
+        depth=18,
+        quick=9,
+        assumptions=_ASSUMPTIONS,
+        covers=_COVERS,
+        plants=(
+            Plant(
+                name="a range is one page",
+                old="self.span.eq(Mux(op.s, op.addr ^ (op.addr + 1)[:52], 0))",
+                new="self.span.eq(0)",
+            ),
+            Plant(
+                name="a range visits one set",
+                old="single = op.av & ~op.gvma & ~ranges & ~self.pieces",
+                new="single = op.av & ~op.gvma & ~self.pieces",
+                depth=14,
             ),
         ),
     ),

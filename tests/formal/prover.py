@@ -11,7 +11,8 @@ import sysconfig
 import tempfile
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Plant:
     old: str
     new: str
     depth: int = 0  # where it shows; 0 for the proof's
+    module: str = ""  # of the RTL, if not the proof's: one that it is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,10 @@ class Proof:
 
     def make(self, plant: Plant | None = None) -> tuple[Module, list[Signal]]:
         """Return the harness round the RTL as it is, or with a bug."""
-        module = importlib.import_module(self.module)
-        return self.harness(module if plant is None else _planted(module, plant))
+        if plant is None:
+            return self.harness(importlib.import_module(self.module))
+        with _planted(plant, plant.module or self.module):
+            return self.harness(importlib.import_module(self.module))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +93,32 @@ class Outcome:
     log: str
 
 
-def _planted(module: types.ModuleType, plant: Plant) -> types.ModuleType:
-    path = Path(str(module.__file__))
+@contextmanager
+def _planted(plant: Plant, name: str) -> Iterator[None]:
+    """Have a bug in the module of that name meanwhile, and in what is made of it."""
+    path = Path(str(importlib.import_module(name).__file__))
     text = path.read_text(encoding="utf-8")
     if text.count(plant.old) != 1:
         raise ValueError(f"{path.name} has changed; plant the bug {plant.name!r} anew")
-    changed = types.ModuleType(module.__name__)
+    changed = types.ModuleType(name)
     changed.__file__ = str(path)
-    code = compile(text.replace(plant.old, plant.new), str(path), "exec")
-    exec(code, changed.__dict__)
-    return changed
+    kept = dict(sys.modules)
+    try:
+        if plant.module:
+            _forget_rtl()
+        sys.modules[name] = changed
+        code = compile(text.replace(plant.old, plant.new), str(path), "exec")
+        exec(code, changed.__dict__)
+        yield
+    finally:
+        _forget_rtl()
+        sys.modules.update(kept)
+
+
+def _forget_rtl() -> None:
+    """Let modules of the RTL be imported anew."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "rtl"]:
+        del sys.modules[name]
 
 
 def anything(ports: list, name: str, shape: Any = 1) -> Signal:

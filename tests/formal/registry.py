@@ -3,6 +3,7 @@
 from . import (
     arbiters,
     backlog,
+    contexts,
     device_tlb,
     dma_bursts,
     dma_cut,
@@ -18,6 +19,7 @@ from . import (
     parking,
     resolver,
     streams,
+    translator,
     walk_caches,
     walker,
 )
@@ -34,6 +36,8 @@ PROOFS = (
     *backlog.PROOFS,
     *resolver.PROOFS,
     *walker.PROOFS,
+    *contexts.PROOFS,
+    *translator.PROOFS,
     *device_tlb.PROOFS,
     *parking.PROOFS,
     *dma_cut.PROOFS,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 
 from models.spec.config import IommuConfig
 
@@ -13,6 +13,8 @@ __all__ = ["PROOFS"]
 
 #: Entries of the table beyond ``misses``.
 SPARE = 2
+#: Cycles that somebody waits to be freed, and for an answer, while there is room.
+PATIENCE = (4, 2)
 
 
 def resolver(module):
@@ -49,13 +51,12 @@ def resolver(module):
     ]
 
     # The miss table: who waits, each for one leader, itself one of those that wait for it.
-    waits = Signal(count)  # for what is being resolved
     joined = free("joined", count)
     opens, leads = dut.closes.any(), dut.closes
     m.d.comb += dut.members.eq(joined | leads)
     someone = constant(m, ports, range(count), "someone")
     me = someone == dut.free_entry
-    owed, answered = Signal(), Signal()
+    owed = Signal()
     mine = dut.members.bit_select(someone, 1)
     frees = dut.free_en & me
     replayed = dut.replay.bit_select(someone, 1)
@@ -68,12 +69,28 @@ def resolver(module):
         Assert(~replayed | (opens & mine)),
         Cover(frees & owed),
     ]
-    m.d.sync += waits.eq(0)
     with m.If(opens):
         m.d.sync += owed.eq(mine & ~frees & ~replayed)
     with m.Elif(frees):
         m.d.sync += owed.eq(0)
-    m.d.sync += answered.eq(frees)
+    # Of all entries only theirs has this tag, until that is answered.
+    tag = constant(m, ports, 8, "tag")
+    leaves = dut.response.valid & (dut.response.payload.tag == tag)
+    has, freed = Signal(), Signal()
+    m.d.comb += [
+        has.eq(dut.read_held.request.tag == tag),
+        Assume(has == (dut.read_entry == someone)),
+        Assume(~(opens & mine) | ~freed),
+        Assert(~leaves | freed),
+        Assert(~frees | ~freed),
+        Cover(freed & dut.response.valid & ~leaves),
+    ]
+    m.d.sync += freed.eq((freed & ~(leaves & dut.response.ready)) | frees)
+    room = dut.response.ready & dut.record_room
+    for waits, patience in zip((owed, freed), PATIENCE, strict=True):
+        waited = Signal(range(patience + 2))
+        m.d.sync += waited.eq(Mux(waits & room, waited + 1, 0))
+        m.d.comb += Assert(waited <= patience)
 
     # Fills: only of walks that no invalidation has met, and only until one comes.
     page = constant(m, ports, 44, "page")
@@ -105,17 +122,23 @@ PROOFS = (
     Proof(
         name="resolver",
         claim="no fill from a walk that is older than an invalidation; everybody who waits is "
-        "answered or replayed once; answers and fills on offer are stable",
+        "replayed, or freed and answered by their own tag, once, and soon while there is room; "
+        "nobody else is; answers and fills on offer are stable",
         module="rtl.iommu.resolver",
         harness=resolver,
-        depth=10,
-        quick=6,
+        depth=14,
+        quick=8,
         assumptions=(
             "results on offer stay",
+            "a tag is of one entry, and not used again until it is answered",
             "the miss table says what is stale (its own proof)",
             "a fill on offer may be withdrawn by an invalidation",
         ),
-        covers=("a follower is answered", "a fill is taken", "a stale walk is not kept"),
+        covers=(
+            "a follower is freed, and waits while another is answered",
+            "a fill is taken",
+            "a stale walk is not kept",
+        ),
         plants=(
             Plant(
                 name="a fill on offer outlives an invalidation",
@@ -131,6 +154,21 @@ PROOFS = (
                 name="the next result is taken while somebody waits for the last",
                 old="self.context.ready.eq(idle)",
                 new="self.context.ready.eq(1)",
+            ),
+            Plant(
+                name="who is freed is not answered",
+                old="answers.w_en.eq(answers_one)",
+                new="answers.w_en.eq(answers_one & ~follows)",
+            ),
+            Plant(
+                name="a follower is answered as its leader",
+                old="with m.If(idle | next_):",
+                new="with m.If(idle):",
+            ),
+            Plant(
+                name="answers wait for each other",
+                old="answers.r_en.eq(self.response.ready)",
+                new="answers.r_en.eq(self.response.ready & current)",
             ),
         ),
     ),

@@ -12,8 +12,9 @@ from .prover import Plant, Proof, anything, constant
 
 __all__ = ["PROOFS"]
 
-#: Bits of long fields that are free; the others are 0.
-FREE = {"gscid": 1, "pscid": 1, "prefix": 1, "ppn": 1, "gpa_page": 0, "addr": 0, "did": 0}
+#: Bits of long fields that are free; the others are 0.  Of prefixes the lowest of each level is.
+FREE = {"gscid": 1, "pscid": 1, "ppn": 1, "gpa_page": 0, "addr": 0, "did": 0}
+LEVELS = (0, 9)
 ENTRIES = 2
 #: Cycles in which all rows are read and cleared.
 LONGEST = 4 * ENTRIES
@@ -23,13 +24,24 @@ def _narrow(layout, raw):
     """A record with fewer free bits."""
     parts = []
     for name, field in data.Layout.cast(layout):
-        free = min(FREE.get(name, field.width), field.width)
-        parts += [raw[field.offset : field.offset + free], Const(0, field.width - free)]
+        bits = raw[field.offset : field.offset + field.width]
+        if name == "prefix":
+            parts += [bit if n in LEVELS else Const(0, 1) for n, bit in enumerate(bits)]
+        else:
+            free = min(FREE.get(name, field.width), field.width)
+            parts += [bits[:free], Const(0, field.width - free)]
     return data.View(layout, Cat(*parts))
 
 
-def _harness(module, *, second: bool):
-    """Follow one arbitrary key of a stage and one table of level 0."""
+def _equal(record, other, level: int):
+    """Whether keys are of one table of a level."""
+    fields = (name for name in ("second", "gv", "gscid", "pscid"))
+    prefix = (record.prefix ^ other.prefix)[LEVELS[level] :] == 0
+    return prefix & Cat(record[name] == other[name] for name in fields).all()
+
+
+def _harness(module, *, second: bool, level: int):
+    """Follow one arbitrary key of a stage and one table of a level."""
     m, ports = Module(), []
     m.submodules.dut = dut = module.WalkCache(IommuConfig(walk_cache=ENTRIES))
 
@@ -38,13 +50,13 @@ def _harness(module, *, second: bool):
     key_bits, table_bits = len(dut.key.as_value()), len(dut.fill.as_value())
     key = _narrow(module.TableKey, constant(m, ports, key_bits, "the_key"))
     table = _narrow(module.TableOfStage, constant(m, ports, table_bits, "the_table"))
-    op, fills = dut.invalidate, dut.fill_en[0]
+    op, fills = dut.invalidate, dut.fill_en[level]
     m.d.comb += [
         dut.look_en.eq(free("look_en")),
         dut.look.eq(_narrow(module.TableKey, free("look", key_bits))),
         dut.key.eq(_narrow(module.TableKey, free("key", key_bits))),
         dut.fill.eq(_narrow(module.TableOfStage, free("fill", table_bits))),
-        fills.eq(free("fill_en")),
+        dut.fill_en.eq(free("fill_en", 2)),
         dut.invalidate_en.eq(free("invalidate_en")),
         op.eq(_narrow(module.Invalidate, free("invalidate", len(op.as_value())))),
         Assume(~dut.invalidate_en | ~dut.busy),
@@ -65,10 +77,10 @@ def _harness(module, *, second: bool):
     covers = dut.invalidate_en & (of_second if second else of_first | through)
     # One that names no address space may forget more.
     whole = dut.invalidate_en & ~op.gv & (gvma | (vma & ~op.pscv))
-    same = fills & (dut.key.as_value() == key.as_value())
+    same = fills & _equal(dut.key, key, level)
     maps = same & (dut.fill.as_value() == table.as_value())
-    looks = dut.look_en & (dut.look.as_value() == key.as_value())
-    beside = fills & (dut._row(dut.look, 0) == dut._row(dut.key, 0))
+    looks = dut.look_en & _equal(dut.look, key, level)
+    beside = fills & (dut._row(dut.look, level) == dut._row(dut.key, level))
     undisturbed = ~dut.busy & ~beside & ~dut.invalidate_en
     alive, kept, gone, both, asked, known = (Signal() for _ in range(6))
     m.d.sync += [
@@ -80,30 +92,21 @@ def _harness(module, *, second: bool):
     ]
     with m.If(dut.look_en):
         m.d.sync += asked.eq(looks)
-    asks = asked & (dut.key.as_value() == key.as_value())
-    found = dut.hits[0] & (dut.found0.as_value() == table.as_value())
+    asks = asked & _equal(dut.key, key, level)
+    tables = (dut.found0, dut.found1)
+    found = dut.hits[level] & (tables[level].as_value() == table.as_value())
     m.d.comb += [
         Assert(~(asks & found) | alive),
         Assert(~(asks & known) | found),
         Cover(asks & found & ~kept),
         Cover(asks & known & both),
-        Cover(asks & gone & ~dut.hits[0] & dut.busy),
+        Cover(asks & gone & ~dut.hits[level] & dut.busy),
     ]
     # Clearing ends, so that no invalidation waits for ever.
     busy = Signal(range(LONGEST + 2))
     m.d.sync += busy.eq(Mux(dut.busy, busy + 1, 0))
     m.d.comb += Assert(busy <= LONGEST)
     return m, ports
-
-
-def first_stage(module):
-    """Tables of the first stage."""
-    return _harness(module, second=False)
-
-
-def second_stage(module):
-    """Tables of the second stage."""
-    return _harness(module, second=True)
 
 
 _SHARED = {
@@ -125,7 +128,7 @@ PROOFS = (
     Proof(
         name="walk-cache-first",
         claim="a table comes from a fill that no later invalidation covers; no fill is lost",
-        harness=first_stage,
+        harness=partial(_harness, second=False, level=0),
         plants=(
             Plant(
                 name="what was read before an invalidation is found after it",
@@ -143,12 +146,38 @@ PROOFS = (
     Proof(
         name="walk-cache-second",
         claim="the same of the second stage",
-        harness=second_stage,
+        harness=partial(_harness, second=True, level=0),
         plants=(
             Plant(
                 name="IOTINVAL.GVMA leaves the second stage's tables",
                 old="both.eq(gvma & non_leaf)",
                 new="both.eq(0)",
+            ),
+        ),
+        **_SHARED,
+    ),
+    Proof(
+        name="walk-cache-first-upper",
+        claim="the same of the first stage's tables a level above",
+        harness=partial(_harness, second=False, level=1),
+        plants=(
+            Plant(
+                name="tables of the upper level are told by the lower one's part of the address",
+                old="prefix = key.prefix[_LEVEL_BITS * level : self._prefix_bits]",
+                new="prefix = key.prefix[: self._prefix_bits - _LEVEL_BITS * level]",
+            ),
+        ),
+        **_SHARED,
+    ),
+    Proof(
+        name="walk-cache-second-upper",
+        claim="the same of the second stage's tables a level above",
+        harness=partial(_harness, second=True, level=1),
+        plants=(
+            Plant(
+                name="tables of both levels are kept in both",
+                old="self.fill_en[level]))",
+                new="self.fill_en.any()))",
             ),
         ),
         **_SHARED,
