@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
@@ -72,11 +72,15 @@ def slot_pool(module):
 
 
 def receive_fifos(module):
-    """Two functions, each of which receives or does not; one frame is followed."""
+    """Two functions, each of which receives or does not, and whose queue is down or is not; one
+    frame is followed.
+    """
     m, ports = Module(), []
     m.submodules.dut = dut = module.ReceiveFifos(CONFIG)
     anyhow = partial(anything, ports)
-    receiving = constant(m, ports, 2, "receiving")
+    receiving, down = constant(m, ports, 2, "receiving"), constant(m, ports, 2, "down")
+    takes = Signal(2)
+    m.d.comb += [takes.eq(receiving & ~down), dut.down.eq(down)]
     function, frame, push, pop = dut.function, dut.frame, dut.push, dut.pop
     from_rx, back_rx = anyhow("from_rx"), anyhow("back_rx")
     m.d.comb += [
@@ -91,22 +95,37 @@ def receive_fifos(module):
         pop.en.eq(anyhow("pop")),
         pop.looks.eq(pop.en | anyhow("looks")),
         pop.function.eq(anyhow("pop_function")),
-        Assume(~pop.en | (dut.ready & receiving.bit_select(pop.function[0], 1))),
+        Assume(~pop.en | (dut.ready & takes.bit_select(pop.function[0], 1))),
         pop.back.eq(anyhow("back")),
         pop.back_function.eq(anyhow("back_function")),
         pop.back_memory.eq(Mux(back_rx, LocalMemory.RX, LocalMemory.TX)),
     ]
-    take(m, ports, "release", dut.release)
-    stable(m, dut.release)
+    for name in ("release", "stat"):
+        take(m, ports, name, getattr(dut, name))
+        stable(m, getattr(dut, name))
     popped, popping = Signal(), Signal()
     m.d.sync += [popping.eq(pop.en), popped.eq(pop.function)]
     gives = dut.release.valid & dut.release.ready
     given = dut.release.payload
     who, mark = constant(m, ports, 1, "who"), anyhow("mark")
-    receives = receiving.bit_select(who, 1)
+    receives = takes.bit_select(who, 1)
     m.d.comb += [
         Assert(~pop.valid | popping & (pop.frame.length == popped)),
-        Assert(~gives | ~receiving.bit_select(given.length[0], 1)),
+        Assert(~gives | ~takes.bit_select(given.length[0], 1)),
+    ]
+    # What is given back of a queue that is down is counted, and nothing else: of both some are on
+    # their way.
+    tells, told = dut.stat.valid & dut.stat.ready, dut.stat.payload
+    drops = (receiving & down).bit_select(who, 1)
+    owes = Signal(signed(5))
+    m.d.sync += owes.eq(
+        owes + (gives & drops & (given.length == who)) - (tells & (told.function == who))
+    )
+    m.d.comb += [
+        Assert((owes >= -2) & (owes <= 1)),
+        Assert(~tells | (receiving & down).bit_select(told.function[0], 1)),
+        Assert(~tells | (told.stat == Stat.RX_DROPPED_FULL) & told.queued & (told.amount == 1)),
+        Cover(tells & (told.function == who) & gives),
     ]
     # Of the followed function: frames that wait here, and those that the engine has.
     puts = push & (function == who)
@@ -137,7 +156,7 @@ def receive_fifos(module):
     with m.If(followed & ~done & out):
         m.d.sync += [ahead.eq(ahead - 1), done.eq(ahead == 0)]
         m.d.comb += Assert((ahead != 0) | (content == it))
-    quiet = ~pop.looks & ~pop.back & ~push & dut.release.ready
+    quiet = ~pop.looks & ~pop.back & ~push & dut.release.ready & dut.stat.ready
     m.d.sync += idle.eq(Mux(~receives & (inside != 0) & ~gives & quiet, idle + 1, 0))
     looks = popping & (popped == who)
     settled, there = Signal(), Signal()
@@ -240,14 +259,16 @@ PROOFS = (
     Proof(
         name="receive-fifos",
         claim="a function's frames come out once, in order, to it, or are given back if it does "
-        "not receive; none is lost; one that receives has at most its quota of either memory",
+        "not receive, or its queue is down, and then counted; none is lost; one that receives has "
+        "at most its quota of either memory",
         module="rtl.nic.receive_fifos",
         harness=receive_fifos,
         depth=14,
         quick=9,
         reach=16,
         assumptions=(
-            "two functions with a queue pair each, which receive or do not for good",
+            "two functions with a queue pair each, which receive or do not, whose queue is down or "
+            "is not, for good",
             "the switch pushes with room; the engine pops what it is told of, gives back what it "
             "has",
         ),
@@ -255,8 +276,13 @@ PROOFS = (
         plants=(
             Plant(
                 name="frames of who receives are given back",
-                old="goes.eq(~self.receiving.bit_select(self.owner, 1) & filled)",
+                old="goes.eq((ceases | crowded | self.down.bit_select(self.scan, 1)) & filled)",
                 new="goes.eq(filled)",
+            ),
+            Plant(
+                name="what is given back of a queue that is down is not counted",
+                old="dropped.i.valid.eq(returned & ~ceases)",
+                new="dropped.i.valid.eq(0)",
             ),
             Plant(
                 name="a frame more than the quota",

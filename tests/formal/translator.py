@@ -75,6 +75,7 @@ class _Bench:
     def __init__(self, module, free) -> None:
         self._free = free
         self.walking, self.fetching = Signal(8), Signal()
+        self.fetched = Signal(24)  # the device whose context is asked for
         replaced = {
             "Walker": self._walker(module.Walker),
             "Directory": self._directory(module.Directory),
@@ -135,13 +136,16 @@ class _Bench:
         bench = self
 
         class AnyDirectory(directory):
-            """Answers each request once."""
+            """Answers each request once, with a context of the device that it is for."""
 
             def elaborate(self, platform):
                 m = Module()
                 request, fill, busy = self.request, self.fill, bench.fetching
                 bench._any(m, "fill", fill.payload)
+                with m.If(request.valid & request.ready):
+                    m.d.sync += bench.fetched.eq(request.payload.device_id)
                 m.d.comb += [
+                    fill.payload.device_id.eq(bench.fetched),
                     request.ready.eq(~busy),
                     fill.valid.eq(busy & bench._free("fill_valid")),
                 ]
@@ -247,7 +251,7 @@ def translator(module):
     with m.Elif(answered | ~drain.request):
         m.d.sync += old.eq(0)
     m.d.comb += Cover(drain.done & drains & owed)
-    transfer = _invalidations(m, dut)
+    transfer = _invalidations(m, dut, bench)
     # Who has looked for a context before an invalidation, and misses after it, does so as stale.
     verdict, judged, met = dut.pipeline.verdict, Signal(), Signal()
     mine = verdict.valid & (verdict.payload.held.request.tag == tag)
@@ -260,12 +264,14 @@ def translator(module):
     return m, ports
 
 
-def _invalidations(m: Module, dut) -> Signal:
-    """They are everywhere in one cycle, and keep contexts out that are being fetched; returns
-    whether there is one.
+def _invalidations(m: Module, dut, bench) -> Signal:
+    """They are everywhere in one cycle, and keep contexts out that they cover and that are being
+    fetched; returns whether there is one.
     """
-    port, fetch = dut.invalidate, dut.fetch.request
-    kind, transfer, stale = port.payload.kind, Signal(), Signal()
+    port, fetch, op = dut.invalidate, dut.fetch.request, dut.invalidate.payload
+    kind, transfer, stale = op.kind, Signal(), Signal()
+    contexts = (kind == InvalidateKind.DDT) | (kind == InvalidateKind.PDT)
+    covers = (kind == InvalidateKind.DDT) & (~op.dv | (op.did == bench.fetched))
     pages = (kind == InvalidateKind.VMA) | (kind == InvalidateKind.GVMA)
     walker, iotlb = dut.walker.invalidate, dut.iotlb.invalidate
     m.d.comb += [
@@ -274,10 +280,13 @@ def _invalidations(m: Module, dut) -> Signal:
         Assert((iotlb.valid & iotlb.ready) == (transfer & pages)),
         Assert(dut.cache.clear_en == (transfer & (kind == InvalidateKind.DDT))),
         Assert(~dut.cache.fill_en | ~stale),
+        Assert(~dut.cache.fill_en | ~(transfer & contexts)),
         Cover(dut.cache.fill_en),
         Cover(dut.fetch.fill.valid & dut.fetch.fill.ready & stale),
     ]
-    m.d.sync += stale.eq((stale | transfer) & ~(fetch.valid & fetch.ready))
+    m.d.sync += stale.eq(
+        (stale | (bench.fetching & transfer & covers)) & ~(fetch.valid & fetch.ready)
+    )
     return transfer
 
 
@@ -287,11 +296,13 @@ PROOFS = (
         claim="a request is answered once, by its tag, and does not stay anywhere for long when "
         "nothing outside is waited for; nobody is answered unasked; no walk begins twice; a drain "
         "ends when all requests before it are answered; an invalidation takes effect in all caches "
-        "at once, keeps contexts out that are being fetched, and marks who then misses",
+        "at once, keeps contexts out that it covers and that are being fetched, and marks who then "
+        "misses",
         module="rtl.iommu.translator",
         harness=translator,
         depth=14,
         quick=12,
+        reach=13,
         assumptions=(
             "requests and invalidations on offer stay; tags are not used again until answered",
             "caches of contexts and the IOTLB know anything or nothing, in every cycle anew",
@@ -303,8 +314,8 @@ PROOFS = (
             "hits are answered, and who waited for a walk",
             "who waited comes again from the backlog, or with a context",
             "a drain is done while a later request is not answered",
-            "contexts are kept, and not if an invalidation came while they were fetched; one comes "
-            "before a miss",
+            "contexts are kept, and not if an invalidation that covers them came while they were "
+            "fetched; one comes before a miss",
         ),
         plants=(
             Plant(
@@ -314,12 +325,17 @@ PROOFS = (
             ),
             Plant(
                 name="contexts are kept that are older than an invalidation",
-                old="keep = took & ~stale",
-                new="keep = took",
+                old="took & ~stale & fill.context_valid",
+                new="took & fill.context_valid",
+            ),
+            Plant(
+                name="a context is stored as it is invalidated",
+                old="others = Mux(pages, iotlb.ready, ~self.stores)",
+                new="others = Mux(pages, iotlb.ready, 1)",
             ),
             Plant(
                 name="walk caches forget before the IOTLB does",
-                old="walker.valid.eq(port.valid & (~pages | iotlb.ready))",
+                old="walker.valid.eq(port.valid & others)",
                 new="walker.valid.eq(port.valid)",
             ),
             Plant(
