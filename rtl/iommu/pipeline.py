@@ -278,6 +278,10 @@ class Pipeline(wiring.Component):
         if self.config.msi_flat:
             file = is_interrupt_file(request.iova[12:], context.msi_mask, context.msi_pattern)
             direct = direct | (context.msi & second & ~first & file)
+        # Of the context that counts, found or not: nobody looks without one.
+        sum_ = context.sum
+        if self.config.pd8:
+            sum_ = Mux(wants_process(request, context), self.second_process.sum, sum_)
         # None of the faults above, without their order.
         open_, looks, served = Signal(), Signal(), Signal(init=1)
         if self.config.pd8:
@@ -289,11 +293,14 @@ class Pipeline(wiring.Component):
         m.d.comb += open_.eq(sound & ~ends & (first | second))
         # The context's GSCID is 0 without second stage.
         vm = iotlb_set(0, context.gscid, self.config.iotlb_sets)
+        looked, elsewhere = Signal(), Signal()
         m.d.sync += [
             self.vm_write.addr.eq(request.device_id),
             self.vm_write.data.eq(vm),
-            self.vm_write.en.eq(lookup.valid & payload.elsewhere),
+            looked.eq(lookup.valid),
+            elsewhere.eq(payload.elsewhere),
         ]
+        m.d.comb += self.vm_write.en.eq(looked & elsewhere)
         m.d.comb += [
             looks.eq(open_ & ~direct),
             verdict.lookup.eq(looks),
@@ -306,7 +313,7 @@ class Pipeline(wiring.Component):
             payload.write.eq(request.write),
             payload.exec.eq(request.exec),
             payload.priv.eq(supervised),
-            payload.sum.eq(held.context.sum),
+            payload.sum.eq(sum_),
             payload.ats.eq(is_ats(request)),
             payload.also_read.eq(request.also_read),
             payload.again.eq(self.held.counted),

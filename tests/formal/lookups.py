@@ -103,7 +103,7 @@ PROOFS = (
             ),
             Plant(
                 name="what is elsewhere is not written down",
-                old="self.vm_write.en.eq(lookup.valid & payload.elsewhere)",
+                old="self.vm_write.en.eq(looked & elsewhere)",
                 new="self.vm_write.en.eq(0)",
             ),
         ),
