@@ -198,10 +198,14 @@ class Ring:
             place += done.chain.slots
         return found
 
-    def gather(self, chain: Chain) -> Generator[Parked, PageResponse, bytes]:
-        """Read all that may be read of a chain."""
+    def gather(
+        self, chain: Chain, most: int | None = None
+    ) -> Generator[Parked, PageResponse, bytes]:
+        """Read what may be read of a chain, up to the buffer that makes it more than ``most``."""
         content = b""
         for buffer in chain.readable:
+            if most is not None and len(content) + buffer.length > most:
+                break
             content += yield from self.dma.read(
                 buffer.address, buffer.length, QueueError.BUFFER_ADDRESS
             )

@@ -96,12 +96,12 @@ class Servant:
         if self._segments:
             longest = SEGMENTED_BYTES_MAX
         dropped: Stat | None = Stat.TX_DROPPED
-        if _FRAME_BYTES_MIN <= length <= longest:
-            try:
-                content = yield from ring.gather(chain)
-            except Refused:
-                pass
-            else:
+        try:
+            content = yield from ring.gather(chain, HEADER_BYTES + longest)
+        except Refused:
+            pass
+        else:
+            if _FRAME_BYTES_MIN <= length <= longest:
                 dropped = self._forward(index, content)
         if dropped is not None:
             self._function.count(Stat.TX_DROPPED, queue=index)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cosim.guest.virtqueue import Piece
 from models.spec.iommu import PageResponse
 from models.spec.nic import MERGED_BUFFERS, Isr, QueueError, Stat
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature, common
@@ -131,6 +132,28 @@ def test_a_frame_that_does_not_fit_is_dropped_alone():
     assert nic.dropped == (2, 2, 0)
     assert nic.error(0) is QueueError.NONE
     assert (nic.stat(Stat.RX_PACKETS), nic.stat(Stat.RX_BYTES)) == (1, 60)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "bad", "error"),
+    [
+        ((12, 13), 0, QueueError.BUS),  # too short: it is known when all has been read
+        ((12, 13), 1, QueueError.BUS),
+        ((1000, 1000), 1, QueueError.NONE),  # too long, with the second
+        ((1000, 1000), 0, QueueError.BUS),
+        ((1000, 1000, 8), 2, QueueError.NONE),
+    ],
+)
+def test_what_is_sent_is_read_up_to_what_makes_it_too_long(lengths, bad, error):
+    nic = NicAlone()
+    nic.start(1)
+    pieces = [Piece(nic.allocator.allocate(n), n) for n in lengths]
+    pieces[bad] = Piece(0x4000_0000, lengths[bad])
+    nic.queues[1].add(pieces, (), None)
+    nic.ring(1)
+    nic.settle()
+    assert nic.error(1) is error
+    assert nic.stat(Stat.TX_DROPPED) == (error is QueueError.NONE)
 
 
 @pytest.mark.parametrize("features", [0, MERGEABLE])
