@@ -264,7 +264,7 @@ PROOFS = (
         module="rtl.nic.receive_fifos",
         harness=receive_fifos,
         depth=14,
-        quick=9,
+        quick=12,
         reach=16,
         assumptions=(
             "two functions with a queue pair each, which receive or do not, whose queue is down or "
@@ -283,6 +283,7 @@ PROOFS = (
                 name="what is given back of a queue that is down is not counted",
                 old="dropped.i.valid.eq(returned & ~ceases)",
                 new="dropped.i.valid.eq(0)",
+                depth=12,
             ),
             Plant(
                 name="a frame more than the quota",
