@@ -16,8 +16,8 @@ from models.spec.nic import (
     bar_base,
     function_block,
 )
-from models.spec.virtio import MSI_NO_VECTOR, Feature
-from models.spec.virtio_net import control_queue
+from models.spec.virtio import MSI_NO_VECTOR
+from models.spec.virtio_net import control_index
 
 if TYPE_CHECKING:
     from cosim.hypervisor.hypervisor import Assignment, Hypervisor
@@ -31,8 +31,6 @@ _COMMANDS = 8
 _LOOK = 5_000
 #: After these there is another control queue, or none.
 _NEW_QUEUE = MailboxEvent.RESET | MailboxEvent.READY | MailboxEvent.QUEUE_RESET
-#: Told for a data queue that was reset, by hardware that does.
-_DATA_RESET = MailboxEvent.__members__.get("DATA_RESET", MailboxEvent(0))
 
 
 @dataclass
@@ -97,10 +95,7 @@ class Mailbox:
     def serves(self, function: int, queue: int) -> bool:
         """Whether a queue of a function is its control queue, as its driver has negotiated."""
         features = self._clients[function].features if function in self._clients else 0
-        if not features >> Feature.NET_CTRL_VQ & 1:
-            return False
-        several = features >> Feature.NET_MQ & 1 or features >> Feature.NET_RSS & 1
-        return queue == control_queue(self._hypervisor.config.nic.queue_pairs if several else 1)
+        return queue == control_index(features, self._hypervisor.config.nic.queue_pairs)
 
     def error(self, function: int) -> QueueError:
         """Why the control queue of a function has stopped."""
@@ -166,7 +161,7 @@ class Mailbox:
         if events & MailboxEvent.READY:
             client.features = await self._load_long(function, "features")
             await client.control.reset(client.features)
-        if events & _DATA_RESET:
+        if events & MailboxEvent.DATA_RESET:
             await self._queues_reset(function, client.control)
         if events & MailboxEvent.CONTROL:
             await self._commands(function, assignment, client)
@@ -174,8 +169,8 @@ class Mailbox:
     def _client(self, function: int, assignment: "Assignment") -> _Client:
         async def enabled() -> int:
             # A reset that came before the command is not to be taken for one that came after it.
-            if await self._load(function, "events") & _DATA_RESET:
-                await self._store(function, "events", _DATA_RESET)
+            if await self._load(function, "events") & MailboxEvent.DATA_RESET:
+                await self._store(function, "events", MailboxEvent.DATA_RESET)
                 await self._queues_reset(function, control)
             return await self._enabled(function)
 
@@ -192,8 +187,8 @@ class Mailbox:
         return _Client(control)
 
     async def _enabled(self, function: int) -> int:
-        """A bit for each queue that is enabled; all, of hardware that does not say."""
-        return await self._load(function, "queue_enables") if "queue_enables" in MANAGEMENT else -1
+        """A bit for each queue that is enabled."""
+        return await self._load(function, "queue_enables")
 
     async def _queues_reset(self, function: int, control: NetControl) -> None:
         """Data queues were reset: those that are not enabled."""

@@ -32,7 +32,7 @@ from models.spec.virtio import (
     NetConfig,
     NetStatus,
 )
-from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType, control_queue
+from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType, control_index
 
 __all__ = ["Function", "QueueRegisters"]
 
@@ -141,10 +141,7 @@ class Function(ManagedFunction):
     @property
     def control_index(self) -> int | None:
         """Number of the control queue; ``None`` if the driver does without (5.1.2)."""
-        if not self.accepted(Feature.NET_CTRL_VQ):
-            return None
-        several = self.accepted(Feature.NET_MQ) or self.accepted(Feature.NET_RSS)
-        return control_queue(self.config.queue_pairs if several else 1)
+        return control_index(self.driver_features, self.config.queue_pairs)
 
     def post(self, event: MailboxEvent) -> None:
         """Tell the hypervisor's software of something."""

@@ -6,6 +6,8 @@ and one device-writable byte, the :class:`ControlAck` (5.1.6.5).
 
 from amaranth.lib import data, enum
 
+from models.spec.virtio import Feature
+
 __all__ = [
     "RSS_KEY_BYTES",
     "RSS_TABLE_LENGTH",
@@ -145,3 +147,13 @@ def control_queue(pairs: int) -> int:
     That is ``max_virtqueue_pairs`` if MQ or RSS is negotiated, else 1.
     """
     return 2 * pairs
+
+
+def control_index(features: int, pairs: int) -> int | None:
+    """Number of the control queue for a driver with these features, of a device with ``pairs``
+    queue pairs; ``None`` if the driver does without.
+    """
+    if not features >> Feature.NET_CTRL_VQ & 1:
+        return None
+    several = features & (1 << Feature.NET_MQ | 1 << Feature.NET_RSS)
+    return control_queue(pairs if several else 1)

@@ -279,15 +279,20 @@ class Translator(wiring.Component):
         # or who sends them could keep it from coming to an end.  Known two cycles later, which is
         # before it is stored.
         op = self.invalidate.payload
-        here, stale, transferred = op.did == fill.device_id, Signal(), Signal()
-        covers = Signal(2)
+        here, transferred = op.did == fill.device_id, Signal()
         m.d.sync += transferred.eq(self.transfer)
+
+        def outdated(covered):
+            covers, old = Signal(), Signal()
+            m.d.sync += covers.eq(covered)
+            with m.If(begun):
+                m.d.sync += old.eq(0)
+            with m.Elif(transferred & covers):
+                m.d.sync += old.eq(1)
+            return old
+
         covered = (op.kind == InvalidateKind.DDT) & (~op.dv | here)
-        m.d.sync += covers[0].eq(covered)
-        with m.If(begun):
-            m.d.sync += stale.eq(0)
-        with m.Elif(transferred & covers[0]):
-            m.d.sync += stale.eq(1)
+        stale = outdated(covered)
         m.d.comb += [
             self.cache.fill_en.eq(took & ~stale & fill.context_valid),
             self.cache.fill_id.eq(fill.device_id),
@@ -295,20 +300,16 @@ class Translator(wiring.Component):
         ]
         if self.config.pd8:
             # Its directory may be in a guest's memory.
-            guest, outdated = op.gscid == fetch.guest.gscid, Signal()
+            guest = op.gscid == fetch.guest.gscid
             covered = covered | (
                 (op.kind == InvalidateKind.PDT) & here & (op.pscid == fill.process_id)
             )
             covered = covered | (
                 (op.kind == InvalidateKind.GVMA) & fill.pdt_walk & (~op.gv | guest)
             )
-            m.d.sync += covers[1].eq(covered)
-            with m.If(begun):
-                m.d.sync += outdated.eq(0)
-            with m.Elif(transferred & covers[1]):
-                m.d.sync += outdated.eq(1)
+            stale = outdated(covered)
             m.d.comb += [
-                self.processes.fill_en.eq(took & ~outdated & fill.process_valid),
+                self.processes.fill_en.eq(took & ~stale & fill.process_valid),
                 self.processes.fill_device.eq(fill.device_id),
                 self.processes.fill_process.eq(fill.process_id),
                 self.processes.fill_state.eq(fill.process),

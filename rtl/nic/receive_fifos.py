@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import BACKUP_TRANSIT, NicConfig
-from models.spec.nic import Stat
 from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
 from rtl.nic.backup import Backup
@@ -21,7 +20,7 @@ from rtl.nic.seams import (
     RxPop,
     StatEvent,
     TxFrame,
-    receive_queue,
+    lost,
 )
 from rtl.nic.steering import Steering
 from rtl.nic.toeplitz import Steered
@@ -346,11 +345,7 @@ class ReceiveFifos(wiring.Component):
             returns.i.valid.eq(returning),
             returns.i.payload.eq(get_frame.data),
             dropped.i.valid.eq(returned & ~ceases),
-            dropped.i.payload.function.eq(self.owner),
-            dropped.i.payload.queue.eq(receive_queue(self.pair)),
-            dropped.i.payload.queued.eq(1),
-            dropped.i.payload.stat.eq(Stat.RX_DROPPED_FULL),
-            dropped.i.payload.amount.eq(1),
+            *lost(dropped.i.payload, self.owner, self.pair),
         ]
 
     def _count_gone(self, m: Module, gone, returned, kind) -> None:

@@ -66,6 +66,7 @@ __all__ = [
     "TxFrame",
     "UsedBuffers",
     "VectorWrite",
+    "lost",
     "receive_queue",
     "transmit_queue",
 ]
@@ -350,6 +351,17 @@ class StatEvent(data.Struct):
     queued: 1  # has no meaning for what is not counted per queue
     stat: Stat
     amount: 32
+
+
+def lost(event, function, pair, amount=1) -> list:
+    """Make a StatEvent of frames that a queue pair was to receive and that are dropped."""
+    return [
+        event.function.eq(function),
+        event.queue.eq(receive_queue(pair)),
+        event.queued.eq(1),
+        event.stat.eq(Stat.RX_DROPPED_FULL),
+        event.amount.eq(amount),
+    ]
 
 
 def receive_queue(pair):

@@ -12,7 +12,7 @@ from cosim.guest.control import CommandFailed, rss_command
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.hypervisor.coalescing import CoalescingControl
 from models.nic.steering import toeplitz
-from models.spec.nic import MANAGEMENT, MailboxEvent, QueueCoalescing, Stat
+from models.spec.nic import QueueCoalescing, Stat
 from models.spec.virtio import Feature
 from models.spec.virtio_net import (
     ControlAck,
@@ -405,7 +405,6 @@ def test_notifications_are_coalesced_by_count_and_by_time():
     scenario(steps)
 
 
-@pytest.mark.skipif("queue_enables" not in MANAGEMENT, reason="hardware does not say")
 def test_coalescing_of_a_queue_that_is_not_enabled_is_refused():
     async def steps(platform, guests, wire):
         control = guests[1].driver.control
@@ -419,7 +418,6 @@ def test_coalescing_of_a_queue_that_is_not_enabled_is_refused():
     scenario(steps)
 
 
-@pytest.mark.skipif("DATA_RESET" not in MailboxEvent.__members__, reason="hardware does not say")
 def test_a_queue_that_is_reset_has_the_coalescing_of_its_direction():
     async def steps(platform, guests, wire):
         driver = guests[1].driver

@@ -8,6 +8,7 @@ from amaranth.lib import data
 from models.spec.config import IommuConfig
 from models.spec.iotlb import IotlbFill, IotlbLookup, iotlb_set
 
+from .ports import narrow
 from .prover import Plant, Proof, anything, held
 
 __all__ = ["PROOFS"]
@@ -19,22 +20,6 @@ GEOMETRY = {"iotlb_ways": 2, "iotlb_sets": 2, "iotlb_superpages": 1}
 #: Bits of long fields that are free; the others are 0 (of page numbers: equal the highest).
 FREE = {"gscid": 2, "pscid": 2, "ppn": 12, "vpn": 13, "addr": 13, "device_id": 0, "tag": 0}
 SIGNED = ("vpn", "addr")
-
-
-def _narrow(view):
-    """Return the bits of a record with fewer free ones."""
-    parts = []
-    for name, _ in data.Layout.cast(view.shape()):
-        value = view[name]
-        if isinstance(value, data.View):
-            parts.append(_narrow(value))
-        elif name in FREE:
-            free, width = FREE[name], len(value)
-            high = value[free - 1] if name in SIGNED else 0
-            parts += [value[:free], (Const(0, 1) | high).replicate(width - free)]
-        else:
-            parts.append(value.as_value() if hasattr(value, "as_value") else value)
-    return Cat(*parts)
 
 
 class _Outside:
@@ -50,7 +35,7 @@ class _Outside:
         asked = data.View(lookup.shape(), self.input("lookup", len(lookup.as_value())))
         at = iotlb_set(lookup.key.vpn, lookup.key.gscid, GEOMETRY["iotlb_sets"])
         m.d.comb += [
-            lookup.as_value().eq(_narrow(asked)),
+            lookup.as_value().eq(narrow(asked, FREE, SIGNED)),
             dut.lookup.valid.eq(self.input("lookup_valid", 1)),
             Assume(lookup.elsewhere == (at != asks)),
         ]
@@ -60,7 +45,10 @@ class _Outside:
             width = len(port.payload.as_value())
             valid, payload = self.input(f"{name}_valid", 1), self.input(name, width)
             record = data.View(port.payload.shape(), payload)
-            m.d.comb += [port.valid.eq(valid), port.payload.as_value().eq(_narrow(record))]
+            m.d.comb += [
+                port.valid.eq(valid),
+                port.payload.as_value().eq(narrow(record, FREE, SIGNED)),
+            ]
             setattr(self, f"{name}s", port.valid & port.ready)
             waits, before = Signal(name=f"{name}_waits"), Signal(width, name=f"{name}_before")
             withdrawn = dut.invalidate.valid & dut.invalidate.ready if name == "fill" else 0
@@ -115,7 +103,7 @@ def iotlb(module, *, ranges: bool = False):
     # Its page is the key's, not the first of the range.
     raw = held(m, outside.input("the_entry", Shape.cast(IotlbFill).width))
     entry = Signal(IotlbFill)
-    m.d.comb += entry.as_value().eq(_narrow(data.View(IotlbFill, raw)))
+    m.d.comb += entry.as_value().eq(narrow(data.View(IotlbFill, raw), FREE, SIGNED))
     key, size = entry.key, entry.size
     fill, op, asked = dut.fill.payload, dut.invalidate.payload, dut.lookup.payload
     # Fills that map the key's page, and those of them that take the place of its entry.

@@ -1,8 +1,9 @@
 """Streams of a harness: driven and taken by the outside, and what is asserted of them."""
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Signal, Value
+from amaranth.lib import data
 
-__all__ = ["fair", "free", "promise", "stable", "take"]
+__all__ = ["fair", "free", "narrow", "promise", "stable", "take"]
 
 
 def _unchanged(m: Module, port, name: str):
@@ -32,6 +33,23 @@ def free(m: Module, ports: list, name: str, target) -> None:
     ports += [valid, payload]
     m.d.comb += [target.valid.eq(valid), Value.cast(target.payload).eq(payload)]
     promise(m, target, name)
+
+
+def narrow(view, free: dict[str, int], signed=()):
+    """Bits of a record of whose members only so many are free, the lowest; others are 0, of
+    ``signed`` ones as the highest that is free.
+    """
+    parts = []
+    for name, _ in data.Layout.cast(view.shape()):
+        value = view[name]
+        if isinstance(value, data.View):
+            parts.append(narrow(value, free, signed))
+            continue
+        bits = Value.cast(value)
+        kept = min(free.get(name, len(bits)), len(bits))
+        high = bits[kept - 1] if name in signed else Const(0, 1)
+        parts += [bits[:kept], high.replicate(len(bits) - kept)]
+    return Cat(*parts)
 
 
 def take(m: Module, ports: list, name: str, source) -> None:

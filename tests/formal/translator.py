@@ -2,13 +2,13 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import IommuConfig
 from rtl.iommu.seams import InvalidateKind
 
-from .ports import promise, take
+from .ports import narrow, promise, take
 from .prover import Plant, Proof, anything, constant, held
 
 __all__ = ["PROOFS"]
@@ -52,20 +52,6 @@ FREE = {
 PATIENCE = 9
 
 
-def _narrow(view):
-    """Return the bits of a record with fewer free ones."""
-    parts = []
-    for name, _ in data.Layout.cast(view.shape()):
-        value = view[name]
-        if isinstance(value, data.View):
-            parts.append(_narrow(value))
-            continue
-        bits = Value.cast(value)
-        free = min(FREE.get(name, len(bits)), len(bits))
-        parts += [bits[:free], Const(0, len(bits) - free)]
-    return Cat(*parts)
-
-
 class _Bench:
     """The translator with caches, directory and walker that may say anything.
 
@@ -100,7 +86,7 @@ class _Bench:
     def _any(self, m: Module, name: str, target) -> None:
         """Drive a record."""
         raw = data.View(target.shape(), self._free(name, len(target.as_value())))
-        m.d.comb += target.as_value().eq(_narrow(raw))
+        m.d.comb += target.as_value().eq(narrow(raw, FREE))
 
     def _walker(self, walker):
         bench = self

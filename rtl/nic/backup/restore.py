@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import BACKUP_TAGS, NicConfig
 from models.spec.ethernet import MACS_BYTES
-from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
+from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry
 from rtl.nic.backup.records import (
     COUNTER_BITS,
     Given,
@@ -29,7 +29,7 @@ from rtl.nic.seams import (
     LocalMemory,
     StatEvent,
     StorePort,
-    receive_queue,
+    lost,
 )
 from rtl.nic.toeplitz import Steered
 
@@ -216,11 +216,7 @@ class Restore(wiring.Component):
         stat = self.out["stat"]
         m.d.comb += [
             stat.valid.eq(any_ & self.receiving.bit_select(function, 1)),
-            stat.payload.function.eq(function),
-            stat.payload.queue.eq(receive_queue(pair)),
-            stat.payload.queued.eq(1),
-            stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
-            stat.payload.amount.eq(amount),
+            *lost(stat.payload, function, pair, amount),
         ]
 
     def _job(self, place):

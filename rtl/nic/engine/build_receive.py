@@ -8,12 +8,12 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.ethernet import MACS_BYTES, VLAN_TAG_BYTES
-from models.spec.nic import MERGED_BUFFERS, QueueError, Stat
+from models.spec.nic import MERGED_BUFFERS, QueueError
 from models.spec.virtio import NetHeader
 from rtl.bus.ram import SETTLED
 from rtl.nic.engine.build import Build
 from rtl.nic.engine.records import HEADER_BYTES
-from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory, receive_queue
+from rtl.nic.seams import CHECKED_BIT, FrameForm, FrameRef, LocalMemory, lost
 
 __all__ = ["ReceiveBuild"]
 
@@ -143,13 +143,7 @@ class ReceiveBuild(Build):
             m.d.comb += self.stat.valid.eq(1)
             with m.If(self.stat.ready):
                 m.next = "CLEAN"
-        m.d.comb += [
-            self.stat.payload.function.eq(self.function),
-            self.stat.payload.queue.eq(receive_queue(self.rx_pop.pair)),
-            self.stat.payload.queued.eq(1),
-            self.stat.payload.stat.eq(Stat.RX_DROPPED_FULL),
-            self.stat.payload.amount.eq(1),
-        ]
+        m.d.comb += lost(self.stat.payload, self.function, self.rx_pop.pair)
 
     def _parts(self, m: Module) -> None:
         """Where a DMA begins, and where it ends at the latest, if it does: before num_buffers."""
