@@ -25,6 +25,7 @@ from rtl.nic.control_queues import ControlQueues
 from rtl.nic.interrupt_pin import InterruptPin
 from rtl.nic.mailbox import EventPost
 from rtl.nic.register_map import block_function_of, function_of, is_management
+from rtl.nic.reset_fence import ResetFence
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp, VectorWrite
 
 __all__ = ["COMMON_REGISTERS", "CommonConfig"]
@@ -53,7 +54,8 @@ class CommonConfig(wiring.Component):
     in flip-flops: per queue whether it is enabled, running, stopping, resetting.
 
     Queues run from DRIVER_OK (or ``queue_enable``, if that is later) to a reset of the queue or the
-    function.  A reset is over when the engine has stopped each queue that ran; until then
+    function.  A reset is over when the engine has stopped each queue that ran, and no message of
+    the function is under way (:class:`~rtl.nic.reset_fence.ResetFence`); until then
     ``device_status`` or ``queue_reset`` read what they read before, writes to a function in reset
     are ignored, and other functions notice nothing.  What the driver may not write is ignored:
     registers of an enabled queue (but ``queue_reset`` and its vector), sizes that are too large or,
@@ -64,7 +66,7 @@ class CommonConfig(wiring.Component):
     Latency
     -------
     An access takes three cycles, and up to ten more behind another operation; the end of a reset
-    of a function takes eight cycles per queue.
+    of a function takes eight cycles per queue, behind its fence.
 
     Parameters
     ----------
@@ -90,7 +92,11 @@ class CommonConfig(wiring.Component):
     error : ``In(stream)`` of ErrorReport
         Queues that stopped by themselves; their functions then need a reset.
     interrupt : ``Out(stream)`` of Interrupt
-        Configuration changes.
+        Configuration changes, and fences.
+    told : ``Out(data_queues)``
+        Queues whose drivers may be told of used buffers.
+    ending : ``Out(8)``; held, fenced : ``In(1)``
+        Of the :class:`~rtl.nic.reset_fence.ResetFence`.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK and which are not in reset.
     able : ``Out(data_queues)``
@@ -126,6 +132,10 @@ class CommonConfig(wiring.Component):
                 "stopped": In(stream.Signature(16)),
                 "error": In(stream.Signature(ErrorReport)),
                 "interrupt": Out(stream.Signature(Interrupt)),
+                "told": Out(config.data_queues),
+                "ending": Out(8),
+                "held": In(1),
+                "fenced": In(1),
                 "live": Out(config.functions),
                 "able": Out(config.data_queues),
                 "forget": Out(config.data_queues),
@@ -199,6 +209,7 @@ class CommonConfig(wiring.Component):
         self.sweep_word = Signal(range(config.queues * QUEUE_WORDS))
         self.sweep_left = Signal(range(config.queues_per_function * QUEUE_WORDS))
         self.sweep_all = Signal()  # of the whole function
+        self.sweep_fenced = Signal()
         self._pin(m)
         m.d.comb += [
             self.bus.response.payload.eq(self.answer),
@@ -258,17 +269,30 @@ class CommonConfig(wiring.Component):
         resets = Cat(self.reset[f].replicate(per) for f in functions)
         self.want_start = Signal(config.queues)
         self.want_stop = Signal(config.queues)
-        self.reset_done = Signal(config.functions)
-        self.queue_reset_done = Signal(config.queues)
+        # Of functions that may have raised no interrupt yet, and of others
+        self.reset_done, reset_last = Signal(config.functions), Signal(config.functions)
+        self.queue_reset_done, queue_last = Signal(config.queues), Signal(config.queues)
+        ready = Cat(self.driver_ok[f].replicate(per) for f in functions)
+        ends = Cat(self.reset[f] & ~self.running.word_select(f, per).any() for f in functions)
+        queue_ends = self.resetting & ~self.running & ~resets
         m.d.sync += [
             self.want_start.eq(
                 self.enabled & live & ~self.running & ~self.resetting & ~self.control.queues
             ),
             self.want_stop.eq(self.running & ~self.stopping & (self.resetting | resets)),
-            self.queue_reset_done.eq(self.resetting & ~self.running & ~resets),
-            self.reset_done.eq(
-                Cat(self.reset[f] & ~self.running.word_select(f, per).any() for f in functions)
-            ),
+            self.queue_reset_done.eq(queue_ends & ~ready),
+            self.reset_done.eq(ends & ~self.driver_ok),
+            queue_last.eq(queue_ends & ready),
+            reset_last.eq(ends & self.driver_ok),
+            self.told.eq(self.control.data(self.enabled & live & ~self.resetting)),
+        ]
+        m.submodules.fence = self.fence = fence = ResetFence(config)
+        m.d.comb += [
+            fence.functions.eq(reset_last),
+            fence.queues.eq(queue_last),
+            fence.held.eq(self.held),
+            fence.fenced.eq(self.fenced),
+            self.ending.eq(fence.ending),
         ]
         self.first_reset, self.first_moved = Signal(8), Signal(8)
         self.first_notice = Signal(8)
@@ -296,7 +320,7 @@ class CommonConfig(wiring.Component):
 
     def _choose(self, m: Module) -> None:
         """Next operation; the row of its function is read meanwhile."""
-        request, per = self.bus.request, self.config.queues_per_function
+        request, fence = self.bus.request, self.fence
         # The engine says that a queue failed before it says that it stopped; in that order, so that
         # the error of a queue is never noted in the row that a reset has made anew.
         with m.If(self.error.valid):
@@ -316,23 +340,20 @@ class CommonConfig(wiring.Component):
                 for bits in (self.running, self.stopping):
                     m.d.sync += bits.bit_select(stopped, 1).eq(0)
         with m.Elif(self.reset_done.any()):
-            first = self.first_reset * (per * QUEUE_WORDS)
-            m.d.sync += [
-                self.function.eq(self.first_reset),
-                self.sweep_word.eq(first),
-                self.sweep_left.eq(per * QUEUE_WORDS - 1),
-                self.sweep_all.eq(1),
-            ]
-            m.next = "SWEEP"
+            self._end_reset(m, self.first_reset, self.queue, 1)
         with m.Elif(self.queue_reset_done.any()):
+            first = self.first_queue_reset
+            self._end_reset(m, self.control.function_of(first), first, 0)
+        with m.Elif(fence.back):
+            m.d.sync += self.sweep_fenced.eq(1)
+            self._end_reset(m, fence.ending, fence.ending_queue, fence.whole)
+        with m.Elif(fence.goes & ~self.interrupt.valid):
+            m.d.comb += fence.sent.eq(1)
             m.d.sync += [
-                self.queue.eq(self.first_queue_reset),
-                self.function.eq(self.control.function_of(self.first_queue_reset)),
-                self.sweep_word.eq(self.first_queue_reset << QUEUE_SHIFT),
-                self.sweep_left.eq(QUEUE_WORDS - 1),
-                self.sweep_all.eq(0),
+                self.interrupt.valid.eq(1),
+                self.interrupt.payload.function.eq(fence.ending),
+                self.interrupt.payload.fence.eq(1),
             ]
-            m.next = "SWEEP"
         with m.Elif(request.valid):
             addr = request.payload.addr
             m.d.comb += request.ready.eq(1)
@@ -369,6 +390,18 @@ class CommonConfig(wiring.Component):
 
     # Resets, errors, changes, starts
 
+    def _end_reset(self, m: Module, function, queue, whole) -> None:
+        """Begin to sweep a function, or a queue of it."""
+        words = self.config.queues_per_function * QUEUE_WORDS
+        m.d.sync += [
+            self.function.eq(function),
+            self.queue.eq(queue),
+            self.sweep_word.eq(Mux(whole, function * words, queue << QUEUE_SHIFT)),
+            self.sweep_left.eq(Mux(whole, words - 1, QUEUE_WORDS - 1)),
+            self.sweep_all.eq(whole),
+        ]
+        m.next = "SWEEP"
+
     def _sweep(self, m: Module) -> None:
         """Give a queue, or a function and its queues, their state after a reset."""
         per, word = self.config.queues_per_function, self.sweep_word[:QUEUE_SHIFT]
@@ -387,6 +420,8 @@ class CommonConfig(wiring.Component):
             ]
             with m.If(self.sweep_left == 0):
                 m.next = "SETTLE"
+                m.d.comb += self.fence.ended.eq(self.sweep_fenced)
+                m.d.sync += self.sweep_fenced.eq(0)
                 of_function, of_queue = (1 << per) - 1 << (self.function * per), 1 << self.queue
                 m.d.comb += self.forgotten.eq(Mux(self.sweep_all, of_function, of_queue))
                 m.d.sync += [
@@ -459,7 +494,10 @@ class CommonConfig(wiring.Component):
             m.next = "INTERRUPT"
         with m.State("INTERRUPT"):
             m.d.sync += [
-                self.interrupt.valid.eq(vector != MSI_NO_VECTOR),
+                self.interrupt.valid.eq(
+                    (vector != MSI_NO_VECTOR) & self.live.bit_select(self.function, 1)
+                ),
+                self.interrupt.payload.fence.eq(0),
                 self.interrupt.payload.function.eq(self.function),
                 self.interrupt.payload.vector.eq(vector),
             ]

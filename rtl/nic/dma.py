@@ -66,6 +66,8 @@ class Dma(wiring.Component):
         wait for whoever takes them without holding others up.
     message : ``In(stream.Signature(MsiWrite))``
         MSI-X messages, written untranslated.
+    fenced : ``Out(1)``
+        A fence among them has met no message under way.
     store : ``Out(StorePort())``; load : ``Out(LoadPort())``
         Local memories.
     translate : ``Out(TranslationPort())``
@@ -90,6 +92,7 @@ class Dma(wiring.Component):
                 "request": In(stream.Signature(DmaRequest)),
                 "done": Out(stream.Signature(DmaDone)),
                 "message": In(stream.Signature(MsiWrite)),
+                "fenced": Out(1),
                 "store": Out(StorePort()),
                 "load": Out(LoadPort()),
                 "translate": Out(TranslationPort()),
@@ -219,6 +222,7 @@ class Dma(wiring.Component):
             writes.value.eq(messages.value),
             messages.done.eq(writes.message_done),
             messages.error.eq(writes.message_error),
+            self.fenced.eq(messages.fenced),
         ]
         return messages
 

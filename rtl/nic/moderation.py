@@ -30,7 +30,8 @@ class Moderation(wiring.Component):
     """Holds a queue's interrupt back until enough of its buffers, or the first of them long enough,
     have waited.
 
-    A message goes to the vector that its queue has by then (virtio 1.3, 4.1.5.1.2).
+    A message goes to the vector that its queue has by then (virtio 1.3, 4.1.5.1.2); of a queue that
+    is not to be told of, what waits and what comes is dropped.
     The first buffers that a driver wants to be told of begin to wait; then all count that are used.
     Settings are ``coalescing`` of the queues; one that is changed counts for what waits already.
     Settings and what waits are in RAM, one queue looked at at a time: that of a notice, else one
@@ -53,8 +54,12 @@ class Moderation(wiring.Component):
         Vectors of the queues, before any notice of them.
     interrupt : ``Out(stream)`` of Interrupt
     stored : ``In(PolicyWrite)``
+    told : ``In(queues)``
+        Queues whose drivers may be told; ``function * 2 * queue_pairs + queue`` numbers them.
     forget : ``In(queues)``
-        Queues that are reset; ``function * 2 * queue_pairs + queue`` numbers them.
+        Queues that are reset.
+    ending : ``In(8)``; holds : ``Out(1)``
+        Whether there is an interrupt of a function that has not been taken, a cycle ago.
     """
 
     def __init__(self, config: NicConfig):
@@ -67,7 +72,10 @@ class Moderation(wiring.Component):
                 "vector": In(VectorWrite()),
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "stored": In(PolicyWrite()),
+                "told": In(self.queues),
                 "forget": In(self.queues),
+                "ending": In(8),
+                "holds": Out(1),
             }
         )
 
@@ -89,9 +97,13 @@ class Moderation(wiring.Component):
         queue, scan, now = Signal(range(queues)), Signal(range(queues)), Signal(_TIME_BITS)
         fresh = Signal()  # the queue has a notice
         waiting, limits = Signal(_Waiting), Signal(QueueCoalescing)
-        mine = Signal(queues)
+        mine, audible = Signal(queues), Signal()
         functions = Array(Const(number // self.per, 8) for number in range(queues))
-        m.d.sync += now.eq(now + 1)
+        m.d.sync += [
+            now.eq(now + 1),
+            audible.eq((self.told & mine).any()),
+            self.holds.eq(sending.o.valid & (sending.o.payload.function == self.ending)),
+        ]
         m.d.comb += [
             mine.eq(1 << queue),
             setting.addr.eq(queue),
@@ -143,6 +155,8 @@ class Moderation(wiring.Component):
                 m.next = "IDLE"
                 with m.If(~held & ~(fresh & notice.wanted)):
                     m.d.comb += self.notice.ready.eq(fresh)
+                with m.Elif(~audible):
+                    m.d.comb += [self.notice.ready.eq(fresh), clearing.eq(mine)]
                 with m.Else():
                     m.d.comb += sending.i.valid.eq(due)
                     with m.If(~due):

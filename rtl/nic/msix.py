@@ -35,7 +35,7 @@ class Msix(wiring.Component):
 
     An interrupt of a masked vector, or of a function that may not send, sets the pending bit; the
     message goes when the vector is not masked and the function may send.  An interrupt of a vector
-    that the table does not have is dropped, MSI_NO_VECTOR too.
+    that the table does not have is dropped, MSI_NO_VECTOR too.  A fence goes on among the messages.
 
     All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
     then vectors that may have become free to send, then tables to reset.  A reset masks all
@@ -114,13 +114,15 @@ class Msix(wiring.Component):
 
         message, count = messages.i.payload, counts.i.payload
         send, pend, raised = Signal(), Signal(), Signal()  # raised: by an interrupt, not a recheck
+        fence = Signal()
         able = Signal()
         m.d.comb += [
             able.eq(enabled.bit_select(function, 1) & ~entry.mask),
             message.function.eq(function),
             message.address.eq(entry.address),
             message.data.eq(entry.data),
-            messages.i.valid.eq(send & counts.i.ready),
+            message.fence.eq(fence),
+            messages.i.valid.eq(fence | (send & counts.i.ready)),
             counts.i.valid.eq((send & messages.i.ready) | pend),
             count.function.eq(function),
             count.stat.eq(Mux(pend, Stat.INTERRUPTS_MASKED, Stat.INTERRUPTS)),
@@ -172,7 +174,9 @@ class Msix(wiring.Component):
                         vector.eq(interrupt.vector),
                         raised.eq(1),
                     ]
-                    with m.If((interrupt.vector < vectors) & (interrupt.function < functions)):
+                    with m.If(interrupt.fence):
+                        m.next = "FENCE"
+                    with m.Elif((interrupt.vector < vectors) & (interrupt.function < functions)):
                         m.next = "LOOK"
                 with m.Elif(recheck.any()):
                     m.d.comb += checked.eq(1 << candidate)
@@ -181,6 +185,10 @@ class Msix(wiring.Component):
                 with m.Elif(stale.any()):
                     m.d.sync += [function.eq(first_stale), vector.eq(0)]
                     m.next = "CLEAR"
+            with m.State("FENCE"):
+                m.d.comb += fence.eq(1)
+                with m.If(messages.i.ready):
+                    m.next = "IDLE"
             with m.State("LOOK"):
                 m.next = "DECIDE"
             with m.State("DECIDE"):

@@ -176,6 +176,10 @@ class Nic(wiring.Component):
         told = moderation.interrupt
         m.d.comb += [
             moderation.forget.eq(registers.forget),
+            moderation.told.eq(registers.told),
+            moderation.ending.eq(registers.ending),
+            registers.held.eq(moderation.holds),
+            registers.fenced.eq(dma.fenced),
             registers.used.eq(told.valid & told.ready & (told.payload.function == 0)),
             self.interrupt.eq(registers.pin),
         ]

@@ -72,7 +72,12 @@ class Registers(wiring.Component):
     stopped : ``In(stream)`` of 16
     error : ``In(stream)`` of ErrorReport
     interrupt : ``Out(stream)`` of Interrupt
-        Configuration changes, and what software raises.
+        Configuration changes, what software raises, and fences.
+    told : ``Out(data_queues)``
+        Queues whose drivers may be told of used buffers.
+    ending : ``Out(8)``; held, fenced : ``In(1)``
+        A function whose reset is to end; whether an interrupt of it was raised elsewhere and not
+        yet taken; the fence behind its interrupts has no message before it any more.
     controls : ``Out(ArrayLayout(FunctionControl))``
         What a function may do.
     messages : ``Out(functions)``
@@ -107,6 +112,10 @@ class Registers(wiring.Component):
                 "stopped": In(stream.Signature(16)),
                 "error": In(stream.Signature(ErrorReport)),
                 "interrupt": Out(stream.Signature(Interrupt)),
+                "told": Out(config.data_queues),
+                "ending": Out(8),
+                "held": In(1),
+                "fenced": In(1),
                 "controls": Out(data.ArrayLayout(FunctionControl, config.functions)),
                 "messages": Out(config.functions),
                 "clear": Out(config.functions),
@@ -164,6 +173,10 @@ class Registers(wiring.Component):
             common.changed.eq(management.changed),
             self.forget.eq(common.forget),
             self.down.eq(common.down),
+            self.told.eq(common.told),
+            self.ending.eq(common.ending),
+            common.held.eq(self.held),
+            common.fenced.eq(self.fenced),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),

@@ -22,6 +22,7 @@ Switch          TagNote (``rtl.nic.tags``)       Tags
 Switch          FrameShare (``rtl.nic.frames``)  FrameStore
 Registers       Interrupt                        Msix
 Msix            MsiWrite                         Dma
+Dma             fences that came back            Registers
 several         StatEvent                        Stats
 Registers       StatRead (``rtl.nic.stats``)     Stats
 Registers       FilterChange, PolicyWrite        Switch
@@ -151,6 +152,7 @@ class Interrupt(data.Struct):
 
     function: 8
     vector: 16  # MSI_NO_VECTOR is sent nowhere
+    fence: 1  # nothing is raised; see :class:`MsiWrite`
 
 
 class LocalMemory(enum.IntEnum, shape=2):
@@ -212,11 +214,16 @@ class DmaDone(data.Struct):
 
 
 class MsiWrite(data.Struct):
-    """One 32-bit write of an MSI-X message, untranslated."""
+    """One 32-bit write of an MSI-X message, untranslated.
+
+    A fence is none: it tells the registers, who sent it behind a function's last interrupt, that
+    all messages before it have their responses.
+    """
 
     function: 8
     address: 64
     data: 32
+    fence: 1
 
 
 class StorePort(wiring.Signature):

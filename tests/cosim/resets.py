@@ -21,6 +21,8 @@ __all__ = ["Resets"]
 
 _BYTES = 1 << 20
 _PATIENCE = 60_000
+#: Cycles that a message takes at most.
+_MESSAGE = 1500
 _COUNTERS = (Stat.DMA_READ_BYTES, Stat.DMA_WRITE_BYTES, Stat.TRANSLATIONS, Stat.INTERRUPTS)
 
 
@@ -56,6 +58,8 @@ class Resets:
         self.guests: dict[int, _Guest] = {}
         #: Function level resets, and those that came while a page request was being served.
         self.resets = self.with_page_request = 0
+        #: Messages that came between a reset and its end.
+        self.interrupted = 0
 
     async def _boot(self, number: int) -> None:
         vm = self._hypervisor.new_vm(f"guest{number}", _BYTES)
@@ -164,6 +168,26 @@ class Resets:
             await guest.driver.start()
         await self._exchange((1, 2), (2, 1), (3, 1))
 
+    async def silent_after(self, delay: int) -> None:
+        """A driver resets its device so long after a message has begun: none comes after it finds
+        that the device is reset (virtio 1.3, 2.4.1).  It is a long way that the message has, for
+        its page's translation is thrown away again and again.
+        """
+        guest, hypervisor = self.guests[1], self._hypervisor
+        page = guest.vm.gscid, guest.vm.message_gpa
+        begun = await hypervisor.stat(1, Stat.INTERRUPTS)
+        await self.guests[2].driver.send(self._frame(2, 1))
+        while await hypervisor.stat(1, Stat.INTERRUPTS) == begun:
+            await hypervisor.iommu.invalidate_second_stage(*page)
+        await self._port.sleep(delay)
+        before = guest.vm.interrupts.total()
+        await guest.driver.stop()
+        told = guest.vm.interrupts.total()
+        self.interrupted += told - before
+        await self._port.sleep(_MESSAGE)
+        assert guest.vm.interrupts.total() == told, f"a message after a reset {delay} cycles on"
+        await self._bind_again(1)
+
     async def without_bus_master(self) -> None:
         """Neither DMA nor messages without bus master enable (PCIe 7.5.1.1.3)."""
         device = self.guests[1].driver.transport.device.device
@@ -196,6 +220,13 @@ class Resets:
         await transport.mask_function(False)
         await self._arrives(self.guests[1], frame)
         assert not await transport.is_pending(0)
+
+    async def silent(self, delays: list[int]) -> dict[str, Any]:
+        """Resets by a driver; returns how many messages came before they ended."""
+        await self.start()
+        for delay in delays:
+            await self.silent_after(delay)
+        return {"interrupted": self.interrupted}
 
     async def run(self, delays: list[int], *, evict: bool = False) -> dict[str, Any]:
         """All of it; returns how often what happened."""

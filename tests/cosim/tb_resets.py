@@ -25,5 +25,8 @@ async def resets(dut) -> None:
     costs = Costs(service_cycles=asked["service_cycles"])
     hypervisor = Hypervisor(machine, system, base=_BASE, size=_BYTES, costs=costs)
     scenario = Resets(machine, hypervisor, system.nic.frame_bytes)
-    found = await scenario.run(asked["delays"], evict=asked["evict"])
+    if asked["silent"]:
+        found = await scenario.silent(asked["delays"])
+    else:
+        found = await scenario.run(asked["delays"], evict=asked["evict"])
     report(found | {"cycles": bench.usage().cycles})

@@ -28,7 +28,7 @@ def test_golden_machine(evict):
     assert not found["faults"]
 
 
-def on_rtl(delays, *, evict, latency, service_cycles):
+def on_rtl(delays, *, latency, evict=False, service_cycles=2000, silent=False):
     options = {
         "config": "tiny",
         "latency": latency,
@@ -36,18 +36,20 @@ def on_rtl(delays, *, evict, latency, service_cycles):
         "service_cycles": service_cycles,
         "delays": delays,
         "evict": evict,
+        "silent": silent,
     }
-    found = simulate(
-        build_system(Settings(config="tiny")), "tests.cosim.tb_resets", options=options
-    )
+    return simulate(build_system(Settings(config="tiny")), "tests.cosim.tb_resets", options=options)
+
+
+def reset_on_rtl(delays, **settings):
+    found = on_rtl(delays, **settings)
     assert found["resets"] == len(delays)
     assert found["page_requests"] > 0
-    return found
 
 
 @pytest.mark.parametrize("evict", [pytest.param(False, marks=pytest.mark.full), True])
 def test_rtl(evict):
-    on_rtl([0, 500, *range(1400, 2200, 200)], evict=evict, latency=20, service_cycles=2000)
+    reset_on_rtl([0, 500, *range(1400, 2200, 200)], evict=evict, latency=20, service_cycles=2000)
 
 
 @pytest.mark.full
@@ -55,4 +57,9 @@ def test_rtl(evict):
 @pytest.mark.parametrize(("latency", "service_cycles"), [(5, 2000), (20, 2000), (60, 4000)])
 def test_rtl_at_every_phase(latency, service_cycles, evict):
     delays = list(range(0, 40 * latency + service_cycles, 61))
-    on_rtl(delays, evict=evict, latency=latency, service_cycles=service_cycles)
+    reset_on_rtl(delays, evict=evict, latency=latency, service_cycles=service_cycles)
+
+
+def test_no_message_follows_a_reset():
+    found = on_rtl(list(range(0, 300, 20)), latency=200, silent=True)
+    assert found["interrupted"] > 3

@@ -4,6 +4,31 @@ from tests.planted.plant import Plant
 
 PLANTS = [
     Plant(
+        "a reset ends while a message is under way",
+        "rtl/nic/dma_messages.py",
+        "self.fenced.eq(fence & (places == MESSAGES))",
+        "self.fenced.eq(fence)",
+        "tests/rtl/nic/test_dma.py",
+        "fence",
+    ),
+    Plant(
+        "a fence goes before an interrupt that moderation holds",
+        "rtl/nic/reset_fence.py",
+        "m.d.sync += left.eq(self.held)",
+        "m.d.sync += left.eq(0)",
+        "tests/rtl/nic/test_queue_life.py",
+        "behind_its_fence and True",
+    ),
+    Plant(
+        "a driver that resets is told of buffers that were used before",
+        "rtl/nic/moderation.py",
+        "with m.Elif(~audible):",
+        "with m.Elif(0):",
+        "tests/rtl/nic/test_moderation.py",
+        "may_not",
+        often=True,
+    ),
+    Plant(
         "buffers that are used in the cycle in which the ISR status is read interrupt nobody",
         "rtl/nic/interrupt_pin.py",
         "with m.If(self.used & self.by_pin)",

@@ -113,10 +113,13 @@ class Source:
 
 
 class Sink:
-    """Collects a stream into ``got``, with pauses; a stalled payload must not change."""
+    """Collects a stream into ``got``, with pauses; a stalled payload must not change.
 
-    def __init__(self, port, rng: random.Random, stall: float = 0.0):
-        self.port, self.rng, self.stall = port, rng, stall
+    What is not to be kept is taken and forgotten.
+    """
+
+    def __init__(self, port, rng: random.Random, stall: float = 0.0, *, keep=lambda _: True):
+        self.port, self.rng, self.stall, self.keep = port, rng, stall, keep
         self.got: list = []
 
     async def process(self, ctx):
@@ -129,7 +132,7 @@ class Sink:
                 assert valid, "valid fell before ready"
                 assert payload == waiting, "a stalled payload changed"
             waiting = payload if valid and not ready else None
-            if valid and ready:
+            if valid and ready and self.keep(payload):
                 self.got.append(payload)
 
 

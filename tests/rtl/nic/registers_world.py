@@ -54,7 +54,9 @@ class Machine:
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, self.rng, stall)
         self.doorbells = Sink(self.dut.doorbell, self.rng, stall if take_doorbells else 2.0)
-        self.interrupts = Sink(self.dut.interrupt, self.rng, stall)
+        self.interrupts = Sink(
+            self.dut.interrupt, self.rng, stall, keep=lambda interrupt: not interrupt.fence
+        )
         self.counted = Sink(self.dut.count, self.rng, stall)
         self.stopped = Source(self.dut.stopped, self.rng)
         self.errors = Source(self.dut.error, self.rng)
@@ -81,6 +83,7 @@ class Machine:
 
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
+            ctx.set(self.dut.fenced, 1)
             ctx.set(self.dut.filter.ready, 1)
             await configure(ctx, self.bus.write32, self.nic)
             await bench(ctx)

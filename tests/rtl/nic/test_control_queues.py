@@ -41,13 +41,16 @@ class Machine:
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, rng, 0)
         self.doorbells = Sink(self.dut.doorbell, rng, 0)
-        self.interrupts = Sink(self.dut.interrupt, rng, 0)
+        self.interrupts = Sink(
+            self.dut.interrupt, rng, 0, keep=lambda interrupt: not interrupt.fence
+        )
         self.filters = Sink(self.dut.filter, rng, 0)
         self.stopped = Source(self.dut.stopped, rng)
 
     def run(self, bench):
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
+            ctx.set(self.dut.fenced, 1)
             ctx.set(self.dut.count.ready, 1)
             await configure(ctx, self.bus.write32, self.nic)
             await bench(ctx)

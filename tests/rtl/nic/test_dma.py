@@ -297,6 +297,38 @@ def test_messages_overlap():
     world.run(test)
 
 
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_fence_comes_behind_the_responses_of_messages(bad):
+    """Of those that fail, too; and messages behind it go on."""
+    world = World(CONFIG, seed=21, latency=100, jitter=0, stall=0)
+    if bad:
+        world.bad_bus.add(0x28000)
+
+    async def test(ctx):
+        filled(world)
+        bus, fenced = world.dut.bus.b, world.dut.fenced
+        for count in (0, 1, MESSAGES):
+            for vector in range(count):
+                await world.message(ctx, function=1, address=0x2800_0000, data=vector)
+            await world.message(ctx, function=1, fence=1)
+            answered, since, come = 0, world.now, False
+            while not come:
+                sampled = await ctx.tick().sample(bus.valid, bus.ready, bus.payload.id, fenced)
+                *_, valid, ready, slot, come = sampled
+                answered += valid and ready and slot == CONFIG.dma_slots
+                assert world.now - since < 200
+            assert answered == count
+            assert world.now - since > 50 or not count
+            for _ in range(3):
+                assert not (await ctx.tick().sample(fenced))[-1]
+        sent = len(world.messages)
+        await world.message(ctx, function=1, address=0x2900_0000, data=5)
+        await ctx.tick().repeat(130)
+        assert len(world.messages) == sent + 1
+
+    world.run(test)
+
+
 @pytest.mark.parametrize("jitter", [0, 40])
 def test_messages_that_fail_are_counted(jitter):
     world = World(CONFIG, seed=18, jitter=jitter)

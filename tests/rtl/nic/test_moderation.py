@@ -33,6 +33,7 @@ class World:
     async def clock(self, ctx):
         port = self.dut.interrupt
         ctx.set(port.ready, 1)
+        ctx.set(self.dut.told, -1)
         while True:
             *_, valid, payload = await ctx.tick().sample(port.valid, port.payload)
             self.now += 1
@@ -169,6 +170,50 @@ def test_a_queue_that_is_reset_is_forgotten():
     world.run(bench)
 
 
+def test_a_queue_that_may_not_be_told_of_drops_what_waits_and_what_comes():
+    world = World(68)
+
+    async def bench(ctx):
+        await world.set(ctx, 3, 0, 300)
+        await world.use(ctx, 3, 1)
+        ctx.set(world.dut.told, ~(1 << 3))
+        await ctx.tick().repeat(300 + LATE)
+        await world.use(ctx, 3, 1)
+        await world.use(ctx, 2, 1)
+        await ctx.tick().repeat(300 + LATE)
+        assert [function for function, *_ in world.told] == [2 // PER]
+        ctx.set(world.dut.told, -1)
+        await ctx.tick().repeat(300 + LATE)
+        assert len(world.told) == 1  # it has been forgotten
+        await world.use(ctx, 3, 1)
+        await wait_for(ctx, lambda: len(world.told) == 2, then=300 + LATE)
+
+    world.run(bench)
+
+
+def test_an_interrupt_that_nobody_has_taken_is_held():
+    dut = Moderation(TINY)
+
+    async def bench(ctx):
+        ctx.set(dut.told, -1)
+        for function in range(TINY.functions):
+            await put(ctx, dut.notice, {"queue": function * PER, "amount": 1, "wanted": 1})
+            await ctx.tick().repeat(6)
+            assert ctx.get(dut.interrupt.valid)
+            for other in range(TINY.functions):
+                ctx.set(dut.ending, other)
+                await ctx.tick()
+                await ctx.tick()
+                assert ctx.get(dut.holds) == (other == function)
+            ctx.set(dut.interrupt.ready, 1)
+            await ctx.tick()
+            ctx.set(dut.interrupt.ready, 0)
+            await ctx.tick()
+            assert not ctx.get(dut.holds)
+
+    run(dut, bench)
+
+
 def test_nothing_is_lost_behind_a_sink_that_stalls():
     """The last vector of each queue is told of, whatever else waits."""
     dut, rng = Moderation(TINY), seeded(65)
@@ -177,6 +222,7 @@ def test_nothing_is_lost_behind_a_sink_that_stalls():
 
     async def bench(ctx):
         stored = dut.stored
+        ctx.set(dut.told, -1)
         for queue in range(QUEUES):
             ctx.set(stored.function, queue // PER)
             ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % PER)

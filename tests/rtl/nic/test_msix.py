@@ -52,17 +52,19 @@ class Model:
 def test_random_traffic():
     dut, rng, model = Msix(TINY), seeded(43), Model()
     messages, stats = Sink(dut.message, rng, 0.3), Sink(dut.stat, rng, 0.3)
+    fences = []  # how many messages each has behind it
+    messages.keep = lambda message: not message.fence or fences.append(len(messages.got))
 
     async def access(ctx, addr, write=0, data=0, strb=15):
         await put(ctx, dut.bus.request, {"addr": addr, "write": write, "data": data, "strb": strb})
         return await get(ctx, dut.bus.response)
 
     async def bench(ctx):
-        entry = MsixEntry.as_shape().size // 8
+        entry, fenced = MsixEntry.as_shape().size // 8, 0
         for _ in range(600):
             f, v, word = rng.choice(ALL), rng.choice(VECTORS), rng.randrange(4)
             base = bar_base(f) + MSIX_TABLE_OFFSET + entry * v + 4 * word
-            match rng.randrange(6):
+            match rng.randrange(7):
                 case 0:
                     value, strobes = rng.getrandbits(32), rng.choice([15, 1, 2, 12, 0])
                     await access(ctx, base, 1, value, strobes)
@@ -86,6 +88,11 @@ def test_random_traffic():
                     v = rng.choice([*VECTORS, *VECTORS, 0xFFFF])
                     await put(ctx, dut.interrupt, {"function": f, "vector": v})
                     model.interrupt(f, v)
+                case 6:
+                    await put(ctx, dut.interrupt, {"function": f, "fence": 1})
+                    await wait_for(ctx, lambda n=fenced: len(fences) > n)
+                    assert fences[-1] == len(model.sent)
+                    fenced += 1
             await wait_for(ctx, lambda: len(messages.got) >= len(model.sent), then=30)
             assert [(m.function, m.address, m.data) for m in messages.got] == model.sent
         counted = [int(s.stat) for s in stats.got]

@@ -209,14 +209,93 @@ def test_reset_ends_though_a_queue_fails_meanwhile():
             for _ in range(3):
                 await machine.read(ctx, 2, "queue_size")
             await wait_for(ctx, lambda d=delay: machine.stopped.sent == 2 * (d + 1))
-            for _ in range(4):
+            for _ in range(6):
                 status = await machine.read(ctx, 1, "device_status")
             assert status == 0, f"the reset does not end, delay {delay}"
 
-    parts = (machine.commands, machine.doorbells, machine.stopped, machine.errors)
+    parts = (machine.commands, machine.doorbells, machine.interrupts)
+    parts += (machine.stopped, machine.errors)
     run(
         machine.dut,
         machine.configured(bench),
         background=[part.process for part in parts] + [failing],
     )
     assert machine.errors.sent == 14
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_reset_ends_behind_its_fence(whole):
+    """And behind what others hold of the function; nobody else waits for it."""
+    machine = Machine()
+    name, after = ("device_status", 0) if whole else ("queue_reset", 0)
+
+    async def bench(ctx):
+        dut, fences = machine.dut, []
+        machine.interrupts.keep = fences.append
+        for f in (1, 2):
+            await machine.start(ctx, f)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 4)
+        assert ctx.get(dut.told) == 0b1111 << PER
+        ctx.set(dut.fenced, 0)
+        ctx.set(dut.held, 1)
+        await machine.write(ctx, 1, "queue_select", 1)
+        await machine.write(ctx, 1, name, 0 if whole else 1)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 6 - (not whole), then=60)
+        assert ctx.get(dut.ending) == 1
+        assert not fences  # something is held
+        mine = 0b11 if whole else 0b10
+        assert ctx.get(dut.told) == (0b1111 & ~mine) << PER
+        ctx.set(dut.held, 0)
+        await wait_for(ctx, lambda: len(fences) == 1, then=60)
+        assert (fences[0].function, fences[0].fence) == (1, 1)
+        for _ in range(10):
+            assert await machine.read(ctx, 1, name) != after
+        # A driver that is not ready has had no interrupt: its reset ends at once.
+        await machine.negotiate(ctx, 3)
+        await machine.write(ctx, 3, "device_status", 0)
+        assert await machine.read(ctx, 3, "device_status") == 0
+        await machine.write(ctx, 3, "device_status", S.ACKNOWLEDGE)
+        assert await machine.read(ctx, 3, "device_status") == S.ACKNOWLEDGE
+        ctx.set(dut.fenced, 1)
+        await ctx.tick().repeat(40)
+        assert await machine.read(ctx, 1, name) == after
+        assert await machine.read(ctx, 1, "queue_enable") == 0
+        assert len(fences) == 1
+
+    machine.run(bench)
+
+
+def test_one_fence_at_a_time():
+    """All functions and queues that are reset together come back, each behind its own fence."""
+    machine, functions = Machine(), range(TINY.functions)
+
+    async def bench(ctx):
+        fences = []
+        machine.interrupts.keep = fences.append
+        for f in functions:
+            await machine.start(ctx, f)
+        await wait_for(ctx, lambda: len(machine.commands.got) == 2 * len(functions))
+        ctx.set(machine.dut.fenced, 0)
+        for f in functions:
+            if f % 2:
+                await machine.write(ctx, f, "device_status", 0)
+                continue
+            for queue in (1, 0):
+                await machine.write(ctx, f, "queue_select", queue)
+                await machine.write(ctx, f, "queue_reset", 1)
+        ends = sum(1 if f % 2 else 2 for f in functions)
+        for number in range(1, ends + 1):
+            await wait_for(ctx, lambda n=number: len(fences) == n, then=50)
+            ctx.set(machine.dut.fenced, 1)
+            await ctx.tick()
+            ctx.set(machine.dut.fenced, 0)
+        await ctx.tick().repeat(60)
+        assert len(fences) == ends
+        for f in functions:
+            assert (await machine.read(ctx, f, "device_status") == 0) == bool(f % 2)
+            for queue in (1, 0):
+                await machine.write(ctx, f, "queue_select", queue)
+                assert await machine.read(ctx, f, "queue_reset") == 0
+                assert await machine.read(ctx, f, "queue_enable") == 0
+
+    machine.run(bench)
