@@ -5,6 +5,7 @@ from typing import Any
 
 from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
 from cosim.guest.malformed import WAYS
+from cosim.nic_fuzz.commands import draw_command
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import CORRECT, HOSTILE, HOSTILE_TYPE
 from cosim.packets import vlan_tag
@@ -171,6 +172,11 @@ class _Maker:
         fit = [w.name for w in WAYS if w.packed == packed and w.indirect == indirect]
         return ["way", self.rng.choice(fit)] if fit else self.post(driver)
 
+    def control(self, driver: dict[str, int]) -> list[Any]:
+        tables = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        count = self.rng.choice((1, 2, 4, 12))  # more than one turn of who answers
+        return ["control", [draw_command(self.rng, tables=tables) for _ in range(count)]]
+
     def registers(self, driver: dict[str, int]) -> list[Any]:
         rng = self.rng
         stores = []
@@ -248,12 +254,15 @@ def generate(
     vlan = _vlan(name)
     maker = _Maker(Random(name), sizes, vlan)
     session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver(), vlan=vlan)
+    session.trusted = Random(f"{name}/trusted").random() < 0.5
     driver = session.driver
     drawn = Random(f"{name}/paged").random() < 1 / 3
     if drawn if paged is None else paged:
         session.paging = _paging(name, session.ats)
     kinds = {"post": 40, "way": 18, "registers": 8, "chaos": 8, "reset": 8, "evict": 6,
-             "rebind": 2, "setup": 6}  # fmt: skip
+             "rebind": 2, "setup": 6, "control": 8}  # fmt: skip
+    if session.trusted:  # its commands might take others' frames
+        del kinds["control"]
     for kind in maker.rng.choices(list(kinds), list(kinds.values()), k=steps):
         session.steps.append(getattr(maker, kind)(driver))
         if session.steps[-1][0] == "setup":

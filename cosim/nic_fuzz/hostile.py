@@ -18,9 +18,20 @@ from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
-from models.spec.nic import COMMON_OFFSET, NOTIFY_OFFSET, QueueError, Stat, bar_base
+from models.spec.nic import (
+    COMMON_OFFSET,
+    MAC_FILTERS,
+    MANAGEMENT,
+    NOTIFY_OFFSET,
+    VLAN_FILTERS,
+    QueueError,
+    Stat,
+    bar_base,
+    function_block,
+)
 from models.spec.virtio import DeviceStatus, Feature
 from models.spec.virtio import common as common_register
+from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, control_index
 
 __all__ = ["Hostile", "Observed"]
 
@@ -47,6 +58,17 @@ _Counts = tuple[list[int], Counter[str]]
 #: Registers that are read back, for each queue.
 _READ = ("queue_size", "queue_msix_vector", "queue_enable", "queue_notify_off", "queue_desc",
          "queue_driver", "queue_device", "queue_reset")  # fmt: skip
+#: Registers that commands change.
+_SETTINGS = (
+    *("control", "mac_low", "mac_high", "rss", "rss_types"),
+    *(f"rss_key{n}" for n in range(RSS_KEY_BYTES // 4)),
+    *(f"rss_table{n}" for n in range(RSS_TABLE_LENGTH // 4)),
+    *(f"mac_filter_{half}{n}" for n in range(MAC_FILTERS) for half in ("low", "high")),
+    *(f"vlan_filter{n}" for n in range(VLAN_FILTERS)),
+    *(f"coalescing{n}" for n in range(4)),
+)
+#: Cycles until software has seen a driver come or go.
+_SERVED = 20_000
 _WAYS = {way.name: way for way in WAYS}
 
 
@@ -79,6 +101,7 @@ class Hostile:
             ats=self.session.ats,
             count=False,
             vlan=self._vlan or None,
+            spoof_check=not self.session.trusted,
         )
         self._allocator = Allocator(RAM_GPA, _BYTES)
         area = self._allocator.allocate(_AREA_BYTES, align=4096)
@@ -101,20 +124,26 @@ class Hostile:
         await transport.route(0, lambda: None)
         self.queues: list[Virtqueue] = []
         most = await self._pairs()
-        kind, options = queue_format(self.features)
         for number in range(2 * min(setup["pairs"], most)):
-            size = await transport.queue_size(number, setup["size"])
-            queue = kind(
-                self.vm.memory,
-                self._allocator,
-                DeviceSpace(),
-                number=number,
-                size=size,
-                options=options,
-            )
-            self.queues.append(queue)
-            await transport.enable_queue(queue, 0)
+            self.queues.append(await self._enable(number))
+        number = control_index(self.features, self.world.config.nic.queue_pairs)
+        self.control = None if number is None else await self._enable(number)
         await transport.add_status(DeviceStatus.DRIVER_OK)
+
+    async def _enable(self, number: int) -> Virtqueue:
+        """Make a queue, and tell the device of it."""
+        kind, options = queue_format(self.features)
+        size = await self.transport.queue_size(number, self._setup["size"])
+        queue = kind(
+            self.vm.memory,
+            self._allocator,
+            DeviceSpace(),
+            number=number,
+            size=size,
+            options=options,
+        )
+        await self.transport.enable_queue(queue, 0)
+        return queue
 
     def _accepted(self, feature: Feature) -> bool:
         return bool(self.features >> feature & 1)
@@ -160,13 +189,17 @@ class Hostile:
         # Buffers of a frame that waits for more of them may have been written, or not.
         whole = found["counters"].get(Stat.RX_PACKETS.name, 0) == len(sizes)
         if self.writer.owned and whole and not any(found["errors"]):
-            content = self.writer.content()
-            found["content"] = [
-                hashlib.sha256(content[at : at + _BLOCK]).hexdigest()[:16]
-                for at in range(0, len(content), _BLOCK)
-            ]
+            found["content"] = self._content()
         await self._again(found, always=queue.number == 0)
         return found
+
+    def _content(self) -> list[str]:
+        """What is in the area of chains, in blocks."""
+        content = self.writer.content()
+        return [
+            hashlib.sha256(content[at : at + _BLOCK]).hexdigest()[:16]
+            for at in range(0, len(content), _BLOCK)
+        ]
 
     async def _frames(self, sizes: list[int]) -> None:
         """Frames from the wire to the hostile function."""
@@ -197,6 +230,31 @@ class Hostile:
         found["expected"] = way.code.name
         await self.restart()
         return found
+
+    async def _do_control(self, chains: list[dict[str, Any]]) -> Observed:
+        if self.control is None:
+            return {}
+        await self.restart()
+        await self.port.sleep(_SERVED)
+        before = await self._begin()
+        self._post(self.control, chains)
+        await self._doorbell(self.control.number)
+        found = await self._settled(before)
+        error = await self.world.hypervisor.queue_error(HOSTILE, self.control.number)
+        found["errors"].append(error.value)
+        if self.writer.owned and not any(found["errors"]):
+            found["content"] = self._content()
+        found["settings"] = await self._settings()
+        await self.restart()
+        await self.port.sleep(_SERVED)
+        return found
+
+    async def _settings(self) -> list[int]:
+        """What commands change in the function's management block."""
+        block = function_block(HOSTILE)
+        return [
+            await self.port.mmio_read("nic", block + MANAGEMENT[name].offset) for name in _SETTINGS
+        ]
 
     async def _do_registers(self, stores: list[list[Any]], bells: list[int]) -> Observed:
         await self.transport.reset()
@@ -288,7 +346,8 @@ class Hostile:
             },
         }
         if used:
-            found["used"] = [used_by_device(self.vm.memory, queue) for queue in self.queues]
+            queues = [*self.queues, *([self.control] if self.control else [])]
+            found["used"] = [used_by_device(self.vm.memory, queue) for queue in queues]
         return found
 
     async def _counters(self) -> list[int]:

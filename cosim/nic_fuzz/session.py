@@ -6,6 +6,7 @@ Steps, by their first member:
 ``["post", queue, fresh, [chain...], [size...]]``  chains for an idle queue, reset before if
                                                    ``fresh``; then frames from the wire
 ``["way", name]``                                  one of :data:`cosim.guest.malformed.WAYS`
+``["control", [chain...]]``                        commands for the control queue
 ``["registers", [[name, value]...], [queue...]]``  stores to a device that was reset; doorbells
 ``["chaos", queue, area, offset, hex, [chain...]]``  chains, and at once bytes over a ring
 ``["reset", kind, delay, queue, [chain...]]``      chains, and ``delay`` cycles later a reset:
@@ -15,8 +16,8 @@ Steps, by their first member:
 ``["setup", driver]``                              the hostile driver starts again otherwise
 =================================================  ===============================================
 
-What comes of ``post``, ``way`` and ``registers`` is determined, and compared; of the others only
-that nobody else notices, and that the function works afterwards.
+What comes of ``post``, ``way``, ``control`` and ``registers`` is determined, and compared; of the
+others only that nobody else notices, and that the function works afterwards.
 
 A chain is ``{"table", "odd", "flags", "pieces", "head", "seed"}``: whether it is in an indirect
 table, bytes by which the table's length is wrong, more flags of the descriptor that refers to it,
@@ -34,7 +35,7 @@ __all__ = ["DETERMINED", "Session", "SessionError"]
 
 _FORMAT = "iovirt-nic-fuzz/1"
 #: Steps of which everything is compared.
-DETERMINED = ("post", "way", "registers")
+DETERMINED = ("post", "way", "control", "registers")
 
 
 class SessionError(Exception):
@@ -57,6 +58,8 @@ class Session:
         Empty: all memory of guests is the host's own.  Else a pager has it that evicts at random,
         some pages every ``pause`` cycles; it has so many ``frames``, may have ``compression`` and
         ``sharing``, and the ``hostile`` guest's memory too.
+    trusted : bool
+        Whether the hypervisor lets the hostile function send and receive what is others'.
     vlan : dict
         Empty: no function has a VLAN of its own.  Else the correct drivers' have ``vid``, and send
         with ``priority``; the hostile one's has ``hostile``, 0 for none.
@@ -65,6 +68,7 @@ class Session:
 
     name: str = ""
     ats: bool = True
+    trusted: bool = True
     driver: dict[str, int] = field(default_factory=dict)
     paging: dict[str, int] = field(default_factory=dict)
     vlan: dict[str, int] = field(default_factory=dict)

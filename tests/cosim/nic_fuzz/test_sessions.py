@@ -1,10 +1,15 @@
 """Sessions of hostile drivers: made, kept, played, and found to differ when something is wrong."""
 
+from collections import Counter
+from random import Random
+
 import pytest
 
 from cosim.golden_machine import GoldenMachine
 from cosim.guest.features import KNOWN_FEATURES, consistent
 from cosim.guest.malformed import WAYS
+from cosim.hypervisor.net_control import NetControl
+from cosim.nic_fuzz.commands import draw_command
 from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.main import fuzz_nic, system
 from cosim.nic_fuzz.play import compared, observe
@@ -13,9 +18,12 @@ from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, HOSTILE, HOSTILE_TYPE, W
 from cosim.nic_fuzz.wrong import Wrong
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import guest_mac
+from models.nic.function import Function
 from models.nic.rings import ChainBuilder, Direction
 from models.nic.switch import Switch
+from models.spec.nic import MailboxEvent
 from models.spec.virtio import DescriptorFlag, Feature
+from models.spec.virtio_net import ControlAck, ControlClass
 
 SIZES = (4, 8, 64)
 TINY = system("tiny")
@@ -102,6 +110,55 @@ def test_a_code_that_the_table_does_not_have_is_found():
     assert difference.kind == "way code"
 
 
+def of_commands(count):
+    """A session of commands for the control queue."""
+    session = generate("commands", steps=1, sizes=(16,))
+    session.driver = {"features": consistent(KNOWN_FEATURES), "size": 16, "pairs": 2}
+    session.paging, session.trusted = {}, False
+    rng = Random(3)
+    session.steps = [
+        ["control", [draw_command(rng, tables=True) for _ in range(12)]] for _ in range(count)
+    ]
+    return session
+
+
+def test_commands_of_every_kind_are_drawn_and_answered(monkeypatch):
+    answers: dict[bool, set[int]] = {True: set(), False: set()}
+    answer = NetControl.answer
+
+    async def note(self, kind, command, data):
+        told, ack = await answer(self, kind, command, data)
+        answers[ack == ControlAck.OK].add(kind)
+        return told, ack
+
+    monkeypatch.setattr(NetControl, "answer", note)
+    counts = Counter()
+    found = golden(of_commands(12), counts=counts)
+    assert counts["control"] == 12
+    served = {ControlClass.RX, ControlClass.MAC, ControlClass.VLAN, ControlClass.MQ}
+    assert answers[True] >= served | {ControlClass.NOTF_COAL}
+    assert len(answers[False]) > 4
+    assert len({tuple(one["settings"]) for one in found}) > 5
+    assert len({name for name in counts if name.startswith("code ")}) > 1
+
+
+def test_a_notification_of_a_control_queue_that_is_lost_is_found(monkeypatch):
+    session = of_commands(6)
+    right, post, lost = golden(session), Function.post, []
+
+    def lose(self, event):
+        if event & MailboxEvent.CONTROL and self.number == HOSTILE:
+            lost.append(event)
+            if len(lost) == 2:
+                return
+        post(self, event)
+
+    monkeypatch.setattr(Function, "post", lose)
+    found = compared(session, right, golden(session))
+    assert found is not None
+    assert found.kind.startswith("control")
+
+
 def test_a_frame_that_a_correct_driver_loses_is_noticed(monkeypatch):
     forward, count = Switch.from_function, []
 
@@ -180,6 +237,17 @@ def test_every_way_to_be_malformed_on_the_rtl(tmp_path, packed, indirect):
     )  # fmt: skip
     assert found["failures"] == []
     assert {name for name, count in found["ways"].items() if count} == set(names)
+
+
+@pytest.mark.full
+def test_commands_on_the_rtl(tmp_path):
+    of_commands(30).save(tmp_path / "session.json")
+    found = fuzz_nic(
+        name="tiny", sessions=1, replay=[tmp_path / "session.json"], folder=tmp_path,
+        progress=False,
+    )  # fmt: skip
+    assert found["failures"] == []
+    assert found["steps"] == {"control": 30}
 
 
 @pytest.mark.full
