@@ -440,6 +440,17 @@ CONFIGS = {
         ),
         replace(
             _DEFAULT,
+            name="complete",
+            nic=replace(
+                _DEFAULT.nic,
+                **dict.fromkeys(_NIC_FEATURES, True),
+                vfs=4,
+                tx_slots=20,
+                rx_slots=20,
+            ),
+        ),
+        replace(
+            _DEFAULT,
             name="wide",
             # 64 extended contexts fit into a page; there are 65 functions.
             iommu=replace(_DEFAULT.iommu, ddt_levels=2, misses=32, walkers=32, context_entries=80),
