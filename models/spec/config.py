@@ -444,7 +444,7 @@ CONFIGS = {
             nic=replace(
                 _DEFAULT.nic,
                 **dict.fromkeys(_NIC_FEATURES, True),
-                vfs=4,
+                vfs=3,
                 tx_slots=20,
                 rx_slots=20,
             ),
