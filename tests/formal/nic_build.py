@@ -27,6 +27,7 @@ FEW = SimpleNamespace(
     tx_quota=1,
     rx_quota=1,
     engine_tags=4,
+    dma_slots=2,
     prefetch=0,
     segmentation=True,
     **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable"), True),

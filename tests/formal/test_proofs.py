@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from .__main__ import check
+from .prover import emit
 from .registry import PROOFS
 
 SMALLEST = ("stream-register", "round-robin", "stream-arbiter")
@@ -27,6 +28,16 @@ def test_every_proof_says_what_it_covers_and_has_a_bug():
     for proof in PROOFS:
         assert proof.covers, proof.name
         assert proof.plants, proof.name
+
+
+@pytest.mark.parametrize(
+    "proof", [pytest.param(proof, id=proof.name) for proof in PROOFS if not proof.quick]
+)
+def test_proof_that_is_not_quick_has_a_harness(proof):
+    """It fits the RTL as it is; whether it holds takes longer than tests may."""
+    sound = emit(proof.make())
+    for plant in proof.plants:
+        assert emit(proof.make(plant)) != sound
 
 
 def test_page_of_proofs_names_every_proof():
