@@ -140,7 +140,7 @@ def write(module):
 
 _SHARED = {
     "depth": 9,
-    "quick": 0,
+    "quick": 9,
     "reach": 14,
     "assumptions": (f"segments within a page, of 1 to {LONGEST} bytes; bursts of {PIECE}",),
 }

@@ -242,11 +242,15 @@ def asks(module):
         m.d.sync += held.eq(0)
     new, old = Mux(begins, 1 << begun.slot[:2], 0)[:4], Mux(frees, 1 << freed, 0)[:4]
     m.d.sync += busy.eq((busy & ~old) | new)
-    last, asked, again = Signal(Begun), Signal(), Signal()
+    again = Signal()
     m.d.sync += again.eq(again | (frees & (freed == 0)))
-    with m.If(begins & dut.asks):
-        m.d.sync += last.eq(begun)
-    m.d.sync += asked.eq((asked & ~request.ready) | (begins & dut.asks))
+    # Two requests at most have been made and not been taken.
+    last, later, asked, more = Signal(Begun), Signal(Begun), Signal(), Signal()
+    asks, goes = begins & dut.asks, request.valid & request.ready
+    with m.If(goes | ~asked):
+        m.d.sync += [last.eq(Mux(more, later, begun)), asked.eq(more | asks), more.eq(0)]
+    with m.Elif(asks):
+        m.d.sync += [later.eq(begun), more.eq(1)]
     to, enabled = request.payload, dut.controls[it.function[0]].enable
     m.d.comb += [Assert(~begins | (begun[name] == it[name])) for name in Cut.as_shape().members]
     m.d.comb += [
@@ -256,6 +260,7 @@ def asks(module):
         Assert(~answers | begins & (dut.answer.payload.slot == begun.slot)),
         Assert(~answers | enabled | (dut.answer.payload.kind == AnswerKind.DISABLED)),
         Assert(request.valid == asked),
+        Assert(~more | ~asks),
         Assert(~asked | (to.iova == last.iova) & (to.tag == last.slot)),
         Assert(~asked | (to.device_id == FEW.device_id + last.function)),
         Assert(~asked | (to.write == last.write) & (to.at == AddressType.ATS_REQUEST)),
@@ -346,7 +351,7 @@ PROOFS = (
         module="rtl.nic.dma_ask",
         harness=asks,
         depth=10,
-        quick=0,
+        quick=10,
         assumptions=("a slot is given back once", "the ATC says anything"),
         covers=("a slot is taken again", "all are taken", "the last one by who does not ask"),
         plants=(
