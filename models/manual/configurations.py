@@ -13,7 +13,7 @@ _PURPOSES = {
     "tiny": "proofs, Icarus, tests of small and odd sizes",
     "default": "demonstration, FPGA, benches",
     "full": "conformance: every capability of the IOMMU, every feature of the NIC",
-    "complete": "FPGA: every feature of the NIC, with fewer functions",
+    "complete": "every feature of the NIC, in fewer functions",
     "wide": "sharing between many functions, in simulation",
     "hyper": "hyper-tenant measurements, in simulation",
 }
