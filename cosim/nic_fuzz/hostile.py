@@ -15,7 +15,7 @@ from cosim.guest.virtqueue import Virtqueue
 from cosim.hypervisor.vm import RAM_GPA
 from cosim.nic_fuzz.chains import ChainWriter
 from cosim.nic_fuzz.session import Session
-from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World
+from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, SERVED, World
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.nic import (
@@ -67,8 +67,6 @@ _SETTINGS = (
     *(f"vlan_filter{n}" for n in range(VLAN_FILTERS)),
     *(f"coalescing{n}" for n in range(4)),
 )
-#: Cycles until software has seen a driver come or go.
-_SERVED = 20_000
 _WAYS = {way.name: way for way in WAYS}
 
 
@@ -235,7 +233,7 @@ class Hostile:
         if self.control is None:
             return {}
         await self.restart()
-        await self.port.sleep(_SERVED)
+        await self.port.sleep(SERVED)
         before = await self._begin()
         self._post(self.control, chains)
         await self._doorbell(self.control.number)
@@ -246,7 +244,7 @@ class Hostile:
             found["content"] = self._content()
         found["settings"] = await self._settings()
         await self.restart()
-        await self.port.sleep(_SERVED)
+        await self.port.sleep(SERVED)
         return found
 
     async def _settings(self) -> list[int]:

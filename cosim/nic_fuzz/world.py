@@ -24,13 +24,15 @@ from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature, NetHeader
 
-__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World"]
+__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "SERVED", "World"]
 
 #: Functions of the correct drivers, and of the hostile one.
 CORRECT, HOSTILE = (1, 2), 3
 #: EtherTypes of what they send, for experiments (IEEE 802).
 CORRECT_TYPE, HOSTILE_TYPE = b"\x88\xb5", b"\x88\xb6"
 HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 28
+#: Cycles until software has seen drivers come and go, and carried out the commands of correct ones.
+SERVED = 20_000
 _GUEST_BYTES = 1 << 22
 #: Frames of a guest that are under way at most, and the longest.
 _FRAMES, _FRAME_BYTES = 6, 4500
@@ -187,7 +189,7 @@ class World:
                 await rings.enable(function)
         for guest in self.guests.values():
             await guest.start(self._features)
-        await self.port.sleep(20_000)  # commands of control queues are carried out
+        await self.port.sleep(SERVED)
 
     async def until(self, done: Callable[[], bool], what: Callable[[], str]) -> None:
         """Wait for a condition; :class:`Wrong` if it does not come true in time."""
