@@ -380,6 +380,8 @@
 
 #define IOVIRT_NIC_FUNCTION_FAULT_STALL 0x74u /* PF: 1 lets no queue begin DMA while one waits. */
 
+#define IOVIRT_NIC_FUNCTION_QUEUE_RESETS 0x78u /* Bit n: its driver reset queue n. */
+
 /* 0 to 7: As mac_low, of a further MAC. */
 #define IOVIRT_NIC_FUNCTION_MAC_FILTER_LOW(n) (0x80u + 0x8u * (n))
 

@@ -172,7 +172,7 @@ class Mailbox:
             if await self._load(function, "events") & MailboxEvent.DATA_RESET:
                 await self._store(function, "events", MailboxEvent.DATA_RESET)
                 await self._queues_reset(function, control)
-            return await self._enabled(function)
+            return await self._load(function, "queue_enables")
 
         control = NetControl(
             lambda name, value: self._store(function, name, value),
@@ -186,15 +186,12 @@ class Mailbox:
         )
         return _Client(control)
 
-    async def _enabled(self, function: int) -> int:
-        """A bit for each queue that is enabled."""
-        return await self._load(function, "queue_enables")
-
     async def _queues_reset(self, function: int, control: NetControl) -> None:
-        """Data queues were reset: those that are not enabled."""
-        enabled = await self._enabled(function)
+        """Data queues were reset; they may be enabled again."""
+        reset = await self._load(function, "queue_resets")
+        await self._store(function, "queue_resets", reset)
         queues = range(2 * self._hypervisor.config.nic.queue_pairs)
-        await control.coalescing.restore(n for n in queues if not enabled >> n & 1)
+        await control.coalescing.restore(n for n in queues if reset >> n & 1)
 
     async def _commands(self, function: int, assignment: "Assignment", client: _Client) -> None:
         """Answer commands of a control queue, and interrupt its driver."""

@@ -106,13 +106,14 @@ class Function(ManagedFunction):
         self.post(MailboxEvent.RESET)
 
     def reset(self) -> None:
-        """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X and management stay.
+        """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X tables and management stay.
 
-        To the latter belong why queues have stopped, and the generation: a driver that begins to
+        What is pending goes: a device that has been reset sends no notification (2.4.1).  To
+        management belong why queues have stopped, and the generation: a driver that begins to
         read before and ends behind a reset has to see that something has changed (4.1.4.3.1).
         """
         self.status = DeviceStatus(0)
-        self.isr = Isr(0)
+        self.isr, self.pending, self.queue_resets = Isr(0), 0, 0
         self.driver_features = 0
         self._select = {"device_feature_select": 0, "driver_feature_select": 0, "queue_select": 0}
         self.config_vector = MSI_NO_VECTOR
@@ -316,6 +317,7 @@ class Function(ManagedFunction):
         if name == "queue_reset":
             if value == 1 and queue.queue_enable and self.accepted(Feature.RING_RESET):
                 self.queues[number] = self._fresh(queue.error)
+                self.queue_resets |= 1 << number
                 self._changed("queue_reset", number)
                 of_control = number == self.control_index
                 self.post(MailboxEvent.QUEUE_RESET if of_control else MailboxEvent.DATA_RESET)

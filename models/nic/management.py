@@ -75,6 +75,7 @@ class ManagedFunction:
         ]
         self.steering = Steering()
         self.events = MailboxEvent(0)
+        self.queue_resets = 0
         self.mailbox_vector = MSI_NO_VECTOR
         #: Tells the PF which function has events.
         self.mailbox: Callable[[], int] = lambda: 0
@@ -182,6 +183,7 @@ class ManagedFunction:
             "rss": self.steering.control,
             "rss_types": self.steering.types,
             "features_low": self.driver_features & 0xFFFF_FFFF,
+            "queue_resets": self.queue_resets,
             "queue_enables": sum(q.queue_enable << n for n, q in enumerate(self.queues)),
             "features_high": self.driver_features >> 32,
             "control_size": queue.queue_size if queue and queue.queue_enable else 0,
@@ -250,6 +252,8 @@ class ManagedFunction:
             self.vlan = _keep(FunctionVlan, value)
         elif name == "events":
             self.events &= ~MailboxEvent(value & sum(MailboxEvent))
+        elif name == "queue_resets":
+            self.queue_resets &= ~value
         elif name == "mailbox_vector" and not self.number:
             self.mailbox_vector = value & 0xFFFF
         elif name == "interrupt":

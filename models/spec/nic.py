@@ -357,6 +357,7 @@ _ALL = (
     _register("features_low", 0x34, _RO, "Features that the driver accepted."),
     _register("features_high", 0x38, _RO, "Likewise, from bit 32 on."),
     _register("queue_enables", 0x3C, _RO, "Bit n: queue n of the function is enabled."),
+    _register("queue_resets", 0x78, Access.RW1C, "Bit n: its driver reset queue n."),
     *(
         _register(f"rss_key{n}", 0x40 + 4 * n, _RW, "Toeplitz key, first byte lowest.")
         for n in range(RSS_KEY_BYTES // 4)

@@ -78,7 +78,8 @@ class SoftwareAccess:
         control_word = block_word - first
         # While the row is read it is found out which word that is.
         managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
-        of_enables = Signal()
+        of_enables, of_resets = Signal(), Signal()
+        strobes = Cat(strobe.replicate(8) for strobe in access.strb)
         names = ("features_low", "features_high")
         with m.State("ACCESS"):
             m.d.sync += [
@@ -87,6 +88,7 @@ class SoftwareAccess:
                 of_control.eq((block_word >= first) & (block_word <= last)),
                 of_status.eq(block_word == MANAGEMENT["status"].offset // 4),
                 of_enables.eq(block_word == MANAGEMENT["queue_enables"].offset // 4),
+                of_resets.eq(block_word == MANAGEMENT["queue_resets"].offset // 4),
                 of_error.eq((block_word >= error_word) & (block_word < error_word + per)),
                 halves.eq(Cat(block_word == MANAGEMENT[name].offset // 4 for name in names)),
                 of_queue.eq((word >= word_of("queue_size")) & (word < _COMMON_WORDS)),
@@ -102,6 +104,12 @@ class SoftwareAccess:
                     m.next = "WORD"
                 with m.If(of_enables & ~access.write):
                     m.d.sync += owner.answer.eq(owner.enabled.word_select(owner.function, per))
+                with m.If(of_resets):
+                    resets = owner.was_reset.word_select(owner.function, per)
+                    with m.If(access.write):
+                        m.d.sync += resets.eq(resets & ~(access.data & strobes))
+                    with m.Else():
+                        m.d.sync += owner.answer.eq(resets)
                 for half in range(len(names)):
                     with m.If(halves[half] & ~access.write):
                         m.d.sync += owner.answer.eq(row.driver_features.word_select(half, 32))

@@ -33,7 +33,7 @@ __all__ = ["COMMON_REGISTERS", "CommonConfig"]
 WORD_BITS = 32
 #: Registers of a management block that are here, beside queue errors.
 COMMON_REGISTERS = (
-    *("status", "features_low", "features_high", "queue_enables"),
+    *("status", "features_low", "features_high", "queue_enables", "queue_resets"),
     *("control_size", "control_vector"),
     *(
         f"control_{area}_{half}"
@@ -193,6 +193,7 @@ class CommonConfig(wiring.Component):
         self.stopping = Signal(config.queues)  # DISABLE was sent and not answered
         self.resetting = Signal(config.queues)  # queue_reset
         self.failed = Signal(config.queues)  # it has stopped by itself
+        self.was_reset = Signal(config.queues)  # alone, and software has not said that it knows
         self.driver_ok = Signal(config.functions)
         self.levelled = Signal(config.functions)  # it is reset as by a function level reset
         # All functions are reset when the power comes.
@@ -353,6 +354,7 @@ class CommonConfig(wiring.Component):
                 self.interrupt.valid.eq(1),
                 self.interrupt.payload.function.eq(fence.ending),
                 self.interrupt.payload.fence.eq(1),
+                self.interrupt.payload.whole.eq(fence.whole),
             ]
         with m.Elif(request.valid):
             addr = request.payload.addr
@@ -428,6 +430,13 @@ class CommonConfig(wiring.Component):
                     self.enabled.eq(self.enabled & ~self.forgotten),
                     self.resetting.eq(self.resetting & ~self.forgotten),
                     self.failed.eq(self.failed & ~self.forgotten),
+                    self.was_reset.eq(
+                        Mux(
+                            self.sweep_all,
+                            self.was_reset & ~self.forgotten,
+                            self.was_reset | self.forgotten,
+                        )
+                    ),
                 ]
                 m.d.comb += [
                     self.post.en.eq(~self.fresh),

@@ -35,7 +35,8 @@ class Msix(wiring.Component):
 
     An interrupt of a masked vector, or of a function that may not send, sets the pending bit; the
     message goes when the vector is not masked and the function may send.  An interrupt of a vector
-    that the table does not have is dropped, MSI_NO_VECTOR too.  A fence goes on among the messages.
+    that the table does not have is dropped, MSI_NO_VECTOR too.  A fence goes on among the messages;
+    that of a whole function clears its pending bits first, one per cycle (virtio 1.3, 2.4.1).
 
     All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
     then vectors that may have become free to send, then tables to reset.  A reset masks all
@@ -176,6 +177,9 @@ class Msix(wiring.Component):
                     ]
                     with m.If(interrupt.fence):
                         m.next = "FENCE"
+                        with m.If(interrupt.whole):
+                            m.d.sync += vector.eq(0)
+                            m.next = "FORGET"
                     with m.Elif((interrupt.vector < vectors) & (interrupt.function < functions)):
                         m.next = "LOOK"
                 with m.Elif(recheck.any()):
@@ -185,6 +189,11 @@ class Msix(wiring.Component):
                 with m.Elif(stale.any()):
                     m.d.sync += [function.eq(first_stale), vector.eq(0)]
                     m.next = "CLEAR"
+            with m.State("FORGET"):
+                m.d.comb += store.en.eq(pending_byte)
+                m.d.sync += vector.eq(vector + 1)
+                with m.If(vector == vectors - 1):
+                    m.next = "FENCE"
             with m.State("FENCE"):
                 m.d.comb += fence.eq(1)
                 with m.If(messages.i.ready):

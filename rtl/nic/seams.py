@@ -153,6 +153,7 @@ class Interrupt(data.Struct):
     function: 8
     vector: 16  # MSI_NO_VECTOR is sent nowhere
     fence: 1  # nothing is raised; see :class:`MsiWrite`
+    whole: 1  # a fence at the end of a function's reset: what is pending is forgotten
 
 
 class LocalMemory(enum.IntEnum, shape=2):

@@ -221,6 +221,24 @@ class Resets:
         await self._arrives(self.guests[1], frame)
         assert not await transport.is_pending(0)
 
+    async def pending_at_reset(self) -> None:
+        """What is pending when a driver resets its device is not sent (virtio 1.3, 2.4.1)."""
+        guest = self.guests[1]
+        transport = guest.driver.transport.device
+        await transport.mask_function(True)
+        await self.guests[2].driver.send(self._frame(2, 1))
+        end = self._port.now() + _PATIENCE
+        while not await transport.is_pending(0):
+            assert self._port.now() < end, "no message is pending"
+            await self._port.sleep(100)
+        await guest.driver.stop()
+        assert not await transport.is_pending(0)
+        told = guest.vm.interrupts.total()
+        await transport.mask_function(False)
+        await self._port.sleep(_MESSAGE)
+        assert guest.vm.interrupts.total() == told, "what was pending came behind a reset"
+        await self._bind_again(1)
+
     async def silent(self, delays: list[int]) -> dict[str, Any]:
         """Resets by a driver; returns how many messages came before they ended."""
         await self.start()
@@ -236,6 +254,7 @@ class Resets:
         for delay in delays[:: max(1, len(delays) // 3)]:
             await self.vfs_gone_after(delay)
         await self.masked()
+        await self.pending_at_reset()
         await self.without_bus_master()
         faults = [f for f in self._hypervisor.iommu.faults if f.cause != 0]
         return {

@@ -97,6 +97,15 @@ def test_every_combination_on_the_rtl(built, combination, path):
     assert on_rtl(built, path, combination, limit_of(path))["TX_PACKETS"][0] > 0
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "path", [path for path in CAPTURES if limit_of(path)], ids=lambda p: p.stem
+)
+@pytest.mark.parametrize("combination", QUICK, ids=name)
+def test_all_frames_of_a_long_capture_on_the_rtl(built, combination, path):
+    assert on_rtl(built, path, combination, 0)["TX_PACKETS"][0] > limit_of(path) // 2
+
+
 def test_groups_of_a_bulk_transfer_are_found():
     """Wholes are cut again into the frames that they were made of, but for identification."""
     ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

@@ -147,10 +147,10 @@ def accesses_of_a_turn(nic):
     """Most accesses to registers in a function's turn.
 
     Who it is (the mailbox, events of the others), events (2), reset and DRIVER_OK (filters and
-    steering 26 each, coalescing, features 2), queues that were reset (which, coalescing), the
-    queue (7), eight commands (RSS: 45), the interrupt (2).
+    steering 26 each, coalescing, features 2), queues that were reset (which, that it
+    is known, coalescing), the queue (7), eight commands (RSS: 45), the interrupt (2).
     """
-    return nic.functions + 2 + 2 * (26 + 2 * nic.queue_pairs) + 2 + 1 + 2 * nic.queue_pairs + (
+    return nic.functions + 2 + 2 * (26 + 2 * nic.queue_pairs) + 2 + 2 + 2 * nic.queue_pairs + (
         7 + 8 * 45 + 2
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from cosim.guest.control import CommandFailed, rss_command
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.hypervisor.coalescing import CoalescingControl
+from cosim.hypervisor.costs import Costs
 from models.nic.steering import toeplitz
 from models.spec.nic import QueueCoalescing, Stat
 from models.spec.virtio import Feature
@@ -43,7 +44,9 @@ def raw(target, source=OUTSIDE, *, vlan=None, priority=0, mark=0):
     return bytes(ether / bytes((mark,) * 46))
 
 
-def scenario(steps, *, features=KNOWN_FEATURES, assign=None, functions=(1, 2), **options):
+def scenario(
+    steps, *, features=KNOWN_FEATURES, assign=None, functions=(1, 2), costs=None, **options
+):
     """Run steps with guests by function, and frames on the wire."""
 
     async def main(platform):
@@ -56,7 +59,7 @@ def scenario(steps, *, features=KNOWN_FEATURES, assign=None, functions=(1, 2), *
         await settle(platform)
         await steps(platform, guests, wire)
 
-    run(main, nic=COMPLETE)
+    run(main, nic=COMPLETE, costs=costs)
 
 
 async def settle(platform):
@@ -436,6 +439,22 @@ def test_a_queue_that_is_reset_has_the_coalescing_of_its_direction():
         assert (setting.packets, setting.cycles) == (7, 7000)
 
     scenario(steps)
+
+
+def test_coalescing_of_a_queue_that_is_enabled_again_before_software_looks():
+    async def steps(platform, guests, wire):
+        driver, function = guests[1].driver, platform.machine.nic.functions[1]
+        await driver.control.set_coalescing(packets=4, usecs=50)
+        await driver.control.set_coalescing(packets=8, usecs=200, queue=0)
+        await driver.reset_queues(0)
+        setting = QueueCoalescing.from_bits(function.coalescing[0])
+        assert function.queues[0].queue_enable
+        assert (setting.packets, setting.cycles) == (8, 20_000)  # nobody has looked
+        await settle(platform)
+        setting = QueueCoalescing.from_bits(function.coalescing[0])
+        assert (setting.packets, setting.cycles) == (4, 5000)
+
+    scenario(steps, costs=Costs(interrupt_ns=20_000))
 
 
 def test_coalescing_follows_queues_that_are_enabled_and_reset():

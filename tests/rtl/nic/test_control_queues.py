@@ -159,9 +159,16 @@ def test_life_of_a_control_queue(several):
         assert await m.load_block(ctx, 1, "events") == MailboxEvent.DATA_RESET
         assert await m.load_block(ctx, 1, "queue_enables") == sum(1 << queue for queue in ours[:-1])
         await m.store_block(ctx, 1, "events", MailboxEvent.DATA_RESET)
+        # Which queues were reset is known until software says that it knows.
+        both = 1 << index | 1 << ours[-1]
+        assert await m.load_block(ctx, 1, "queue_resets") == both
+        assert await m.load_block(ctx, 2, "queue_resets") == 0
+        await m.store_block(ctx, 1, "queue_resets", 1 << index)
+        assert await m.load_block(ctx, 1, "queue_resets") == 1 << ours[-1]
         await m.store(ctx, 1, "device_status", 0)
         await ctx.tick().repeat(250)
         assert await m.load_block(ctx, 1, "events") == MailboxEvent.RESET
+        assert await m.load_block(ctx, 1, "queue_resets") == 0
         stopped = [c.queue for c in m.commands.got if c.op == QueueOp.DISABLE]
         assert sorted(stopped) == [4 + queue for queue in ours]
 

@@ -17,6 +17,7 @@ ELSEWHERE = (
     "features",
     "control_",
     "queue_enables",
+    "queue_resets",
 )
 NAMES = [name for name in MANAGEMENT if not name.startswith(ELSEWHERE)]
 OFTEN = ("control", "mac_low", "mac_high", "rss", "mac_filter_high2", "vlan_filter1", "vlan")

@@ -60,7 +60,7 @@ def test_random_traffic():
         return await get(ctx, dut.bus.response)
 
     async def bench(ctx):
-        entry, fenced = MsixEntry.as_shape().size // 8, 0
+        entry, fenced, forgotten = MsixEntry.as_shape().size // 8, 0, 0
         for _ in range(600):
             f, v, word = rng.choice(ALL), rng.choice(VECTORS), rng.randrange(4)
             base = bar_base(f) + MSIX_TABLE_OFFSET + entry * v + 4 * word
@@ -89,7 +89,11 @@ def test_random_traffic():
                     await put(ctx, dut.interrupt, {"function": f, "vector": v})
                     model.interrupt(f, v)
                 case 6:
-                    await put(ctx, dut.interrupt, {"function": f, "fence": 1})
+                    whole = rng.randrange(2)
+                    await put(ctx, dut.interrupt, {"function": f, "fence": 1, "whole": whole})
+                    if whole:
+                        forgotten += sum(g == f for g, _ in model.pending)
+                        model.pending = {(g, v) for g, v in model.pending if g != f}
                     await wait_for(ctx, lambda n=fenced: len(fences) > n)
                     assert fences[-1] == len(model.sent)
                     fenced += 1
@@ -100,5 +104,6 @@ def test_random_traffic():
         assert counted.count(Stat.INTERRUPTS_MASKED) == model.masked
         assert len(model.sent) > 20
         assert model.masked > 20
+        assert forgotten > 2
 
     run(dut, bench, background=[messages.process, stats.process])

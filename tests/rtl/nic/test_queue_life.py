@@ -247,7 +247,7 @@ def test_a_reset_ends_behind_its_fence(whole):
         assert ctx.get(dut.told) == (0b1111 & ~mine) << PER
         ctx.set(dut.held, 0)
         await wait_for(ctx, lambda: len(fences) == 1, then=60)
-        assert (fences[0].function, fences[0].fence) == (1, 1)
+        assert (fences[0].function, fences[0].fence, fences[0].whole) == (1, 1, whole)
         for _ in range(10):
             assert await machine.read(ctx, 1, name) != 0
         # A driver that is not ready has had no interrupt: its reset ends at once.
