@@ -6,8 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import Isr, MailboxEvent
-from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
+from models.spec.nic import Isr
+from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
 from rtl.bus.ram import SETTLED
@@ -18,12 +18,11 @@ from rtl.nic.config_state import (
     QUEUE_WORDS,
     FunctionRow,
     QueueWords,
-    reset_row,
-    reset_words,
 )
 from rtl.nic.control_queues import ControlQueues
 from rtl.nic.interrupt_pin import InterruptPin
 from rtl.nic.mailbox import EventPost
+from rtl.nic.queue_life import QueueLife
 from rtl.nic.register_map import block_function_of, function_of, is_management
 from rtl.nic.reset_fence import ResetFence
 from rtl.nic.seams import ErrorReport, Interrupt, QueueCommand, QueueOp, VectorWrite
@@ -157,7 +156,7 @@ class CommonConfig(wiring.Component):
         self._storage(m)
         self._wants(m)
         self._tell(m)
-        software = SoftwareAccess(self)
+        software, self.life = SoftwareAccess(self), QueueLife(self)
         software.wire(m)
         with m.If(self.command.ready):
             m.d.sync += self.command.valid.eq(0)
@@ -168,11 +167,11 @@ class CommonConfig(wiring.Component):
                 self._choose(m)
             with m.State("SETTLE"):  # what there is to do is known anew
                 m.next = "IDLE"
-            self._sweep(m)
+            self.life.sweep(m)
             self._report(m)
             self._notify(m)
             software.states(m)
-            self._start(m)
+            self.life.start(m)
         return m
 
     # Storage and what is under way
@@ -341,13 +340,13 @@ class CommonConfig(wiring.Component):
                 for bits in (self.running, self.stopping):
                     m.d.sync += bits.bit_select(stopped, 1).eq(0)
         with m.Elif(self.reset_done.any()):
-            self._end_reset(m, self.first_reset, self.queue, 1)
+            self.life.end_reset(m, self.first_reset, self.queue, 1)
         with m.Elif(self.queue_reset_done.any()):
             first = self.first_queue_reset
-            self._end_reset(m, self.control.function_of(first), first, 0)
+            self.life.end_reset(m, self.control.function_of(first), first, 0)
         with m.Elif(fence.back):
             m.d.sync += self.sweep_fenced.eq(1)
-            self._end_reset(m, fence.ending, fence.ending_queue, fence.whole)
+            self.life.end_reset(m, fence.ending, fence.ending_queue, fence.whole)
         with m.Elif(fence.goes & ~self.interrupt.valid):
             m.d.comb += fence.sent.eq(1)
             m.d.sync += [
@@ -390,75 +389,7 @@ class CommonConfig(wiring.Component):
             m.d.sync += self.function.eq(self.first_notice)
             m.next = "NOTICE"
 
-    # Resets, errors, changes, starts
-
-    def _end_reset(self, m: Module, function, queue, whole) -> None:
-        """Begin to sweep a function, or a queue of it."""
-        words = self.config.queues_per_function * QUEUE_WORDS
-        m.d.sync += [
-            self.function.eq(function),
-            self.queue.eq(queue),
-            self.sweep_word.eq(Mux(whole, function * words, queue << QUEUE_SHIFT)),
-            self.sweep_left.eq(Mux(whole, words - 1, QUEUE_WORDS - 1)),
-            self.sweep_all.eq(whole),
-        ]
-        m.next = "SWEEP"
-
-    def _sweep(self, m: Module) -> None:
-        """Give a queue, or a function and its queues, their state after a reset."""
-        per, word = self.config.queues_per_function, self.sweep_word[:QUEUE_SHIFT]
-        with m.State("SWEEP"):
-            m.d.comb += [
-                self.word_write.en.eq((word != ERROR_WORD) | self.fresh),
-                self.word_write.addr.eq(self.sweep_word),
-            ]
-            with m.Switch(word):
-                for number, value in enumerate(reset_words(self.config)):
-                    with m.Case(number):
-                        m.d.comb += self.word_write.data.eq(value)
-            m.d.sync += [
-                self.sweep_word.eq(self.sweep_word + 1),
-                self.sweep_left.eq(self.sweep_left - 1),
-            ]
-            with m.If(self.sweep_left == 0):
-                m.next = "SETTLE"
-                m.d.comb += self.fence.ended.eq(self.sweep_fenced)
-                m.d.sync += self.sweep_fenced.eq(0)
-                of_function, of_queue = (1 << per) - 1 << (self.function * per), 1 << self.queue
-                m.d.comb += self.forgotten.eq(Mux(self.sweep_all, of_function, of_queue))
-                m.d.sync += [
-                    self.enabled.eq(self.enabled & ~self.forgotten),
-                    self.resetting.eq(self.resetting & ~self.forgotten),
-                    self.failed.eq(self.failed & ~self.forgotten),
-                    self.was_reset.eq(
-                        Mux(
-                            self.sweep_all,
-                            self.was_reset & ~self.forgotten,
-                            self.was_reset | self.forgotten,
-                        )
-                    ),
-                ]
-                m.d.comb += [
-                    self.post.en.eq(~self.fresh),
-                    self.post.events.eq(
-                        Mux(
-                            self.control.is_control,
-                            MailboxEvent.QUEUE_RESET,
-                            MailboxEvent.DATA_RESET,
-                        )
-                    ),
-                    self.control.forget.eq(Mux(self.sweep_all, 1 << self.function, 0)),
-                ]
-                with m.If(self.sweep_all):
-                    m.d.comb += self.post.events.eq(MailboxEvent.RESET)
-                    m.d.comb += [self.row_write.en.eq(1), self.row_write.data.eq(reset_row())]
-                    # A read of device configuration that goes on meanwhile must notice changes.
-                    with m.If(~self.levelled.bit_select(self.function, 1)):
-                        generation = self.row_read.data.config_generation
-                        m.d.comb += self.row_write.data.config_generation.eq(generation)
-                    m.d.comb += self.notice_done.eq(1 << self.function)
-                    for bits in (self.reset, self.driver_ok, self.levelled):
-                        m.d.sync += bits.bit_select(self.function, 1).eq(0)
+    # Errors and changes
 
     def _report(self, m: Module) -> None:
         """Configuration changes: an error of a queue, or a new MAC or link state."""
@@ -511,41 +442,3 @@ class CommonConfig(wiring.Component):
                 self.interrupt.payload.vector.eq(vector),
             ]
             m.next = "IDLE"
-
-    def _start(self, m: Module) -> None:
-        """Send ENABLE with what is in the queue's words."""
-        command, features = self.command.payload, self.row_read.data.driver_features
-        with m.State("GATHER"):
-            m.d.comb += self.word_read.addr.eq(self.queue << QUEUE_SHIFT | self.step)
-            m.d.sync += [
-                self.step.eq(self.step + 1),
-                self.gathered.eq(Cat(self.gathered.as_value()[WORD_BITS:], self.word_read.data)),
-            ]
-            with m.If(self.step == QUEUE_WORDS):
-                m.next = "START"
-        with m.State("START"):
-            m.d.comb += [
-                self.word_write.en.eq(1),
-                self.word_write.addr.eq(self.queue << QUEUE_SHIFT | ERROR_WORD),
-                self.word_write.data.eq(0),
-            ]
-            m.d.sync += [
-                self.running.bit_select(self.queue, 1).eq(1),
-                self.command.valid.eq(1),
-                command.op.eq(QueueOp.ENABLE),
-                command.queue.eq(self.control.data_of(self.queue)),
-                command.size.eq(self.gathered.size),
-                command.desc.eq(self.gathered.desc),
-                command.driver.eq(self.gathered.driver),
-                command.device.eq(self.gathered.device),
-                command.event_idx.eq(features[Feature.RING_EVENT_IDX]),
-                command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
-                command.packed.eq(features[Feature.RING_PACKED]),
-                command.mergeable.eq(features[Feature.NET_MRG_RXBUF]),
-                command.offloads.csum.eq(features[Feature.NET_CSUM]),
-                command.offloads.guest_csum.eq(features[Feature.NET_GUEST_CSUM]),
-                command.offloads.tso4.eq(features[Feature.NET_HOST_TSO4]),
-                command.offloads.tso6.eq(features[Feature.NET_HOST_TSO6]),
-                command.offloads.ecn.eq(features[Feature.NET_HOST_ECN]),
-            ]
-            m.next = "SETTLE"

@@ -8,7 +8,13 @@ from models.spec.config import NicConfig
 from models.spec.virtio import Feature
 from models.spec.virtio_net import control_queue
 
-__all__ = ["ControlQueues"]
+__all__ = ["ControlQueues", "function_of_queue"]
+
+
+def function_of_queue(config: NicConfig, queue):
+    """Function of a queue, by its number among all."""
+    per = config.queues_per_function
+    return Array(Const(number // per, 8) for number in range(config.queues))[queue]
 
 
 class ControlQueues(wiring.Component):
@@ -119,7 +125,7 @@ class ControlQueues(wiring.Component):
 
     def function_of(self, queue):
         """Function of a queue."""
-        return Array(Const(n // self.per, 8) for n in range(self.config.queues))[queue]
+        return function_of_queue(self.config, queue)
 
     def function_of_data(self, queue):
         """Likewise, by its number among those that frames go through."""

@@ -1,11 +1,12 @@
 """When no interrupt of what is reset is under way any more."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
 from rtl.bus.priority import lowest
+from rtl.nic.control_queues import function_of_queue
 
 __all__ = ["ResetFence"]
 
@@ -76,8 +77,6 @@ class ResetFence(wiring.Component):
         function, queue = Signal(8), Signal.like(self.ending_queue)
         lowest(m, self.functions, function)
         lowest(m, self.queues, queue)
-        per = config.queues_per_function
-        functions_of = Array(Const(n // per, 8) for n in range(config.queues))
         whole, left = self.functions.any(), Signal(range(_SETTLES + 1))
         m.d.comb += [
             self.goes.eq((state == _State.WANTED) & (left == 0)),
@@ -87,7 +86,7 @@ class ResetFence(wiring.Component):
             with m.Case(_State.NONE):
                 m.d.sync += [
                     self.whole.eq(whole),
-                    self.ending.eq(Mux(whole, function, functions_of[queue])),
+                    self.ending.eq(Mux(whole, function, function_of_queue(config, queue))),
                     self.ending_queue.eq(queue),
                     left.eq(_SETTLES),
                 ]
