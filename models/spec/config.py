@@ -445,8 +445,8 @@ CONFIGS = {
                 _DEFAULT.nic,
                 **dict.fromkeys(_NIC_FEATURES, True),
                 vfs=3,
-                tx_slots=20,
-                rx_slots=20,
+                tx_slots=16,
+                rx_slots=16,
             ),
         ),
         replace(
