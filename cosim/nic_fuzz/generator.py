@@ -36,6 +36,11 @@ def _maybe(rng: Random, usual: Any, odd: Any, chance: float = _ODD) -> Any:
     return odd if rng.random() < chance else usual
 
 
+def _has_tables(driver: dict) -> bool:
+    """Whether a driver has accepted indirect descriptors."""
+    return bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+
+
 class _Maker:
     """Draws the parts of one session."""
 
@@ -148,7 +153,7 @@ class _Maker:
         }
 
     def chains(self, queue: int, driver: dict[str, int]) -> list[dict[str, Any]]:
-        tables = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        tables = _has_tables(driver)
         return [
             self.chain(receive=queue % 2 == 0, tables=tables) for _ in range(self.rng.randint(1, 5))
         ]
@@ -168,12 +173,12 @@ class _Maker:
 
     def way(self, driver: dict[str, int]) -> list[Any]:
         packed = bool(driver["features"] >> Feature.RING_PACKED & 1)
-        indirect = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        indirect = _has_tables(driver)
         fit = [w.name for w in WAYS if w.packed == packed and w.indirect == indirect]
         return ["way", self.rng.choice(fit)] if fit else self.post(driver)
 
     def control(self, driver: dict[str, int]) -> list[Any]:
-        tables = bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+        tables = _has_tables(driver)
         count = self.rng.choice((1, 2, 4, 12))  # more than one turn of who answers
         return ["control", [draw_command(self.rng, tables=tables) for _ in range(count)]]
 

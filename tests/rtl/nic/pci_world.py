@@ -10,7 +10,7 @@ from models.spec.registers import Register
 from rtl.nic.seams import QueueOp
 from tests.rtl.agents import Sink, Source
 
-__all__ = ["configure", "obey", "settings"]
+__all__ = ["configure", "obey", "settings", "without_fences"]
 
 #: Fields to set, by register, when everything is to work.
 _PF = {
@@ -61,3 +61,8 @@ async def obey(ctx, commands: Sink, stopped: Source) -> None:
             seen += 1
             if command.op == QueueOp.DISABLE:
                 stopped.queue.append(command.queue)
+
+
+def without_fences(dut, rng, stall) -> Sink:
+    """What registers raise, but for the fences among it."""
+    return Sink(dut.interrupt, rng, stall, keep=lambda interrupt: not interrupt.fence)

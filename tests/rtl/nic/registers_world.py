@@ -15,7 +15,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded
-from tests.rtl.nic.pci_world import configure, obey
+from tests.rtl.nic.pci_world import configure, obey, without_fences
 from tests.rtl.simulators import built
 
 __all__ = ["AFTER_RESET", "COMMAND", "PER", "RING", "TINY", "Machine", "S", "fields"]
@@ -54,9 +54,7 @@ class Machine:
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, self.rng, stall)
         self.doorbells = Sink(self.dut.doorbell, self.rng, stall if take_doorbells else 2.0)
-        self.interrupts = Sink(
-            self.dut.interrupt, self.rng, stall, keep=lambda interrupt: not interrupt.fence
-        )
+        self.interrupts = without_fences(self.dut, self.rng, stall)
         self.counted = Sink(self.dut.count, self.rng, stall)
         self.stopped = Source(self.dut.stopped, self.rng)
         self.errors = Source(self.dut.error, self.rng)

@@ -19,7 +19,7 @@ from rtl.nic.registers import Registers
 from rtl.nic.seams import QueueOp
 from tests.rtl import agents
 from tests.rtl.agents import Sink, Source, get, run, seeded
-from tests.rtl.nic.pci_world import configure, obey
+from tests.rtl.nic.pci_world import configure, obey, without_fences
 from tests.rtl.simulators import built
 
 TINY = config("tiny").nic
@@ -41,9 +41,7 @@ class Machine:
         self.bus = agents.Registers(self.dut.bus)
         self.commands = Sink(self.dut.command, rng, 0)
         self.doorbells = Sink(self.dut.doorbell, rng, 0)
-        self.interrupts = Sink(
-            self.dut.interrupt, rng, 0, keep=lambda interrupt: not interrupt.fence
-        )
+        self.interrupts = without_fences(self.dut, rng, 0)
         self.filters = Sink(self.dut.filter, rng, 0)
         self.stopped = Source(self.dut.stopped, rng)
 
