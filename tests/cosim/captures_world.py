@@ -127,7 +127,7 @@ async def exchange(
     for way in (0, 1):
         for group in prepare(path, limit, guests[1 - way].mac, guests[way].mac):
             expected[1 - way] += await _send(guests[way].driver, group)
-            await platform.machine.sleep(600)
+            await platform.machine.sleep(600 * len(group))  # the receiver has to keep up
     await platform.until(
         lambda: all(len(g.received) >= len(e) for g, e in zip(guests, expected, strict=True)),
         cycles=3_000_000,

@@ -293,9 +293,15 @@ class UsedRing(wiring.Component):
             self._spans(m, most)
 
     def _spans(self, m: Module, most) -> None:
-        """Take elements of a packed ring, one after another, as far as they take one place each."""
+        """Take elements of a packed ring, one after another, as far as they take one place each.
+
+        At the end of a page it is enough: of what has moved when the next page turns out not to be
+        there nothing may be written again, for it is the driver's (2.8.15).
+        """
         s, setup, size = self.s, self.ring, self.ring.size
-        ends = s.place[:15] + s.places + self.span >= size
+        behind = s.place[:15] + s.places + self.span
+        in_page = (setup.desc[4:12] + behind)[:8]
+        ends = (behind >= size) | (in_page == 0)
         skipped = s.deferred & (s.written == s.flushed)
         with m.State("LOOK"):
             m.next = "SPAN"

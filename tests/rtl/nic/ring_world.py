@@ -75,9 +75,9 @@ class Ring:
 class PackedRing:
     """A driver's view of one packed virtqueue in guest memory."""
 
-    def __init__(self, guest: bytearray, base: int, size: int, writable: bool):
+    def __init__(self, guest: bytearray, base: int, size: int, writable: bool, shift: int = 0):
         self.guest, self.size, self.writable = guest, size, writable
-        self.desc, self.driver, self.device = base, base + 0x1000, base + 0x1800
+        self.desc, self.driver, self.device = base + shift, base + 0x1800, base + 0x1C00
         self.buffers = base + 0x2000
         self.next = self.used = 0  # positions, counting on from lap to lap
         self.spans: dict[int, int] = {}
@@ -140,6 +140,10 @@ class RingWorld:
         self.stuck: set[int] = set()
         #: Pages that are not there: hurried DMA ends with ABSENT, other waits.
         self.absent: set[int] = set()
+        #: Pages that are not there for writes.
+        self.unwritable: set[int] = set()
+        #: Writes that had moved in part when they ended with ABSENT.
+        self.torn: list = []
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
         #: Used elements that the engine has told of, by queue.
@@ -166,9 +170,11 @@ class RingWorld:
                               **features})  # fmt: skip
         return ring
 
-    def packed_ring(self, queue: int, size: int = 8, **features: int) -> PackedRing:
-        """Make a packed ring and enable it."""
-        ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0)
+    def packed_ring(
+        self, queue: int, size: int = 8, shift: int = 0, **features: int
+    ) -> PackedRing:
+        """Make a packed ring, so many bytes behind the begin of a page, and enable it."""
+        ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, shift)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device, "packed": 1,
                               **features})  # fmt: skip
@@ -195,7 +201,7 @@ class RingWorld:
                 for e in self._dma
                 if e[0] <= self.now
                 and e[1].function not in self.stuck
-                and (e[1].hurried or not self._absent(e[1]))
+                and (e[1].hurried or self._absent(e[1]) is None)
             ]
             if ready:
                 entry = self.rng.choice(ready)
@@ -208,9 +214,11 @@ class RingWorld:
                     self._dma.remove(entry)
                     await self._end(ctx, entry[1], DmaStatus.CANCELLED)
 
-    def _absent(self, request) -> bool:
+    def _absent(self, request) -> int | None:
+        """First page that is not there."""
         end = request.iova + max(1, request.length) - 1
-        return bool(self.absent & set(range(request.iova >> 12, (end >> 12) + 1)))
+        missing = self.absent | (self.unwritable if request.write else set())
+        return next((p for p in range(request.iova >> 12, (end >> 12) + 1) if p in missing), None)
 
     def wanted(self) -> list[int]:
         """Pages that DMA waits for."""
@@ -237,7 +245,12 @@ class RingWorld:
 
     async def _copy(self, ctx, request) -> DmaStatus:
         status = self.status.get(request.iova >> 12, DmaStatus.OK)
-        if self._absent(request):
+        missing = self._absent(request)
+        if missing is not None:
+            before = (missing << 12) - request.iova
+            if before > 0 and request.memory == LocalMemory.SCRATCH:  # what is there has moved
+                self.torn += [request] if request.write else []
+                await self._copy_scratch(ctx, request, before)
             return DmaStatus.ABSENT
         if status != DmaStatus.OK:
             return status
@@ -246,11 +259,15 @@ class RingWorld:
         if request.memory == LocalMemory.NOWHERE:
             self._store_number(request)
             return status
-        dut, n, off = self.dut, request.length, request.offset
         if request.memory in self.frames:
             await self._copy_frame(ctx, request)
-            return status
-        at = 0
+        else:
+            await self._copy_scratch(ctx, request, request.length)
+        return status
+
+    async def _copy_scratch(self, ctx, request, n: int) -> None:
+        """Copy the first ``n`` bytes."""
+        dut, off, at = self.dut, request.offset, 0
         while at < n:
             part = min(n - at, 16 - (off + at) % 16)
             there = slice(request.iova + at, request.iova + at + part)
@@ -264,7 +281,6 @@ class RingWorld:
             else:
                 await self._store(ctx, LocalMemory.SCRATCH, off + at, bytes(self.guest[there]))
             at += part
-        return status
 
     def _store_number(self, request) -> None:
         """Of a write from NOWHERE: bytes of the number that its offset holds."""

@@ -143,6 +143,42 @@ def test_a_page_that_is_not_there():
     world.run(test)
 
 
+@pytest.mark.parametrize("seed", [47, 48])
+def test_what_is_used_is_not_written_again(seed):
+    """The driver takes what is used of a ring whose next page cannot be written yet, and posts anew
+    there (2.8.15).
+    """
+    world = RingWorld(FEATURED, seed=seed)
+
+    async def test(ctx):
+        ring, sent, used = world.packed_ring(1, 12, shift=0xFA0), [], []
+        behind = (ring.desc >> 12) + 1
+
+        def has_room():
+            used.extend(ring.take())
+            if world.rng.randrange(200) == 0:
+                world.unwritable = set()
+            return ring.room
+
+        for number, (frame, parts) in enumerate(frames_of(world, ring, 120, 1)):
+            if number % 3 == 0:
+                world.unwritable = {behind}
+            await world.until(ctx, has_room, 6000)
+            ring.post(parts, identity=number)
+            sent.append((0, frame))
+            world.doorbells.append(1)
+        world.unwritable = set()
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 120)[1], 6000)
+        assert used == [(number, 0) for number in range(120)]
+        assert world.sent == sent
+        assert not world.torn
+        lengths = [r.length for r in world.requests if r.write and r.iova >> 12 == behind - 1]
+        assert max(lengths) > 16  # there were batches at the end of the page
+        assert not world.errors
+
+    world.run(test)
+
+
 def test_a_ring_that_cannot_be_written_stops_its_queue():
     world = RingWorld(FEATURED, seed=46)
 
