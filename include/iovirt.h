@@ -713,7 +713,7 @@
 
 #define IOVIRT_PCI_PF_VIRTIO_VENDOR_TYPE 0xebu /* VirtioStructure. */
 
-#define IOVIRT_PCI_PF_VIRTIO_VENDOR_ID 0xecu /* Whose structure it is. */
+#define IOVIRT_PCI_PF_VIRTIO_VENDOR_ID 0xecu /* Whose structure it is; not virtio's. */
 
 #define IOVIRT_PCI_PF_VIRTIO_VENDOR_BAR 0xeeu /* BAR of the management pages. */
 
@@ -812,7 +812,8 @@
 
 #define IOVIRT_PCI_PF_ATS_CAPABILITY 0x14cu /* What it can do. */
 #define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
-#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+/* Invalidations taken at once; 0: see the PF. */
+#define IOVIRT_PCI_PF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu
 #define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
 #define IOVIRT_PCI_PF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
 
@@ -1110,7 +1111,8 @@
 
 #define IOVIRT_PCI_VF_ATS_CAPABILITY 0x10cu /* What it can do. */
 #define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_SHIFT 0
-#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu /* Invalidations taken at once. */
+/* Invalidations taken at once; 0: see the PF. */
+#define IOVIRT_PCI_VF_ATS_CAPABILITY_QUEUE_DEPTH_MASK 0x1fu
 #define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_SHIFT 5
 #define IOVIRT_PCI_VF_ATS_CAPABILITY_PAGE_ALIGNED_MASK 0x20u /* Asks for whole pages. */
 
@@ -2054,6 +2056,10 @@ struct iovirt_nic_function_control {
 #define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_SHIFT 7
 /* neither sends nor receives, and its driver sees the link down */
 #define IOVIRT_NIC_FUNCTION_CONTROL_LINK_DOWN_MASK 0x80u
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATTENDED_WORD 0
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATTENDED_SHIFT 8
+/* its driver's resets end when software has cleared their event; see MailboxEvent */
+#define IOVIRT_NIC_FUNCTION_CONTROL_ATTENDED_MASK 0x100u
 static_assert(sizeof(struct iovirt_nic_function_control) == 4, "size");
 
 /* vlan of a function: frames are tagged and untagged by the switch (IEEE 802.1Q). */

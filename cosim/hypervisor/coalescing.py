@@ -92,7 +92,9 @@ class CoalescingControl:
             return _REFUSED
         head, parameters = data[:_QUEUE], data[_QUEUE:]
         queue = CoalescingQueue.from_bits(int.from_bytes(head, "little")).vq_index
-        known = queue < self._queues and bool(await self._enabled() >> queue & 1)
+        several = self._accepted(Feature.NET_MQ) or self._accepted(Feature.NET_RSS)
+        theirs = self._queues if several else 2  # the one behind them is the control queue
+        known = queue < theirs and bool(await self._enabled() >> queue & 1)
         if command == ControlCoalescing.VQ_SET and known and len(parameters) == _PARAMETERS:
             await self._set(queue, parameters)
             return b"", ControlAck.OK

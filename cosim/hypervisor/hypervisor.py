@@ -192,6 +192,7 @@ class Hypervisor:
         await self._set_context(assignment)
         await self.set_vlan(function, vlan, priority)
         fields = {"enable": 1, "ats": ats, "spoof_check": spoof_check, "mirror": mirror}
+        fields["attended"] = self.mailbox is not None
         control = {name: int(value) for name, value in fields.items()}
         assignment.control = FunctionControl.const(control).as_bits()
         await self._manage(block, "control", assignment.control)

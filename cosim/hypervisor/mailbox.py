@@ -1,5 +1,6 @@
 """The PF's mailbox: what functions have for the hypervisor's software, and their control queues."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,6 @@ _PF = 0
 _COMMANDS = 8
 #: Cycles between two looks without a vector.
 _LOOK = 5_000
-#: After these there is another control queue, or none.
-_NEW_QUEUE = MailboxEvent.RESET | MailboxEvent.READY | MailboxEvent.QUEUE_RESET
 
 
 @dataclass
@@ -46,7 +45,7 @@ class Mailbox:
     """Serves the events of all functions, by the PF's last vector.
 
     Functions have their turns one after the other: in a turn, what has happened is taken note of,
-    and at most eight commands are answered.
+    and at most eight commands are answered.  A reset has a turn of its own, and ends with it.
 
     A guest that is given the PF itself has that vector: from then on software looks now and then.
     The PF has no control queue.
@@ -138,12 +137,35 @@ class Mailbox:
 
     async def _turn(self, function: int) -> None:
         events = MailboxEvent(await self._load(function, "events"))
+        for reset in (MailboxEvent.RESET, MailboxEvent.QUEUE_RESET):
+            if events & reset:
+                await self._forget(function, reset)
+                return
         await self._store(function, "events", events)
         if function in self._left:
             self._left.remove(function)
-            if not events & _NEW_QUEUE:
+            if not events & MailboxEvent.READY:  # of the queue that there was
                 events |= MailboxEvent.CONTROL
         await self._handle(function, events)
+
+    async def _forget(self, function: int, reset: MailboxEvent) -> None:
+        """Forget the ring of a control queue, and what its driver had set up if all was reset.
+
+        The reset ends when its event is cleared, and not before: until then the ring was there.
+        """
+        self._left.discard(function)
+        if function in self._clients:
+            self._clients[function].queue = None
+        if reset == MailboxEvent.RESET:
+            self._clients.pop(function, None)
+            with suppress(KeyError):
+                await self._new_client(function, self._hypervisor.assignment(function))
+        await self._store(function, "events", reset)
+
+    async def _new_client(self, function: int, assignment: "Assignment") -> _Client:
+        client = self._clients[function] = self._client(function, assignment)
+        await client.control.reset()
+        return client
 
     async def _handle(self, function: int, events: MailboxEvent) -> None:
         try:
@@ -152,13 +174,10 @@ class Mailbox:
             self._clients.pop(function, None)
             return
         client = self._clients.get(function)
-        if client is None or events & MailboxEvent.RESET:
-            client = self._client(function, assignment)
-            self._clients[function] = client
-            await client.control.reset()
-        if events & (MailboxEvent.READY | MailboxEvent.QUEUE_RESET):
-            client.queue = None
+        if client is None:
+            client = await self._new_client(function, assignment)
         if events & MailboxEvent.READY:
+            client.queue = None
             client.features = await self._load_long(function, "features")
             await client.control.reset(client.features)
         if events & MailboxEvent.DATA_RESET:

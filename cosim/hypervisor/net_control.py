@@ -85,6 +85,8 @@ class NetControl:
     def _forget(self, features: int) -> None:
         self._features = features
         self._promiscuous = self._all_multicast = False
+        #: What FunctionControl says of filters; at first it is not known.
+        self._filtering = False, True, True
         self._unicast: list[bytes] = []
         self._multicast: list[bytes] = []
         self._filters_macs = False
@@ -175,17 +177,19 @@ class NetControl:
         vlan = int.from_bytes(data, "little")
         if len(data) != 2 or vlan >= 1 << 12 or command not in list(ControlVlan):
             return _ERR
-        kept = [known for known in self._vlans if known != vlan]
         if command == ControlVlan.ADD:
             if self._allowed is not None and vlan not in self._allowed:
                 return _ERR
-            kept.append(vlan)
-        self._vlans = kept
+            if vlan in self._vlans:
+                return _OK
+            self._vlans = [*self._vlans, vlan]
+        else:
+            self._vlans = [known for known in self._vlans if known != vlan]
         await self._filter()
         return _OK
 
     async def _filter(self) -> None:
-        """Set the function's filters."""
+        """Set the function's filters; what passes before and afterwards does so meanwhile."""
         macs = self._unicast + self._multicast
         room = len(macs) <= MAC_FILTERS
         vlans, filtered = self._vlans, self.accepted(Feature.NET_CTRL_VLAN)
@@ -193,6 +197,19 @@ class NetControl:
             vlans, filtered = sorted(self._allowed), True
         if len(vlans) > VLAN_FILTERS:
             vlans, filtered = [], False
+        base = FunctionControl.from_bits(self._base())
+        before, after = (
+            self._filtering,
+            (
+                base.promiscuous or self._promiscuous or (self._unicast and not room),
+                self._filters_macs and room and not self._all_multicast,
+                filtered,
+            ),
+        )
+        widest = before[0] or after[0], before[1] and after[1], before[2] and after[2]
+        self._filtering = after
+        if widest != before:
+            await self._write("control", self._control(base, widest))
         for number in range(MAC_FILTERS):
             mac = macs[number] if room and number < len(macs) else b""
             high = {"mac": int.from_bytes(mac[4:], "little"), "valid": bool(mac)}
@@ -201,15 +218,15 @@ class NetControl:
         for number in range(VLAN_FILTERS):
             fields = {"vid": vlans[number], "valid": 1} if number < len(vlans) else {}
             await self._write(f"vlan_filter{number}", VlanFilter.const(fields).as_bits())
-        base = FunctionControl.from_bits(self._base())
-        more = {
-            "promiscuous": base.promiscuous or self._promiscuous or (self._unicast and not room),
-            "multicast_filter": self._filters_macs and room and not self._all_multicast,
-            "vlan_filter": filtered,
-        }
+        await self._write("control", self._control(base, after))
+
+    @staticmethod
+    def _control(base, filtering: tuple) -> int:
+        """FunctionControl: promiscuous, multicast_filter, vlan_filter; the rest is the base's."""
         fields = {name: getattr(base, name) for name, _ in FunctionControl.as_shape()}
-        fields |= {name: int(bool(value)) for name, value in more.items()}
-        await self._write("control", FunctionControl.const(fields).as_bits())
+        names = "promiscuous", "multicast_filter", "vlan_filter"
+        fields |= {name: int(bool(on)) for name, on in zip(names, filtering, strict=True)}
+        return FunctionControl.const(fields).as_bits()
 
     # Steering ------------------------------------------------------------------------------------
 

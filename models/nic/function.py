@@ -31,6 +31,7 @@ from models.spec.virtio import (
     Feature,
     NetConfig,
     NetStatus,
+    common,
 )
 from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType, control_index
 
@@ -108,11 +109,14 @@ class Function(ManagedFunction):
     def reset(self) -> None:
         """Forget what the driver has set up (virtio 1.3, 2.4); MSI-X tables and management stay.
 
-        What is pending goes: a device that has been reset sends no notification (2.4.1).  To
-        management belong why queues have stopped, and the generation: a driver that begins to
-        read before and ends behind a reset has to see that something has changed (4.1.4.3.1).
+        If its ``attended`` control queue was in use, its driver sees no end of it until software
+        has cleared the event.  What is pending goes: a device that has been reset sends no
+        notification (2.4.1).  To management belong why queues have stopped, and the generation: a
+        driver that begins to read before and ends behind a reset has to see that something has
+        changed (4.1.4.3.1).
         """
         self.status = DeviceStatus(0)
+        self.ending = self.ending_queue = None
         self.isr, self.pending, self.queue_resets = Isr(0), 0, 0
         self.driver_features = 0
         self._select = {"device_feature_select": 0, "driver_feature_select": 0, "queue_select": 0}
@@ -157,6 +161,12 @@ class Function(ManagedFunction):
     def read(self, offset: int, size: int) -> int:
         """Load from the BAR; what is no register reads 0."""
         page = offset % BAR_BYTES
+        shown = range(page // 4, (page + size - 1) // 4 + 1)  # words
+        if (
+            common("config_generation").offset // 4 in shown
+            or DEVICE_OFFSET <= page < NOTIFY_OFFSET
+        ):
+            self.unseen = False
         if page >= MSIX_PBA_OFFSET:
             return _part(self.pending, page - MSIX_PBA_OFFSET, size)
         if page >= MSIX_TABLE_OFFSET:
@@ -238,9 +248,14 @@ class Function(ManagedFunction):
     # Common configuration (4.1.4.3) -------------------------------------------------------------
 
     @property
+    def _presented(self) -> int:
+        """Queues that there are: nobody would answer a control queue of the PF."""
+        return len(self.queues) if self.number else 2 * self.config.queue_pairs
+
+    @property
     def _queue(self) -> QueueRegisters | None:
         index = self._select["queue_select"]
-        return self.queues[index] if index < len(self.queues) else None
+        return self.queues[index] if index < self._presented else None
 
     def _load(self, name: str) -> int:
         if name in self._select:
@@ -251,13 +266,15 @@ class Function(ManagedFunction):
             return words[name] >> 32 * select & 0xFFFF_FFFF if select < 2 else 0
         plain = {
             "config_msix_vector": self.config_vector,
-            "num_queues": len(self.queues),
-            "device_status": int(self.status),
+            "num_queues": self._presented,
+            "device_status": int(self.status if self.ending is None else self.ending),
             "config_generation": self.generation & 0xFF,
         }
         if name in plain:
             return plain[name]
-        if self._queue is None or name == "queue_reset":
+        if name == "queue_reset":
+            return int(self._select["queue_select"] == self.ending_queue)
+        if self._queue is None:
             return 0
         if name in ("queue_notify_off", "queue_notify_data"):
             return self._select["queue_select"]
@@ -267,6 +284,8 @@ class Function(ManagedFunction):
         return value if value < self.config.msix_vectors else MSI_NO_VECTOR
 
     def _store(self, name: str, value: int) -> None:
+        if self.ending is not None:
+            return
         if name in self._select:
             self._select[name] = value
         elif name == "driver_feature":
@@ -283,7 +302,10 @@ class Function(ManagedFunction):
 
     def _store_status(self, value: int) -> None:
         if not value:
+            waits = self.attended and self.live and self.control_index is not None
+            before = self.status
             self.reset()
+            self.ending = before if waits else None
             self._changed("reset", 0)
             self.post(MailboxEvent.RESET)
             return
@@ -314,12 +336,16 @@ class Function(ManagedFunction):
 
     def _store_queue(self, queue: QueueRegisters, name: str, value: int) -> None:
         number = self._select["queue_select"]
+        if number == self.ending_queue:
+            return
         if name == "queue_reset":
-            if value == 1 and queue.queue_enable and self.accepted(Feature.RING_RESET):
+            if value == 1 and self.accepted(Feature.RING_RESET):
                 self.queues[number] = self._fresh(queue.error)
                 self.queue_resets |= 1 << number
                 self._changed("queue_reset", number)
                 of_control = number == self.control_index
+                if of_control and self.attended and self.live:
+                    self.ending_queue = number
                 self.post(MailboxEvent.QUEUE_RESET if of_control else MailboxEvent.DATA_RESET)
         elif name == "queue_msix_vector":  # at any time (4.1.5.1.2)
             queue.queue_msix_vector = self._vector(value)
@@ -332,7 +358,9 @@ class Function(ManagedFunction):
                     self._run([queue])
                 self._changed("enable", number)
         elif name == "queue_size":
-            odd = value & (value - 1) and not self.accepted(Feature.RING_PACKED)  # 2.7, 2.8.10.1
+            settled = self.status & DeviceStatus.FEATURES_OK  # features do not change any more
+            packed = settled and self.accepted(Feature.RING_PACKED)
+            odd = value & (value - 1) and not packed  # 2.7, 2.8.10.1
             if 0 < value <= self.config.queue_size_max and not odd:
                 queue.queue_size = value
         elif name in ("queue_desc", "queue_driver", "queue_device"):

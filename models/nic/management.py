@@ -76,6 +76,12 @@ class ManagedFunction:
         self.steering = Steering()
         self.events = MailboxEvent(0)
         self.queue_resets = 0
+        #: A reset that goes on until software has taken note of it: ``device_status`` as it was;
+        #: number of a control queue.
+        self.ending: DeviceStatus | None = None
+        self.ending_queue: int | None = None
+        #: Nobody has read the generation, or what it is of, since it has changed.
+        self.unseen = False
         self.mailbox_vector = MSI_NO_VECTOR
         #: Tells the PF which function has events.
         self.mailbox: Callable[[], int] = lambda: 0
@@ -170,7 +176,7 @@ class ManagedFunction:
             "mac_low": int.from_bytes(self.mac[:4], "little"),
             "mac_high": int.from_bytes(self.mac[4:], "little"),
             "page_timeout": self.page_timeout,
-            "status": int(self.status),
+            "status": int(self.status if self.ending is None else self.ending),
             "vlan": self.vlan,
             "events": int(self.events),
             "mailbox": self.mailbox(),
@@ -252,6 +258,7 @@ class ManagedFunction:
             self.vlan = _keep(FunctionVlan, value)
         elif name == "events":
             self.events &= ~MailboxEvent(value & sum(MailboxEvent))
+            self._end_resets()
         elif name == "queue_resets":
             self.queue_resets &= ~value
         elif name == "mailbox_vector" and not self.number:
@@ -275,6 +282,7 @@ class ManagedFunction:
 
     def _store_control(self, value: int) -> None:
         before, self.control = self.link_up, _keep(FunctionControl, value)
+        self._end_resets()
         if before != self.link_up:
             self._config_changed()
         self.send_pending()
@@ -294,8 +302,22 @@ class ManagedFunction:
         elif family == "mac_filter_high":
             self._macs[number][1] = _keep(MacFilterHigh, value)
 
+    @property
+    def attended(self) -> bool:
+        """Whether software takes note of its driver's resets before they end."""
+        return bool(FunctionControl.from_bits(self.control).attended)
+
+    def _end_resets(self) -> None:
+        """End resets that have waited for software."""
+        if not self.attended or not self.events & MailboxEvent.RESET:
+            self.ending = None
+        if not self.attended or not self.events & MailboxEvent.QUEUE_RESET:
+            self.ending_queue = None
+
     def _config_changed(self) -> None:
-        self.generation += 1
+        # However often it changes: only so it is never again what it was (4.1.4.3.1).
+        self.generation += not self.unseen
+        self.unseen = True
         self.config_interrupt()
 
     def config_interrupt(self) -> None:

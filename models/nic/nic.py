@@ -237,7 +237,9 @@ class GoldenNic:
             return
         if queue.other is not None:  # it has not asked
             return
-        self._resume(response.index, queue, PageResponse(response.code))
+        code = response.code  # those that nobody has defined are failures (PCIe 10.4.2.1)
+        known = code in (PageResponse.SUCCESS, PageResponse.INVALID)
+        self._resume(response.index, queue, PageResponse(code) if known else PageResponse.FAILURE)
 
     def invalidate(self, device_id: int, payload: int) -> None:
         """Take an Invalidate Request Message; nothing older is used when this returns."""

@@ -170,6 +170,6 @@ class NicPci:
             self._pf.set("pri_status", "unexpected", 1)
             return
         self._outstanding.discard(index)
-        if code == PageResponse.FAILURE:
+        if code > PageResponse.INVALID:  # those that nobody has defined too
             self._pf.set("pri_status", "failure", 1)
         self._pf.set("pri_status", "stopped", self._stopped())

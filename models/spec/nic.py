@@ -161,7 +161,8 @@ class FunctionControl(data.Struct):
     spoof_check: 1  # drops what it sends under a MAC, or a VLAN that is filtered, not its own
     mirror: 1  # receives a copy of every frame that is forwarded, tagged as on the wire
     link_down: 1  # neither sends nor receives, and its driver sees the link down
-    reserved: 24
+    attended: 1  # its driver's resets end when software has cleared their event; see MailboxEvent
+    reserved: 23
 
 
 class FunctionVlan(data.Struct):

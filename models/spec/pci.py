@@ -14,6 +14,8 @@ from models.spec.config import NicConfig
 from models.spec.iommu_registers import MSI_CFG_TBL_ENTRIES, PAGE_BYTES, msi_addr
 from models.spec.nic import BAR_BYTES, CONFIG_BYTES, MSIX_PBA_OFFSET, MSIX_TABLE_OFFSET
 from models.spec.pci_capabilities import (
+    IOMMU_DEVICE,
+    IOMMU_VENDOR,
     VIRTIO_DEVICE_NET,
     VIRTIO_VENDOR,
     Capability,
@@ -49,8 +51,6 @@ __all__ = [
 
 #: Where capabilities begin, and extended ones.
 _FIRST_CAPABILITY, EXTENDED_BASE = 0x40, 0x100
-#: Vendor and device of the IOMMU, as stock drivers know it.
-IOMMU_VENDOR, IOMMU_DEVICE = 0x1EFD, 0x0008
 #: Vendor and device of a VF are those of the SR-IOV capability (PCIe 9.3.4.1.1).
 _NOT_HERE = 0xFFFF
 _NET_CLASS, _IOMMU_CLASS = 0x02_0000, 0x08_0600

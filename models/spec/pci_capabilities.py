@@ -23,6 +23,8 @@ from models.spec.virtio import COMMON_CONFIG, NetConfig
 
 __all__ = [
     "FIRST_VF_OFFSET",
+    "IOMMU_DEVICE",
+    "IOMMU_VENDOR",
     "PAGE_SIZES",
     "VF_STRIDE",
     "VIRTIO_DEVICE_NET",
@@ -51,6 +53,7 @@ __all__ = [
 
 #: Vendor and device of the NIC: a virtio network device without legacy interface (4.1.2).
 VIRTIO_VENDOR, VIRTIO_DEVICE_NET = 0x1AF4, 0x1041
+IOMMU_VENDOR, IOMMU_DEVICE = 0x1EFD, 0x0008
 #: Routing IDs of VFs: that of the PF and these.
 FIRST_VF_OFFSET, VF_STRIDE = 1, 1
 #: Supported page sizes, bit n for 4 KiB << n: those that every PF must have (PCIe 9.3.3.13).
@@ -239,11 +242,11 @@ def virtio_structures(config: NicConfig) -> list[Capability]:
 
 
 def management(config: NicConfig) -> Capability:
-    """Where the management pages are; a vendor structure (virtio 1.3, 4.1.4.10)."""
+    """Where the management pages are; a vendor structure (virtio 1.3, 4.1.4.8)."""
     registers = (
         fixed("virtio_vendor_length", 2, 8, 16, "Bytes of this capability."),
         fixed("virtio_vendor_type", 3, 8, VirtioStructure.VENDOR, "VirtioStructure."),
-        fixed("virtio_vendor_id", 4, 16, VIRTIO_VENDOR, "Whose structure it is."),
+        fixed("virtio_vendor_id", 4, 16, IOMMU_VENDOR, "Whose structure it is; not virtio's."),
         fixed("virtio_vendor_bar", 6, 8, 2, "BAR of the management pages."),
         fixed("virtio_vendor_bytes", 8, 32, management_bytes(config), "Their bytes."),
         fixed("virtio_vendor_block", 12, 32, FUNCTION_BYTES, "Bytes of a function's block."),
@@ -279,9 +282,10 @@ def acs() -> Capability:
 
 
 def ats(*, virtual: bool) -> Capability:
-    """Address translation services (PCIe 10.5.1); the smallest unit of a VF is the PF's."""
+    """Address translation services (PCIe 10.5.1); smallest unit and queue of a VF are the PF's."""
+    depth = 0 if virtual else 1
     capability = {
-        "queue_depth": Field(4, 0, _RO, "Invalidations taken at once.", 1),
+        "queue_depth": Field(4, 0, _RO, "Invalidations taken at once; 0: see the PF.", depth),
         "page_aligned": Field(5, 5, _RO, "Asks for whole pages.", 1),
     }
     unit = {"unit": Field(4, 0, _RW, "Smallest translation unit, 4 KiB << n.")}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 
-from models.spec.nic import MANAGEMENT, MailboxEvent, queue_error_offset
+from models.spec.nic import DEVICE_OFFSET, MANAGEMENT, MailboxEvent, queue_error_offset
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus, Feature
 from rtl.nic.config_access import FunctionRegisters, QueueRegisters, word_of
 from rtl.nic.config_state import ERROR_WORD, QUEUE_SHIFT
@@ -59,7 +59,11 @@ class SoftwareAccess:
             queues.enabled.eq(owner.enabled.bit_select(owner.queue, 1)),
             queues.resetting.eq(owner.resetting.bit_select(owner.queue, 1)),
             queues.can_reset.eq(row.driver_features[Feature.RING_RESET]),
-            queues.packed.eq(row.driver_features[Feature.RING_PACKED]),
+            # Features do not change any more.
+            queues.packed.eq(
+                row.driver_features[Feature.RING_PACKED]
+                & (row.device_status & int(DeviceStatus.FEATURES_OK)).any()
+            ),
             owner.post.function.eq(owner.function),
         ]
         for write in (functions.write, queues.write):
@@ -71,7 +75,9 @@ class SoftwareAccess:
         access, per = owner.access, owner.config.queues_per_function
         row, word = owner.row_read.data, access.addr[2:PAGE_BITS]
         busy = owner.reset.bit_select(owner.function, 1)
+        of_pf = 2 * owner.config.queue_pairs  # nobody would answer a control queue of the PF
         error_word = queue_error_offset(0) // 4
+        shows = (word == word_of("config_generation")) | (word >= DEVICE_OFFSET // 4)
         block_word = access.addr[2:BLOCK_BITS]
         first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
         of_control, ready = Signal(), Signal()
@@ -122,7 +128,7 @@ class SoftwareAccess:
                         m.next = "WORD"
             with m.Elif(of_queue):
                 m.d.sync += owner.queue.eq(owner.function * per + row.queue_select)
-                with m.If(row.queue_select < per):
+                with m.If(row.queue_select < Mux(owner.function == 0, of_pf, per)):
                     m.next = "WORD"
             with m.Else():
                 m.d.comb += [
@@ -145,6 +151,8 @@ class SoftwareAccess:
                         ]
                 with m.Else():
                     m.d.sync += owner.answer.eq(functions.value)
+                with m.If(functions.read & shows):
+                    m.d.sync += owner.unseen.bit_select(owner.function, 1).eq(0)
         with m.State("WORD"):
             index = Mux(control_word < 2, 0, control_word)
             m.d.comb += owner.word_read.addr.eq(

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from models.spec.config import NicConfig
-from models.spec.nic import Isr
+from models.spec.nic import Isr, MailboxEvent
 from models.spec.virtio import MSI_NO_VECTOR, DeviceStatus
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
@@ -53,8 +53,9 @@ class CommonConfig(wiring.Component):
     in flip-flops: per queue whether it is enabled, running, stopping, resetting.
 
     Queues run from DRIVER_OK (or ``queue_enable``, if that is later) to a reset of the queue or the
-    function.  A reset is over when the engine has stopped each queue that ran, and no message of
-    the function is under way (:class:`~rtl.nic.reset_fence.ResetFence`); until then
+    function.  A reset is over when the engine has stopped each queue that ran, software has taken
+    note if it answers the function's control queue (``attended``), and no message of the function
+    is under way (:class:`~rtl.nic.reset_fence.ResetFence`); until then
     ``device_status`` or ``queue_reset`` read what they read before, writes to a function in reset
     are ignored, and other functions notice nothing.  What the driver may not write is ignored:
     registers of an enabled queue (but ``queue_reset`` and its vector), sizes that are too large or,
@@ -94,6 +95,10 @@ class CommonConfig(wiring.Component):
         Configuration changes, and fences.
     told : ``Out(data_queues)``
         Queues whose drivers may be told of used buffers.
+    attended : ``In(functions)``
+        With a control queue, resets of these functions and of that queue wait for software.
+    unread, unread_queues : ``In(functions)``
+        RESET and QUEUE_RESET of their events, a cycle behind ``post``.
     ending : ``Out(8)``; held, fenced : ``In(1)``
         Of the :class:`~rtl.nic.reset_fence.ResetFence`.
     live : ``Out(functions)``
@@ -132,6 +137,9 @@ class CommonConfig(wiring.Component):
                 "error": In(stream.Signature(ErrorReport)),
                 "interrupt": Out(stream.Signature(Interrupt)),
                 "told": Out(config.data_queues),
+                "attended": In(config.functions),
+                "unread": In(config.functions),
+                "unread_queues": In(config.functions),
                 "ending": Out(8),
                 "held": In(1),
                 "fenced": In(1),
@@ -195,6 +203,9 @@ class CommonConfig(wiring.Component):
         self.was_reset = Signal(config.queues)  # alone, and software has not said that it knows
         self.driver_ok = Signal(config.functions)
         self.levelled = Signal(config.functions)  # it is reset as by a function level reset
+        # Software has been told of a reset, or of that of a control queue, that has not ended
+        self.posted, self.queue_posted = Signal(config.functions), Signal(config.functions)
+        self.unseen = Signal(config.functions)  # nobody has read the generation as it is
         # All functions are reset when the power comes.
         self.reset = Signal(config.functions, init=-1)
         self.fresh = Signal(init=1)
@@ -273,8 +284,10 @@ class CommonConfig(wiring.Component):
         self.reset_done, reset_last = Signal(config.functions), Signal(config.functions)
         self.queue_reset_done, queue_last = Signal(config.queues), Signal(config.queues)
         ready = Cat(self.driver_ok[f].replicate(per) for f in functions)
+        waits, queue_waits = self._attend(m)
         ends = Cat(self.reset[f] & ~self.running.word_select(f, per).any() for f in functions)
-        queue_ends = self.resetting & ~self.running & ~resets
+        ends &= ~waits
+        queue_ends = self.resetting & ~self.running & ~resets & ~queue_waits
         m.d.sync += [
             self.want_start.eq(
                 self.enabled & live & ~self.running & ~self.resetting & ~self.control.queues
@@ -318,6 +331,30 @@ class CommonConfig(wiring.Component):
         with m.If(~self.reset.any()):
             m.d.sync += self.fresh.eq(0)
 
+    def _attend(self, m: Module):
+        """Tell software of resets that are to wait for it; returns functions and queues that do."""
+        per, functions = self.config.queues_per_function, range(self.config.functions)
+        attended, of_queues = Signal(self.config.functions), Signal(self.config.functions)
+        m.d.comb += [
+            attended.eq(self.attended & self.control.accepted & self.driver_ok & ~self.levelled),
+            of_queues.eq(
+                Cat(
+                    (self.resetting & self.control.control).word_select(f, per).any()
+                    for f in functions
+                )
+            ),
+        ]
+        self.want_post, self.first_post = Signal(self.config.functions), Signal(8)
+        self.want_queue_post = Signal(self.config.functions)
+        m.d.sync += [
+            self.want_post.eq(self.reset & attended & ~self.posted),
+            self.want_queue_post.eq(of_queues & attended & ~self.queue_posted & ~self.reset),
+        ]
+        lowest(m, self.want_post | self.want_queue_post, self.first_post)
+        queue_waits = attended & ~(self.queue_posted & ~self.unread_queues)
+        each = Cat(queue_waits[f].replicate(per) for f in functions)
+        return attended & ~(self.posted & ~self.unread), self.control.control & each
+
     def _choose(self, m: Module) -> None:
         """Next operation; the row of its function is read meanwhile."""
         request, fence = self.bus.request, self.fence
@@ -355,6 +392,23 @@ class CommonConfig(wiring.Component):
                 self.interrupt.payload.fence.eq(1),
                 self.interrupt.payload.whole.eq(fence.whole),
             ]
+        with m.Elif((self.want_post | self.want_queue_post).any()):
+            whole = self.want_post.bit_select(self.first_post, 1)
+            m.d.comb += [
+                self.post.en.eq(1),
+                self.post.function.eq(self.first_post),
+                self.post.events.eq(Mux(whole, MailboxEvent.RESET, MailboxEvent.QUEUE_RESET)),
+            ]
+            with m.If(whole):
+                m.d.sync += self.posted.bit_select(self.first_post, 1).eq(1)
+            with m.Else():
+                m.d.sync += self.queue_posted.bit_select(self.first_post, 1).eq(1)
+            m.next = "SETTLE"
+        # Before software may read: it has to see that something has changed (4.1.4.3.1).
+        with m.Elif(self.moved.any()):
+            m.d.comb += self.move_done.eq(1 << self.first_moved)
+            m.d.sync += self.function.eq(self.first_moved)
+            m.next = "MOVED"
         with m.Elif(request.valid):
             addr = request.payload.addr
             m.d.comb += request.ready.eq(1)
@@ -365,10 +419,6 @@ class CommonConfig(wiring.Component):
                 ),
             ]
             m.next = "ACCESS"
-        with m.Elif(self.moved.any()):
-            m.d.comb += self.move_done.eq(1 << self.first_moved)
-            m.d.sync += self.function.eq(self.first_moved)
-            m.next = "MOVED"
         with m.Elif((self.want_stop | self.want_start).any() & ~self.command.valid):
             m.d.sync += [
                 self.queue.eq(self.first_command),
@@ -422,8 +472,12 @@ class CommonConfig(wiring.Component):
         with m.State("CHANGE"):
             m.d.comb += [
                 self.row_write.en.eq(1),
-                row.config_generation.eq(self.row_read.data.config_generation + 1),
+                # However often it changes: only so it is never again what it was (4.1.4.3.1).
+                row.config_generation.eq(
+                    self.row_read.data.config_generation + ~self.unseen.bit_select(self.function, 1)
+                ),
             ]
+            m.d.sync += self.unseen.bit_select(self.function, 1).eq(1)
             raise_change()
             m.next = "IDLE"
 

@@ -113,6 +113,9 @@ class FunctionRegisters(wiring.Component):
         m.d.comb += [new.eq(row), word.eq(_merge(write, self.value))]
         features_ok = _has(row.device_status, DeviceStatus.FEATURES_OK)
         half = row.driver_feature_select
+        # Nobody would answer a control queue of the PF.
+        of_pf, of_vf = 2 * self.config.queue_pairs, self.config.queues_per_function
+        queues = Mux(self.physical, Const(of_pf, 16), Const(of_vf, 16))
         self.offered = offered = Signal(64)
         pf, vf = (offered_features(self.config, physical=physical) for physical in (True, False))
         m.d.comb += offered.eq(Mux(self.physical, pf, vf))
@@ -139,9 +142,7 @@ class FunctionRegisters(wiring.Component):
                         with m.If(write.en & ~features_ok):
                             m.d.comb += new.driver_features[window].eq(word)
             with m.Case(word_of("config_msix_vector")):
-                m.d.comb += self.value.eq(
-                    Cat(row.config_msix_vector, Const(self.config.queues_per_function, 16))
-                )
+                m.d.comb += self.value.eq(Cat(row.config_msix_vector, queues))
                 with m.If(write.en & _strobed("config_msix_vector", write)):
                     wanted = _part("config_msix_vector", word)
                     m.d.comb += new.config_msix_vector.eq(
@@ -293,7 +294,6 @@ class QueueRegisters(wiring.Component):
                         write.en
                         & _strobed("queue_reset", write)
                         & (_part("queue_reset", word) == 1)
-                        & self.enabled
                         & self.can_reset
                     ),
                 ]

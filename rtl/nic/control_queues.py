@@ -42,6 +42,8 @@ class ControlQueues(wiring.Component):
     enabled : ``In(queues)``; live : ``In(functions)``
     queues : ``Out(queues)``
         Queues that the engine does not serve.
+    accepted : ``Out(functions)``; control : ``Out(queues)``
+        Functions that are ready with a control queue; and that queue of each of them.
     controlled, second : ``Out(functions)``
         Functions whose control queue may be notified; whose control queue is number 2 of more.
     """
@@ -62,6 +64,8 @@ class ControlQueues(wiring.Component):
                 "enabled": In(config.queues),
                 "live": In(config.functions),
                 "queues": Out(config.queues),
+                "accepted": Out(config.functions),
+                "control": Out(config.queues),
                 "controlled": Out(config.functions),
                 "second": Out(config.functions),
             }
@@ -73,7 +77,7 @@ class ControlQueues(wiring.Component):
             return m
         config, per, last = self.config, self.per, self.data_per
         several = self.features[Feature.NET_MQ] | self.features[Feature.NET_RSS]
-        first, accepted = Signal(range(max(2, config.queues))), Signal(config.functions)
+        first, accepted = Signal(range(max(2, config.queues))), self.accepted
         mine = 1 << self.function
         bases = Array(Const(number * per, len(first)) for number in range(config.functions))
         at_two = Signal()
@@ -104,10 +108,11 @@ class ControlQueues(wiring.Component):
             enabled = self.enabled[base + last]
             if config.queue_pairs > 1:
                 second = self.second[number] & accepted[number]
-                m.d.comb += self.queues[two].eq(second)
+                m.d.comb += [self.queues[two].eq(second), self.control[two].eq(second)]
                 enabled = Mux(second, self.enabled[two], enabled)
             m.d.comb += [
                 self.queues[base + last].eq(1),
+                self.control[base + last].eq(accepted[number] & ~self.second[number]),
                 self.controlled[number].eq(accepted[number] & self.live[number] & enabled),
             ]
         return m

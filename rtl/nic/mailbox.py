@@ -31,7 +31,8 @@ class EventPost(wiring.Signature):
 class Mailbox(wiring.Component):
     """Events of every function, and interrupts that software raises.
 
-    The first event of a function that has none raises the PF's mailbox vector.
+    The first event of a function that has none raises the PF's mailbox vector.  Who resets an
+    ``attended`` function waits until software has cleared what it was told of it.
 
     Latency
     -------
@@ -48,7 +49,11 @@ class Mailbox(wiring.Component):
     ring : ``In(1)``; ring_function : ``In(8)``
         The control queue of a function was notified.
     post : ``In(EventPost)``
+    resets, queue_resets : ``Out(functions)``
+        RESET and QUEUE_RESET of each function's events.
     interrupt : ``Out(stream)`` of Interrupt
+    ending : ``In(8)``; holds : ``Out(1)``
+        Whether there is an interrupt of a function that has not been taken, a cycle ago.
     """
 
     def __init__(self, config: NicConfig):
@@ -59,7 +64,11 @@ class Mailbox(wiring.Component):
                 "ring": In(1),
                 "ring_function": In(8),
                 "post": In(EventPost()),
+                "resets": Out(config.functions),
+                "queue_resets": Out(config.functions),
                 "interrupt": Out(stream.Signature(Interrupt)),
+                "ending": In(8),
+                "holds": Out(1),
             }
         )
 
@@ -83,6 +92,9 @@ class Mailbox(wiring.Component):
         first, some = Signal(range(max(2, functions))), Signal(functions)
         lowest(m, some, first)
         m.d.comb += response.payload.eq(answer)
+        m.d.sync += self.holds.eq(
+            interrupts.o.valid & (interrupts.o.payload.function == self.ending)
+        )
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += request.ready.eq(1)
@@ -130,6 +142,8 @@ class Mailbox(wiring.Component):
             m.d.comb += [
                 come.eq(Mux(rung, int(MailboxEvent.CONTROL), 0) | Mux(posted, self.post.events, 0)),
                 some[number].eq(known.any()),
+                self.resets[number].eq((known & int(MailboxEvent.RESET)).any()),
+                self.queue_resets[number].eq((known & int(MailboxEvent.QUEUE_RESET)).any()),
                 fresh[number].eq(come.any() & ~(known & ~cleared).any()),
             ]
             if self.config.control_queue:

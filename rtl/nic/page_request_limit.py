@@ -95,7 +95,8 @@ class PageRequestLimit(wiring.Component):
                     m.d.comb += [
                         self.response.ready.eq(1),
                         store.en.eq(1),
-                        self.pri.failure.eq(look.data & (answer.code == PageResponse.FAILURE)),
+                        # Codes that nobody has defined are failures (PCIe 10.4.2.1).
+                        self.pri.failure.eq(look.data & (answer.code > PageResponse.INVALID)),
                         self.pri.unexpected.eq(~look.data),
                     ]
                     m.d.sync += count.eq(count - look.data)

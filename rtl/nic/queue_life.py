@@ -79,8 +79,15 @@ class QueueLife:
                         )
                     ),
                 ]
+                told = Mux(
+                    owner.sweep_all,
+                    owner.posted.bit_select(owner.function, 1),
+                    owner.queue_posted.bit_select(owner.function, 1) & owner.control.is_control,
+                )
+                with m.If(owner.sweep_all | owner.control.is_control):
+                    m.d.sync += owner.queue_posted.bit_select(owner.function, 1).eq(0)
                 m.d.comb += [
-                    owner.post.en.eq(~owner.fresh),
+                    owner.post.en.eq(~owner.fresh & ~told),
                     owner.post.events.eq(
                         Mux(
                             owner.control.is_control,
@@ -98,7 +105,7 @@ class QueueLife:
                         generation = owner.row_read.data.config_generation
                         m.d.comb += owner.row_write.data.config_generation.eq(generation)
                     m.d.comb += owner.notice_done.eq(1 << owner.function)
-                    for bits in (owner.reset, owner.driver_ok, owner.levelled):
+                    for bits in (owner.reset, owner.driver_ok, owner.levelled, owner.posted):
                         m.d.sync += bits.bit_select(owner.function, 1).eq(0)
 
     def start(self, m: Module) -> None:

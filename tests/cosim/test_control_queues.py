@@ -146,11 +146,11 @@ def test_random_commands_harm_nobody(seed):
 def accesses_of_a_turn(nic):
     """Most accesses to registers in a function's turn.
 
-    Who it is (the mailbox, events of the others), events (2), reset and DRIVER_OK (filters and
-    steering 26 each, coalescing, features 2), queues that were reset (which, that it
+    Who it is (the mailbox, events of the others), events (2), DRIVER_OK (filters and steering 27,
+    coalescing, features 2), queues that were reset (which, that it
     is known, coalescing), the queue (7), eight commands (RSS: 45), the interrupt (2).
     """
-    return nic.functions + 2 + 2 * (26 + 2 * nic.queue_pairs) + 2 + 2 + 2 * nic.queue_pairs + (
+    return nic.functions + 2 + 27 + 2 * nic.queue_pairs + 2 + 2 + 2 * nic.queue_pairs + (
         7 + 8 * 45 + 2
     )  # fmt: skip
 
@@ -333,5 +333,40 @@ def test_control_queues_are_served_while_a_guest_has_the_physical_function():
         if not offered_features(platform.hypervisor.config.nic, physical=True) & control:
             assert physical.driver.control is None
             assert physical.driver.pairs == 1
+
+    run(scenario, nic=COMPLETE)
+
+
+@pytest.mark.parametrize("delay", range(0, 3000, 250))
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_control_queue_is_not_touched_behind_its_reset(delay, whole):
+    """Nor is its driver interrupted, and what it had set up is gone (virtio 1.3, 2.4.1, 2.6.1)."""
+
+    async def scenario(platform):
+        machine = platform.machine
+        guest = await platform.guest(1, features=PLAIN)
+        await settle(platform)
+        await guest.driver.control.set_promiscuous(True)
+        function = machine.nic.functions[1]
+        queue = control_of(guest)
+        rss = b"\4\1" + bytes(4) + b"\x7f\0" + bytes(2) + bytes(256) + bytes(2) + b"\x28"
+        command = Piece(queue.store(rss + bytes(40)), len(rss) + 40)
+        answer = Piece(queue.store(bytes(1)), 1)
+        while queue.fits(2):
+            queue.add([command], [answer], None)
+        guest.driver.transport.notify(queue)
+        await machine.sleep(delay)
+        if whole:
+            await guest.driver.transport.reset()
+            control = FunctionControl.from_bits(function.control)
+            assert (control.enable, control.promiscuous, function.steering.control & 1) == (1, 0, 0)
+        else:
+            await guest.driver.transport.reset_queue(queue.number)
+        memory = guest.vm.memory
+        marks = {at: memory.read(at, 16) for at in (queue.areas[2][0], answer.gpa & ~15)}
+        told = guest.vm.interrupts.total()
+        await machine.sleep(30_000)
+        assert {at: memory.read(at, 16) for at in marks} == marks
+        assert guest.vm.interrupts.total() == told
 
     run(scenario, nic=COMPLETE)

@@ -481,7 +481,12 @@ def test_coalescing_follows_queues_that_are_enabled_and_reset():
             return (await control.answer(command, content))[1]
 
         control = CoalescingControl(write, 2, 100, which)
+        # With neither MQ nor RSS number 2 is the control queue, which has none.
         await control.reset(features)
+        for queue in range(3):
+            expected = ControlAck.OK if queue < 2 else ControlAck.ERR
+            assert await put(ControlCoalescing.VQ_SET, data(8, 200, queue)) == expected
+        await control.reset(features | 1 << Feature.NET_MQ)
         assert await put(ControlCoalescing.RX_SET, data(4, 50)) == ControlAck.OK
         for queue in range(4):
             expected = ControlAck.OK if queue < 3 else ControlAck.ERR
@@ -490,7 +495,7 @@ def test_coalescing_follows_queues_that_are_enabled_and_reset():
         await control.restore([0, 1])
         assert [await get(queue) for queue in range(3)] == [data(4, 50), data(0, 0), data(8, 200)]
         assert [registers[f"coalescing{n}"] & 0x3FF for n in range(4)] == [4, 0, 8, 0]
-        await control.reset(features)
+        await control.reset(features | 1 << Feature.NET_MQ)
         assert [await get(queue) for queue in range(3)] == [data(0, 0)] * 3
 
     asyncio.run(steps())

@@ -170,9 +170,7 @@ class RingWorld:
                               **features})  # fmt: skip
         return ring
 
-    def packed_ring(
-        self, queue: int, size: int = 8, shift: int = 0, **features: int
-    ) -> PackedRing:
+    def packed_ring(self, queue: int, size: int = 8, shift: int = 0, **features: int) -> PackedRing:
         """Make a packed ring, so many bytes behind the begin of a page, and enable it."""
         ring = PackedRing(self.guest, 0x8000 * (queue + 1), size, queue % 2 == 0, shift)
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,

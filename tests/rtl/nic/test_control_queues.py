@@ -9,6 +9,7 @@ from models.spec.config import config
 from models.spec.nic import (
     MANAGEMENT,
     NOTIFY_OFFSET,
+    FunctionControl,
     MailboxEvent,
     Stat,
     bar_base,
@@ -32,10 +33,9 @@ PF_VECTOR = 3
 class Machine:
     """Registers of a NIC with control queues, and an engine that stops what it is told to."""
 
-    def __init__(self, pairs: int):
-        self.nic = replace(
-            TINY, vfs=1, queue_pairs=pairs, control_queue=True, multiqueue=True, rss=True
-        )
+    def __init__(self, pairs: int, **flags: bool):
+        flags |= dict.fromkeys(("control_queue", "multiqueue", "rss"), True)
+        self.nic = replace(TINY, vfs=1, queue_pairs=pairs, **flags)
         self.dut = built(Registers, self.nic)
         rng = seeded(5)
         self.bus = agents.Registers(self.dut.bus)
@@ -193,22 +193,125 @@ def test_doorbells_are_counted_for_queues_of_data_alone():
 
 
 def test_packed_rings_have_any_size():
-    machine = Machine(pairs=1)
+    machine = Machine(pairs=1, packed=True)
 
     async def bench(ctx):
         m = machine
-        for features, size, kept in (
-            (FEATURES, 24, TINY.queue_size_max),
-            (FEATURES | 1 << Feature.RING_PACKED, 24, 24),
-            (FEATURES | 1 << Feature.RING_PACKED, TINY.queue_size_max + 1, TINY.queue_size_max),
+        packed = FEATURES | 1 << Feature.RING_PACKED
+        for features, settled, size, kept in (
+            (FEATURES, True, 24, TINY.queue_size_max),
+            (packed, True, 24, 24),
+            (packed, False, 24, TINY.queue_size_max),  # the feature may be taken back
+            (packed, True, TINY.queue_size_max + 1, TINY.queue_size_max),
         ):
             await m.store(ctx, 1, "device_status", 0)
             await ctx.tick().repeat(150)
             for half in range(2):
                 await m.store(ctx, 1, "driver_feature_select", half)
                 await m.store(ctx, 1, "driver_feature", features >> 32 * half & 0xFFFF_FFFF)
+            if settled:
+                await m.store(ctx, 1, "device_status", DeviceStatus.FEATURES_OK | 3)
             await m.store(ctx, 1, "queue_size", size)
             word = await m.bus.read32(ctx, bar_base(1) + common("queue_size").offset)
             assert word & 0xFFFF == kept
+
+    machine.run(bench)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("several", [True, False])
+@pytest.mark.parametrize("end", ["cleared", "disabled"])
+def test_a_reset_of_an_attended_function_waits_for_software(whole, several, end):
+    """It writes to a control queue's ring until it has taken note (virtio 1.3, 2.4.1, 2.6.1)."""
+    machine = Machine(pairs=2)
+    index = 4 if several else 2
+    features = FEATURES | 1 << Feature.NET_CTRL_VQ | (1 << Feature.NET_MQ if several else 0)
+    name = "device_status" if whole else "queue_reset"
+    event = MailboxEvent.RESET if whole else MailboxEvent.QUEUE_RESET
+
+    async def bench(ctx):
+        m = machine
+
+        async def shown():
+            register = common(name)
+            word = await m.bus.read32(ctx, bar_base(1) + (register.offset & ~3))
+            return word >> 8 * (register.offset & 3) & (1 << register.width) - 1
+
+        await m.store_block(ctx, 1, "control", FunctionControl.const({"attended": 1}).as_bits())
+        await m.start(ctx, 1, features, [0, 1, index])
+        await m.store_block(ctx, 1, "events", MailboxEvent.READY)
+        # Another queue's reset does not wait.
+        await m.store(ctx, 1, "queue_select", 1)
+        await m.store(ctx, 1, "queue_reset", 1)
+        await ctx.tick().repeat(60)
+        assert await m.load_block(ctx, 1, "events") == MailboxEvent.DATA_RESET
+        await m.store_block(ctx, 1, "events", MailboxEvent.DATA_RESET)
+        await m.store(ctx, 1, "queue_select", index)
+        await m.store(ctx, 1, name, 0 if whole else 1)
+        await ctx.tick().repeat(200)
+        assert await shown()
+        assert await m.load_block(ctx, 1, "events") == event
+        assert await m.load_block(ctx, 1, "control_size") == 16
+        await m.store_block(ctx, 1, "events", MailboxEvent.CONTROL)  # not that one
+        await ctx.tick().repeat(100)
+        assert await shown()
+        # Others do not wait.
+        await m.start(ctx, 0, FEATURES, [0, 1])
+        await m.store(ctx, 0, "device_status", 0)
+        await ctx.tick().repeat(250)
+        assert not await m.bus.read32(ctx, bar_base(0) + common("device_status").offset) & 0xFF
+        if end == "cleared":
+            await m.store_block(ctx, 1, "events", event)
+        else:
+            await m.store_block(ctx, 1, "control", 0)
+        await ctx.tick().repeat(250)
+        assert not await shown()
+        assert await m.load_block(ctx, 1, "control_size") == 0
+        assert await m.load_block(ctx, 1, "events") == (0 if end == "cleared" else event)
+        assert len([c for c in m.commands.got if c.op == QueueOp.DISABLE]) == (4 if whole else 3)
+        # It is told of anew.
+        await m.store_block(ctx, 1, "events", event)
+        await m.store_block(ctx, 1, "control", FunctionControl.const({"attended": 1}).as_bits())
+        await m.store(ctx, 1, "device_status", 0)
+        if not whole:
+            await ctx.tick().repeat(200)
+            assert await m.load_block(ctx, 1, "events") == MailboxEvent.RESET
+            await m.store_block(ctx, 1, "events", MailboxEvent.RESET)
+        await ctx.tick().repeat(250)
+        assert not await m.bus.read32(ctx, bar_base(1) + common("device_status").offset) & 0xFF
+
+    machine.run(bench)
+
+
+def test_the_pf_presents_no_control_queue():
+    """Nobody would answer it (virtio 1.3, 4.1.4.3.1: an unavailable queue has size 0)."""
+    machine = Machine(pairs=2)
+
+    async def bench(ctx):
+        m = machine
+        for function, queues in ((0, 4), (1, 5)):
+            word = await m.bus.read32(ctx, bar_base(function) + common("num_queues").offset - 2)
+            assert word >> 16 == queues
+            for queue in range(6):
+                await m.store(ctx, function, "queue_select", queue)
+                word = await m.bus.read32(ctx, bar_base(function) + common("queue_size").offset)
+                assert (word & 0xFFFF != 0) == (queue < queues)
+
+    machine.run(bench)
+
+
+def test_a_queue_that_is_not_enabled_is_reset_too():
+    machine = Machine(pairs=2)
+
+    async def bench(ctx):
+        m = machine
+        await m.start(ctx, 1, FEATURES, [1])
+        await m.store(ctx, 1, "queue_select", 0)
+        await m.store(ctx, 1, "queue_size", 4)
+        at = bar_base(1) + common("queue_size").offset
+        assert await m.bus.read32(ctx, at) & 0xFFFF == 4
+        await m.store(ctx, 1, "queue_reset", 1)
+        await ctx.tick().repeat(60)
+        assert await m.bus.read32(ctx, at) == MSI_NO_VECTOR << 16 | TINY.queue_size_max
 
     machine.run(bench)

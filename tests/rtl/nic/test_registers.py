@@ -277,7 +277,7 @@ def test_management():
         await machine.start(ctx, 2)
         await machine.write(ctx, 2, "config_msix_vector", 3)
         await machine.manage(ctx, 2, "control", 0xFFFF_FF7F)
-        assert await machine.managed(ctx, 2, "control") == 0x7F
+        assert await machine.managed(ctx, 2, "control") == 0x17F
         assert ctx.get(machine.dut.controls[2].enable) == 1
         assert ctx.get(machine.dut.controls[1].enable) == 0
         await machine.manage(ctx, 0, "page_timeout", 123456)
@@ -295,7 +295,7 @@ def test_management():
         assert await machine.managed(ctx, 2, "mac_high") == 0x6655
         assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET) == 0x4433_2211
         assert await machine.bus.read32(ctx, bar_base(2) + DEVICE_OFFSET + 4) == 0x0001_6655
-        assert await machine.read(ctx, 2, "config_generation") == 3
+        assert await machine.read(ctx, 2, "config_generation") == 2  # nobody looked between
         assert await machine.read(ctx, 1, "config_generation") == 0
         await machine.manage(ctx, 2, "device_id", 1)
         assert await machine.managed(ctx, 2, "device_id") == TINY.device_id + 2
