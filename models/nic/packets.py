@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 from models.spec.ethernet import (
+    IPV6_AUTHENTICATION,
     IPV6_EXTENSIONS,
+    IPV6_FRAGMENT,
+    IPV6_FRAGMENT_MASK,
     MACS_BYTES,
+    STEERING_REACH,
     VLAN_TAG_BYTES,
     EtherType,
     IpProtocol,
@@ -21,6 +25,10 @@ __all__ = [
 _VLAN, _IPV4, _IPV6 = (
     kind.to_bytes(2, "big") for kind in (EtherType.VLAN, EtherType.IPV4, EtherType.IPV6)
 )
+
+
+#: Bytes of the shortest header of a protocol.
+_LEAST = {int(IpProtocol.TCP): 20, int(IpProtocol.UDP): 8}
 
 
 def checksum(data: bytes) -> int:
@@ -114,14 +122,28 @@ class Packet:
             return None
         return (
             {IpProtocol.TCP: 16, IpProtocol.UDP: 6}[self.protocol]
-            if len(self.payload) >= self._least
+            if len(self.payload) >= _LEAST[self.protocol]
             else None
         )
 
-    @property
-    def _least(self) -> int:
-        """Bytes of the shortest header of the protocol."""
-        return 20 if self.protocol == IpProtocol.TCP else 8
+    def _behind_extensions(self) -> tuple[int, int]:
+        """What is behind IPv6 extension headers, and its offset: nothing, 0, of a fragment, or if
+        they end behind the packet or beyond the reach.
+        """
+        protocol, at = self.protocol, self.transport
+        while self.version == 6 and protocol in IPV6_EXTENSIONS:
+            head = self.frame[at : at + 4].ljust(4, b"\0")
+            size = 8 * (head[1] + 1)
+            if protocol == IPV6_AUTHENTICATION:
+                size = 4 * (head[1] + 2)
+            elif protocol == IPV6_FRAGMENT:
+                size = 8
+                if int.from_bytes(head[2:], "big") & IPV6_FRAGMENT_MASK:
+                    return 0, 0
+            if at + size > self.end or at + size >= STEERING_REACH:
+                return 0, 0
+            protocol, at = head[0], at + size
+        return protocol, at
 
     def checksum_good(self) -> bool | None:
         """Whether TCP's or UDP's checksum is right; ``None`` if there is none to look at.
@@ -143,15 +165,15 @@ class Packet:
 
     def hash_input(self, types: int) -> bytes | None:
         """Bytes that receive steering hashes (virtio 1.3, 5.1.6.4.3); ``None``: not hashed."""
-        if self.version == 6 and self.protocol in IPV6_EXTENSIONS:
-            return None
+        protocol, transport = self._behind_extensions()
+        payload = self.frame[transport : self.end]
         four = self.version == 4
         by_address = HashType.IPV4 if four else HashType.IPV6
         by_ports: HashType = {
             int(IpProtocol.TCP): HashType.TCPV4 if four else HashType.TCPV6,
             int(IpProtocol.UDP): HashType.UDPV4 if four else HashType.UDPV6,
-        }.get(self.protocol, HashType(0))
+        }.get(protocol, HashType(0))
         addresses = b"".join(self.addresses)
-        if types & by_ports and self.whole and len(self.payload) >= self._least:
-            return addresses + self.payload[:4]
+        if types & by_ports and self.whole and len(payload) >= _LEAST[protocol]:
+            return addresses + payload[:4]
         return addresses if types & by_address else None

@@ -5,7 +5,17 @@ Types of IEEE 802.3 and 802.1Q; protocol numbers as IANA keeps them (RFC 791, 82
 
 import enum
 
-__all__ = ["IPV6_EXTENSIONS", "MACS_BYTES", "VLAN_TAG_BYTES", "EtherType", "IpProtocol"]
+__all__ = [
+    "IPV6_AUTHENTICATION",
+    "IPV6_EXTENSIONS",
+    "IPV6_FRAGMENT",
+    "IPV6_FRAGMENT_MASK",
+    "MACS_BYTES",
+    "STEERING_REACH",
+    "VLAN_TAG_BYTES",
+    "EtherType",
+    "IpProtocol",
+]
 
 #: Bytes of both MACs, behind which a VLAN tag is (IEEE 802.1Q), and of that.
 MACS_BYTES, VLAN_TAG_BYTES = 12, 4
@@ -36,3 +46,8 @@ class IpProtocol(enum.IntEnum):
 
 #: IPv6 extension headers: hop-by-hop, routing, fragment, AH, destination, mobility, HIP, shim6.
 IPV6_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+IPV6_FRAGMENT, IPV6_AUTHENTICATION = 44, 51
+#: Of the fragment header: offset, and whether there are more, as its third and fourth byte.
+IPV6_FRAGMENT_MASK = 0xFFF9
+#: Receive steering looks for ports in so many bytes of a frame, behind extension headers.
+STEERING_REACH = 256

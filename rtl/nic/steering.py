@@ -8,8 +8,12 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.ethernet import (
+    IPV6_AUTHENTICATION,
     IPV6_EXTENSIONS,
+    IPV6_FRAGMENT,
+    IPV6_FRAGMENT_MASK,
     MACS_BYTES,
+    STEERING_REACH,
     VLAN_TAG_BYTES,
     EtherType,
     IpProtocol,
@@ -28,18 +32,23 @@ _TCP_BYTES, _UDP_BYTES = 20, 8
 _TYPES_BITS = max(HashType).bit_length()
 
 
+def _is_extension(protocol):
+    return Cat(protocol == number for number in IPV6_EXTENSIONS).any()
+
+
 class Steering(wiring.Component):
     """Reads the headers of frames that a function steers, and has their addresses and ports hashed.
 
     One frame at a time is read, while the one before it is hashed; frames come out in order.  Of a
     function that does not steer (``RssControl.enable``) no frame is read.  A packet's ports count
-    if the packet is whole: no fragment, and its lengths lie in the frame.  IPv6 packets with
-    extension headers have no hash.
+    if the packet is whole: no fragment, and its lengths lie in the frame.  They are looked for
+    behind IPv6 extension headers, in the first ``STEERING_REACH`` bytes.
 
     Latency
     -------
     A frame takes 8 cycles over TCP or UDP and IPv4, 18 over IPv6, 2 more with a VLAN tag, and while
-    the DMA has the frame memory later; 3 if it has no hash or its function does not steer.
+    the DMA has the frame memory later; 2 more for each extension header and 1 behind them; 3 if it
+    has no hash or its function does not steer.
 
     Parameters
     ----------
@@ -82,6 +91,8 @@ class Steering(wiring.Component):
         self.at, self.tagged = Signal(8), Signal()
         # What is to be read of the headers: addresses, ports.
         self.six, self.ports, self.ports_at, self.step = Signal(), Signal(), Signal(8), Signal(2)
+        # Behind extension headers: what the next one is, and bytes of the packet from there on.
+        self.protocol, self.left = Signal(8), Signal(17)
         m.d.comb += [
             store.en.eq(self.stored.en & (self.stored.word == MANAGEMENT["rss_types"].offset // 4)),
             store.addr.eq(self.stored.function),
@@ -107,6 +118,7 @@ class Steering(wiring.Component):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
                 self._judge(m, frame.length)
+            self._extensions(m)
             with m.State("READ"):
                 m.d.comb += self.head.en.eq(self.parts.i.ready)
                 with m.If(self.head.ready & self.parts.i.ready):
@@ -152,7 +164,6 @@ class Steering(wiring.Component):
         header, total, whole = Signal(6), Signal(17), Signal()
         protocol, payload, ports = Signal(8), Signal(17), Signal()
         fragment = big(6)[:14].any()
-        extended = Cat(protocol == number for number in IPV6_EXTENSIONS).any()
         m.d.comb += [
             header.eq(Mux(six, _IPV6_BYTES, byte(0)[:4] << 2)),
             total.eq(Mux(six, _IPV6_BYTES + big(4), big(2))),
@@ -162,18 +173,13 @@ class Steering(wiring.Component):
             ),
             payload.eq(total - header),
         ]
-        types = self.types.data
-
-        def wanted(of_four, of_six):
-            return Mux(six, (types & of_six).any(), (types & of_four).any())
-
-        tcp = (protocol == IpProtocol.TCP) & wanted(int(HashType.TCPV4), int(HashType.TCPV6))
-        udp = (protocol == IpProtocol.UDP) & wanted(int(HashType.UDPV4), int(HashType.UDPV6))
-        m.d.comb += ports.eq(
-            whole & ((tcp & (payload >= _TCP_BYTES)) | (udp & (payload >= _UDP_BYTES)))
-        )
-        hashed = ports | wanted(int(HashType.IPV4), int(HashType.IPV6))
+        of_ports = self._by_ports(protocol, payload, six)
+        m.d.comb += ports.eq(whole & of_ports)
+        hashed = ports | self._wanted(six, HashType.IPV4, HashType.IPV6)
+        further = (self.types.data & int(HashType.TCPV6 | HashType.UDPV6)).any()
         m.d.sync += [
+            self.protocol.eq(protocol),
+            self.left.eq(payload),
             self.six.eq(six),
             self.ports.eq(ports),
             self.ports_at.eq(network + header),
@@ -184,8 +190,61 @@ class Steering(wiring.Component):
         with m.If(tag):
             m.d.sync += [self.at.eq(MACS_BYTES + VLAN_TAG_BYTES), self.tagged.eq(1)]
             m.next = "TYPE"
-        with m.Elif((four | (six & ~extended)) & hashed):
+        with m.Elif(six & whole & _is_extension(protocol) & further):
+            m.d.sync += self.at.eq(network + _IPV6_BYTES)
+            m.next = "EXTENSION"
+        with m.Elif((four | six) & hashed):
             m.next = "READ"
+
+    def _wanted(self, six, of_four: HashType, of_six: HashType):
+        """Whether the function hashes packets so."""
+        types = self.types.data
+        return Mux(six, (types & int(of_six)).any(), (types & int(of_four)).any())
+
+    def _by_ports(self, protocol, payload, six):
+        """Whether ports of a whole packet count."""
+        tcp = (protocol == IpProtocol.TCP) & (payload >= _TCP_BYTES)
+        udp = (protocol == IpProtocol.UDP) & (payload >= _UDP_BYTES)
+        return (tcp & self._wanted(six, HashType.TCPV4, HashType.TCPV6)) | (
+            udp & self._wanted(six, HashType.UDPV4, HashType.UDPV6)
+        )
+
+    def _extensions(self, m: Module) -> None:
+        """Go from one IPv6 extension header to the next (RFC 8200, 4)."""
+        with m.State("EXTENSION"):
+            m.d.comb += self.head.en.eq(1)
+            with m.If(self.head.ready):
+                m.next = "SKIP"
+        with m.State("SKIP"):
+            two, flags = (
+                self.head.data.word_select((self.at + offset)[1:4], 16) for offset in (0, 2)
+            )
+            following, length, size, behind = two[:8], two[8:], Signal(12), Signal(13)
+            fragment = self.protocol == IPV6_FRAGMENT
+            m.d.comb += [size.eq((length + 1) << 3), behind.eq(self.at + size)]
+            with m.If(fragment):
+                m.d.comb += size.eq(8)
+            with m.Elif(self.protocol == IPV6_AUTHENTICATION):
+                m.d.comb += size.eq((length + 2) << 2)
+            mask = int.from_bytes(IPV6_FRAGMENT_MASK.to_bytes(2, "big"), "little")
+            partial = fragment & (flags & mask).any()
+            m.d.sync += [
+                self.protocol.eq(following),
+                self.at.eq(behind),
+                self.left.eq(self.left - size),
+            ]
+            m.next = "BEHIND"
+            with m.If(partial | (size > self.left) | (behind >= STEERING_REACH)):
+                m.d.sync += self.protocol.eq(0)
+            with m.Elif(_is_extension(following)):
+                m.next = "EXTENSION"
+        with m.State("BEHIND"):
+            ports = self._by_ports(self.protocol, self.left, 1)
+            addresses = MACS_BYTES + _TYPE_BYTES + Mux(self.tagged, VLAN_TAG_BYTES, 0) + 8
+            m.d.sync += [self.ports.eq(ports), self.ports_at.eq(self.at), self.at.eq(addresses)]
+            m.next = "PLAIN"
+            with m.If(ports | self._wanted(1, HashType.IPV4, HashType.IPV6)):
+                m.next = "READ"
 
     def _part(self, m: Module, part) -> None:
         """Hand on what was read: both addresses, or one of IPv6; the ports with or behind them."""

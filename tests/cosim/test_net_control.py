@@ -5,13 +5,22 @@ from random import Random
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    PadN,
+)
+from scapy.layers.ipsec import AH
 from scapy.layers.l2 import Dot1Q, Ether
 
 from cosim.guest.control import CommandFailed, rss_command
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.hypervisor.coalescing import CoalescingControl
 from cosim.hypervisor.costs import Costs
+from models.nic.packets import Packet
 from models.nic.steering import toeplitz
 from models.spec.nic import QueueCoalescing, Stat
 from models.spec.virtio import Feature
@@ -258,6 +267,36 @@ def test_toeplitz_as_published(source, sport, target, dport, with_ports, without
     ports = sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
     assert toeplitz(KEY, addresses + ports) == with_ports
     assert toeplitz(KEY, addresses) == without
+
+
+def test_ports_behind_extension_headers_are_hashed():
+    """Headers by scapy (virtio 1.3, 5.1.6.4.3: extension headers are skipped)."""
+    ip = IPv6(src="2001:db8::1", dst="2001:db8::2")
+    addresses = bytes(ip)[8:40]
+    pad = PadN(optdata=bytes(12))
+    chains = (
+        IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt(options=[pad]),
+        IPv6ExtHdrRouting(addresses=["2001:db8::9"]),
+        IPv6ExtHdrHopByHop(options=[pad, pad]) / IPv6ExtHdrFragment(),
+        AH(nh=59, payloadlen=4, icv=bytes(12), padding=b""),
+    )
+
+    def hashed(packet, types):
+        return Packet.of(bytes(Ether() / packet)).hash_input(types)
+
+    for chain in chains:
+        for kind, of_ports in ((TCP, HashType.TCPV6), (UDP, HashType.UDPV6)):
+            if AH in chain:
+                chain[AH].nh = {TCP: 6, UDP: 17}[kind]
+            packet = ip / chain / kind(sport=1000, dport=2000) / bytes(20)
+            assert hashed(packet, of_ports | HashType.IPV6) == addresses + b"\3\xe8\7\xd0"
+            assert hashed(packet, HashType.IPV6) == addresses
+            assert hashed(packet, HashType.IPV4 | HashType.TCPV4) is None
+    part = ip / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(m=1) / UDP(sport=1, dport=2) / bytes(40)
+    assert hashed(part, HashType.UDPV6 | HashType.IPV6) == addresses
+    assert hashed(part, HashType.UDPV6) is None
+    far = ip / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(240))]) / UDP() / bytes(20)
+    assert hashed(far, HashType.UDPV6 | HashType.IPV6) == addresses
 
 
 def flow(number, kind=TCP, layer=IP):

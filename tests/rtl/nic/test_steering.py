@@ -6,6 +6,7 @@ import pytest
 
 from models.nic.steering import Steering as Golden
 from models.spec.config import NicConfig
+from models.spec.ethernet import IPV6_EXTENSIONS
 from models.spec.nic import MANAGEMENT, RssControl
 from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, HashType
 from rtl.nic.seams import LocalMemory
@@ -27,8 +28,25 @@ def ipv4(rng: Random, protocol: int, *, options: int = 0, fragment: int = 0, cut
     return packet[: len(packet) - cut] + bytes(0 if cut else rng.randrange(9))
 
 
-def ipv6(rng: Random, protocol: int, *, cut: int = 0) -> bytes:
+def extensions(rng: Random, protocol: int) -> tuple[int, bytes]:
+    """IPv6 extension headers before ``protocol``, most sound; returns the first one, and all."""
+    found = b""
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        kind = rng.choice(IPV6_EXTENSIONS)
+        length = rng.choice((0, 0, 1, 2, rng.randrange(30), 255))
+        size = 4 * (length + 2) if kind == 51 else 8 if kind == 44 else 8 * (length + 1)
+        size = rng.choice((size, size, size, 8))
+        rest = bytes(2) if rng.random() < 0.8 else rng.randbytes(2)
+        found = bytes((protocol, length)) + rest + rng.randbytes(size - 4) + found
+        protocol = kind
+    return protocol, found
+
+
+def ipv6(rng: Random, protocol: int, *, cut: int = 0, extended: bool = False) -> bytes:
     payload = rng.randbytes(rng.choice((4, 8, 20, 40)))
+    if extended:
+        protocol, between = extensions(rng, protocol)
+        payload = between + payload
     header = bytes((0x60, 0, 0, 0)) + len(payload).to_bytes(2, "big") + bytes((protocol, 64))
     packet = b"\x86\xdd" + header + rng.randbytes(32) + payload
     return packet[: len(packet) - cut]
@@ -45,6 +63,9 @@ def random_frame(rng: Random) -> bytes:
             lambda: ipv4(rng, protocol, cut=rng.randrange(1, 30)),
             lambda: ipv6(rng, protocol),
             lambda: ipv6(rng, protocol, cut=rng.randrange(1, 30)),
+            lambda: ipv6(rng, protocol, extended=True),
+            lambda: ipv6(rng, protocol, extended=True),
+            lambda: ipv6(rng, protocol, extended=True, cut=rng.choice((0, 30))),
             lambda: rng.randbytes(rng.randrange(2, 60)),
         )
     )()
@@ -148,7 +169,7 @@ def test_frames_go_where_the_golden_model_says(seed):
     jobs = [
         (rng.randrange(CONFIG.functions), rng.choice((LocalMemory.TX, LocalMemory.RX)),
          random_frame(rng))
-        for _ in range(120)
+        for _ in range(160)
     ]  # fmt: skip
     expected = [
         world.golden[function].pair(frame, CONFIG.queue_pairs) for function, _, frame in jobs
