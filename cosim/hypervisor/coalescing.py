@@ -4,7 +4,13 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from models.spec.nic import QueueCoalescing
 from models.spec.virtio import Feature
-from models.spec.virtio_net import Coalescing, CoalescingQueue, ControlAck, ControlCoalescing
+from models.spec.virtio_net import (
+    Coalescing,
+    CoalescingQueue,
+    ControlAck,
+    ControlCoalescing,
+    control_queue,
+)
 
 __all__ = ["CoalescingControl"]
 
@@ -93,8 +99,9 @@ class CoalescingControl:
         head, parameters = data[:_QUEUE], data[_QUEUE:]
         queue = CoalescingQueue.from_bits(int.from_bytes(head, "little")).vq_index
         several = self._accepted(Feature.NET_MQ) or self._accepted(Feature.NET_RSS)
-        theirs = self._queues if several else 2  # the one behind them is the control queue
-        known = queue < theirs and bool(await self._enabled() >> queue & 1)
+        known = queue < (self._queues if several else control_queue(1)) and bool(
+            await self._enabled() >> queue & 1
+        )
         if command == ControlCoalescing.VQ_SET and known and len(parameters) == _PARAMETERS:
             await self._set(queue, parameters)
             return b"", ControlAck.OK

@@ -154,9 +154,10 @@ class Mailbox:
         The reset ends when its event is cleared, and not before: until then the ring was there.
         """
         self._left.discard(function)
-        if function in self._clients:
-            self._clients[function].queue = None
-        if reset == MailboxEvent.RESET:
+        if reset == MailboxEvent.QUEUE_RESET:
+            if function in self._clients:
+                self._clients[function].queue = None
+        else:
             self._clients.pop(function, None)
             with suppress(KeyError):
                 await self._new_client(function, self._hypervisor.assignment(function))

@@ -198,14 +198,7 @@ class NetControl:
         if len(vlans) > VLAN_FILTERS:
             vlans, filtered = [], False
         base = FunctionControl.from_bits(self._base())
-        before, after = (
-            self._filtering,
-            (
-                base.promiscuous or self._promiscuous or (self._unicast and not room),
-                self._filters_macs and room and not self._all_multicast,
-                filtered,
-            ),
-        )
+        before, after = self._filtering, self._filtering_of(base, room, filtered)
         widest = before[0] or after[0], before[1] and after[1], before[2] and after[2]
         self._filtering = after
         if widest != before:
@@ -219,6 +212,14 @@ class NetControl:
             fields = {"vid": vlans[number], "valid": 1} if number < len(vlans) else {}
             await self._write(f"vlan_filter{number}", VlanFilter.const(fields).as_bits())
         await self._write("control", self._control(base, after))
+
+    def _filtering_of(self, base, room: bool, filtered: bool) -> tuple:
+        """promiscuous, multicast_filter, vlan_filter of FunctionControl."""
+        return (
+            base.promiscuous or self._promiscuous or (self._unicast and not room),
+            self._filters_macs and room and not self._all_multicast,
+            filtered,
+        )
 
     @staticmethod
     def _control(base, filtering: tuple) -> int:
