@@ -382,6 +382,8 @@
 
 #define IOVIRT_NIC_FUNCTION_QUEUE_RESETS 0x78u /* Bit n: its driver reset queue n. */
 
+#define IOVIRT_NIC_FUNCTION_RECEIVING 0x7cu /* Bit n: receive queue pair n has frames under way. */
+
 /* 0 to 7: As mac_low, of a further MAC. */
 #define IOVIRT_NIC_FUNCTION_MAC_FILTER_LOW(n) (0x80u + 0x8u * (n))
 
@@ -2109,13 +2111,17 @@ struct iovirt_nic_rss_control {
 #define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_SHIFT 0
 /* entries of the indirection table, a power of two, less one */
 #define IOVIRT_NIC_RSS_CONTROL_TABLE_MASK_MASK 0x7fu
+#define IOVIRT_NIC_RSS_CONTROL_CLOSED_WORD 0
+#define IOVIRT_NIC_RSS_CONTROL_CLOSED_SHIFT 7
+/* bit n: receive queue pair n takes no frames; cleared by a reset of the device */
+#define IOVIRT_NIC_RSS_CONTROL_CLOSED_MASK 0x7f80u
 #define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_WORD 0
 #define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_SHIFT 16
 /* queue pair of frames that have no hash */
 #define IOVIRT_NIC_RSS_CONTROL_UNCLASSIFIED_MASK 0xff0000u
 #define IOVIRT_NIC_RSS_CONTROL_ENABLE_WORD 0
 #define IOVIRT_NIC_RSS_CONTROL_ENABLE_SHIFT 31
-/* else every frame goes to queue pair 0; cleared by a reset of the device */
+/* else every frame goes to queue pair 0; likewise */
 #define IOVIRT_NIC_RSS_CONTROL_ENABLE_MASK 0x80000000u
 static_assert(sizeof(struct iovirt_nic_rss_control) == 4, "size");
 

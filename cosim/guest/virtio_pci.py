@@ -210,6 +210,11 @@ class VirtioPci:
         word = await self._bus.memory_read(self._pending + vector // 32 * 4, 4)
         return bool(word >> vector % 32 & 1)
 
+    async def mask_vector(self, vector: int) -> None:
+        """Mask a vector: when this returns, its last message has come."""
+        await self._mask(vector, 1)
+        await self._bus.memory_read(self._table + _ENTRY_BYTES * vector + 12, 4)
+
     async def mask_function(self, masked: bool) -> None:
         """Mask all vectors at once, or none."""
         await self.device.switch(self._msix + 2, 2, _MSIX_MASK_ALL, masked)

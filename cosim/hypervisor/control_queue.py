@@ -94,28 +94,37 @@ class ControlQueue:
         )
         kind = PackedRing if accepted(Feature.RING_PACKED) else SplitRing
         self._ring = kind(access, setup)
+        #: A command that has been carried out, and its answer, which is not to be seen yet.
+        self._held: tuple[Chain, bytes] | None = None
         #: Why it has stopped.
         self.error = QueueError.NONE
 
     async def serve(
         self,
         answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]],
+        settled: Callable[[], Awaitable[bool]],
         most: int,
     ) -> tuple[bool, bool]:
         """Answer what there is, at most so many chains.
 
-        ``answer`` is given class, command and data, and says what to tell.  Returns whether the
-        driver wants an interrupt, and whether there may be more.
+        ``answer`` is given class, command and data, and says what to tell, and ``settled`` whether
+        it may be told yet.  Returns whether the driver wants an interrupt, and whether there may be
+        more.
         """
         wanted = False
         for _ in range(most):
             if self.error:
                 break
             try:
-                chain = _result(self._ring.take())
-                if chain is None:
-                    return wanted, False
-                wanted = self._give_back(chain, await self._answer(chain, answer)) or wanted
+                if self._held is None:
+                    chain = _result(self._ring.take())
+                    if chain is None:
+                        return wanted, False
+                    self._held = chain, await self._answer(chain, answer)
+                if not await settled():
+                    break
+                held, self._held = self._held, None
+                wanted = self._give_back(*held) or wanted
             except Stopped as stopped:
                 self.error = stopped.error
         return wanted, not self.error

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosim.hypervisor.control_queue import ControlQueue, GuestAccess
-from cosim.hypervisor.memory import NotGuestMemory
 from cosim.hypervisor.net_control import NetControl
 from models.pagetable import KIB_4
 from models.spec.nic import (
@@ -203,6 +202,7 @@ class Mailbox:
             vlans=assignment.vlans,
             clock_mhz=self._hypervisor.costs.clock_mhz,
             enabled=enabled,
+            receiving=lambda: self._load(function, "receiving"),
         )
         return _Client(control)
 
@@ -230,7 +230,7 @@ class Mailbox:
             self.commands += 1
             return await client.control.answer(kind, command, data)
 
-        wanted, more = await client.queue.serve(answer, _COMMANDS)
+        wanted, more = await client.queue.serve(answer, client.control.settled, _COMMANDS)
         if more:
             self._left.add(function)
         if wanted:
@@ -245,16 +245,14 @@ class Mailbox:
         hypervisor, memory = self._hypervisor, assignment.vm.pages
 
         def pieces(iova: int, size: int, write: bool) -> list[tuple[int, int]] | None:
+            """GPA and bytes of each part, ``None`` if the guest has not all of them."""
             found, done = [], 0
             while done < size:
                 part = min(size - done, KIB_4 - (iova + done) % KIB_4)
                 gpa = hypervisor.guest_address(assignment, iova + done, write=write)
-                try:
-                    if gpa is None:
-                        return None
-                    found.append((memory.make_resident(gpa), part))
-                except NotGuestMemory:
+                if gpa is None or not memory.owns(gpa):
                     return None
+                found.append((gpa, part))
                 done += part
             return found
 
@@ -262,15 +260,15 @@ class Mailbox:
             found = pieces(iova, size, False)
             if found is None:
                 return None
-            return b"".join(self._port.memory.read(spa, part) for spa, part in found)
+            return b"".join(memory.load(gpa, part) for gpa, part in found)
 
         def write(iova: int, data: bytes) -> bool:
             found = pieces(iova, len(data), True)
             if found is None:
                 return False
             done = 0
-            for spa, part in found:
-                self._port.memory.write(spa, data[done : done + part])
+            for gpa, part in found:
+                memory.store(gpa, data[done : done + part])
                 done += part
             return True
 

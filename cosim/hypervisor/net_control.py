@@ -62,6 +62,8 @@ class NetControl:
         Clock of the hardware.
     enabled : callable
         As CoalescingControl has it.
+    receiving : callable
+        ``await receiving()`` returns the function's register of that name.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class NetControl:
         vlans: frozenset[int] | None,
         clock_mhz: int,
         enabled: Callable[[], Awaitable[int]],
+        receiving: Callable[[], Awaitable[int]],
     ) -> None:
+        self._receiving = receiving
         self._write, self._base, self._pairs = write, control, pairs
         self._mac, self._set_mac, self._allowed = mac, set_mac, vlans
         #: Coalescing of its queues.
@@ -91,6 +95,8 @@ class NetControl:
         self._multicast: list[bytes] = []
         self._filters_macs = False
         self._vlans: list[int] = []
+        #: Receive queue pairs that are closed, and of them those that may have frames under way.
+        self._closed = self._closing = 0
 
     def accepted(self, feature: Feature) -> bool:
         """Whether the driver has accepted a feature."""
@@ -117,6 +123,12 @@ class NetControl:
         if kind == ControlClass.NOTF_COAL:
             return await self.coalescing.answer(command, data)
         return b"", await self._carry_out(kind, command, data)
+
+    async def settled(self) -> bool:
+        """Whether what the last command has ended is over: before that it must not be answered."""
+        if self._closing:
+            self._closing &= await self._receiving()
+        return not self._closing
 
     async def _carry_out(self, kind: int, command: int, data: bytes) -> ControlAck:
         if kind == ControlClass.RX and self.accepted(Feature.NET_CTRL_RX):
@@ -232,12 +244,12 @@ class NetControl:
     # Steering ------------------------------------------------------------------------------------
 
     async def _pairs_set(self, data: bytes) -> ControlAck:
-        """Steer by flow over some queue pairs (5.1.6.5.5)."""
+        """Steer by flow over some queue pairs; others receive nothing any more (5.1.6.5.5)."""
         pairs = int.from_bytes(data, "little")
         if not self.accepted(Feature.NET_MQ) or len(data) != 2 or not 1 <= pairs <= self._pairs:
             return _ERR
         table = bytes(n % pairs for n in range(RSS_TABLE_LENGTH))
-        await self._steer(sum(HashType), table, _FLOW_KEY, 0)
+        await self._steer(sum(HashType), table, _FLOW_KEY, 0, closed=-(1 << pairs))
         return _OK
 
     async def _rss(self, data: bytes) -> ControlAck:
@@ -263,9 +275,13 @@ class NetControl:
         await self._steer(head.hash_types, bytes(pairs), key, head.unclassified_queue)
         return _OK
 
-    async def _steer(self, types: int, table: bytes, key: bytes, unclassified: int) -> None:
-        """Set key and table, with steering off meanwhile."""
-        await self._write("rss", 0)
+    async def _steer(
+        self, types: int, table: bytes, key: bytes, unclassified: int, *, closed: int = 0
+    ) -> None:
+        """Set key and table, with steering off meanwhile; close some receive queue pairs."""
+        closed &= (1 << self._pairs) - 1
+        before, self._closed, self._closing = self._closed, closed, closed
+        await self._write("rss", RssControl.const({"closed": before | closed}).as_bits())
         await self._write("rss_types", types)
         key, entries = key.ljust(RSS_KEY_BYTES, b"\0"), len(table)
         table = table.ljust(RSS_TABLE_LENGTH, b"\0")
@@ -274,4 +290,4 @@ class NetControl:
                 word = int.from_bytes(content[4 * number : 4 * number + 4], "little")
                 await self._write(f"{name}{number}", word)
         control = {"table_mask": entries - 1, "unclassified": unclassified, "enable": 1}
-        await self._write("rss", RssControl.const(control).as_bits())
+        await self._write("rss", RssControl.const(control | {"closed": closed}).as_bits())

@@ -249,8 +249,8 @@ class Function(ManagedFunction):
 
     @property
     def _presented(self) -> int:
-        """Queues that there are: nobody would answer a control queue of the PF."""
-        return len(self.queues) if self.number else 2 * self.config.queue_pairs
+        """Queues that there are."""
+        return len(self.queues) if self.number else self.config.physical_queues
 
     @property
     def _queue(self) -> QueueRegisters | None:

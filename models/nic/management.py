@@ -85,6 +85,8 @@ class ManagedFunction:
         self.mailbox_vector = MSI_NO_VECTOR
         #: Tells the PF which function has events.
         self.mailbox: Callable[[], int] = lambda: 0
+        #: Tells which receive queue pairs have frames under way.
+        self.receiving: Callable[[], int] = lambda: 0
         self._macs = [[0, 0] for _ in range(MAC_FILTERS)]
         self._vlans = [0] * VLAN_FILTERS
         #: QueueCoalescing of each queue.
@@ -187,6 +189,7 @@ class ManagedFunction:
             "backup": self.backup,
             "fault_stall": self.fault_stall,
             "rss": self.steering.control,
+            "receiving": self.receiving(),
             "rss_types": self.steering.types,
             "features_low": self.driver_features & 0xFFFF_FFFF,
             "queue_resets": self.queue_resets,
@@ -274,7 +277,10 @@ class ManagedFunction:
         elif name == "fault_stall" and not self.number:
             self.fault_stall = value & 1
         elif name == "rss":
-            self.steering.control = _keep(RssControl, value)
+            there = RssControl.const({"closed": (1 << self.config.queue_pairs) - 1}).as_bits()
+            others = RssControl.const({"closed": -1}).as_bits() & ~there
+            self.steering.control = _keep(RssControl, value) & ~others
+            self._changed("rss", 0)
         elif name == "rss_types":
             self.steering.types = value
         else:

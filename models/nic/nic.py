@@ -70,8 +70,17 @@ class GoldenNic:
         return self._queues.get(number * self.config.queues_per_function + 2 * pair)
 
     def _runs(self, number: int, pair: int) -> bool:
-        """Whether a receive queue runs."""
-        return self._receiver(number, pair) is not None
+        """Whether a receive queue runs, and takes frames."""
+        closed = self.functions[number].steering.closed >> pair & 1
+        return self._receiver(number, pair) is not None and not closed
+
+    def _receiving(self, number: int) -> int:
+        """Bit n: a function's receive queue pair n has something under way."""
+        found = 0
+        for pair in range(self.config.queue_pairs):
+            queue = self._receiver(number, pair)
+            found |= (queue is not None and queue.service is not None) << pair
+        return found
 
     def _waits(self, number: int, pair: int) -> bool:
         """Whether a receive queue waits for a page."""
@@ -94,6 +103,7 @@ class GoldenNic:
             lambda address, data: self._dma[number].message(address, data),
             lambda right: getattr(self.pci, right)(number),
         )
+        function.receiving = lambda: self._receiving(number)
         self.functions.append(function)
         self._dma.append(
             Dma(
@@ -179,6 +189,10 @@ class GoldenNic:
             self._moderations[number].forget(queue)
         elif what == "coalescing":
             self._moderations[number].serve()
+        elif what == "rss":
+            for pair in range(self.config.queue_pairs):
+                if self._receiver(number, pair) is not None and not self._runs(number, pair):
+                    self.switch.drop(number, pair)
         elif what == "events":
             self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":

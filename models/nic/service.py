@@ -146,10 +146,18 @@ class Servant:
         """Deliver the oldest frame that waits for the queue, once there are buffers for it."""
         function, pair = self._function, index // 2
         queue.doorbell = False
-        needed = HEADER_BYTES + len(self._switch.oldest(function.number, pair))
-        if not (yield from self._collect(queue, needed)):
-            return
-        frame = self._switch.take(function.number, pair)
+        frame = None
+        while frame is None:  # the queue may be closed, and opened again, while pages are fetched
+            if not self._switch.waiting(function.number, pair):
+                queue.doorbell = True  # there may be buffers for the next one
+                return
+            oldest = self._switch.oldest(function.number, pair)
+            if not (yield from self._collect(queue, HEADER_BYTES + len(oldest))):
+                return
+            if self._switch.waiting(function.number, pair) and (
+                self._switch.oldest(function.number, pair) is oldest
+            ):
+                frame = self._switch.take(function.number, pair)
         chains, queue.buffers, queue.delivering = queue.buffers, [], True
         content = self._header(index, frame, len(chains)) + frame
         used = yield from self._scatter(queue.ring, chains, content)

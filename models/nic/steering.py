@@ -27,6 +27,11 @@ class Steering:
     key: bytearray = field(default_factory=lambda: bytearray(RSS_KEY_BYTES))
     table: bytearray = field(default_factory=lambda: bytearray(RSS_TABLE_LENGTH))
 
+    @property
+    def closed(self) -> int:
+        """Bit n: receive queue pair n takes no frames."""
+        return RssControl.from_bits(self.control).closed
+
     def pair(self, frame: bytes, pairs: int, *, bare: bool = False) -> int:
         """Queue pair of a frame; one that the function does not have is taken as 0.
 

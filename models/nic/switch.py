@@ -32,8 +32,8 @@ class Switch:
 
     Mirroring functions get everything but their own of all VLANs, as on the wire.
 
-    A receive queue that does not run gets nothing and holds nothing up: its frames are dropped
-    (virtio 1.3, 5.1.6.5.6 and 5.1.6.5.7 say so of one that is being reset).
+    A receive queue that does not run, or is closed, gets nothing and holds nothing up: its frames
+    are dropped (virtio 1.3, 5.1.6.5.6 and 5.1.6.5.7 say so of one that is being reset).
 
     Parameters
     ----------

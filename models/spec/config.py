@@ -346,6 +346,11 @@ class NicConfig:
         return 2 * self.queue_pairs + self.control_queue
 
     @property
+    def physical_queues(self) -> int:
+        """Queues that the PF shows: nobody would answer a control queue of its."""
+        return 2 * self.queue_pairs
+
+    @property
     def queues(self) -> int:
         """All virtqueues; ``function * queues_per_function + queue`` numbers them."""
         return self.functions * self.queues_per_function

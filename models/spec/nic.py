@@ -195,10 +195,11 @@ class RssControl(data.Struct):
     """``rss`` of a function (virtio 1.3, 5.1.6.5.7)."""
 
     table_mask: 7  # entries of the indirection table, a power of two, less one
-    reserved0: 9
+    closed: 8  # bit n: receive queue pair n takes no frames; cleared by a reset of the device
+    reserved0: 1
     unclassified: 8  # queue pair of frames that have no hash
     reserved1: 7
-    enable: 1  # else every frame goes to queue pair 0; cleared by a reset of the device
+    enable: 1  # else every frame goes to queue pair 0; likewise
 
 
 class QueueCoalescing(data.Struct):
@@ -359,6 +360,7 @@ _ALL = (
     _register("features_high", 0x38, _RO, "Likewise, from bit 32 on."),
     _register("queue_enables", 0x3C, _RO, "Bit n: queue n of the function is enabled."),
     _register("queue_resets", 0x78, Access.RW1C, "Bit n: its driver reset queue n."),
+    _register("receiving", 0x7C, _RO, "Bit n: receive queue pair n has frames under way.", 7),
     *(
         _register(f"rss_key{n}", 0x40 + 4 * n, _RW, "Toeplitz key, first byte lowest.")
         for n in range(RSS_KEY_BYTES // 4)

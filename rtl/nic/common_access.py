@@ -75,7 +75,7 @@ class SoftwareAccess:
         access, per = owner.access, owner.config.queues_per_function
         row, word = owner.row_read.data, access.addr[2:PAGE_BITS]
         busy = owner.reset.bit_select(owner.function, 1)
-        of_pf = 2 * owner.config.queue_pairs  # nobody would answer a control queue of the PF
+        of_pf = owner.config.physical_queues
         error_word = queue_error_offset(0) // 4
         shows = (word == word_of("config_generation")) | (word >= DEVICE_OFFSET // 4)
         block_word = access.addr[2:BLOCK_BITS]

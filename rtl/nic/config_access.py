@@ -113,8 +113,7 @@ class FunctionRegisters(wiring.Component):
         m.d.comb += [new.eq(row), word.eq(_merge(write, self.value))]
         features_ok = _has(row.device_status, DeviceStatus.FEATURES_OK)
         half = row.driver_feature_select
-        # Nobody would answer a control queue of the PF.
-        of_pf, of_vf = 2 * self.config.queue_pairs, self.config.queues_per_function
+        of_pf, of_vf = self.config.physical_queues, self.config.queues_per_function
         queues = Mux(self.physical, Const(of_pf, 16), Const(of_vf, 16))
         self.offered = offered = Signal(64)
         pf, vf = (offered_features(self.config, physical=physical) for physical in (True, False))

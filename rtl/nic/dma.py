@@ -66,8 +66,8 @@ class Dma(wiring.Component):
         wait for whoever takes them without holding others up.
     message : ``In(stream.Signature(MsiWrite))``
         MSI-X messages, written untranslated.
-    fenced : ``Out(1)``
-        A fence among them has met no message under way.
+    fenced, pushed : ``Out(1)``
+        A fence among them, of a reset or of a read, has met no message under way.
     store : ``Out(StorePort())``; load : ``Out(LoadPort())``
         Local memories.
     translate : ``Out(TranslationPort())``
@@ -93,6 +93,7 @@ class Dma(wiring.Component):
                 "done": Out(stream.Signature(DmaDone)),
                 "message": In(stream.Signature(MsiWrite)),
                 "fenced": Out(1),
+                "pushed": Out(1),
                 "store": Out(StorePort()),
                 "load": Out(LoadPort()),
                 "translate": Out(TranslationPort()),
@@ -223,6 +224,7 @@ class Dma(wiring.Component):
             messages.done.eq(writes.message_done),
             messages.error.eq(writes.message_error),
             self.fenced.eq(messages.fenced),
+            self.pushed.eq(messages.pushed),
         ]
         return messages
 

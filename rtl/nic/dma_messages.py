@@ -30,8 +30,8 @@ class DmaMessages(wiring.Component):
         Data of the message that was the latest to be taken.
     done, error : ``In(1)``
         The oldest has its response.
-    fenced : ``Out(1)``
-        A fence has come; those before it have their responses.
+    fenced, pushed : ``Out(1)``
+        A fence has come, of a reset or of a read; those before it have their responses.
     stat : ``Out(stream.Signature(StatEvent))``
         Messages that failed.
     """
@@ -46,6 +46,7 @@ class DmaMessages(wiring.Component):
                 "done": In(1),
                 "error": In(1),
                 "fenced": Out(1),
+                "pushed": Out(1),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )
@@ -56,19 +57,21 @@ class DmaMessages(wiring.Component):
         m.submodules.under_way = under_way = StreamFifo(8, MESSAGES)
         m.submodules.failed = failed = StreamFifo(8, MESSAGES)
         message, segment = self.message.payload, self.segment
-        taken, counted, fence = Signal(), Signal(), Signal()
+        taken, counted, fence, passed = Signal(), Signal(), Signal(), Signal()
         places = Signal(range(MESSAGES + 1), init=MESSAGES)  # of both
         m.d.sync += places.eq(places - taken + (self.done & ~self.error) + counted)
         m.d.comb += [
             fence.eq(self.message.valid & message.fence),
-            self.fenced.eq(fence & (places == MESSAGES)),
+            passed.eq(fence & (places == MESSAGES)),
+            self.fenced.eq(passed & ~message.read),
+            self.pushed.eq(passed & message.read),
             segment.valid.eq(self.message.valid & ~message.fence & (places != 0)),
             segment.payload.slot.eq(self.slot),
             segment.payload.address.eq(message.address),
             segment.payload.length.eq(4),
             segment.payload.function.eq(message.function),
             taken.eq(segment.valid & segment.ready),
-            self.message.ready.eq(taken | self.fenced),
+            self.message.ready.eq(taken | passed),
             under_way.i.valid.eq(taken),
             under_way.i.payload.eq(message.function),
             under_way.o.ready.eq(self.done),

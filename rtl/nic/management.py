@@ -66,17 +66,18 @@ _KEPT = {
     **{f"coalescing{n}": 0xFFFF_FFFF for n in range(COALESCED_QUEUES)},
     **{f"rss_table{n}": 0xFFFF_FFFF for n in range(RSS_TABLE_LENGTH // 4)},
 }
-_STEERING = RssControl.const({"enable": 1}).as_bits()
+#: What a reset of the device clears: it is in flip-flops.
+_STEERING = RssControl.const({"enable": 1, "closed": -1}).as_bits()
 
 
 class Management(wiring.Component):
     """Control, MAC, filters, VLAN, steering, page time-out, device_id, counters of each function.
 
     What is set is kept in one RAM, a word for each register; who steers by it follows the writes.
-    Only ``controls`` and ``steering`` are in flip-flops.  After reset the RAM is filled, one word
-    per cycle, and accesses wait: functions begin disabled, with their ``initial_mac`` and without
-    filters.  The page time-out is one for all, in the PF's block; in others it reads 0.  The high
-    half of a counter is that of the last low half read.
+    ``controls``, ``steering`` and ``closed`` are in flip-flops.  After reset the RAM is filled, one
+    word per cycle, and accesses wait: functions begin disabled, with their ``initial_mac`` and
+    without filters.  The page time-out is one for all, in the PF's block; in others it reads 0.
+    The high half of a counter is that of the last low half read.
 
     Latency
     -------
@@ -98,8 +99,10 @@ class Management(wiring.Component):
     filter : ``Out(stream)`` of FilterChange
     mac_of : ``In(8)``; mac : ``Out(48)``
         MAC of a function, in the same cycle; first byte lowest.
-    steering : ``Out(functions)``; unsteer : ``In(functions)``
-        ``rss.enable`` of the functions; functions to clear it for.
+    steering : ``Out(functions)``; closed : ``Out(receivers)``; unsteer : ``In(functions)``
+        ``rss.enable`` and ``rss.closed`` of the functions; functions to clear them for.
+    under_way : ``In(receivers)``
+        Receive queues with frames that may still be received.
     page_timeout : ``Out(32)``; fault_stall : ``Out(1)``
     changed : ``Out(functions)``
         MAC or link (which is up while a function is enabled and not ``link_down``) was set.
@@ -117,7 +120,9 @@ class Management(wiring.Component):
                 "mac_of": In(8),
                 "mac": Out(48),
                 "steering": Out(config.functions),
+                "closed": Out(config.receivers),
                 "unsteer": In(config.functions),
+                "under_way": In(config.receivers),
                 "page_timeout": Out(32),
                 "fault_stall": Out(1),
                 "changed": Out(config.functions),
@@ -256,6 +261,8 @@ class Management(wiring.Component):
         strobes = Cat(strobe.replicate(8) for strobe in access.strb)
         with m.If((self.word == _word("device_id")) & ~access.write):
             m.d.sync += answer.eq(self.config.device_id + self.function)
+        with m.If((self.word == _word("receiving")) & ~access.write):
+            m.d.sync += answer.eq(self._pairs(self.under_way))
         with m.If((self.word == _word("page_timeout")) & (self.function == 0)):
             with m.If(access.write):
                 timeout = self.page_timeout
@@ -267,6 +274,10 @@ class Management(wiring.Component):
                 m.d.sync += self.fault_stall.eq(access.data[0])
             with m.Elif(~access.write):
                 m.d.sync += answer.eq(self.fault_stall)
+
+    def _pairs(self, bits):
+        """Of a bit per receive queue, those of the function that is accessed."""
+        return bits.word_select(self.function, self.config.queue_pairs)
 
     def _decode(self, m: Module) -> None:
         """What kind of word is accessed."""
@@ -290,7 +301,11 @@ class Management(wiring.Component):
             m.d.comb += [self.filters.eq(1), self.entry.eq(word - first_vlan + 1)]
         with m.If(word == _word("vlan")):
             m.d.comb += self.filters.eq(1)
-        m.d.sync += self.steering.eq(self.steering & ~self.unsteer)
+        open_ = Cat(~bit.replicate(self.config.queue_pairs) for bit in self.unsteer)
+        m.d.sync += [
+            self.steering.eq(self.steering & ~self.unsteer),
+            self.closed.eq(self.closed & open_),
+        ]
 
     def _in_ram(self, m: Module) -> None:
         """Registers in RAM: the word is read, then changed; the switch is told of filters."""
@@ -302,8 +317,13 @@ class Management(wiring.Component):
             m.next = "RESPOND"
             with m.If(~self.access.write):
                 m.d.sync += self.answer.eq(self.read.data)
-                with m.If((word == _word("rss")) & ~self.steering.bit_select(function, 1)):
-                    m.d.sync += self.answer.eq(self.read.data & ~_STEERING)
+                with m.If(word == _word("rss")):
+                    steering = Signal(RssControl)
+                    m.d.comb += [
+                        steering.enable.eq(self.steering.bit_select(function, 1)),
+                        steering.closed.eq(self._pairs(self.closed)),
+                    ]
+                    m.d.sync += self.answer.eq(self.read.data & ~_STEERING | steering.as_value())
             with m.Else():
                 m.d.comb += [self.write.en.eq(1), self.stored.en.eq(1)]
                 with m.If(self.filters):
@@ -338,7 +358,11 @@ class Management(wiring.Component):
                 with m.If(self.word == _word("control")):
                     m.d.sync += self.controls[number].eq(self.new)
                 with m.If(self.word == _word("rss")):
-                    m.d.sync += self.steering[number].eq((self.new & _STEERING) != 0)
+                    rss, pairs = data.View(RssControl, self.new), self.config.queue_pairs
+                    m.d.sync += [
+                        self.steering[number].eq(rss.enable),
+                        self.closed.word_select(number, pairs).eq(rss.closed),
+                    ]
 
     def _links(self, m: Module) -> None:
         """Tell of what a driver sees."""

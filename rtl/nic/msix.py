@@ -115,7 +115,7 @@ class Msix(wiring.Component):
 
         message, count = messages.i.payload, counts.i.payload
         send, pend, raised = Signal(), Signal(), Signal()  # raised: by an interrupt, not a recheck
-        fence = Signal()
+        fence, of_read = Signal(), Signal()
         able = Signal()
         m.d.comb += [
             able.eq(enabled.bit_select(function, 1) & ~entry.mask),
@@ -123,6 +123,7 @@ class Msix(wiring.Component):
             message.address.eq(entry.address),
             message.data.eq(entry.data),
             message.fence.eq(fence),
+            message.read.eq(of_read),
             messages.i.valid.eq(fence | (send & counts.i.ready)),
             counts.i.valid.eq((send & messages.i.ready) | pend),
             count.function.eq(function),
@@ -174,6 +175,7 @@ class Msix(wiring.Component):
                         function.eq(interrupt.function),
                         vector.eq(interrupt.vector),
                         raised.eq(1),
+                        of_read.eq(interrupt.read),
                     ]
                     with m.If(interrupt.fence):
                         m.next = "FENCE"

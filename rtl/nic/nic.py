@@ -147,6 +147,8 @@ class Nic(wiring.Component):
             switch.live.eq(registers.live),
             engine.live.eq(registers.live),
             switch.down.eq(registers.down),
+            engine.closed.eq(registers.closed),
+            registers.under_way.eq(engine.under_way),
         ]
 
         for name in ("filter", "stored"):
@@ -180,6 +182,9 @@ class Nic(wiring.Component):
             moderation.ending.eq(registers.ending),
             registers.held.eq(moderation.holds),
             registers.fenced.eq(dma.fenced),
+            registers.pushed.eq(dma.pushed),
+            registers.offer.eq(told.valid),
+            registers.offer_taken.eq(told.ready),
             registers.used.eq(told.valid & told.ready & (told.payload.function == 0)),
             self.interrupt.eq(registers.pin),
         ]

@@ -304,7 +304,7 @@ class ReceiveFifos(wiring.Component):
         move, pop = heads.write_port(), self.pop
         receiver, taken = Signal(range(max(2, self.config.receivers))), Signal()
         ceases, crowded, goes, returned, returning = (Signal() for _ in range(5))
-        filled = tail.data != head.data
+        filled, shut = tail.data != head.data, self.down.bit_select(receiver, 1)
         m.d.comb += [
             receiver.eq(
                 Mux(pop.looks, pop.function * self.config.queue_pairs + pop.pair, self.scan)
@@ -312,7 +312,7 @@ class ReceiveFifos(wiring.Component):
             tail.addr.eq(receiver),
             head.addr.eq(receiver),
             ceases.eq(~self.receiving.bit_select(self.owner, 1)),
-            goes.eq((ceases | crowded | self.down.bit_select(self.scan, 1)) & filled),
+            goes.eq((ceases | crowded | shut) & filled),
             # Of two in a row the second would find no place.
             returned.eq(
                 ~pop.looks
@@ -325,7 +325,7 @@ class ReceiveFifos(wiring.Component):
                 & goes
             ),
             self.looked.eq(~pop.looks & (~goes | returned)),
-            taken.eq((pop.en & filled & ~self.clearing) | returned),
+            taken.eq((pop.en & filled & ~shut & ~self.clearing) | returned),
             get_frame.addr.eq(Cat(head.data, receiver)),
             get_kind.addr.eq(Cat(head.data, receiver)),
             move.addr.eq(receiver),

@@ -16,6 +16,7 @@ from rtl.nic.mailbox import MAILBOX_REGISTERS, Mailbox
 from rtl.nic.management import Management
 from rtl.nic.pci_config import PciConfig
 from rtl.nic.pci_state import PriPort
+from rtl.nic.read_order import ReadOrder
 from rtl.nic.register_map import (
     BLOCK_BITS,
     PAGE_BITS,
@@ -78,6 +79,8 @@ class Registers(wiring.Component):
     ending : ``Out(8)``; held, fenced : ``In(1)``
         A function whose reset is to end; whether an interrupt of it was raised elsewhere and not
         yet taken; the fence behind its interrupts has no message before it any more.
+    offer, offer_taken, pushed : ``In(1)``
+        Of the :class:`~rtl.nic.read_order.ReadOrder`: interrupts that are raised elsewhere.
     controls : ``Out(ArrayLayout(FunctionControl))``
         What a function may do.
     messages : ``Out(functions)``
@@ -94,6 +97,9 @@ class Registers(wiring.Component):
         Functions that spread what they receive over their queue pairs.
     live : ``Out(functions)``
         Functions whose driver has set DRIVER_OK.
+    down, closed : ``Out(receivers)``; under_way : ``In(receivers)``
+        Receive queues that take no frames; those of them of which software has said so; those with
+        frames that may still be received.
     used : ``In(1)``; pin : ``Out(1)``
         Buffers of the PF were used of which its driver wants to know; its interrupt pin.
     page_timeout : ``Out(32)``; fault_stall : ``Out(1)``
@@ -116,6 +122,9 @@ class Registers(wiring.Component):
                 "ending": Out(8),
                 "held": In(1),
                 "fenced": In(1),
+                "offer": In(1),
+                "offer_taken": In(1),
+                "pushed": In(1),
                 "controls": Out(data.ArrayLayout(FunctionControl, config.functions)),
                 "messages": Out(config.functions),
                 "clear": Out(config.functions),
@@ -124,6 +133,8 @@ class Registers(wiring.Component):
                 "forget": Out(config.data_queues),
                 "vector": Out(VectorWrite()),
                 "down": Out(config.receivers),
+                "closed": Out(config.receivers),
+                "under_way": In(config.receivers),
                 "filter": Out(stream.Signature(FilterChange)),
                 "stored": Out(PolicyWrite()),
                 "steering": Out(config.functions),
@@ -144,9 +155,11 @@ class Registers(wiring.Component):
         m.submodules.management = management = Management(self.config)
         m.submodules.doorbells = doorbells = Doorbells(self.config)
         m.submodules.mailbox = mailbox = Mailbox(self.config)
-        m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 2)
+        m.submodules.interrupts = interrupts = StreamArbiter(Interrupt, 3)
+        m.submodules.order = order = ReadOrder(3)
         connect(m, flipped(self.bus), lite.bus)
-        connect(m, lite.port, pci.bus)
+        connect(m, lite.port, order.bus)
+        connect(m, order.port, pci.bus)
         connect(m, pci.pri, flipped(self.pri))
         for name in ("stat", "filter", "stored"):
             connect(m, getattr(management, name), flipped(getattr(self, name)))
@@ -155,6 +168,7 @@ class Registers(wiring.Component):
         connect(m, common.vector, flipped(self.vector))
         connect(m, common.interrupt, interrupts.i0)
         connect(m, mailbox.interrupt, interrupts.i1)
+        connect(m, order.interrupt, interrupts.i2)
         connect(m, interrupts.o, flipped(self.interrupt))
         connect(m, common.post, mailbox.post)
         for name in ("stopped", "error"):
@@ -164,6 +178,8 @@ class Registers(wiring.Component):
             common.mac.eq(management.mac),
             management.unsteer.eq(common.resets),
             self.steering.eq(management.steering),
+            self.closed.eq(management.closed),
+            management.under_way.eq(self.under_way),
             common.links.eq(
                 Cat(
                     management.controls[n].enable & ~management.controls[n].link_down
@@ -172,7 +188,7 @@ class Registers(wiring.Component):
             ),
             common.changed.eq(management.changed),
             self.forget.eq(common.forget),
-            self.down.eq(common.down),
+            self.down.eq(common.down | management.closed),
             self.told.eq(common.told),
             self.ending.eq(common.ending),
             mailbox.ending.eq(common.ending),
@@ -181,6 +197,9 @@ class Registers(wiring.Component):
             common.unread.eq(mailbox.resets),
             common.unread_queues.eq(mailbox.queue_resets),
             common.fenced.eq(self.fenced),
+            order.offers.eq(Cat(self.offer, common.interrupt.valid, mailbox.interrupt.valid)),
+            order.taken.eq(Cat(self.offer_taken, common.interrupt.ready, mailbox.interrupt.ready)),
+            order.pushed.eq(self.pushed),
             common.flr.eq(pci.flr),
             pci.resetting.eq(common.resets),
             pci.cleared.eq(self.cleared),

@@ -154,6 +154,7 @@ class Interrupt(data.Struct):
     vector: 16  # MSI_NO_VECTOR is sent nowhere
     fence: 1  # nothing is raised; see :class:`MsiWrite`
     whole: 1  # a fence at the end of a function's reset: what is pending is forgotten
+    read: 1  # a fence of a read, not of a reset
 
 
 class LocalMemory(enum.IntEnum, shape=2):
@@ -217,14 +218,15 @@ class DmaDone(data.Struct):
 class MsiWrite(data.Struct):
     """One 32-bit write of an MSI-X message, untranslated.
 
-    A fence is none: it tells the registers, who sent it behind a function's last interrupt, that
-    all messages before it have their responses.
+    A fence is none: it tells the registers, who sent it behind a function's last interrupt, or for
+    a read of software, that all messages before it have their responses.
     """
 
     function: 8
     address: 64
     data: 32
     fence: 1
+    read: 1
 
 
 class StorePort(wiring.Signature):

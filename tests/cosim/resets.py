@@ -16,6 +16,7 @@ from cosim.hypervisor.hypervisor import Hypervisor
 from cosim.hypervisor.vm import RAM_GPA, Vm
 from cosim.port import Port
 from models.spec.nic import Stat
+from models.spec.virtio import MSI_NO_VECTOR
 
 __all__ = ["Resets"]
 
@@ -168,10 +169,29 @@ class Resets:
             await guest.driver.start()
         await self._exchange((1, 2), (2, 1), (3, 1))
 
-    async def silent_after(self, delay: int) -> None:
-        """A driver resets its device so long after a message has begun: none comes after it finds
-        that the device is reset (virtio 1.3, 2.4.1).  It is a long way that the message has, for
-        its page's translation is thrown away again and again.
+    async def _silence(self, how: str) -> None:
+        """Let a driver see to it that no message comes any more, and read what it has written."""
+        transport = self.guests[1].driver.transport
+        if how == "reset":
+            await self.guests[1].driver.stop()
+        elif how == "mask":
+            for vector in range(transport.vectors):
+                await transport.device.mask_vector(vector)
+        elif how == "mask function":
+            await transport.device.mask_function(True)
+            await transport.device.device.read(4, 2)
+        else:
+            assert how == "vector"
+            for queue in (0, 1):
+                await transport.store("queue_select", queue)
+                await transport.store("queue_msix_vector", MSI_NO_VECTOR)
+                assert await transport.load("queue_msix_vector") == MSI_NO_VECTOR
+
+    async def silent_after(self, delay: int, how: str) -> None:
+        """A driver silences its device so long after a message has begun: none comes after it finds
+        that the device is reset (virtio 1.3, 2.4.1), or has read anything behind a mask (PCI Base
+        6.0, 2.4.1) or a queue's vector that is none (4.1.5.1.2).  It is a long way that the message
+        has, for its page's translation is thrown away again and again.
         """
         guest, hypervisor = self.guests[1], self._hypervisor
         page = guest.vm.gscid, guest.vm.message_gpa
@@ -181,11 +201,11 @@ class Resets:
             await hypervisor.iommu.invalidate_second_stage(*page)
         await self._port.sleep(delay)
         before = guest.vm.interrupts.total()
-        await guest.driver.stop()
+        await self._silence(how)
         told = guest.vm.interrupts.total()
         self.interrupted += told - before
         await self._port.sleep(_MESSAGE)
-        assert guest.vm.interrupts.total() == told, f"a message after a reset {delay} cycles on"
+        assert guest.vm.interrupts.total() == told, f"a message after a {how} {delay} cycles on"
         await self._bind_again(1)
 
     async def without_bus_master(self) -> None:
@@ -239,11 +259,13 @@ class Resets:
         assert guest.vm.interrupts.total() == told, "what was pending came behind a reset"
         await self._bind_again(1)
 
-    async def silent(self, delays: list[int]) -> dict[str, Any]:
-        """Resets by a driver; returns how many messages came before they ended."""
+    async def silent(self, delays: list[int], how: str) -> dict[str, Any]:
+        """Resets by a driver, or what else should silence its device; returns how many messages
+        came before they ended.
+        """
         await self.start()
         for delay in delays:
-            await self.silent_after(delay)
+            await self.silent_after(delay, how)
         return {"interrupted": self.interrupted}
 
     async def run(self, delays: list[int], *, evict: bool = False) -> dict[str, Any]:

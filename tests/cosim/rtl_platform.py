@@ -8,7 +8,7 @@ from tests.cosim.platform import HOST_BASE, HOST_BYTES, Platform
 __all__ = ["rtl_platform"]
 
 
-async def rtl_platform(dut, seed: int) -> Platform:
+async def rtl_platform(dut, seed: int, costs: Costs | None = None) -> Platform:
     """Bring hardware and hypervisor up; memory answers after 20 to 30 cycles."""
     bench = Bench(dut)
     bench.memory.map(HOST_BASE, HOST_BYTES)
@@ -16,6 +16,6 @@ async def rtl_platform(dut, seed: int) -> Platform:
         bench.timing(manager, latency=20, jitter=10, seed=number)
     machine, system = Machine(bench), bench.built.design.arguments[0]
     await bench.start()
-    hypervisor = Hypervisor(machine, system, base=HOST_BASE, size=HOST_BYTES, costs=Costs())
+    hypervisor = Hypervisor(machine, system, base=HOST_BASE, size=HOST_BYTES, costs=costs)
     await hypervisor.start()
     return Platform(machine, hypervisor, seed)

@@ -26,7 +26,7 @@ async def resets(dut) -> None:
     hypervisor = Hypervisor(machine, system, base=_BASE, size=_BYTES, costs=costs)
     scenario = Resets(machine, hypervisor, system.nic.frame_bytes)
     if asked["silent"]:
-        found = await scenario.silent(asked["delays"])
+        found = await scenario.silent(asked["delays"], asked["silent"])
     else:
         found = await scenario.run(asked["delays"], evict=asked["evict"])
     report(found | {"cycles": bench.usage().cycles})

@@ -28,7 +28,7 @@ def test_golden_machine(evict):
     assert not found["faults"]
 
 
-def on_rtl(delays, *, latency, evict=False, service_cycles=2000, silent=False):
+def on_rtl(delays, *, latency, evict=False, service_cycles=2000, silent=""):
     options = {
         "config": "tiny",
         "latency": latency,
@@ -60,6 +60,7 @@ def test_rtl_at_every_phase(latency, service_cycles, evict):
     reset_on_rtl(delays, evict=evict, latency=latency, service_cycles=service_cycles)
 
 
-def test_no_message_follows_a_reset():
-    found = on_rtl(list(range(0, 300, 20)), latency=200, silent=True)
+@pytest.mark.parametrize("how", ["reset", "mask", "mask function", "vector"])
+def test_no_message_follows(how):
+    found = on_rtl(list(range(0, 300, 20)), latency=200, silent=how)
     assert found["interrupted"] > 3

@@ -6,8 +6,8 @@ PLANTS = [
     Plant(
         "a reset ends while a message is under way",
         "rtl/nic/dma_messages.py",
-        "self.fenced.eq(fence & (places == MESSAGES))",
-        "self.fenced.eq(fence)",
+        "passed.eq(fence & (places == MESSAGES))",
+        "passed.eq(fence)",
         "tests/rtl/nic/test_dma.py",
         "fence",
     ),
@@ -18,6 +18,49 @@ PLANTS = [
         "m.d.sync += left.eq(0)",
         "tests/rtl/nic/test_queue_life.py",
         "behind_its_fence and True",
+    ),
+    Plant(
+        "a read does not wait for messages before it",
+        "rtl/nic/read_order.py",
+        "with m.If(reads & wrote):",
+        "with m.If(0):",
+        "tests/rtl/nic/test_read_order.py",
+        "waits_for_its_fence and space",
+        often=True,
+    ),
+    Plant(
+        "a fence of a read goes before what was on offer",
+        "rtl/nic/read_order.py",
+        "with m.If(waiting == 0):",
+        "with m.If(1):",
+        "tests/rtl/nic/test_read_order.py",
+        "behind_what_is_on_offer",
+        often=True,
+    ),
+    Plant(
+        "the engine has frames of a queue that is closed",
+        "rtl/nic/receive_fifos.py",
+        "filled & ~shut & ~self.clearing",
+        "filled & ~self.clearing",
+        "tests/rtl/nic/test_receive_fifos.py",
+        "not_to_be_had",
+        often=True,
+    ),
+    Plant(
+        "a queue whose used elements are not written has nothing under way",
+        "rtl/nic/engine/commit.py",
+        """            with m.Elif(waiting != 0):
+                m.d.comb += self.urgent.eq(mine)
+            with m.Elif(~draining):
+                m.d.comb += self.rests.eq(mine)
+""",
+        """            with m.Elif(waiting != 0):
+                m.d.comb += [self.urgent.eq(mine), self.rests.eq(mine)]
+            with m.Elif(~draining):
+                m.d.comb += self.rests.eq(mine)
+""",
+        "tests/rtl/nic/test_under_way.py",
+        "from_taking",
     ),
     Plant(
         "a driver that resets is told of buffers that were used before",
@@ -298,10 +341,10 @@ PLANTS = [
     Plant(
         "frames for a queue that is down keep the room of its function",
         "rtl/nic/receive_fifos.py",
-        "(ceases | crowded | self.down.bit_select(self.scan, 1))",
+        "(ceases | crowded | shut)",
         "(ceases | crowded)",
         "tests/rtl/nic/test_receive_fifos.py",
-        "is_down",
+        "is_down_is_dropped",
         often=True,
     ),
     Plant(

@@ -69,6 +69,8 @@ class Build(wiring.Component):
         The large buffer is free again.
     open, holding, visiting, left : ``Out(queues)``
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
+    takes, owing : ``Out(queues)``
+        Queues that take a frame; those with frames that are in no packet, or may not be.
     unstall : ``Out(queues)``
         Buffers that are half empty.
     queue : ``Out``; published, done, committed, ring : ``In``
@@ -107,6 +109,8 @@ class Build(wiring.Component):
                 "holding": Out(queues),
                 "visiting": Out(queues),
                 "left": Out(queues),
+                "takes": Out(queues),
+                "owing": Out(queues),
                 "unstall": Out(queues),
                 "queue": Out(shapes.lane),
                 "published": In(shapes.buffer + 1),
@@ -172,10 +176,14 @@ class Build(wiring.Component):
         self.ready_, self.blocked = Signal(queues), Signal(queues)
         # Begins again; then, with frames that it has.
         self.again, self.replaying = Signal(queues), Signal(queues)
+        self.fresh = Signal(queues)
         self.block, self.clear = Signal(queues), Signal(queues)
         self.rearm, self.restarted, self.replayed = (Signal(queues) for _ in range(3))
         self.merges = Signal(queues)  # its frame goes on in the next chain
-        visits = Signal()
+        visits, paid = Signal(), Signal(queues)
+        m.d.sync += self.owing.eq(
+            (self.owing & ~paid & ~self.fresh) | self.takes | (self.rewound & self.holding)
+        )
         m.d.comb += [
             self.mine.eq(1 << self.queue),
             self.visiting.eq(Mux(visits, self.mine, 0)),
@@ -204,6 +212,9 @@ class Build(wiring.Component):
                 m.d.comb += [self.write.en.eq(1), self.left.eq(self.mine)]
                 with m.If(self.s.head != self.published):
                     m.d.comb += self.rearm.eq(self.mine)
+                if not self.transmits:
+                    with m.If(self.s.number == self.s.high):
+                        m.d.comb += paid.eq(self.mine)
                 m.next = "CHOOSE"
                 with m.If(~self.init.valid):
                     self._turn(m)
@@ -216,7 +227,7 @@ class Build(wiring.Component):
         queues = self.queues
         m.submodules.turns = self.turns = Turns(queues)
         normal = Signal(queues)
-        self.chosen, self.fresh = Signal(queues), Signal(queues)
+        self.chosen = Signal(queues)
         if self.transmits:
             source = self.touching | self.open | self.tx_alloc.valid.replicate(queues)
         else:

@@ -109,7 +109,7 @@ class ReceiveBuild(Build):
             m.d.sync += s.frame.eq(self.rx_pop.frame)
             m.next = "SAVE"
             with m.If(self.rx_pop.valid):
-                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(mine)]
+                m.d.comb += [self.hand_write.en.eq(1), self.fed.eq(mine), self.takes.eq(mine)]
                 m.d.sync += begin
                 m.d.sync += [s.high.eq(s.high + 1), self.holding.eq(self.holding | mine)]
                 m.next = "DESCRIPTOR"

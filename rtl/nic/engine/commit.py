@@ -69,6 +69,8 @@ class Commit(wiring.Component):
         Queues whose packets have no effect; queues that have no packet open nor about to be.
     drained, rewind, fail : ``Out(queues)``
         Nothing of a queue that drains is left; it is to begin again, or to end.
+    rests : ``Out(queues)``
+        A queue that does not drain has no packet, and all its used elements are written.
     touch, touch_piece : ``Out``
         With ``rewind``: whether it then touches; a piece to touch of ``queue``, with ``touch``.
     flushing : ``In(queues)``; urgent : ``Out(queues)``
@@ -105,6 +107,7 @@ class Commit(wiring.Component):
                 "draining": In(queues),
                 "settled": In(queues),
                 "drained": Out(queues),
+                "rests": Out(queues),
                 "rewind": Out(queues),
                 "fail": Out(queues),
                 "touch": Out(1),
@@ -288,6 +291,8 @@ class Commit(wiring.Component):
                 m.d.comb += self.drained.eq(mine)
             with m.Elif(waiting != 0):
                 m.d.comb += self.urgent.eq(mine)
+            with m.Elif(~draining):
+                m.d.comb += self.rests.eq(mine)
         with m.Elif((outcome.count != record.pieces) | (~draining & (self.held & mine).any())):
             m.next = "CHOOSE"
         with m.Elif(~draining & (waiting >= USED_PLACES)):

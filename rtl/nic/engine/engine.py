@@ -87,6 +87,9 @@ class VirtqueueEngine(wiring.Component):
         Free TX slots, held only while data come; what has been gathered in them.
     arrival : ``In(stream)`` of Arrival; rx_pop : ``Out(RxPop)``
         Frames to receive, taken when a buffer is known.
+    closed : ``In(receivers)``; under_way : ``Out(receivers)``
+        Receive queues whose frames are withheld; those with frames that have been taken, and of
+        whose used elements not all are written.
     release : ``Out(stream)`` of FrameRef
         Slots and frames given back.
     checking : ``In(functions)``; finding : ``Out(FindingRead)``
@@ -110,6 +113,8 @@ class VirtqueueEngine(wiring.Component):
         super().__init__(
             {
                 "waits": Out(config.receivers),
+                "closed": In(config.receivers),
+                "under_way": Out(config.receivers),
                 "stall": In(1),
                 "command": In(stream.Signature(QueueCommand)),
                 "stopped": Out(stream.Signature(16)),
@@ -416,6 +421,11 @@ class VirtqueueEngine(wiring.Component):
             pop.frame.eq(self.rx_pop.frame),
         ]
 
+        # What waits for a queue that was closed is looked for once more.
+        was_closed, opened = Signal(config.receivers), Signal(config.receivers)
+        m.d.sync += was_closed.eq(self.closed)
+        m.d.comb += opened.eq(was_closed & ~self.closed)
+
         fetch, used, wake = self.fetch, self.used_ring, Signal(config.data_queues)
         # A cycle later: a buffer that is found full meanwhile is looked at once more.
         m.d.sync += fetch.unstall.eq(self._both("unstall"))
@@ -430,7 +440,8 @@ class VirtqueueEngine(wiring.Component):
             fetch.touching.eq(self._both("touching")),
             used.committed.eq(self._both("committed")),
             used.urgent.eq(self._both("urgent")),
-            receive.frames.eq(self.arrival.valid << receiver),
+            receive.frames.eq((self.arrival.valid << receiver) | opened),
+            self.under_way.eq(receive.under_way),
         ]
 
         m.d.comb += [

@@ -59,6 +59,8 @@ class Lane(wiring.Component):
         Queues that have drained and are to begin again; and do so.
     quiet, draining, failed, touching : ``Out(queues)``
         Queues that have drained and hold nothing; that drain; that have failed; that touch.
+    under_way : ``Out(queues)``
+        Queues with frames that were taken, and of whose used elements not all are written.
     patient_room : ``In(1)``
     put, put_at, put_entry, publish, publish_to, put_queue : ``In``
         Ring fetch's side of the buffers: stores, publishes, for ``put_queue``.
@@ -90,7 +92,7 @@ class Lane(wiring.Component):
         shapes = self.shapes
         inward = ("able", "halted", "failing", "over", "rewound", "flushing", "moved")
         outward = (
-            *("rewind", "quiet", "draining", "failed", "touching"),
+            *("rewind", "quiet", "draining", "failed", "touching", "under_way"),
             *("unstall", "committed", "urgent"),
         )
         super().__init__(
@@ -357,6 +359,10 @@ class Lane(wiring.Component):
             drained.eq((drained | commit.drained) & ~self.rewound & ~self.over),
             touches.eq(
                 (touches & ~commit.rewind & ~self.over) | Mux(commit.touch, commit.rewind, 0)
+            ),
+            self.under_way.eq(
+                (self.under_way & ~(commit.rests & settled & ~build.owing) & ~self.over)
+                | build.takes
             ),
             self.touching.eq(
                 (self.touching & ~self.rewound & ~self.over) | (self.rewound & touches)

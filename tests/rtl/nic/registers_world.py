@@ -82,6 +82,7 @@ class Machine:
         async def whole(ctx):
             ctx.set(self.dut.cleared, -1)
             ctx.set(self.dut.fenced, 1)
+            ctx.set(self.dut.pushed, 1)
             ctx.set(self.dut.filter.ready, 1)
             await configure(ctx, self.bus.write32, self.nic)
             await bench(ctx)

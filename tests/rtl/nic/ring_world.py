@@ -458,10 +458,10 @@ class RingWorld:
             await ctx.tick()
         raise AssertionError("it never came about")
 
-    def run(self, test) -> None:
+    def run(self, test, *background) -> None:
         """Simulate until ``test`` ends."""
         sim = simulator(self.dut)
-        for agent in (self.dma, self.driver, self.sinks, self.segmenter):
+        for agent in (self.dma, self.driver, self.sinks, self.segmenter, *background):
             sim.add_testbench(agent, background=True)
 
         async def start(ctx):

@@ -169,6 +169,30 @@ def test_what_waits_for_a_queue_that_is_down_is_dropped_and_counted():
     run(dut, bench, background=[ends.process])
 
 
+def test_what_waits_for_a_queue_that_is_down_is_not_to_be_had():
+    """However soon the engine asks, and though it has heard of it before."""
+    dut, function = ReceiveFifos(TINY), 2
+    ends = Ends(dut)
+
+    async def bench(ctx):
+        await begin(ctx, dut, function)
+        ctx.set(dut.pop.function, function)
+        ctx.set(dut.pop.pair, 0)
+        for down in (1, 0):
+            await push(ctx, dut, 5)
+            ctx.set(dut.down, down << function * TINY.queue_pairs)
+            for signal in (dut.pop.looks, dut.pop.en):
+                ctx.set(signal, 1)
+            await ctx.tick().repeat(1)
+            assert ctx.get(dut.pop.valid) != down
+            for signal in (dut.pop.looks, dut.pop.en):
+                ctx.set(signal, 0)
+            await ctx.tick().repeat(8 * TINY.receivers + 8)
+        assert ends.dropped == [(function, 0, 1, Stat.RX_DROPPED_FULL)]
+
+    run(dut, bench, background=[ends.process])
+
+
 @pytest.mark.parametrize("steers", [True, False])
 def test_a_queue_whose_driver_sleeps_leaves_room_for_others_of_its_function(steers):
     """Where frames are steered, that is; else there is no other."""

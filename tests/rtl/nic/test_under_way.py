@@ -1,0 +1,81 @@
+"""Which receive queues have frames under way: from when one is taken until its element is there."""
+
+import struct
+
+import pytest
+
+from models.spec.config import NicConfig
+from tests.rtl.nic.ring_world import RingWorld
+
+CONFIG = NicConfig(vfs=1, queue_pairs=2, mergeable=True, tx_slots=16, rx_slots=16)
+_FRAMES = 40
+#: Cycles from the engine's taking of a frame to when it says so.
+_LATE = 3
+
+
+class Watch:
+    """Follows what a queue says of itself, cycle by cycle."""
+
+    def __init__(self, world, ring, receiver):
+        self.world, self.ring, self.receiver = world, ring, receiver
+        self.delivered = self.busy = self.calm = 0
+        self.states = [0, 0]
+
+    @property
+    def owed(self):
+        """Frames that were taken and whose chains are not all in the used ring."""
+        (used,) = struct.unpack_from("<H", self.world.guest, self.ring.device + 2)
+        function, pair = divmod(self.receiver, CONFIG.queue_pairs)
+        taken = self.delivered - len(self.world.waiting[function, pair])
+        return taken * self.chains - used
+
+    chains = 1
+
+    async def process(self, ctx):
+        while True:
+            await ctx.tick()
+            says = ctx.get(self.world.dut.under_way) >> self.receiver & 1
+            self.states[says] += 1
+            self.busy = self.busy + 1 if self.owed > 0 else 0
+            assert says or self.busy <= _LATE
+            assert not ctx.get(self.world.dut.under_way) & ~(1 << self.receiver)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("absent", [0, 0.2])
+def test_from_taking_to_used_element(merged, absent):
+    """With pages that are not there, and buffers that come late."""
+    world, receiver = RingWorld(CONFIG, seed=71, slots=12), 3
+    print("seed 71")
+
+    async def test(ctx):
+        ring = world.ring(6, size=64, apart=True, mergeable=merged)
+        watch.append(Watch(world, ring, receiver))
+        rng, posted, watch[0].chains = world.rng, 0, 1 + merged
+        while ring.used < _FRAMES * watch[0].chains:
+            if watch[0].delivered < _FRAMES and len(world.waiting[1, 1]) < 4 and rng.random() < 0.1:
+                world.deliver(1, bytes(100), watch[0].delivered % 4, pair=1)
+                watch[0].delivered += 1
+            if posted < _FRAMES * watch[0].chains and ring.free and rng.random() < 0.1:
+                at = ring.buffers + 0x1000 * rng.randrange(3) + 128 * rng.randrange(16)
+                ring.post([(at, 60 if merged else 128)])
+                posted += 1
+                world.doorbells.append(6)
+                if rng.random() < absent:
+                    world.absent.add(at >> 12)
+            if world.absent and world.wanted() and rng.random() < 0.05:
+                world.absent.clear()
+            ring.take()
+            await ctx.tick()
+        await ctx.tick().repeat(200)
+        assert not ctx.get(world.dut.under_way)
+        assert min(watch[0].states) > 50
+
+    watch: list[Watch] = []
+
+    async def follow(ctx):
+        while not watch:
+            await ctx.tick()
+        await watch[0].process(ctx)
+
+    world.run(test, follow)
