@@ -356,9 +356,6 @@
 
 #define IOVIRT_NIC_FUNCTION_MAILBOX_VECTOR 0x24u /* PF: vector raised for new events. */
 
-/* Writing raises this vector of the function; reads 0. */
-#define IOVIRT_NIC_FUNCTION_INTERRUPT 0x28u
-
 #define IOVIRT_NIC_FUNCTION_RSS 0x2cu /* RssControl. */
 
 #define IOVIRT_NIC_FUNCTION_RSS_TYPES 0x30u /* HashType. */
@@ -393,7 +390,7 @@
 
 #define IOVIRT_NIC_FUNCTION_CONTROL_SIZE 0xe0u /* Entries of the control queue; 0: not enabled. */
 
-#define IOVIRT_NIC_FUNCTION_CONTROL_VECTOR 0xe4u /* Its vector. */
+#define IOVIRT_NIC_FUNCTION_CONTROL_VECTOR 0xe4u /* Its vector; a write raises it. */
 
 #define IOVIRT_NIC_FUNCTION_CONTROL_DESC_LOW 0xe8u /* Its desc area. */
 

@@ -99,6 +99,11 @@ class ControlQueue:
         #: Why it has stopped.
         self.error = QueueError.NONE
 
+    @property
+    def holds(self) -> bool:
+        """Whether the answer of a command waits until it may be seen."""
+        return self._held is not None
+
     async def serve(
         self,
         answer: Callable[[int, int, bytes], Awaitable[tuple[bytes, ControlAck]]],

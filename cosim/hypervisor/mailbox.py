@@ -29,6 +29,8 @@ _PF = 0
 _COMMANDS = 8
 #: Cycles between two looks without a vector.
 _LOOK = 5_000
+#: Cycles between two looks whether a command may be answered.
+_HELD = 1_000
 
 
 @dataclass
@@ -60,6 +62,8 @@ class Mailbox:
         self._clients: dict[int, _Client] = {}
         #: Functions whose queue may have more commands.
         self._left: set[int] = set()
+        #: Functions with a command that is answered later.
+        self._held: set[int] = set()
         self._last = _PF
         self._has_vector = True
         #: Commands answered.
@@ -84,6 +88,13 @@ class Mailbox:
         if self._has_vector:
             self._has_vector = False
             self._port.spawn(self._look(), "mailbox without vector")
+
+    async def _look_again(self, function: int) -> None:
+        """Let a function have its turn in a while: an answer of its is held."""
+        await self._port.sleep(_HELD)
+        self._held.remove(function)
+        self._left.add(function)
+        self._wake.set()
 
     async def _look(self) -> None:
         while True:
@@ -140,7 +151,8 @@ class Mailbox:
             if events & reset:
                 await self._forget(function, reset)
                 return
-        await self._store(function, "events", events)
+        if events:
+            await self._store(function, "events", events)
         if function in self._left:
             self._left.remove(function)
             if not events & MailboxEvent.READY:  # of the queue that there was
@@ -156,6 +168,7 @@ class Mailbox:
         if reset == MailboxEvent.QUEUE_RESET:
             if function in self._clients:
                 self._clients[function].queue = None
+                self._clients[function].control.abandon()
         else:
             self._clients.pop(function, None)
             with suppress(KeyError):
@@ -231,12 +244,13 @@ class Mailbox:
             return await client.control.answer(kind, command, data)
 
         wanted, more = await client.queue.serve(answer, client.control.settled, _COMMANDS)
-        if more:
+        if client.queue.holds and function not in self._held:
+            self._held.add(function)
+            self._port.spawn(self._look_again(function), "a command that is held")
+        elif more and not client.queue.holds:
             self._left.add(function)
         if wanted:
-            vector = await self._load(function, "control_vector")
-            if vector != MSI_NO_VECTOR:
-                await self._store(function, "interrupt", vector)
+            await self._store(function, "control_vector", 0)
 
     # Memory --------------------------------------------------------------------------------------
 

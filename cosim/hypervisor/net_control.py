@@ -124,6 +124,10 @@ class NetControl:
             return await self.coalescing.answer(command, data)
         return b"", await self._carry_out(kind, command, data)
 
+    def abandon(self) -> None:
+        """The last command will not be answered."""
+        self._closing = 0
+
     async def settled(self) -> bool:
         """Whether what the last command has ended is over: before that it must not be answered."""
         if self._closing:

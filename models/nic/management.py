@@ -183,7 +183,6 @@ class ManagedFunction:
             "events": int(self.events),
             "mailbox": self.mailbox(),
             "mailbox_vector": self.mailbox_vector,
-            "interrupt": 0,
             "backup_low": self.backup_base & 0xFFFF_FFFF,
             "backup_high": self.backup_base >> 32,
             "backup": self.backup,
@@ -266,8 +265,8 @@ class ManagedFunction:
             self.queue_resets &= ~value
         elif name == "mailbox_vector" and not self.number:
             self.mailbox_vector = value & 0xFFFF
-        elif name == "interrupt":
-            self.raise_vector(value & 0xFFFF)
+        elif name == "control_vector":
+            self._interrupt_of_control()
         elif name == "backup_low":
             self.backup_base = self.backup_base >> 32 << 32 | value
         elif name == "backup_high":
@@ -285,6 +284,14 @@ class ManagedFunction:
             self.steering.types = value
         else:
             self._store_numbered(*self._array(name), value)
+
+    def _interrupt_of_control(self) -> None:
+        """Raise the control queue's vector, if its driver may be told."""
+        index = self.control_index
+        if index is not None and self.live and index != self.ending_queue:
+            queue = self.queues[index]
+            if queue.queue_enable:
+                self.raise_vector(queue.queue_msix_vector)
 
     def _store_control(self, value: int) -> None:
         before, self.control = self.link_up, _keep(FunctionControl, value)

@@ -158,7 +158,9 @@ class Servant:
                 self._switch.oldest(function.number, pair) is oldest
             ):
                 frame = self._switch.take(function.number, pair)
-        chains, queue.buffers, queue.delivering = queue.buffers, [], True
+        count = self._needed(queue.buffers, HEADER_BYTES + len(frame))
+        chains, queue.buffers = queue.buffers[:count], queue.buffers[count:]
+        queue.delivering = True
         content = self._header(index, frame, len(chains)) + frame
         used = yield from self._scatter(queue.ring, chains, content)
         queue.delivering = False
@@ -188,6 +190,15 @@ class Servant:
         except Refused:
             return None
         return used
+
+    @staticmethod
+    def _needed(buffers: Sequence[Chain], needed: int) -> int:
+        """How many of the buffers a frame takes; all, if they are too few."""
+        for count, chain in enumerate(buffers, 1):
+            needed -= chain.write_bytes
+            if needed <= 0:
+                return count
+        return len(buffers)
 
     def _collect(self, queue: RunningQueue, needed: int) -> Generator[Parked, PageResponse, bool]:
         """Take buffers for so many bytes; return whether there are enough.

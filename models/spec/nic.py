@@ -353,7 +353,6 @@ _ALL = (
     _register("events", 0x1C, Access.RW1C, "MailboxEvent."),
     _register("mailbox", 0x20, _RO, "PF: first function with events, plus 1; 0: none.", 15),
     _register("mailbox_vector", 0x24, _RW, "PF: vector raised for new events.", 15, MSI_NO_VECTOR),
-    _register("interrupt", 0x28, _RW, "Writing raises this vector of the function; reads 0.", 15),
     _register("rss", 0x2C, _RW, "RssControl."),
     _register("rss_types", 0x30, _RW, "HashType."),
     _register("features_low", 0x34, _RO, "Features that the driver accepted."),
@@ -379,7 +378,7 @@ _ALL = (
     ),
     *(_register(f"vlan_filter{n}", 0xC0 + 4 * n, _RW, "VlanFilter.") for n in range(VLAN_FILTERS)),
     _register("control_size", 0xE0, _RO, "Entries of the control queue; 0: not enabled.", 15),
-    _register("control_vector", 0xE4, _RO, "Its vector.", 15, MSI_NO_VECTOR),
+    _register("control_vector", 0xE4, _RW, "Its vector; a write raises it.", 15, MSI_NO_VECTOR),
     *(
         _register(f"control_{area}_{half}", 0xE8 + 8 * n + 4 * high, _RO, f"Its {area} area.")
         for n, area in enumerate(("desc", "driver", "device"))

@@ -119,10 +119,11 @@ class SoftwareAccess:
                 for half in range(len(names)):
                     with m.If(halves[half] & ~access.write):
                         m.d.sync += owner.answer.eq(row.driver_features.word_select(half, 32))
-                with m.If(of_control & ~access.write):
+                with m.If(of_control):
+                    none = ~access.write & (control_word == 1)
                     m.d.sync += [
                         owner.queue.eq(owner.function * per + owner.control.index),
-                        owner.answer.eq(Mux(control_word == 1, MSI_NO_VECTOR, 0)),
+                        owner.answer.eq(Mux(none, MSI_NO_VECTOR, 0)),
                     ]
                     with m.If(owner.control.there):
                         m.next = "WORD"
@@ -160,6 +161,7 @@ class SoftwareAccess:
                 | Mux(managed, Mux(of_control, index, ERROR_WORD)[:QUEUE_SHIFT], queues.index)
             )
             m.next = "QUEUE"
+        vector = owner.word_read.data[16:]
         with m.State("QUEUE"):
             m.d.comb += [
                 queues.write.en.eq(access.write & ~busy & ~managed),
@@ -177,9 +179,26 @@ class SoftwareAccess:
                     size = owner.word_read.data[:16]
                     m.d.sync += owner.answer.eq(Mux(queues.enabled, size, 0))
                 with m.If(managed & of_control & (control_word == 1)):
-                    m.d.sync += owner.answer.eq(owner.word_read.data[16:])
+                    m.d.sync += owner.answer.eq(vector)
             m.next = "RESPOND"
+            with m.If(access.write & managed & of_control & (control_word == 1)):
+                self._raise(m, vector)
         with m.State("RESPOND"):
             m.d.comb += owner.bus.response.valid.eq(1)
             with m.If(owner.bus.response.ready):
                 m.next = "IDLE"
+
+    def _raise(self, m: Module, vector) -> None:
+        """Raise a control queue's vector, which nobody changes meanwhile."""
+        owner, raised = self.owner, self.owner.interrupt
+        told = owner.control.controlled.bit_select(owner.function, 1)
+        told &= ~owner.resetting.bit_select(owner.queue, 1)
+        with m.If(raised.valid):
+            m.next = "WORD"
+        with m.Else():
+            m.d.sync += [
+                raised.valid.eq(told & (vector != MSI_NO_VECTOR)),
+                raised.payload.fence.eq(0),
+                raised.payload.function.eq(owner.function),
+                raised.payload.vector.eq(vector),
+            ]

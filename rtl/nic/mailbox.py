@@ -9,7 +9,7 @@ from models.spec.nic import MANAGEMENT, MailboxEvent
 from models.spec.virtio import MSI_NO_VECTOR
 from rtl.bus.lite import RegisterPort
 from rtl.bus.priority import lowest
-from rtl.bus.stream import StreamRegister
+from rtl.bus.stream import StreamStage
 from rtl.nic.register_map import BLOCK_BITS, block_function_of
 from rtl.nic.seams import Interrupt
 
@@ -17,7 +17,7 @@ __all__ = ["MAILBOX_REGISTERS", "EventPost", "Mailbox"]
 
 WORD_BITS = 32
 #: Registers of a management block that are here.
-MAILBOX_REGISTERS = ("events", "mailbox", "mailbox_vector", "interrupt")
+MAILBOX_REGISTERS = ("events", "mailbox", "mailbox_vector")
 _EVENT_BITS = max(MailboxEvent).bit_length()
 
 
@@ -29,14 +29,14 @@ class EventPost(wiring.Signature):
 
 
 class Mailbox(wiring.Component):
-    """Events of every function, and interrupts that software raises.
+    """Events of every function.
 
     The first event of a function that has none raises the PF's mailbox vector.  Who resets an
     ``attended`` function waits until software has cleared what it was told of it.
 
     Latency
     -------
-    An access takes two cycles, and until the interrupt that it raises has been taken.
+    An access takes two cycles.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Mailbox(wiring.Component):
         access, answer = Signal.like(request.payload), Signal(WORD_BITS)
         events = Signal(data.ArrayLayout(_EVENT_BITS, functions))
         vector, wanted = Signal(16, init=MSI_NO_VECTOR), Signal()
-        m.submodules.interrupts = interrupts = StreamRegister(Interrupt)
+        m.submodules.interrupts = interrupts = StreamStage(Interrupt)
         connect(m, interrupts.o, flipped(self.interrupt))
         raised = interrupts.i
         function, word = block_function_of(access.addr), access.addr[2:BLOCK_BITS]
@@ -101,7 +101,6 @@ class Mailbox(wiring.Component):
                 m.d.sync += [access.eq(request.payload), answer.eq(0)]
                 with m.If(request.valid):
                     m.next = "ACCESS"
-                # Software's own interrupts come in ACCESS.
                 with m.Elif(wanted):
                     m.d.comb += [
                         raised.payload.vector.eq(vector),
@@ -120,14 +119,6 @@ class Mailbox(wiring.Component):
                     m.d.sync += vector.eq((vector & ~strobes[:16]) | written[:16])
                 with m.Elif(at("mailbox_vector") & ~access.write):
                     m.d.sync += answer.eq(Mux(of_pf, vector, MSI_NO_VECTOR))
-                with m.If(at("interrupt") & access.write):
-                    m.d.comb += [
-                        raised.valid.eq(1),
-                        raised.payload.function.eq(function),
-                        raised.payload.vector.eq(written),
-                    ]
-                    with m.If(~raised.ready):
-                        m.next = "ACCESS"
             with m.State("RESPOND"):
                 m.d.comb += response.valid.eq(1)
                 with m.If(response.ready):

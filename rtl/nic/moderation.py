@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, QueueCoalescing
 from rtl.bus.ram import BLOCK, SETTLED
-from rtl.bus.stream import StreamRegister
+from rtl.bus.stream import StreamStage
 from rtl.nic.seams import Interrupt, PolicyWrite, UsedBuffers, VectorWrite
 
 __all__ = ["Moderation"]
@@ -84,7 +84,7 @@ class Moderation(wiring.Component):
         queues, notice = self.queues, self.notice.payload
         m.submodules.settings = settings = Memory(shape=QueueCoalescing, depth=queues, init=[])
         m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[], attrs=BLOCK)
-        m.submodules.sending = sending = StreamRegister(Interrupt)
+        m.submodules.sending = sending = StreamStage(Interrupt)
         connect(m, sending.o, flipped(self.interrupt))
         m.submodules.vectors = vectors = Memory(shape=16, depth=queues, init=[], attrs=SETTLED)
         setting, set_ = settings.read_port(), settings.write_port()

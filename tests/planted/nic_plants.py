@@ -63,6 +63,14 @@ PLANTS = [
         "from_taking",
     ),
     Plant(
+        "frames that a closed queue has given back are received once more",
+        "rtl/nic/engine/build_receive.py",
+        "[s.number.eq(self.committed), s.high.eq(self.committed)]",
+        "s.number.eq(self.committed)",
+        "tests/rtl/nic/test_under_way.py",
+        "gives_back",
+    ),
+    Plant(
         "a driver that resets is told of buffers that were used before",
         "rtl/nic/moderation.py",
         "with m.Elif(~audible):",

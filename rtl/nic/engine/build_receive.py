@@ -127,6 +127,7 @@ class ReceiveBuild(Build):
             m.next = "CLEANED"
             with m.If(s.number == s.high):
                 m.d.sync += self.holding.eq(self.holding & ~self.mine)
+                m.d.sync += [s.number.eq(self.committed), s.high.eq(self.committed)]
                 m.next = "SAVE"
         with m.State("CLEANED"):
             m.d.comb += [

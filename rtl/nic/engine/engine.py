@@ -88,8 +88,8 @@ class VirtqueueEngine(wiring.Component):
     arrival : ``In(stream)`` of Arrival; rx_pop : ``Out(RxPop)``
         Frames to receive, taken when a buffer is known.
     closed : ``In(receivers)``; under_way : ``Out(receivers)``
-        Receive queues whose frames are withheld; those with frames that have been taken, and of
-        whose used elements not all are written.
+        Receive queues whose frames are withheld: those that have been taken and are in no used
+        element are given back; queues with such frames, or whose used elements are not all written.
     release : ``Out(stream)`` of FrameRef
         Slots and frames given back.
     checking : ``In(functions)``; finding : ``Out(FindingRead)``
@@ -423,7 +423,7 @@ class VirtqueueEngine(wiring.Component):
 
         # What waits for a queue that was closed is looked for once more.
         was_closed, opened = Signal(config.receivers), Signal(config.receivers)
-        m.d.sync += was_closed.eq(self.closed)
+        m.d.sync += [was_closed.eq(self.closed), receive.sheds.eq(self.closed & ~was_closed)]
         m.d.comb += opened.eq(was_closed & ~self.closed)
 
         fetch, used, wake = self.fetch, self.used_ring, Signal(config.data_queues)

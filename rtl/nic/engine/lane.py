@@ -37,7 +37,8 @@ ELEMENTS_BYTES = SCRATCH_BEATS * BEAT_BYTES
 class Lane(wiring.Component):
     """Build, completions and commit of one direction, with what they keep per queue.
 
-    A queue drains because it is halted, has failed, or begins again.
+    A queue drains because it is halted, has failed, or begins again: at a page that is not there,
+    or to give back the frames that it has.
 
     Parameters
     ----------
@@ -53,8 +54,9 @@ class Lane(wiring.Component):
         A queue to begin anew, and what its ring is like.
     able, halted, failing : ``In(queues)``
         Queues that may build packets; queues to drain; queues whose used ring cannot be reached.
-    over : ``In(queues)``
-        Queues that have ended.
+    over, sheds : ``In(queues)``
+        Queues that have ended; that are to give back what is not committed, and that hear of no
+        more frames.
     rewind : ``Out(queues)``; rewound : ``In(queues)``
         Queues that have drained and are to begin again; and do so.
     quiet, draining, failed, touching : ``Out(queues)``
@@ -90,7 +92,7 @@ class Lane(wiring.Component):
         self.config, self.shapes, self.transmits = config, Shapes(config), transmits
         self.queues = queues = config.data_queues // 2
         shapes = self.shapes
-        inward = ("able", "halted", "failing", "over", "rewound", "flushing", "moved")
+        inward = ("able", "halted", "failing", "over", "sheds", "rewound", "flushing", "moved")
         outward = (
             *("rewind", "quiet", "draining", "failed", "touching", "under_way"),
             *("unstall", "committed", "urgent"),
@@ -350,11 +352,13 @@ class Lane(wiring.Component):
         """Why queues drain, and when they have."""
         queues, build, commit = self.queues, self.build, self.commit
         rewinding, touches = Signal(queues), Signal(queues)
+        begins, shedding = Signal(queues), Signal(queues)
         drained, was_halted = Signal(queues), Signal(queues)
         settled = ~build.open & ~build.visiting
         m.d.sync += [
             was_halted.eq(self.halted),
-            rewinding.eq((rewinding | commit.rewind) & ~self.rewound & ~self.over),
+            rewinding.eq((((rewinding | commit.rewind) & ~self.rewound) | begins) & ~self.over),
+            shedding.eq(((shedding & ~self.rewound) | begins) & ~self.over),
             self.failed.eq((self.failed | commit.fail | self.failing) & ~self.over),
             drained.eq((drained | commit.drained) & ~self.rewound & ~self.over),
             touches.eq(
@@ -365,15 +369,17 @@ class Lane(wiring.Component):
                 | build.takes
             ),
             self.touching.eq(
-                (self.touching & ~self.rewound & ~self.over) | (self.rewound & touches)
+                (self.touching & ~self.rewound & ~self.over) | (self.rewound & touches & ~shedding)
             ),
         ]
+        sheds = shedding & build.holding
         m.d.comb += [
+            begins.eq(self.sheds & self.under_way),
             self.draining.eq(self.halted | self.failed | rewinding),
-            self.rewind.eq(rewinding & drained & ~self.halted & ~self.failed),
+            self.rewind.eq(rewinding & drained & ~self.halted & ~self.failed & ~sheds),
             self.quiet.eq(drained & settled & ~build.holding),
             build.draining.eq(self.draining),
-            build.cleaning.eq(self.halted & drained),
+            build.cleaning.eq((self.halted | shedding) & drained),
             build.rewound.eq(self.rewound),
             build.touching.eq(self.touching),
             commit.draining.eq(self.draining),
@@ -385,5 +391,6 @@ class Lane(wiring.Component):
                 | self.rewound
                 | self.failing
                 | (self.halted & ~was_halted)
+                | begins
             ),
         ]

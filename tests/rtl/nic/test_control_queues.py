@@ -139,8 +139,17 @@ def test_life_of_a_control_queue(several):
         await m.notify(ctx, 1, ours[-1])
         assert [d.queue for d in m.doorbells.got] == [4 + ours[-1]]
         # Software raises its vector.
-        await m.store_block(ctx, 1, "interrupt", 1)
-        assert (m.interrupts.got[-1].function, m.interrupts.got[-1].vector) == (1, 1)
+        told = len(m.interrupts.got)
+        await m.store_block(ctx, 1, "control_vector", 0)
+        await ctx.tick().repeat(4)
+        assert [(i.function, i.vector) for i in m.interrupts.got[told:]] == [(1, 1)]
+        await m.store_block(ctx, 2, "control_vector", 0)  # it has none
+        await m.store(ctx, 1, "queue_select", index)
+        await m.store(ctx, 1, "queue_msix_vector", MSI_NO_VECTOR)
+        await m.store_block(ctx, 1, "control_vector", 0)
+        await ctx.tick().repeat(4)
+        assert len(m.interrupts.got) == told + 1
+        assert await m.load_block(ctx, 1, "control_vector") == MSI_NO_VECTOR
         # It is reset alone; then all of the function.
         await m.store_block(ctx, 1, "events", MailboxEvent.CONTROL)
         await m.store(ctx, 1, "queue_select", index)

@@ -13,7 +13,6 @@ ELSEWHERE = (
     "status",
     "events",
     "mailbox",
-    "interrupt",
     "features",
     "control_",
     "queue_enables",
