@@ -374,3 +374,51 @@ def test_a_control_queue_is_not_touched_behind_its_reset(delay, whole):
         assert guest.vm.interrupts.total() == told
 
     run(scenario, nic=COMPLETE)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_command_that_is_held_holds_up_nobody_and_keeps_nobody_busy(reset):
+    """And is not answered behind a reset of its queue, nor holds what comes after that."""
+
+    async def scenario(platform):
+        machine, mailbox = platform.machine, platform.hypervisor.mailbox
+        guest, other = await platform.guest(1, pairs=2), await platform.guest(2)
+        await settle(platform)
+        function, looks = machine.nic.functions[1], 0
+
+        def receiving():
+            nonlocal looks
+            looks += 1
+            return 2
+
+        function.receiving = receiving
+        queue = control_of(guest)
+        command = Piece(queue.store(b"\4\0\1\0"), 4)
+        answer = Piece(queue.store(b"\xff"), 1)
+        queue.add([command], [answer], "it")
+        guest.driver.transport.notify(queue)
+        since = machine.now()
+        for mode in (True, False):
+            await other.driver.control.set_promiscuous(mode)
+        assert machine.now() - since < 10_000
+        await settle(platform)
+        assert queue.take() is None
+        assert 20 < looks < 60
+        if reset:
+            await guest.driver.transport.reset_queue(queue.number)
+            looks = 0
+            await settle(platform)
+            assert looks == 0
+            assert guest.vm.memory.read(answer.gpa, 1) == b"\xff"
+            return
+        function.receiving = lambda: 0
+        await settle(platform)
+        assert queue.take() == ("it", 1)
+        assert function.steering.closed == 2
+        queue.enable_events()
+        before = mailbox.commands
+        await guest.driver.control.set_pairs(2)
+        assert mailbox.commands == before + 1
+        assert function.steering.closed == 0
+
+    run(scenario, nic=COMPLETE)

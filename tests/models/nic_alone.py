@@ -69,6 +69,8 @@ class NicAlone:
         self.allocator = Allocator(_BASE, _BYTES - 0x1000)
         self.features, self.absent, self.cycles = BASE_FEATURES | features, set[int](), 0
         self.sent: list[bytes] = []
+        #: RssControl.closed.
+        self.closed = 0
         self.requests: list[PageRequest] = []
         self.nic = GoldenNic(_NIC, self)
         self.function = self.nic.functions[0]
@@ -173,7 +175,13 @@ class NicAlone:
 
     def steer(self, pair: int) -> None:
         """Let frames go to a queue pair."""
-        self.manage("rss", RssControl.const({"enable": 1, "unclassified": pair}).as_bits())
+        control = {"enable": 1, "unclassified": pair, "closed": self.closed}
+        self.manage("rss", RssControl.const(control).as_bits())
+
+    def close(self, *pairs: int) -> None:
+        """Let these receive queue pairs take no frames, and all others."""
+        self.closed = sum(1 << pair for pair in pairs)
+        self.steer(0)
 
     def receive(self, pair: int, *frames: bytes) -> None:
         self.steer(pair)

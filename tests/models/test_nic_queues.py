@@ -182,6 +182,25 @@ def test_mergeable_buffers_that_do_not_suffice_stop_the_queue():
     assert nic.dropped == (1, 1, 0)
 
 
+def test_a_closed_queue_keeps_the_buffers_that_it_had_for_what_is_dropped():
+    """And a frame that comes when it is open again takes no more of them than it needs."""
+    nic = NicAlone(MERGEABLE)
+    nic.start(*RECEIVE)
+    nic.buffers(2, 100, 100, 100)
+    nic.receive(1, frame(1, 400))
+    nic.settle()
+    assert nic.used(2) == []
+    nic.close(1)
+    assert nic.dropped == (1, 0, 1)
+    nic.receive(1, frame(2))
+    assert nic.dropped == (2, 0, 2)
+    nic.close()
+    nic.receive(1, frame(3), frame(4, 150))
+    nic.settle()
+    assert nic.used(2) == [72, 100, 62]
+    assert nic.error(2) is QueueError.NONE
+
+
 # What the driver is told -------------------------------------------------------------------------
 
 

@@ -71,6 +71,14 @@ PLANTS = [
         "gives_back",
     ),
     Plant(
+        "an interrupt waits with its vector behind another",
+        "rtl/nic/moderation.py",
+        "sending = StreamStage(Interrupt)",
+        "sending = __import__('rtl.bus.stream').bus.stream.StreamRegister(Interrupt)",
+        "tests/rtl/nic/test_moderation.py",
+        "behind_another",
+    ),
+    Plant(
         "a driver that resets is told of buffers that were used before",
         "rtl/nic/moderation.py",
         "with m.Elif(~audible):",

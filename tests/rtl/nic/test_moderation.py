@@ -115,6 +115,34 @@ def test_what_waits_goes_to_the_vector_that_its_queue_has_by_then():
     world.run(bench)
 
 
+def test_what_waits_behind_another_interrupt_goes_to_the_vector_that_its_queue_has_by_then():
+    """Nobody looks for it there: what has a vector is on offer (ResetFence, ReadOrder)."""
+    dut = Moderation(TINY)
+
+    async def bench(ctx):
+        port, told = dut.interrupt, []
+        ctx.set(dut.told, -1)
+        for queue in (0, PER):
+            await assign(ctx, dut, queue, 1)
+        await put(ctx, dut.notice, {"queue": 0, "amount": 1, "wanted": 1})
+        ctx.set(dut.notice.payload, {"queue": PER, "amount": 1, "wanted": 1})
+        ctx.set(dut.notice.valid, 1)
+        await ctx.tick().repeat(30)
+        await assign(ctx, dut, PER, 2)
+        await ctx.tick().repeat(2)
+        ctx.set(port.ready, 1)
+        for _ in range(30):
+            *_, valid, payload, taken = await ctx.tick().sample(
+                port.valid, port.payload, dut.notice.ready
+            )
+            told += [(payload.function, payload.vector)] if valid else []
+            if taken:
+                ctx.set(dut.notice.valid, 0)
+        assert told == [(0, 1), (1, 2)]
+
+    run(dut, bench)
+
+
 def test_a_setting_that_changes_counts_for_what_waits():
     world = World(63)
 
