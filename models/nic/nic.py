@@ -191,8 +191,10 @@ class GoldenNic:
             self._moderations[number].serve()
         elif what == "rss":
             for pair in range(self.config.queue_pairs):
-                if self._receiver(number, pair) is not None and not self._runs(number, pair):
+                queue = self._receiver(number, pair)
+                if queue is not None and not self._runs(number, pair):
                     self.switch.drop(number, pair)
+                    queue.doorbell = True  # its buffers may do for the next one
         elif what == "events":
             self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":
