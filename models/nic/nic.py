@@ -190,11 +190,7 @@ class GoldenNic:
         elif what == "coalescing":
             self._moderations[number].serve()
         elif what == "rss":
-            for pair in range(self.config.queue_pairs):
-                queue = self._receiver(number, pair)
-                if queue is not None and not self._runs(number, pair):
-                    self.switch.drop(number, pair)
-                    queue.doorbell = True  # its buffers may do for the next one
+            self._close(number)
         elif what == "events":
             self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":
@@ -206,6 +202,14 @@ class GoldenNic:
             self._drop()
             for index in range(self.config.queues_per_function):
                 self._start(number, index)
+
+    def _close(self, number: int) -> None:
+        """Drop what waits for receive queues that take no frames any more."""
+        for pair in range(self.config.queue_pairs):
+            queue = self._receiver(number, pair)
+            if queue is not None and not self._runs(number, pair):
+                self.switch.drop(number, pair)
+                queue.doorbell = True  # its buffers may do for the next one
 
     def _end(self, number: int, index: int) -> None:
         """Let a queue run no longer; what it had to receive is dropped and counted."""
