@@ -95,7 +95,7 @@ def receive_fifos(module):
         pop.en.eq(anyhow("pop")),
         pop.looks.eq(pop.en | anyhow("looks")),
         pop.function.eq(anyhow("pop_function")),
-        Assume(~pop.en | (dut.ready & takes.bit_select(pop.function[0], 1))),
+        Assume(~pop.en | (dut.ready & receiving.bit_select(pop.function[0], 1))),
         pop.back.eq(anyhow("back")),
         pop.back_function.eq(anyhow("back_function")),
         pop.back_memory.eq(Mux(back_rx, LocalMemory.RX, LocalMemory.TX)),
@@ -110,7 +110,7 @@ def receive_fifos(module):
     who, mark = constant(m, ports, 1, "who"), anyhow("mark")
     receives = takes.bit_select(who, 1)
     m.d.comb += [
-        Assert(~pop.valid | popping & (pop.frame.length == popped)),
+        Assert(~pop.valid | popping & (pop.frame.length == popped) & takes.bit_select(popped, 1)),
         Assert(~gives | ~takes.bit_select(given.length[0], 1)),
     ]
     # What is given back of a queue that is down is counted, and nothing else: of both two may be on
@@ -164,7 +164,7 @@ def receive_fifos(module):
     m.d.comb += [
         Assert(~out | (inside != 0)),
         # Nothing is lost: who looks finds it; where nobody does it is given back.
-        Assert(~(looks & settled & there) | pop.valid),
+        Assert(~(looks & settled & there & receives) | pop.valid),
         Assert(idle <= RETURNED),
         Cover(followed & ~done & out & (ahead == 0) & receives & it.slot[0]),
         Cover(followed & ~done & out & (ahead == 0) & ~receives),
@@ -269,14 +269,14 @@ PROOFS = (
         assumptions=(
             "two functions with a queue pair each, which receive or do not, whose queue is down or "
             "is not, for good",
-            "the switch pushes with room; the engine pops what it is told of, gives back what it "
-            "has",
+            "the switch pushes with room; the engine pops what it is told of, be it of a queue "
+            "that is down, gives back what it has",
         ),
         covers=("one is popped", "one is given back", "a function has its quota of both memories"),
         plants=(
             Plant(
                 name="frames of who receives are given back",
-                old="goes.eq((ceases | crowded | self.down.bit_select(self.scan, 1)) & filled)",
+                old="goes.eq((ceases | crowded | shut) & filled)",
                 new="goes.eq(filled)",
             ),
             Plant(
@@ -284,6 +284,12 @@ PROOFS = (
                 old="dropped.i.valid.eq(returned & ~ceases)",
                 new="dropped.i.valid.eq(0)",
                 depth=13,
+            ),
+            Plant(
+                name="frames of a queue that is down are popped",
+                old="(pop.en & filled & ~shut & ~self.clearing)",
+                new="(pop.en & filled & ~self.clearing)",
+                depth=12,
             ),
             Plant(
                 name="a frame more than the quota",
