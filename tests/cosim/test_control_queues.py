@@ -10,8 +10,8 @@ from cosim.guest.virtqueue import Piece
 from models.spec.nic import FunctionControl, QueueError, Stat, offered_features
 from models.spec.virtio import Feature
 from models.spec.virtio_net import ControlAck, ControlClass, ControlCoalescing, HashType
+from tests.cosim.drivers import exchange
 from tests.cosim.platform import COMPLETE, frame, run
-from tests.cosim.test_virtio_features import exchange
 
 PLAIN = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
 GATEWAY = bytes.fromhex("02fe00000001")

@@ -1,7 +1,7 @@
 """Drivers that mean harm, or die, or come and go: their queue stops, and nobody else notices."""
 
 import re
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -9,12 +9,11 @@ import pytest
 
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import CONTROL_WAYS, WAYS
-from cosim.guest.virtio_net import QueueStopped
 from cosim.guest.virtqueue import Piece
-from models.spec.nic import FunctionControl, QueueError, Stat
+from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature
+from tests.cosim.drivers import dying, exchange, unbinding
 from tests.cosim.platform import COMPLETE, frame, run
-from tests.cosim.test_virtio_features import exchange
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "virtqueues.md"
 #: An address that no guest owns.
@@ -180,60 +179,10 @@ def test_two_queues_that_wait_for_one_page(refuses):
 # Coming and going --------------------------------------------------------------------------------
 
 
-async def flood(platform, guest, target, stop):
-    """Send until told to stop; the driver may be stopped meanwhile."""
-    rng = Random(guest.function)
-    while not stop:
-        if guest.driver.running:
-            with suppress(QueueStopped):
-                await guest.driver.send(frame(target.mac, guest.mac, rng, 200))
-        await platform.machine.sleep(800)
-
-
 @pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_unbinding_and_binding_under_traffic(packed):
-    features = KNOWN_FEATURES if packed else PLAIN
-
-    async def scenario(platform):
-        guests = [await platform.guest(f, features=features) for f in (1, 2, 3)]
-        stop = []
-        for guest in guests[:2]:
-            platform.machine.spawn(flood(platform, guest, guests[2], stop))
-            platform.machine.spawn(flood(platform, guest, guests[guest.function % 2], stop))
-        rng = Random(1)
-        for _ in range(4):
-            await platform.machine.sleep(rng.randrange(3_000, 9_000))
-            await guests[1].driver.stop()
-            await platform.machine.sleep(rng.randrange(1, 3_000))
-            await guests[1].driver.start()
-            await guests[0].driver.reset_queues(0)
-        stop.append(True)
-        await platform.machine.sleep(50_000)
-        assert guests[2].driver.received > 20
-        await exchange(platform, guests[:2])
-        await exchange(platform, guests[1:])
-
-    run(scenario, nic=COMPLETE, limit=LIMIT)
+    run(partial(unbinding, packed=packed), nic=COMPLETE, limit=LIMIT)
 
 
 def test_a_driver_that_dies_and_its_function_is_given_to_another():
-    async def scenario(platform):
-        guests = [await platform.guest(function) for function in (1, 2)]
-        dying = await platform.guest(3)
-        for guest in guests:
-            await dying.driver.send(frame(guest.mac, dying.mac, Random(1)))
-        dying.driver.die()
-        for _ in range(20):  # frames for the dead fill its buffers, and then its share
-            await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
-        await exchange(platform, guests)
-        await platform.hypervisor.revoke(dying.vm, 3)
-        content = bytes(dying.vm.memory.read(dying.allocator._next - 4096, 4096))
-        await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
-        heir = await platform.guest(3)
-        await exchange(platform, [heir, guests[1]])
-        assert dying.vm.memory.read(dying.allocator._next - 4096, 4096) == content
-        control = FunctionControl.from_bits(platform.machine.nic.functions[3].control)
-        assert control.enable
-        assert not control.promiscuous
-
-    run(scenario, nic=COMPLETE, limit=LIMIT)
+    run(dying, nic=COMPLETE, limit=LIMIT)

@@ -1,62 +1,16 @@
 """Every subset of features that a driver may accept works: rings, sizes, refusals."""
 
+from functools import partial
 from itertools import product
 from random import Random
 
 import pytest
 
 from cosim.guest.features import KNOWN_FEATURES
-from models.spec.nic import BASE_FEATURES, FEATURE_FLAGS, Stat
+from models.spec.nic import Stat
 from models.spec.virtio import Feature
+from tests.cosim.drivers import REFUSABLE, RINGS, bits, exchange, refusing, sizes
 from tests.cosim.platform import COMPLETE, frame, run
-
-RINGS = (
-    Feature.RING_PACKED,
-    Feature.RING_INDIRECT_DESC,
-    Feature.RING_EVENT_IDX,
-    Feature.IN_ORDER,
-)
-REFUSABLE = [
-    feature
-    for feature in (*Feature,)
-    if (KNOWN_FEATURES & (BASE_FEATURES | sum(1 << f for fs in FEATURE_FLAGS.values() for f in fs)))
-    >> feature
-    & 1
-    and feature not in (Feature.VERSION_1, Feature.ACCESS_PLATFORM)
-]
-
-
-def bits(features):
-    return sum(1 << feature for feature in features)
-
-
-async def exchange(platform, guests, count=6, seed=1):
-    """Frames both ways between two guests, and from one to the wire and back."""
-    rng, outside = Random(seed), bytes.fromhex("02fe00000001")
-    wire: list[bytes] = []
-    platform.machine.on_frame(lambda content, _: wire.append(content))
-    sent = [[frame(guests[1 - n].mac, guests[n].mac, rng) for _ in range(count)] for n in (0, 1)]
-    out = [frame(outside, guests[0].mac, rng) for _ in range(count)]
-    inwards = [frame(guests[1].mac, outside, rng) for _ in range(count)]
-    for guest in guests:
-        guest.received.clear()
-    for a, b, c, d in zip(*sent, out, inwards, strict=True):
-        await guests[0].driver.send(a)
-        await guests[1].driver.send(b)
-        await guests[0].driver.send(c)
-        await platform.machine.send_frame(d)
-    await platform.until(
-        lambda: len(guests[0].received) == count and len(guests[1].received) == 2 * count
-    )
-    await platform.until(lambda: len(wire) == count)
-    for guest in guests:
-        await guest.driver.drained()
-    assert wire == out
-    assert guests[0].received == sent[1]
-    assert [f for f in guests[1].received if f[6:12] == outside] == inwards
-    assert [f for f in guests[1].received if f[6:12] != outside] == sent[0]
-    for guest in guests:
-        assert not any(q.error for q in platform.machine.nic.functions[guest.function].queues)
 
 
 def run_pair(*, features=KNOWN_FEATURES, batch=1, nic=None, **options):
@@ -101,29 +55,12 @@ FEW_SIZES = [(0, 2, True), (1, 3, False), (1, 5, True), (1, 1023, False)]
 @pytest.mark.parametrize("case", some(SIZES, FEW_SIZES), ids=str)
 def test_queue_sizes(case):
     packed, size, direct = case
-    refused = 0 if packed else 1 << Feature.RING_PACKED
-    refused |= 1 << Feature.RING_INDIRECT_DESC if direct else 0
-    mergeable = 1 << Feature.NET_MRG_RXBUF  # 1514 bytes need more buffers than small queues have
-    options = {"queue_size": size, "fragments": min(size, 4) if size > 4 else 1}
-    run_pair(features=KNOWN_FEATURES & ~refused & ~mergeable, **options)
+    run(partial(sizes, packed=packed, size=size, direct=direct), nic=COMPLETE)
 
 
 @pytest.mark.parametrize("place", range(0, len(REFUSABLE), 2))
 def test_refusing_any_one_feature_still_works(place):
-    """Two guests refuse a feature each."""
-    refused = REFUSABLE[place : place + 2]
-
-    async def scenario(platform):
-        guests = []
-        for function in (1, 2):
-            features = KNOWN_FEATURES & ~(1 << refused[(function - 1) % len(refused)])
-            guests.append(await platform.guest(function, features=features, pairs=2))
-        await exchange(platform, guests)
-        for guest in guests:
-            feature = refused[(guest.function - 1) % len(refused)]
-            assert not guest.driver.accepted(feature)
-
-    run(scenario, nic=COMPLETE)
+    run(partial(refusing, place=place), nic=COMPLETE)
 
 
 def test_refusing_everything_works():

@@ -1,0 +1,163 @@
+"""What drivers do, on any machine: refuse features, have rings of any size, come, go and die."""
+
+from contextlib import suppress
+from random import Random
+
+from cosim.guest.features import KNOWN_FEATURES
+from cosim.guest.virtio_net import QueueStopped
+from models.spec.nic import (
+    BASE_FEATURES,
+    FEATURE_FLAGS,
+    MANAGEMENT,
+    FunctionControl,
+    function_block,
+)
+from models.spec.virtio import Feature
+from tests.cosim.platform import frame
+
+__all__ = ["REFUSABLE", "RINGS", "SCENARIOS", "bits", "exchange"]
+
+#: Cycles between frames, so that hardware has room for all of them.
+_PACE = 1_500
+RINGS = (
+    Feature.RING_PACKED,
+    Feature.RING_INDIRECT_DESC,
+    Feature.RING_EVENT_IDX,
+    Feature.IN_ORDER,
+)
+REFUSABLE = [
+    feature
+    for feature in (*Feature,)
+    if (KNOWN_FEATURES & (BASE_FEATURES | sum(1 << f for fs in FEATURE_FLAGS.values() for f in fs)))
+    >> feature
+    & 1
+    and feature not in (Feature.VERSION_1, Feature.ACCESS_PLATFORM)
+]
+
+
+def bits(features):
+    return sum(1 << feature for feature in features)
+
+
+async def exchange(platform, guests, count=6, seed=1, size=None, pause=0):
+    """Frames both ways between two guests, and from one to the wire and back."""
+    rng, outside = Random(seed), bytes.fromhex("02fe00000001")
+    wire: list[bytes] = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    sent = [
+        [frame(guests[1 - n].mac, guests[n].mac, rng, size) for _ in range(count)] for n in (0, 1)
+    ]
+    out = [frame(outside, guests[0].mac, rng, size) for _ in range(count)]
+    inwards = [frame(guests[1].mac, outside, rng, size) for _ in range(count)]
+    for guest in guests:
+        guest.received.clear()
+    for a, b, c, d in zip(*sent, out, inwards, strict=True):
+        await guests[0].driver.send(a)
+        await guests[1].driver.send(b)
+        await guests[0].driver.send(c)
+        await platform.machine.send_frame(d)
+        await platform.machine.sleep(pause)
+    await platform.until(
+        lambda: len(guests[0].received) == count and len(guests[1].received) == 2 * count
+    )
+    await platform.until(lambda: len(wire) == count)
+    for guest in guests:
+        await guest.driver.drained()
+    assert wire == out
+    assert guests[0].received == sent[1]
+    assert [f for f in guests[1].received if f[6:12] == outside] == inwards
+    assert [f for f in guests[1].received if f[6:12] != outside] == sent[0]
+    for guest in guests:
+        for queue in range(2 * guest.driver.pairs):
+            assert not await platform.hypervisor.queue_error(guest.function, queue)
+
+
+async def jumbo(platform, *, mergeable):
+    """Frames of 9,014 bytes both ways, in one buffer or in several."""
+    features = KNOWN_FEATURES & ~((not mergeable) << Feature.NET_MRG_RXBUF)
+    options = {"features": features, "frame_bytes": 9014, "merge_bytes": 2048, "pairs": 2}
+    guests = [await platform.guest(function, **options) for function in (1, 2)]
+    assert {guest.driver.mtu for guest in guests} == {9000}
+    await exchange(platform, guests, size=9014, pause=5_000)
+
+
+async def sizes(platform, *, packed, size, direct):
+    """Rings of a size, with or without indirect descriptors."""
+    refused = 0 if packed else 1 << Feature.RING_PACKED
+    refused |= 1 << Feature.RING_INDIRECT_DESC if direct else 0
+    mergeable = 1 << Feature.NET_MRG_RXBUF  # 1514 bytes need more buffers than small queues have
+    options = {"queue_size": size, "fragments": min(size, 4) if size > 4 else 1}
+    features = KNOWN_FEATURES & ~refused & ~mergeable
+    guests = [await platform.guest(f, features=features, **options) for f in (1, 2)]
+    assert {guest.driver.queue(0).size for guest in guests} == {size}
+    await exchange(platform, guests, pause=_PACE)
+
+
+async def refusing(platform, *, place):
+    """Two guests refuse a feature each."""
+    refused, guests = REFUSABLE[place : place + 2], []
+    for function in (1, 2):
+        features = KNOWN_FEATURES & ~(1 << refused[(function - 1) % len(refused)])
+        guests.append(await platform.guest(function, features=features, pairs=2))
+    await exchange(platform, guests, pause=_PACE)
+    for guest in guests:
+        assert not guest.driver.accepted(refused[(guest.function - 1) % len(refused)])
+
+
+async def flood(platform, guest, target, stop):
+    """Send until told to stop; the driver may be stopped meanwhile."""
+    rng = Random(guest.function)
+    while not stop:
+        if guest.driver.running:
+            with suppress(QueueStopped):
+                await guest.driver.send(frame(target.mac, guest.mac, rng, 200))
+        await platform.machine.sleep(800)
+
+
+async def unbinding(platform, *, packed):
+    """Drivers come and go, and queues, while all send; then everybody reaches everybody."""
+    features = KNOWN_FEATURES if packed else KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
+    guests = [await platform.guest(f, features=features) for f in (1, 2, 3)]
+    stop = []
+    for guest in guests[:2]:
+        platform.machine.spawn(flood(platform, guest, guests[2], stop))
+        platform.machine.spawn(flood(platform, guest, guests[guest.function % 2], stop))
+    rng = Random(1)
+    for _ in range(4):
+        await platform.machine.sleep(rng.randrange(3_000, 9_000))
+        await guests[1].driver.stop()
+        await platform.machine.sleep(rng.randrange(1, 3_000))
+        await guests[1].driver.start()
+        await guests[0].driver.reset_queues(0)
+    stop.append(True)
+    await platform.machine.sleep(50_000)
+    assert guests[2].driver.received > 20
+    await exchange(platform, guests[:2], pause=_PACE)
+    await exchange(platform, guests[1:], pause=_PACE)
+
+
+async def dying(platform):
+    """A driver dies without a word; its function goes to another guest, and its memory is safe."""
+    guests = [await platform.guest(function) for function in (1, 2)]
+    dying = await platform.guest(3)
+    for guest in guests:
+        await dying.driver.send(frame(guest.mac, dying.mac, Random(1)))
+    dying.driver.die()
+    await platform.machine.sleep(20_000)  # what it has sent may arrive
+    for _ in range(20):  # frames for the dead fill its buffers, and then its share
+        await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
+    await exchange(platform, guests, pause=_PACE)
+    await platform.hypervisor.revoke(dying.vm, 3)
+    content = bytes(dying.vm.memory.read(dying.allocator._next - 4096, 4096))
+    await guests[0].driver.send(frame(dying.mac, guests[0].mac, Random(2), 100))
+    heir = await platform.guest(3)
+    await exchange(platform, [heir, guests[1]], pause=_PACE)
+    assert dying.vm.memory.read(dying.allocator._next - 4096, 4096) == content
+    register = function_block(3) + MANAGEMENT["control"].offset
+    control = FunctionControl.from_bits(await platform.machine.mmio_read("nic", register))
+    assert control.enable
+    assert not control.promiscuous
+
+
+#: By name.
+SCENARIOS = {one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying)}

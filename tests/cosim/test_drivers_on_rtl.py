@@ -1,0 +1,59 @@
+"""What drivers do, on the RTL, as the golden machine's tests have it."""
+
+from dataclasses import replace
+
+import pytest
+
+from cosim.bench.build import Design, build
+from cosim.bench.run import run as simulate
+from tests.cosim.drivers import REFUSABLE, SCENARIOS
+from tests.cosim.features_world import receiving_system
+
+
+@pytest.fixture(scope="module")
+def built():
+    """All features."""
+    return build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Likewise, rings of up to 1,024 entries and frames of up to 9,014 bytes."""
+    system = receiving_system()
+    nic = replace(system.nic, queue_size_max=1024, mtu=9000, frame_bytes=16384)
+    design = Design("rtl.system:System", (replace(system, nic=nic),))
+    return build(design, "verilator", quick=True)
+
+
+def on_rtl(built, scenario, **arguments):
+    assert scenario in SCENARIOS
+    asked = {"seed": 1, "scenario": scenario, "arguments": arguments}
+    assert simulate(built, "tests.cosim.tb_drivers", options=asked)["cycles"] > 1000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mergeable", [False, True])
+def test_frames_of_9014_bytes(large, mergeable):
+    on_rtl(large, "jumbo", mergeable=mergeable)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("packed", "size"), [(0, 2), (0, 1024), (1, 2), (1, 5), (1, 1023), (1, 1024)]
+)
+def test_queue_sizes(large, packed, size):
+    on_rtl(large, "sizes", packed=packed, size=size, direct=False)
+
+
+@pytest.mark.parametrize("place", range(0, len(REFUSABLE), 2))
+def test_refusing_any_one_feature_still_works(built, place):
+    on_rtl(built, "refusing", place=place)
+
+
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.full)])
+def test_unbinding_and_binding_under_traffic(built, packed):
+    on_rtl(built, "unbinding", packed=packed)
+
+
+def test_a_driver_that_dies_and_its_function_is_given_to_another(built):
+    on_rtl(built, "dying")
