@@ -114,7 +114,7 @@ class ControlQueue:
 
         ``answer`` is given class, command and data, and says what to tell, and ``settled`` whether
         it may be told yet.  Returns whether the driver wants an interrupt, and whether there may be
-        more.
+        more that can be answered now.
         """
         wanted = False
         for _ in range(most):
@@ -127,7 +127,7 @@ class ControlQueue:
                         return wanted, False
                     self._held = chain, await self._answer(chain, answer)
                 if not await settled():
-                    break
+                    return wanted, False
                 held, self._held = self._held, None
                 wanted = self._give_back(*held) or wanted
             except Stopped as stopped:

@@ -244,11 +244,11 @@ class Mailbox:
             return await client.control.answer(kind, command, data)
 
         wanted, more = await client.queue.serve(answer, client.control.settled, _COMMANDS)
+        if more:
+            self._left.add(function)
         if client.queue.holds and function not in self._held:
             self._held.add(function)
             self._port.spawn(self._look_again(function), "a command that is held")
-        elif more and not client.queue.holds:
-            self._left.add(function)
         if wanted:
             await self._store(function, "control_vector", 0)
 

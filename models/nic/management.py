@@ -276,9 +276,8 @@ class ManagedFunction:
         elif name == "fault_stall" and not self.number:
             self.fault_stall = value & 1
         elif name == "rss":
-            there = RssControl.const({"closed": (1 << self.config.queue_pairs) - 1}).as_bits()
-            others = RssControl.const({"closed": -1}).as_bits() & ~there
-            self.steering.control = _keep(RssControl, value) & ~others
+            absent = RssControl.const({"closed": -1 << self.config.queue_pairs}).as_bits()
+            self.steering.control = _keep(RssControl, value) & ~absent
             self._changed("rss", 0)
         elif name == "rss_types":
             self.steering.types = value

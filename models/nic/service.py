@@ -144,20 +144,11 @@ class Servant:
 
     def receive(self, index: int, queue: RunningQueue) -> Service:
         """Deliver the oldest frame that waits for the queue, once there are buffers for it."""
-        function, pair = self._function, index // 2
+        function = self._function
         queue.doorbell = False
-        frame = None
-        while frame is None:  # the queue may be closed, and opened again, while pages are fetched
-            if not self._switch.waiting(function.number, pair):
-                queue.doorbell = True  # there may be buffers for the next one
-                return
-            oldest = self._switch.oldest(function.number, pair)
-            if not (yield from self._collect(queue, HEADER_BYTES + len(oldest))):
-                return
-            if self._switch.waiting(function.number, pair) and (
-                self._switch.oldest(function.number, pair) is oldest
-            ):
-                frame = self._switch.take(function.number, pair)
+        frame = yield from self._collect(index // 2, queue)
+        if frame is None:
+            return
         count = self._needed(queue.buffers, HEADER_BYTES + len(frame))
         chains, queue.buffers = queue.buffers[:count], queue.buffers[count:]
         queue.delivering = True
@@ -200,25 +191,31 @@ class Servant:
                 return count
         return len(buffers)
 
-    def _collect(self, queue: RunningQueue, needed: int) -> Generator[Parked, PageResponse, bool]:
-        """Take buffers for so many bytes; return whether there are enough.
+    def _collect(
+        self, pair: int, queue: RunningQueue
+    ) -> Generator[Parked, PageResponse, bytes | None]:
+        """Take buffers for the oldest frame, and then that; ``None`` if there are not enough.
 
-        Without mergeable buffers one is enough, be it too short.
+        Without mergeable buffers one is enough, be it too short.  What waits may be dropped while
+        pages are fetched.
         """
-        mergeable = self._function.accepted(Feature.NET_MRG_RXBUF)
-        while sum(chain.write_bytes for chain in queue.buffers) < needed:
+        number, mergeable = self._function.number, self._function.accepted(Feature.NET_MRG_RXBUF)
+        while self._switch.waiting(number, pair):
+            needed = HEADER_BYTES + len(self._switch.oldest(number, pair))
+            room = sum(chain.write_bytes for chain in queue.buffers)
+            if room >= needed or (queue.buffers and not mergeable):
+                return self._switch.take(number, pair)
             whole_ring = sum(chain.slots for chain in queue.buffers) >= queue.ring.setup.size
             if whole_ring or len(queue.buffers) == MERGED_BUFFERS:
                 raise Stopped(QueueError.BAD_LENGTH)
             chain = yield from queue.ring.take()
             if chain is None:
-                return False
+                return None
             if chain.write_bytes < HEADER_BYTES:
                 raise Stopped(QueueError.BAD_LENGTH)
             queue.buffers.append(chain)
-            if not mergeable:
-                break
-        return True
+        queue.doorbell = True  # there may be buffers for the next one
+        return None
 
     def _header(self, index: int, frame: bytes, buffers: int) -> bytes:
         """The header of a received frame (5.1.6.4.1)."""

@@ -190,15 +190,10 @@ class SoftwareAccess:
 
     def _raise(self, m: Module, vector) -> None:
         """Raise a control queue's vector, which nobody changes meanwhile."""
-        owner, raised = self.owner, self.owner.interrupt
+        owner = self.owner
         told = owner.control.controlled.bit_select(owner.function, 1)
         told &= ~owner.resetting.bit_select(owner.queue, 1)
-        with m.If(raised.valid):
+        with m.If(owner.interrupt.valid):
             m.next = "WORD"
         with m.Else():
-            m.d.sync += [
-                raised.valid.eq(told & (vector != MSI_NO_VECTOR)),
-                raised.payload.fence.eq(0),
-                raised.payload.function.eq(owner.function),
-                raised.payload.vector.eq(vector),
-            ]
+            owner.offer(m, vector, told)

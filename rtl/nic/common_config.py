@@ -487,12 +487,14 @@ class CommonConfig(wiring.Component):
         with m.State("NOTICE"):
             m.next = "INTERRUPT"
         with m.State("INTERRUPT"):
-            m.d.sync += [
-                self.interrupt.valid.eq(
-                    (vector != MSI_NO_VECTOR) & self.live.bit_select(self.function, 1)
-                ),
-                self.interrupt.payload.fence.eq(0),
-                self.interrupt.payload.function.eq(self.function),
-                self.interrupt.payload.vector.eq(vector),
-            ]
+            self.offer(m, vector, self.live.bit_select(self.function, 1))
             m.next = "IDLE"
+
+    def offer(self, m: Module, vector, told) -> None:
+        """Offer a vector of ``function``, if its driver may be told; nothing may be on offer."""
+        m.d.sync += [
+            self.interrupt.valid.eq((vector != MSI_NO_VECTOR) & told),
+            self.interrupt.payload.fence.eq(0),
+            self.interrupt.payload.function.eq(self.function),
+            self.interrupt.payload.vector.eq(vector),
+        ]

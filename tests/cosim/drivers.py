@@ -11,6 +11,7 @@ from models.spec.nic import (
     MANAGEMENT,
     FunctionControl,
     function_block,
+    queue_error_offset,
 )
 from models.spec.virtio import Feature
 from tests.cosim.platform import frame
@@ -68,8 +69,9 @@ async def exchange(platform, guests, count=6, seed=1, size=None, pause=0):
     assert [f for f in guests[1].received if f[6:12] == outside] == inwards
     assert [f for f in guests[1].received if f[6:12] != outside] == sent[0]
     for guest in guests:
-        for queue in range(2 * guest.driver.pairs):
-            assert not await platform.hypervisor.queue_error(guest.function, queue)
+        for queue in range(platform.hypervisor.config.nic.queues_per_function):
+            register = function_block(guest.function) + queue_error_offset(queue)
+            assert not await platform.machine.mmio_read("nic", register)
 
 
 async def jumbo(platform, *, mergeable):

@@ -9,13 +9,14 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from cosim.bench.build import Built, Design, build
 from cosim.guest.stack import Outgoing
 from models.spec.config import SystemConfig, config
 from models.spec.nic import Stat
 from models.spec.virtio import Feature, NetHeader
 from tests.cosim.platform import Guest, Platform, frame
 
-__all__ = ["RECEIVING", "receiving_system", "traffic"]
+__all__ = ["RECEIVING", "receiving_rtl", "receiving_system", "traffic"]
 
 #: All that the receive side has: rings of either kind, merged buffers, control queue, two pairs.
 RECEIVING = {
@@ -41,6 +42,13 @@ def receiving_system() -> SystemConfig:
     """``tiny`` with all of the receive side."""
     tiny = config("tiny")
     return replace(tiny, nic=replace(tiny.nic, **RECEIVING))
+
+
+def receiving_rtl(**changes: Any) -> Built:
+    """That system built, with changes to its NIC."""
+    system = receiving_system()
+    system = replace(system, nic=replace(system.nic, **changes))
+    return build(Design("rtl.system:System", (system,)), "verilator", quick=True)
 
 
 def flow(target: bytes, number: int, size: int) -> bytes:

@@ -1,10 +1,9 @@
 """Receive queue pairs that a driver takes out of use: nothing comes by them any more."""
 
-from cosim.bench.build import Design, build
 from cosim.bench.run import run as simulate
 from cosim.guest.features import KNOWN_FEATURES
 from tests.cosim.closing import COSTS, closing
-from tests.cosim.features_world import RECEIVING, receiving_system
+from tests.cosim.features_world import RECEIVING, receiving_rtl
 from tests.cosim.platform import run
 
 
@@ -19,6 +18,5 @@ def test_golden_machine():
 
 
 def test_rtl():
-    built = build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
     options = {"seed": 1, "features": KNOWN_FEATURES}
-    assert min(simulate(built, "tests.cosim.tb_closing", options=options)["counts"]) > 60
+    assert min(simulate(receiving_rtl(), "tests.cosim.tb_closing", options=options)["counts"]) > 60

@@ -1,28 +1,22 @@
 """What drivers do, on the RTL, as the golden machine's tests have it."""
 
-from dataclasses import replace
-
 import pytest
 
-from cosim.bench.build import Design, build
 from cosim.bench.run import run as simulate
 from tests.cosim.drivers import REFUSABLE, SCENARIOS
-from tests.cosim.features_world import receiving_system
+from tests.cosim.features_world import receiving_rtl
 
 
 @pytest.fixture(scope="module")
 def built():
     """All features."""
-    return build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
+    return receiving_rtl()
 
 
 @pytest.fixture(scope="module")
 def large():
     """Likewise, rings of up to 1,024 entries and frames of up to 9,014 bytes."""
-    system = receiving_system()
-    nic = replace(system.nic, queue_size_max=1024, mtu=9000, frame_bytes=16384)
-    design = Design("rtl.system:System", (replace(system, nic=nic),))
-    return build(design, "verilator", quick=True)
+    return receiving_rtl(queue_size_max=1024, mtu=9000, frame_bytes=16384)
 
 
 def on_rtl(built, scenario, **arguments):

@@ -4,11 +4,10 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from cosim.bench.build import Design, build
 from cosim.bench.run import run as simulate
 from cosim.guest.features import KNOWN_FEATURES
 from models.spec.virtio import Feature
-from tests.cosim.features_world import RECEIVING, receiving_system, traffic
+from tests.cosim.features_world import RECEIVING, receiving_rtl, traffic
 from tests.cosim.platform import run
 
 SEED = 1
@@ -18,7 +17,7 @@ SPLIT = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
 
 @pytest.fixture(scope="module")
 def built():
-    return build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
+    return receiving_rtl()
 
 
 def is_right(frame: bytes) -> bool:

@@ -18,8 +18,8 @@ _LATE = 3
 class Watch:
     """Follows what a queue says of itself, cycle by cycle."""
 
-    def __init__(self, world, ring, receiver):
-        self.world, self.ring, self.receiver = world, ring, receiver
+    def __init__(self, world, ring, receiver, chains):
+        self.world, self.ring, self.receiver, self.chains = world, ring, receiver, chains
         self.delivered = self.busy = self.calm = 0
         self.states = [0, 0]
 
@@ -30,8 +30,6 @@ class Watch:
         function, pair = divmod(self.receiver, CONFIG.queue_pairs)
         taken = self.delivered - len(self.world.waiting[function, pair])
         return taken * self.chains - used
-
-    chains = 1
 
     async def process(self, ctx):
         while True:
@@ -52,8 +50,8 @@ def test_from_taking_to_used_element(merged, absent):
 
     async def test(ctx):
         ring = world.ring(6, size=64, apart=True, mergeable=merged)
-        watch.append(Watch(world, ring, receiver))
-        rng, posted, watch[0].chains = world.rng, 0, 1 + merged
+        watch.append(Watch(world, ring, receiver, 1 + merged))
+        rng, posted = world.rng, 0
         while ring.used < _FRAMES * watch[0].chains:
             if watch[0].delivered < _FRAMES and len(world.waiting[1, 1]) < 4 and rng.random() < 0.1:
                 world.deliver(1, bytes(100), watch[0].delivered % 4, pair=1)
