@@ -32,7 +32,7 @@ class PackedRing(Ring):
     def __init__(self, dma: Access, setup: RingSetup) -> None:
         super().__init__(dma, setup)
         self._next = self._used = 0
-        self._asked: int | None = None
+        self._asked = 0  # the driver has zeroed the device's structure: it notifies of all
 
     def _slot(self, position: int) -> int:
         return self.setup.desc + DESCRIPTOR_BYTES * (position % self.setup.size)

@@ -143,6 +143,7 @@ class QueueLife:
                 command.indirect.eq(features[Feature.RING_INDIRECT_DESC]),
                 command.packed.eq(features[Feature.RING_PACKED]),
                 command.mergeable.eq(features[Feature.NET_MRG_RXBUF]),
+                command.in_order.eq(features[Feature.IN_ORDER]),
                 command.offloads.csum.eq(features[Feature.NET_CSUM]),
                 command.offloads.guest_csum.eq(features[Feature.NET_GUEST_CSUM]),
                 command.offloads.tso4.eq(features[Feature.NET_HOST_TSO4]),

@@ -122,6 +122,7 @@ class QueueCommand(data.Struct):
     indirect: 1
     packed: 1
     mergeable: 1
+    in_order: 1
     offloads: Offloads
 
 

@@ -169,6 +169,7 @@ class Chains:
             with m.Else():
                 m.d.sync += s.window.eq(0)
                 m.next = "SAVE"
+                fetch.ask(m)
 
     def _append(self, m: Module, found, flags, linked, *, ends) -> None:
         """Put a descriptor into the buffer, or enter the table that it is of."""

@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import FunctionControl
+from models.spec.virtio import EventFlags, EventSuppression
 from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamArbiter, StreamStage
 from rtl.nic.byte_memory import BEAT_BYTES, ByteMemory
@@ -255,7 +256,7 @@ class VirtqueueEngine(wiring.Component):
     def _setups(self, m: Module) -> None:
         """Rings of each queue: of each unit what it looks at, in block RAM."""
         config, setup = self.config, self.lifecycle.setup
-        of_fetch = set() if config.event_idx else {"device"}
+        of_fetch = {"in_order"} | (set() if config.event_idx else {"device"})
         of_used = {"indirect"} | (set() if config.packed else {"desc"})
         for name, unit, more in (
             ("fetch", self.fetch, of_fetch),
@@ -339,7 +340,9 @@ class VirtqueueEngine(wiring.Component):
         return addr - queue * ((SCRATCH_BEATS - INWARD_BEATS) * BEAT_BYTES)
 
     def _numbers(self, m: Module, bits: int) -> None:
-        """Used index and avail_event of each queue; used elements are in the lanes."""
+        """Used index of each queue, and where it was asked to be notified; used elements are in the
+        lanes.
+        """
         queues, load = self.config.data_queues, self.load
         beat = self._beat(load, 0)
         queue, found = beat[bits:], []
@@ -365,6 +368,10 @@ class VirtqueueEngine(wiring.Component):
         for chosen, number in found:
             with m.If(chosen):
                 m.d.comb += load.data[:16].eq(number)  # other lanes may be of the beat before
+        if self.config.packed and self.config.event_idx:
+            event = data.View(EventSuppression, load.data[:32])
+            with m.If(found[1][0]):  # of a split ring these bytes go nowhere
+                m.d.comb += event.flags.eq(EventFlags.DESC)
 
     @staticmethod
     def _beat(port, lane: int):

@@ -52,8 +52,9 @@ PACKETS = 16
 USED_PLACES = 16
 #: Used elements that are written at once when there are so many.
 BATCH = 4
-#: Beats of scratch memory: used elements, the used index, avail_event, and where the driver's flags
-#: land.  None is the first: a DMA may begin to load up to 15 bytes before what it is to move.
+#: Beats of scratch memory: used elements, the used index, avail_event or a packed ring's event
+#: suppression structure of the device, and where the driver's flags land.  None is the first: a DMA
+#: may begin to load up to 15 bytes before what it is to move.
 ELEMENT_BEAT = 1
 INDEX_BEAT = 18
 EVENT_BEAT = 19
@@ -88,7 +89,7 @@ class FetchPhase(enum.IntEnum, shape=2):
     AVAIL = 0  # flags and index of the available ring
     HEADS = 1  # entries of the available ring
     TABLE = 2  # descriptors
-    EVENT = 3  # avail_event: up to where everything has been seen
+    EVENT = 3  # avail_event, or the device's: up to where everything has been seen
 
 
 class QueueSetup(data.Struct):
@@ -102,6 +103,7 @@ class QueueSetup(data.Struct):
     indirect: 1
     packed: 1
     mergeable: 1
+    in_order: 1
 
 
 class RingKind(data.Struct):
@@ -114,7 +116,7 @@ class RingKind(data.Struct):
 
 def absent(config: NicConfig) -> set[str]:
     """Features of a QueueSetup that are not built in, so that no driver can accept them."""
-    names = ("event_idx", "indirect", "packed", "mergeable")
+    names = ("event_idx", "indirect", "packed", "mergeable", "in_order")
     return {name for name in names if not getattr(config, name)}
 
 

@@ -49,8 +49,9 @@ class RingFetch(wiring.Component):
     heads and links need as well are not read again.  A chain is published when it is whole; only if
     it is longer than its buffer, as far as it goes.
 
-    With EVENT_IDX a queue does not rest before ``avail_event`` asks for the next entry, and the
-    index has been read once more (2.7.10).
+    With EVENT_IDX a queue does not rest before ``avail_event``, or a packed ring's device event
+    suppression structure, asks for the next entry, and the index, or that entry, has been read once
+    more (2.7.10, 2.8.14).
 
     A page that is not there is read again patiently.  But if part of a transmitter's chain has been
     published, there is a slot with it; then a mark is published instead that ends the chain, and
@@ -97,7 +98,7 @@ class RingFetch(wiring.Component):
     scratch_addr, scratch_data
         Scratch memory; data follow by one cycle.
     event_en, event : ``Out``
-        avail_event of ``queue``, to be written by DMA.
+        avail_event of ``queue``, or of a packed ring offset and wrap counter, to be written by DMA.
     put, put_at, put_entry; publish, publish_to
         Stores a descriptor into the buffer of ``queue``; publishes all before ``publish_to``.
     """
@@ -142,7 +143,7 @@ class RingFetch(wiring.Component):
                 "error": QueueError,  # to be published
                 "seen": 16,  # available index
                 "next": 16,  # position of the next entry to be read
-                "asked": 16,  # avail_event
+                "asked": 16,  # position at which the driver was asked to notify
                 "left": range(HEADS + 1),  # entries that were read and not taken yet
                 "taken": range(HEADS + 1),  # those that were; all are in scratch memory
                 "base": 16,  # what there is of the table: the first
@@ -209,7 +210,8 @@ class RingFetch(wiring.Component):
             *(self.write.data[name].eq(self.s[name]) for name in self.row.members),
             self.busy.eq(self.flying | Mux(self.visiting, self.mine, 0)),
             self.put_at.eq(self.s.tail),
-            self.event.eq(self.s.next),
+            # A position's wrap counter is 1 in the first lap.
+            self.event.eq(self.s.next ^ (self.ring.packed << 15)),
         ]
         self.transmits = self.queue[0]
         with m.FSM() as self.fsm:
@@ -369,6 +371,13 @@ class RingFetch(wiring.Component):
         ]
         m.next = "ISSUE"
 
+    def ask(self, m: Module) -> None:
+        """Ask the driver to notify of the next entry, unless it was asked to."""
+        with m.If(self.ring.event_idx & (self.s.asked != self.s.next)):
+            m.d.comb += self.event_en.eq(1)
+            m.d.sync += self.s.phase.eq(FetchPhase.EVENT)
+            m.next = "ISSUE"
+
     def fail(self, m: Module, error) -> None:
         """Publish an error behind what was right."""
         m.d.sync += self.s.error.eq(error)
@@ -416,12 +425,11 @@ class RingFetch(wiring.Component):
             with m.Elif(s.phase == FetchPhase.EVENT):
                 m.d.sync += [s.asked.eq(s.next), s.phase.eq(FetchPhase.AVAIL)]
                 m.next = "ISSUE"
+                with m.If(self.ring.packed):
+                    self._go_on(m)
             with m.Elif(ahead == 0):
                 m.next = "SAVE"
-                with m.If(self.ring.event_idx & (s.asked != s.next)):
-                    m.d.comb += self.event_en.eq(1)
-                    m.d.sync += s.phase.eq(FetchPhase.EVENT)
-                    m.next = "ISSUE"
+                self.ask(m)
             with m.Else():
                 # What has been read of the table may be older than these entries.
                 m.d.sync += [s.seen.eq(index), s.window.eq(0)]
@@ -472,8 +480,8 @@ class RingFetch(wiring.Component):
                         m.d.comb += [
                             job.write.eq(1),
                             base.eq(setup.device),
-                            offset.eq(setup.size << 3 | 4),
-                            job.length.eq(2),
+                            offset.eq(Mux(setup.packed, 0, setup.size << 3 | 4)),
+                            job.length.eq(Mux(setup.packed, 4, 2)),
                             beat.eq(EVENT_BEAT),
                         ]
             with m.If(self.job.ready):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from models.spec.config import NicConfig
 from models.spec.nic import QueueError
@@ -52,6 +53,10 @@ class UsedRing(wiring.Component):
     memory ends or a packed chain is longer than one descriptor.  The driver sees all of it at once:
     in a split ring by the index; in a packed one, where frames may take several chains, the first
     element goes last.
+
+    With IN_ORDER one element, the last, stands for all of a transmitter's batch, since nothing is
+    written to its chains (2.7.9, 2.8.9); in a packed ring for those of one lap.  What is received
+    fills few chains completely: its elements are all written.
 
     Latency
     -------
@@ -154,6 +159,7 @@ class UsedRing(wiring.Component):
         connect(m, self.notices.o, flipped(self.used))
         connect(m, self.errors.o, flipped(self.error))
         self.s, self.mine = Signal(self._state), Signal(queues)
+        self.skips = self.ring.in_order & self.queue[0]  # all but the last element
         self.woken, self.status = Signal(), Signal(DmaStatus)
         self.flying, self.patience = Signal(queues), Signal(queues)
         self.again, visiting = Signal(), Signal()
@@ -278,8 +284,8 @@ class UsedRing(wiring.Component):
             left.eq(s.target - s.written),
             room.eq(size - (s.written & (size - 1))),  # of a split ring
             place.eq(USED_PLACES - (s.written & (USED_PLACES - 1))),
-            least.eq(Mux((left < room) | setup.packed, left, room)),
-            most.eq(Mux(least < place, least, place)),
+            least.eq(Mux((left < room) | setup.packed | self.skips, left, room)),
+            most.eq(Mux((least < place) | self.skips, least, place)),
             self.span_at.eq(s.written + s.amount),
         ]
         with m.State("SEGMENT"):
@@ -301,7 +307,7 @@ class UsedRing(wiring.Component):
         s, setup, size = self.s, self.ring, self.ring.size
         behind = s.place[:15] + s.places + self.span
         in_page = (setup.desc[4:12] + behind)[:8]
-        ends = (behind >= size) | (in_page == 0)
+        ends = (behind >= size) | ((in_page == 0) & ~self.skips)
         skipped = s.deferred & (s.written == s.flushed)
         with m.State("LOOK"):
             m.next = "SPAN"
@@ -316,7 +322,7 @@ class UsedRing(wiring.Component):
             with m.Else():
                 m.d.sync += [s.amount.eq(s.amount + 1), s.places.eq(s.places + self.span)]
                 m.next = "LOOK"
-                with m.If((s.amount + 1 == most) | (self.span != 1) | ends):
+                with m.If((s.amount + 1 == most) | ((self.span != 1) & ~self.skips) | ends):
                     m.next = "ISSUE"
 
     def _wanted(self, m: Module) -> None:
@@ -409,7 +415,9 @@ class UsedRing(wiring.Component):
         """Ask for the DMA of the phase."""
         s, job, setup = self.s, self.job.payload, self.ring
         beat, low, base, offset = Signal(range(SCRATCH_BEATS)), Signal(4), Signal(64), Signal(20)
-        at = s.written & (setup.size - 1)
+        at, source = s.written & (setup.size - 1), Signal(exact_log2(USED_PLACES))
+        elements = Mux(self.skips, 1, s.amount)
+        m.d.comb += source.eq(s.written + Mux(self.skips, s.amount - 1, 0))
         with m.State("ISSUE"):
             m.d.comb += [
                 self.job.valid.eq(1),
@@ -426,16 +434,16 @@ class UsedRing(wiring.Component):
                 with m.Case(_Phase.ELEMENTS):
                     m.d.comb += [
                         offset.eq(at << 3 | 4),
-                        job.length.eq(s.amount << 3),
-                        beat.eq(ELEMENT_BEAT + s.written[1:4]),
-                        low.eq(s.written[0] << 3),
+                        job.length.eq(elements << 3),
+                        beat.eq(ELEMENT_BEAT + source[1:]),
+                        low.eq(source[0] << 3),
                     ]
                     with m.If(setup.packed):
                         m.d.comb += [
                             base.eq(setup.desc),
                             offset.eq(s.place[:15] << 4),
-                            job.length.eq(s.amount << 4),
-                            beat.eq(ELEMENT_BEAT + s.written[:4]),
+                            job.length.eq(elements << 4),
+                            beat.eq(ELEMENT_BEAT + source),
                             low.eq(0),
                         ]
                 if self.config.packed:

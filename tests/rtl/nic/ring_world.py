@@ -28,6 +28,8 @@ class Ring:
         self.idx = self.used = 0
         self.free = list(range(size))
         self.chains: dict[int, list[int]] = {}
+        #: With IN_ORDER a used element stands for all chains up to its own.
+        self.in_order = False
 
     def post(self, parts: list[tuple[int, int]], *, flags: int = 0, next_: int = 0) -> int:
         """Post one chain; returns its head.  ``flags`` and ``next_`` spoil the last descriptor."""
@@ -66,9 +68,11 @@ class Ring:
         while self.used != idx:
             at = self.device + 4 + 8 * (self.used % self.size)
             head, length = struct.unpack_from("<II", self.guest, at)
-            found.append((head, length))
-            self.free += self.chains.pop(head, [])
-            self.used = (self.used + 1) & 0xFFFF
+            heads = list(self.chains) if self.in_order else [head]
+            for each in heads[: heads.index(head) + 1]:
+                found.append((each, length if each == head else 0))
+                self.free += self.chains.pop(each, [])
+                self.used = (self.used + 1) & 0xFFFF
         return found
 
 
@@ -81,6 +85,8 @@ class PackedRing:
         self.buffers = base + 0x2000
         self.next = self.used = 0  # positions, counting on from lap to lap
         self.spans: dict[int, int] = {}
+        #: With IN_ORDER a used descriptor stands for all chains up to its own.
+        self.in_order = False
 
     def _wrap(self, position: int) -> int:
         return 1 - position // self.size % 2
@@ -110,9 +116,19 @@ class PackedRing:
             wrap = self._wrap(self.used)
             if (flags >> 7 & 1, flags >> 15) != (wrap, wrap):
                 break
-            found.append((identity, length if flags & 2 else 0))
-            self.used += self.spans.pop(identity)
+            given = list(self.spans) if self.in_order else [identity]
+            for each in given[: given.index(identity) + 1]:
+                found.append((each, length if flags & 2 and each == identity else 0))
+                self.used += self.spans.pop(each)
         return found
+
+    def notifies(self, before: int) -> bool:
+        """Whether the device asks for a notification of what was posted from a position on."""
+        at, flags = struct.unpack_from("<HH", self.guest, self.device)
+        if flags != 2:
+            return flags == 0
+        asked = {n % self.size | self._wrap(n) << 15 for n in range(before, self.next)}
+        return at in asked
 
 
 class RingWorld:
@@ -168,6 +184,7 @@ class RingWorld:
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device,
                               **features})  # fmt: skip
+        ring.in_order = bool(features.get("in_order"))
         return ring
 
     def packed_ring(self, queue: int, size: int = 8, shift: int = 0, **features: int) -> PackedRing:
@@ -176,6 +193,7 @@ class RingWorld:
         self.commands.append({"op": 1, "queue": queue, "size": size, "desc": ring.desc,
                               "driver": ring.driver, "device": ring.device, "packed": 1,
                               **features})  # fmt: skip
+        ring.in_order = bool(features.get("in_order"))
         return ring
 
     def deliver(

@@ -45,6 +45,58 @@ def test_transmit_lap_after_lap(pieces):
     world.run(test)
 
 
+@pytest.mark.parametrize("size", [12, 13])
+def test_a_driver_notifies_where_it_is_asked_to(size):
+    """One that notifies only where the device's structure says has everything sent (2.8.14)."""
+    world = RingWorld(FEATURED, seed=49)
+
+    async def test(ctx):
+        ring, sent, used, notified = world.packed_ring(1, size, event_idx=1), [], [], 0
+        for number, (frame, parts) in enumerate(frames_of(world, ring, 60, 3)):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room > 3)[1], 6000)
+            before = ring.next
+            ring.post(parts, identity=number)
+            sent.append((0, frame))
+            if ring.notifies(before):
+                world.doorbells.append(1)
+                notified += 1
+            await ctx.tick().repeat(world.rng.choice([1, 20, 300]))
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 60)[1], 6000)
+        assert world.sent == sent
+        await ctx.tick().repeat(200)
+        assert 5 < notified < 60
+        # It rests, and has asked for the next one.
+        ring.post([(ring.buffers, 80)], identity=60)
+        assert ring.notifies(ring.next - 1)
+        assert not world.errors
+
+    world.run(test)
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(16, 1), (13, 3)])
+def test_in_order_one_descriptor_stands_for_a_batch_of_what_is_sent(size, pieces):
+    """Over the ring's end as well: a batch is of one lap there (2.8.9)."""
+    world = RingWorld(FEATURED, seed=50)
+
+    async def test(ctx):
+        ring, sent, used = world.packed_ring(1, size, in_order=1), [], []
+        for number, (frame, parts) in enumerate(frames_of(world, ring, 90, pieces)):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room > pieces)[1], 6000)
+            ring.post(parts, identity=number)
+            sent.append((0, frame))
+            world.doorbells.append(1)
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 90)[1], 6000)
+        assert used == [(number, 0) for number in range(90)]
+        assert world.sent == sent
+        written = [r for r in world.requests if r.write]
+        assert {r.length for r in written} == {16}
+        assert len(written) < 80
+        await world.until(ctx, lambda: world.told == {1: 90})
+        assert not world.errors
+
+    world.run(test)
+
+
 def test_receive_and_interrupt_at_one_descriptor():
     world = RingWorld(FEATURED, seed=42)
 

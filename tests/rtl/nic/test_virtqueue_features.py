@@ -11,7 +11,9 @@ from tests.rtl.nic.ring_world import RingWorld
 
 CONFIG = NicConfig(vfs=3, queue_pairs=1, tx_slots=16, rx_slots=16)
 #: With all kinds of rings built in.
-FEATURED = replace(CONFIG, packed=True, indirect=True, event_idx=True, mergeable=True)
+FEATURED = replace(
+    CONFIG, packed=True, indirect=True, event_idx=True, mergeable=True, in_order=True
+)
 HEADER = bytes(12)
 
 
@@ -39,6 +41,42 @@ def test_event_index_notifies_and_interrupts_where_asked():
         assert len(world.interrupts) == 1
         assert 5 < notified < 40
         assert ring.avail_event == 40
+
+    world.run(test)
+
+
+def test_in_order_one_element_stands_for_a_batch_of_what_is_sent():
+    """The driver finds its chains; fewer elements are written than chains come back (2.7.9)."""
+    world = RingWorld(FEATURED, seed=60)
+
+    async def test(ctx):
+        ring, posted, used = world.ring(1, 16, in_order=1), [], []
+        for _ in range(60):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.free)[1], 6000)
+            posted.append((ring.post([(ring.buffers, 80)]), 0))
+            world.doorbells.append(1)
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 60)[1], 6000)
+        assert used == posted
+        elements = [r for r in world.requests if r.write and r.iova >= ring.device + 4]
+        assert {r.length for r in elements} == {8}
+        assert len(elements) < 40
+        await world.until(ctx, lambda: world.told == {1: 60})
+        assert len(world.interrupts) == len(elements)  # one batch, one element
+        assert not world.errors
+
+    world.run(test)
+
+
+def test_in_order_every_element_of_what_is_received_is_written():
+    world = RingWorld(FEATURED, seed=61)
+
+    async def test(ctx):
+        ring, used = world.ring(0, 16, in_order=1), []
+        heads = [ring.post([(ring.buffers + 0x100 * n, 0x100)]) for n in range(16)]
+        for number in range(12):
+            world.deliver(0, bytes([number]) * (60 + number), number)
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 12)[1], 6000)
+        assert used == [(head, 72 + n) for n, head in enumerate(heads[:12])]
 
     world.run(test)
 
