@@ -17,7 +17,7 @@ from cosim.hypervisor.vm import RAM_GPA
 from cosim.port import Port
 from cosim.scenarios.traffic import guest_mac
 from models.pagetable import KIB_4
-from models.spec.nic import MANAGEMENT, Stat, function_block
+from models.spec.nic import DROPS, MANAGEMENT, Stat, function_block
 from models.spec.virtio import Feature, NetHeader
 
 __all__ = ["BACKUP_ENTRIES", "POLICIES", "SERVICE_CYCLES", "Workload", "measure"]
@@ -234,9 +234,8 @@ async def _drain(port: Port, guests: list[_Guest], most: int) -> None:
 
 async def _dropped(hypervisor: Hypervisor, guests: list[_Guest]) -> dict[str, int]:
     """Frames that were dropped and counted; of the port's own the PF's counter."""
-    stats = (Stat.RX_DROPPED_FULL, Stat.TX_DROPPED)
     functions = (0, *(guest.function for guest in guests))
-    each = {f: sum([await hypervisor.stat(f, stat) for stat in stats]) for f in functions}
+    each = {f: sum([await hypervisor.stat(f, stat) for stat in DROPS]) for f in functions}
     return {"all": sum(each.values()), "first": each[guests[0].function] + each[0]}
 
 

@@ -17,7 +17,7 @@ from cosim.scenarios.exchange import Exchange
 from cosim.scenarios.traffic import OUTSIDE, Frame, guest_mac
 from models.pagetable import KIB_4
 from models.spec.config import SystemConfig
-from models.spec.nic import Stat
+from models.spec.nic import DROPS
 
 __all__ = ["HOST_BASE", "HOST_BYTES", "Load", "run_load"]
 
@@ -169,9 +169,8 @@ class _Run:
 
     async def dropped(self) -> int:
         """Return how many frames the NIC has dropped."""
-        stats = (Stat.TX_DROPPED, Stat.RX_DROPPED_FULL)
         every = [
-            await self.hypervisor.stat(guest.host, stat) for guest in self.guests for stat in stats
+            await self.hypervisor.stat(guest.host, stat) for guest in self.guests for stat in DROPS
         ]
         return sum(every)
 

@@ -23,7 +23,7 @@ from cosim.scenarios.result import FunctionResult, HitRates, Hostile, Result
 from cosim.scenarios.traffic import OUTSIDE, Plan, guest_mac
 from models.nic.packets import Packet
 from models.spec.config import SystemConfig
-from models.spec.nic import QueueError, Stat
+from models.spec.nic import DROPS, QueueError, Stat
 from models.spec.virtio import DescriptorFlag, Feature
 
 __all__ = ["HOSTILE", "HOST_BASE", "HOST_BYTES", "Demo", "DemoOptions"]
@@ -265,8 +265,7 @@ class Demo:
                 error = await self.hypervisor.queue_error(guest.host, queue)
                 if error and not (guest is hostile and queue == 1):
                     result.problems.append(f"guest{guest.host} queue {queue}: {error.name}")
-            dropped = [Stat.TX_DROPPED, Stat.RX_DROPPED_FULL]
-            for stat in dropped:
+            for stat in DROPS:
                 count = await self.hypervisor.stat(guest.host, stat)
                 if count:
                     result.problems.append(f"guest{guest.host}: {stat.name} {count}")

@@ -20,6 +20,7 @@ from models.spec.nic import (
     VlanFilter,
     initial_mac,
     queue_error_offset,
+    queue_stat_of,
     queue_stat_offset,
     queue_stats_of,
     stat_offset,
@@ -122,9 +123,9 @@ class ManagedFunction:
         """Add to a counter, and to that of the queue if there is one that is known."""
         self.stats[stat] = self.stats[stat] + amount & _COUNTER_MASK
         if queue is not None:
-            counters = self.queue_stats[queue]
-            if stat.name in counters:
-                counters[stat.name] = counters[stat.name] + amount & _COUNTER_MASK
+            counters, of_queue = self.queue_stats[queue], queue_stat_of(stat, queue)
+            if of_queue is not None:
+                counters[of_queue.name] = counters[of_queue.name] + amount & _COUNTER_MASK
 
     # Receiving ---------------------------------------------------------------------------------
 

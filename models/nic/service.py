@@ -95,18 +95,17 @@ class Servant:
         longest = self._switch.frame_bytes
         if self._segments:
             longest = SEGMENTED_BYTES_MAX
-        dropped: Stat | None = Stat.TX_DROPPED
+        dropped: Stat | None = Stat.TX_DROPPED_LENGTH
         try:
             content = yield from ring.gather(chain, HEADER_BYTES + longest)
         except Refused:
-            pass
+            dropped = Stat.TX_DROPPED_REFUSED
         else:
             if _FRAME_BYTES_MIN <= length <= longest:
                 dropped = self._forward(index, content)
         if dropped is not None:
             self._function.count(Stat.TX_DROPPED, queue=index)
-            if dropped is not Stat.TX_DROPPED:
-                self._function.count(dropped, queue=index)
+            self._function.count(dropped, queue=index)
 
     @property
     def _segments(self) -> bool:
@@ -120,7 +119,7 @@ class Servant:
         header = NetHeader.from_bits(int.from_bytes(content[:HEADER_BYTES], "little"))
         function, longest = self._function, self._switch.frame_bytes
         if not header.gso_type and len(content) > HEADER_BYTES + longest:
-            return Stat.TX_DROPPED  # whatever else may be wrong
+            return Stat.TX_DROPPED_LENGTH  # whatever else may be wrong
         try:
             frames = offload(content[HEADER_BYTES:], header, function.driver_features)
         except BadOffload:
@@ -155,8 +154,8 @@ class Servant:
         content = self._header(index, frame, len(chains)) + frame
         used = yield from self._scatter(queue.ring, chains, content)
         queue.delivering = False
-        if used is None:
-            function.count(Stat.RX_DROPPED_FULL, queue=index)
+        if isinstance(used, Stat):
+            function.count(used, queue=index)
             used = [Used(chain, 0) for chain in chains]
         else:
             function.count(Stat.RX_PACKETS, queue=index)
@@ -168,10 +167,10 @@ class Servant:
     @staticmethod
     def _scatter(
         ring: Ring, chains: Sequence[Chain], content: bytes
-    ) -> Generator[Parked, PageResponse, list[Used] | None]:
-        """Write to chains; ``None`` if they have no room, or one of their pages was refused."""
+    ) -> Generator[Parked, PageResponse, list[Used] | Stat]:
+        """Write to chains; why not if they have no room, or one of their pages was refused."""
         if sum(chain.write_bytes for chain in chains) < len(content):
-            return None
+            return Stat.RX_DROPPED_BUFFER
         used = []
         try:
             for chain in chains:
@@ -179,7 +178,7 @@ class Servant:
                 used.append(Used(chain, len(content) - len(rest)))
                 content = rest
         except Refused:
-            return None
+            return Stat.RX_DROPPED_REFUSED
         return used
 
     @staticmethod

@@ -92,7 +92,7 @@ class Switch:
         fifo.clear()
 
     def _lose(self, number: int, pair: int, frames: int = 1) -> None:
-        self._functions[number].count(Stat.RX_DROPPED_FULL, frames, queue=2 * pair)
+        self._functions[number].count(Stat.RX_DROPPED_QUEUE, frames, queue=2 * pair)
 
     def _full(self, number: int) -> bool:
         """Whether the FIFOs of a function have no room."""
@@ -114,7 +114,7 @@ class Switch:
     def from_port(self, frame: bytes) -> None:
         """Forward a frame from the wire; too short or too long ones are dropped and counted."""
         if not _FRAME_BYTES_MIN <= len(frame) <= self._config.frame_bytes:
-            self._functions[0].count(Stat.RX_DROPPED_FILTER)
+            self._functions[0].count(Stat.RX_DROPPED_WIRE)
             return
         self._forward(frame, PORT_SOURCE)
 
@@ -123,7 +123,7 @@ class Switch:
         function = self._functions[number]
         control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
         if control.link_down:
-            return Stat.TX_DROPPED
+            return Stat.TX_DROPPED_LINK
         if control.spoof_check and frame[6:12] != function.mac:
             return Stat.TX_DROPPED_MAC
         if vlan.enable:
@@ -185,7 +185,8 @@ class Switch:
         if source == PORT_SOURCE or owners:
             self._functions[min(owners, default=0)].count(Stat.RX_DROPPED_FILTER)
         else:
-            self._functions[source].count(Stat.TX_DROPPED, queue=queue)
+            for stat in (Stat.TX_DROPPED, Stat.TX_DROPPED_NOBODY):
+                self._functions[source].count(stat, queue=queue)
 
     def _deliver(self, number: int, frame: bytes) -> None:
         function = self._functions[number]
@@ -194,7 +195,7 @@ class Switch:
             frame, tagged = frame[:MACS_BYTES] + frame[MACS_BYTES + VLAN_TAG_BYTES :], None
         header = _FRAME_BYTES_MIN + (0 if tagged is None else VLAN_TAG_BYTES)
         if len(frame) - header > self._config.mtu:
-            function.count(Stat.RX_DROPPED_FILTER)
+            function.count(Stat.RX_DROPPED_LONG)
             return
         pair, full = function.pair_of(frame), self._full(number)
         backed_up = self._backup.takes(number, pair, full=full)

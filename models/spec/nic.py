@@ -24,6 +24,7 @@ __all__ = [
     "CONFIG_BASE",
     "CONFIG_BYTES",
     "DEVICE_OFFSET",
+    "DROPS",
     "FEATURE_FLAGS",
     "FUNCTION_BYTES",
     "ISR_OFFSET",
@@ -38,6 +39,7 @@ __all__ = [
     "NOTIFY_OFFSET",
     "PORT_SOURCE",
     "QUEUE_STATS",
+    "RX_QUEUE_DROPS",
     "VLAN_FILTERS",
     "BackupEntry",
     "BackupRing",
@@ -60,6 +62,7 @@ __all__ = [
     "initial_mac",
     "offered_features",
     "queue_error_offset",
+    "queue_stat_of",
     "queue_stat_offset",
     "queue_stats_of",
     "stat_offset",
@@ -273,9 +276,9 @@ class Stat(enum.IntEnum, shape=6):
     TX_BYTES = 1
     RX_PACKETS = 2
     RX_BYTES = 3
-    TX_DROPPED = 4  # too short or long, asks for an offload, to nobody, or its page was refused
-    RX_DROPPED_FULL = 5  # no room in FIFO or ring; queue not running; buffer too short or refused
-    RX_DROPPED_FILTER = 6  # the function is disabled
+    TX_DROPPED = 4  # for whatever reason; each has a counter of its own
+    RX_DROPPED_FULL = 5  # no room in the function's FIFOs or backup ring, or lost with that
+    RX_DROPPED_FILTER = 6  # its MAC, but disabled, without a driver, in another VLAN; PF: nobody's
     PAGE_REQUESTS = 7
     PAGE_RETRIES = 8  # DMA begun again after it was parked
     PARKED_CYCLES = 9  # from parking to the end of it
@@ -302,14 +305,26 @@ class Stat(enum.IntEnum, shape=6):
     INVALIDATIONS = 30  # ATS invalidations that the function has carried out
     RX_BACKUP = 31  # frames that waited in the backup ring
     PAGE_WAITS = 32  # DMA parked without a page request: one was out, or it was too early for one
+    RX_DROPPED_QUEUE = 33  # the queue does not run, or has ended with the frame
+    RX_DROPPED_BUFFER = 34  # longer than the chain that it would go to
+    RX_DROPPED_REFUSED = 35  # a page of its buffers was refused
+    RX_DROPPED_LONG = 36  # longer than the MTU
+    RX_DROPPED_WIRE = 37  # PF: with an error, shorter than a header or longer than a slot
+    TX_DROPPED_LENGTH = 38  # of TX_DROPPED: too short or too long
+    TX_DROPPED_REFUSED = 39  # of TX_DROPPED: a page of its buffers was refused
+    TX_DROPPED_LINK = 40  # of TX_DROPPED: the link is down
+    TX_DROPPED_NOBODY = 41  # of TX_DROPPED: no function and no port is to have it
 
 
 class RxQueueStat(enum.IntEnum, shape=3):
-    """Counters kept per receive queue, 48 bits each: its share of its function's of that name."""
+    """Counters kept per receive queue, 48 bits each: its share of its function's of that name.
+
+    RX_DROPPED is of all in RX_QUEUE_DROPS.
+    """
 
     RX_PACKETS = 0
     RX_BYTES = 1
-    RX_DROPPED_FULL = 2  # but not where its function has no room: no queue is chosen by then
+    RX_DROPPED = 2  # but not where its function has no room: no queue is chosen by then
     NOTIFICATIONS = 3
     RX_CHECKSUM_GOOD = 4
     RX_CHECKSUM_BAD = 5
@@ -332,6 +347,17 @@ class TxQueueStat(enum.IntEnum, shape=3):
 
 #: Counters of a queue, by the lowest bit of its number.
 QUEUE_STATS = RxQueueStat, TxQueueStat
+#: Why a frame that is for a queue is dropped.
+RX_QUEUE_DROPS = (
+    *(Stat.RX_DROPPED_FULL, Stat.RX_DROPPED_QUEUE),
+    *(Stat.RX_DROPPED_BUFFER, Stat.RX_DROPPED_REFUSED),
+)
+#: Every frame that is dropped is one of these, once.
+DROPS = (
+    Stat.TX_DROPPED,
+    *RX_QUEUE_DROPS,
+    *(Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_LONG, Stat.RX_DROPPED_WIRE),
+)
 
 
 def _register(
@@ -446,6 +472,12 @@ def stat_offset(stat: int) -> int:
 def queue_stats_of(queue: int) -> tuple[RxQueueStat | TxQueueStat, ...]:
     """Counters that a queue of a function has."""
     return tuple(QUEUE_STATS[queue & 1])
+
+
+def queue_stat_of(stat: Stat, queue: int) -> RxQueueStat | TxQueueStat | None:
+    """Counter of a queue that counts what a function's does."""
+    name = "RX_DROPPED" if stat in RX_QUEUE_DROPS else stat.name
+    return QUEUE_STATS[queue & 1].__members__.get(name)
 
 
 def queue_stat_offset(queue: int, stat: int) -> int:

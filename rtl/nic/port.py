@@ -60,7 +60,7 @@ class PortIngress(wiring.Component):
 
     The wire is never stalled.  A frame that begins while no slot is free is dropped and counted
     as RX_DROPPED_FULL of the PF; one with an error, longer than a slot or shorter than an Ethernet
-    header as RX_DROPPED_FILTER of the PF.  Up to 255 drops of a kind wait to be counted.
+    header as RX_DROPPED_WIRE of the PF.  Up to 255 drops of a kind wait to be counted.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class PortIngress(wiring.Component):
         """Count drops; those that wait are added up."""
         waiting = {
             Stat.RX_DROPPED_FULL: (full, Signal(8)),
-            Stat.RX_DROPPED_FILTER: (bad, Signal(8)),
+            Stat.RX_DROPPED_WIRE: (bad, Signal(8)),
         }
         m.submodules.events = events = StreamRegister(StatEvent)
         connect(m, events.o, flipped(self.stat))

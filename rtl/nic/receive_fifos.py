@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import BACKUP_TRANSIT, NicConfig
+from models.spec.nic import Stat
 from rtl.bus.ram import SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo, StreamRegister
 from rtl.nic.backup import Backup
@@ -345,7 +346,12 @@ class ReceiveFifos(wiring.Component):
             returns.i.valid.eq(returning),
             returns.i.payload.eq(get_frame.data),
             dropped.i.valid.eq(returned & ~ceases),
-            *lost(dropped.i.payload, self.owner, self.pair),
+            *lost(
+                dropped.i.payload,
+                self.owner,
+                self.pair,
+                why=Mux(shut, Stat.RX_DROPPED_QUEUE, Stat.RX_DROPPED_FULL),
+            ),
         ]
 
     def _count_gone(self, m: Module, gone, returned, kind) -> None:

@@ -364,13 +364,13 @@ class StatEvent(data.Struct):
     amount: 32
 
 
-def lost(event, function, pair, amount=1) -> list:
+def lost(event, function, pair, amount=1, *, why=Stat.RX_DROPPED_QUEUE) -> list:
     """Make a StatEvent of frames that a queue pair was to receive and that are dropped."""
     return [
         event.function.eq(function),
         event.queue.eq(receive_queue(pair)),
         event.queued.eq(1),
-        event.stat.eq(Stat.RX_DROPPED_FULL),
+        event.stat.eq(why),
         event.amount.eq(amount),
     ]
 

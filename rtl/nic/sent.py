@@ -12,6 +12,14 @@ from rtl.nic.verdict import Refusal
 __all__ = ["Sent", "SentCounter"]
 
 
+_REASONS = {
+    Refusal.NONE: Stat.TX_DROPPED_NOBODY,
+    Refusal.LINK: Stat.TX_DROPPED_LINK,
+    Refusal.MAC: Stat.TX_DROPPED_MAC,
+    Refusal.VLAN: Stat.TX_DROPPED_VLAN,
+}
+
+
 class Sent(data.Struct):
     """A frame that the switch has judged."""
 
@@ -32,8 +40,8 @@ class SentCounter(wiring.Component):
 
     A guest's frame that may be sent is one of TX_PACKETS, and of TX_MULTICAST or TX_BROADCAST; one
     that may not of TX_DROPPED, and of the reason.  A frame that nobody has is RX_DROPPED_FILTER of
-    the function whose MAC it is for; if there is none TX_DROPPED of its sender, or from the port
-    RX_DROPPED_FILTER of the PF.
+    the function whose MAC it is for; if there is none TX_DROPPED of its sender, and of that reason,
+    or from the port RX_DROPPED_FILTER of the PF.
 
     Latency
     -------
@@ -55,20 +63,19 @@ class SentCounter(wiring.Component):
         now, frame = self.sent.payload, Signal(Sent)
         ok = now.guest & (now.refusal == Refusal.NONE)
         sender_blamed = now.guest & ~now.owned
+        dropped, why = (now.guest & ~ok) | (now.nobody & sender_blamed), Signal(Stat)
+        with m.Switch(frame.refusal):
+            for refusal, stat in _REASONS.items():
+                with m.Case(refusal):
+                    m.d.comb += why.eq(stat)
         # Events that are left, in the order of ``kinds``
         left = Signal(6)
         kinds = (
             (ok, Stat.TX_PACKETS),
             (ok, Stat.TX_BYTES),
             (ok & now.group, Mux(frame.broadcast, Stat.TX_BROADCAST, Stat.TX_MULTICAST)),
-            (
-                (now.guest & ~ok) | (now.nobody & sender_blamed),
-                Stat.TX_DROPPED,
-            ),
-            (
-                now.guest & ((now.refusal == Refusal.MAC) | (now.refusal == Refusal.VLAN)),
-                Mux(frame.refusal == Refusal.MAC, Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN),
-            ),
+            (dropped, Stat.TX_DROPPED),
+            (dropped, why),
             (now.nobody & ~sender_blamed, Stat.RX_DROPPED_FILTER),
         )
         event = events.i.payload

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from models.spec.config import NicConfig
-from models.spec.nic import QUEUE_STATS, RxQueueStat, Stat
+from models.spec.nic import RxQueueStat, Stat, queue_stat_of
 from rtl.bus.ram import BLOCK, SETTLED
 from rtl.bus.stream import StreamArbiter, StreamFifo
 from rtl.nic.seams import StatEvent
@@ -138,9 +138,9 @@ class Stats(wiring.Component):
         known, kind = Signal(), Signal(_QUEUE_STAT_BITS)
         with m.Switch(event.stat):
             for stat in Stat:
-                kinds = {each[stat.name] for each in QUEUE_STATS if stat.name in each.__members__}
+                kinds = {queue_stat_of(stat, queue) for queue in (0, 1)} - {None}
                 if kinds:
-                    (number,) = {int(each) for each in kinds}
+                    (number,) = {int(each) for each in kinds if each is not None}
                     with m.Case(stat):
                         m.d.comb += [known.eq(event.queued), kind.eq(number)]
         return known, kind

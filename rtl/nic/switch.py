@@ -36,7 +36,7 @@ class Switch(wiring.Component):
     A frame is never copied: it gets as many references as it has receivers before the first of
     them is told.  A function whose receive FIFO has its quota of frames does not get it
     (RX_DROPPED_FULL); others do.  One that is longer than the MTU no function gets
-    (RX_DROPPED_FILTER).  A frame that nobody gets is given back.  Whether a receiver has a frame
+    (RX_DROPPED_LONG).  A frame that nobody gets is given back.  Whether a receiver has a frame
     with a tag is said with its reference.
 
     Latency
@@ -175,7 +175,7 @@ class Switch(wiring.Component):
             self.share.payload.count.eq(count),
             sending.payload.eq(current.frame),
             event.payload.function.eq(function),
-            event.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)),
+            event.payload.stat.eq(Mux(current.long, Stat.RX_DROPPED_LONG, Stat.RX_DROPPED_FULL)),
             event.payload.amount.eq(1),
         ]
         counted = Signal()  # of a frame to a group: who gets it

@@ -95,6 +95,8 @@ def test_what_is_dropped_has_its_reason(pair):
         expected[2 * pair + 1] = (5, 1, 1, 1)
         assert await of_queues(platform, 1, *names) == expected
         assert platform.stat(1, Stat.TX_DROPPED) == 5
+        assert platform.stat(1, Stat.TX_DROPPED_LENGTH) == 1
+        assert platform.stat(1, Stat.TX_DROPPED_REFUSED) == 1
 
     scenario(steps)
 
@@ -119,10 +121,10 @@ def test_what_has_no_room_is_of_no_queue_but_what_a_backup_ring_loses_is():
                 lambda guest=guest: len(guest.received)
                 + platform.stat(guest.function, Stat.RX_DROPPED_FULL) == count
             )  # fmt: skip
-        names = "RX_DROPPED_FULL", "RX_BACKUP"
         for function, expected in ((1, (0, 0)), (2, None)):
-            counts = tuple(platform.stat(function, Stat[name]) for name in names)
-            first, _, second, _ = await of_queues(platform, function, *names)
+            stats = Stat.RX_DROPPED_FULL, Stat.RX_BACKUP
+            counts = tuple(platform.stat(function, stat) for stat in stats)
+            first, _, second, _ = await of_queues(platform, function, "RX_DROPPED", "RX_BACKUP")
             assert counts[0] > 0
             assert first == (counts if expected is None else expected)
             assert second == (0, 0)

@@ -30,7 +30,7 @@ FEW = SimpleNamespace(
     dma_slots=2,
     prefetch=0,
     segmentation=True,
-    **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable"), True),
+    **dict.fromkeys(("packed", "indirect", "event_idx", "mergeable", "in_order"), True),
 )
 #: Queues of a direction, and descriptors that each has in its buffer.
 QUEUES, POSTED = 2, 2

@@ -21,7 +21,7 @@ FEW = SimpleNamespace(**{**vars(nic_build.FEW), "segmentation": False})
 #: Queues of a direction, and packets that each has in a proof.
 QUEUES, PACKETS = 2, 3
 #: Cycles in which everything is taken until the books balance, at the most.
-BALANCED = 5
+BALANCED = 6
 
 
 def _read(m: Module, values, number):
@@ -118,7 +118,9 @@ def transmit(module):
     # Every chain that is returned is a frame that was handed on or counted as dropped.
     sent = _total(m, "sent", world.sends)
     dropped = _total(m, "dropped", world.counts(Stat.TX_DROPPED))
-    balanced = _balance(m, dut, world.used == sent + dropped)
+    why = world.counts(Stat.TX_DROPPED_LENGTH) | world.counts(Stat.TX_DROPPED_REFUSED)
+    reasons = _total(m, "reasons", why)
+    balanced = _balance(m, dut, (world.used == sent + dropped) & (reasons == dropped))
     m.d.comb += [
         Cover((world.used == 2) & (sent == 1) & (dropped == 1) & balanced),
         Cover((world.used == 1) & world.drains & (world.given == 1) & (sent == 1)),
@@ -137,7 +139,8 @@ def receive(module):
         m.d.sync += first.eq(~world.record.more)
     frames = _total(m, "frames", world.uses & first)
     packets = _total(m, "packets", world.counts(Stat.RX_PACKETS))
-    dropped = _total(m, "dropped", world.counts(Stat.RX_DROPPED_FULL))
+    why = world.counts(Stat.RX_DROPPED_BUFFER) | world.counts(Stat.RX_DROPPED_REFUSED)
+    dropped = _total(m, "dropped", why)
     m.d.comb += [
         Assert((world.back == 0) | (world.back > gone)),  # once, in order
         Assert(~dut.tx_frame.valid),
@@ -205,7 +208,8 @@ PROOFS = (
     Proof(
         name="commit-send",
         claim="a queue's chains are returned once, in order, when their DMA has ended; each is a "
-        f"frame handed on or one more drop within {BALANCED} cycles; a slot leaves once",
+        f"frame handed on or one more drop, with its reason, within {BALANCED} cycles; a slot "
+        "leaves once",
         module="rtl.nic.engine.commit",
         harness=transmit,
         depth=18,

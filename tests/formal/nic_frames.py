@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
 
 from models.spec.config import NicConfig
 from models.spec.nic import Stat
@@ -124,7 +124,7 @@ def receive_fifos(module):
     m.d.comb += [
         Assert((owes >= -2) & (owes <= 2)),
         Assert(~tells | (receiving & down).bit_select(told.function[0], 1)),
-        Assert(~tells | (told.stat == Stat.RX_DROPPED_FULL) & told.queued & (told.amount == 1)),
+        Assert(~tells | (told.stat == Stat.RX_DROPPED_QUEUE) & told.queued & (told.amount == 1)),
         Cover(tells & (told.function == who) & gives),
     ]
     # Of the followed function: frames that wait here, and those that the engine has.
@@ -181,8 +181,11 @@ def sent(module):
     take(m, ports, "stat", dut.stat)
     stable(m, dut.stat)
     now, event = dut.sent.payload, dut.stat.payload
-    stats = (Stat.TX_PACKETS, Stat.TX_DROPPED, Stat.RX_DROPPED_FILTER)
-    which, whose = constant(m, ports, range(3), "which"), constant(m, ports, 8, "whose")
+    cause = constant(m, ports, Refusal, "cause")
+    names = {Refusal.NONE: "NOBODY"} | {r: r.name for r in Refusal if r != Refusal.NONE}
+    reasons = Array(Stat[f"TX_DROPPED_{name}"] for _, name in sorted(names.items()))
+    stats = (Stat.TX_PACKETS, Stat.TX_DROPPED, Stat.RX_DROPPED_FILTER, reasons[cause])
+    which, whose = constant(m, ports, range(4), "which"), constant(m, ports, 8, "whose")
     pair = constant(m, ports, 3, "pair")
     mine = (now.source == whose) & (now.pair == pair)
     comes = dut.sent.valid & dut.sent.ready
@@ -201,6 +204,7 @@ def sent(module):
                 now.guest & ~refused & mine,
                 (refused | blames) & mine,
                 other & (now.owner == whose),
+                (refused | blames) & mine & (now.refusal == cause),
             ).bit_select(which, 1)
         ),
     ]
@@ -208,9 +212,7 @@ def sent(module):
         with m.If((which == number) & dut.stat.valid & dut.stat.ready):
             here = event.queued & (event.queue == (pair << 1 | 1))
             m.d.comb += told.eq(
-                (event.stat == stat)
-                & (event.function == whose)
-                & (here if stat != Stat.RX_DROPPED_FILTER else 1)
+                (event.stat == stat) & (event.function == whose) & (here if number != 2 else 1)
             )
     m.d.sync += [
         owed.eq(owed + due - told),
@@ -223,6 +225,7 @@ def sent(module):
         Cover(told & (which == 0) & (owed == 2)),
         Cover(told & (which == 1)),
         Cover(told & (which == 2)),
+        *(Cover(told & (which == 3) & (cause == refusal)) for refusal in Refusal),
     ]
     return m, ports
 
@@ -314,7 +317,10 @@ PROOFS = (
         depth=14,
         quick=0,
         assumptions=("what is refused has no receivers to lack; groups are of guests' frames",),
-        covers=("two frames are owed to the counter of packets", "a drop", "a drop of a receiver"),
+        covers=(
+            *("two frames are owed to the counter of packets", "a drop", "a drop of a receiver"),
+            *("a drop for want of a receiver", "of a link", "for a MAC", "for a VLAN"),
+        ),
         plants=(
             Plant(
                 name="a frame is counted for the queue of the next",

@@ -122,7 +122,7 @@ def switch(module):
         Assert(~grouped | (owes != tells)),
     ]
     m.d.sync += [owes.eq(owes + (push & now.group)), tells.eq(tells + grouped)]
-    kind = Mux(now.long, Stat.RX_DROPPED_FILTER, Stat.RX_DROPPED_FULL)
+    kind = Mux(now.long, Stat.RX_DROPPED_LONG, Stat.RX_DROPPED_FULL)
     m.d.sync += [
         ended.eq(idle),
         drops.eq(drops + dropped),

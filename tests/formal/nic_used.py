@@ -27,12 +27,14 @@ def used_ring(module):
     device = constant(m, ports, 64, "device")
     setup, chains = Signal(QueueSetup), [Signal(16, name=f"chains{q}") for q in range(QUEUES)]
     event_idx, able = constant(m, ports, 1, "event_idx"), Signal(QUEUES, init=-1)
+    in_order = constant(m, ports, 1, "in_order")
     read = Signal(16)
     m.d.sync += read.eq(Array(chains)[dut.queue])
     m.d.comb += [
         setup.size.eq(SIZE),
         setup.device.eq(device),
         setup.event_idx.eq(event_idx),
+        setup.in_order.eq(in_order),
         dut.setup.eq(setup),
         dut.chains.eq(read),
         dut.committed.eq(anyhow("committed", QUEUES)),
@@ -72,7 +74,10 @@ def used_ring(module):
     ]
     index = job.write & (job.iova == (device + 2)[:64])
     elements = job.write & ~index
-    count = job.length >> 3
+    at = (job.owner.queue * SCRATCH_BEATS + ELEMENT_BEAT) << 4
+    # One element stands for all up to it.
+    skips, count = in_order & who[0], Signal(16)
+    m.d.comb += count.eq(Mux(skips, ((job.offset - at) >> 3) + 1 - written, job.length >> 3))
     with m.If(mine):
         m.d.sync += [
             amount.eq(Mux(elements, count, 0)),
@@ -89,14 +94,14 @@ def used_ring(module):
     with m.If(dut.number_en & (dut.queue == who)):
         m.d.sync += number.eq(dut.number)
     flushes = dut.flushed_en & (dut.flushed_queue == who)
-    at = (job.owner.queue * SCRATCH_BEATS + ELEMENT_BEAT) << 4
     m.d.comb += [
         # Elements follow one another, in the ring and in scratch memory; none is there twice.
         Assert(~(mine & elements) | (job.iova == (device + 4 + (place << 3))[:64])),
         Assert(~(mine & elements) | (job.length[:3] == 0) & (count != 0)),
-        Assert(~(mine & elements) | (place + count <= SIZE)),
+        Assert(~(mine & elements) | (place + (job.length >> 3) <= SIZE)),
+        Assert(~(mine & elements & skips) | (job.length == 8)),
         Assert(~(mine & elements) | (written + count <= Array(chains)[who])),
-        Assert(~(mine & elements) | (job.offset == at + (written << 3))),
+        Assert(~(mine & elements & ~skips) | (job.offset == at + (written << 3))),
         # The index says what has been written, and what has been told goes on from there.
         Assert(~(mine & index) | (job.length == 2) & (number == written) & (written != told)),
         Assert(~(mine & ~job.write) | (told == written)),
@@ -104,7 +109,8 @@ def used_ring(module):
         # What met a page that is not there is asked for again, as it was.
         Assert(~(mine & again) | Cat(job.iova == last.iova, job.length == last.length).all()),
         Assert(~mine | (job.patient == again)),
-        Cover(mine & index & (written == 3) & (told == 0)),
+        Cover(mine & index & (written == 3) & (told == 0) & ~skips),
+        Cover(mine & elements & skips & (count == 3)),
         Cover(mine & elements & (told == 1)),
         Cover(flagging & again & mine),
     ]
@@ -115,7 +121,8 @@ PROOFS = (
     Proof(
         name="used-ring",
         claim="elements of committed chains are written one after another, each once, inside the "
-        "ring; the index tells of exactly those that are written",
+        "ring; the index tells of exactly those that are written; of a transmitter that is in "
+        "order one element stands for all up to it",
         module="rtl.nic.engine.used_ring",
         harness=used_ring,
         depth=20,
@@ -128,6 +135,7 @@ PROOFS = (
         ),
         covers=(
             "a batch of three is told, written in two parts",
+            "one element of a queue in order that stands for three",
             "the second batch",
             "the flags are read again",
         ),

@@ -19,10 +19,12 @@ from models.spec.nic import (
     MANAGEMENT,
     MSIX_TABLE_OFFSET,
     NOTIFY_OFFSET,
+    RX_QUEUE_DROPS,
     FunctionControl,
     MsixEntry,
     QueueError,
     RssControl,
+    RxQueueStat,
     Stat,
     config_base,
     function_block,
@@ -206,10 +208,9 @@ class NicAlone:
 
     @property
     def dropped(self) -> tuple[int, int, int]:
-        """RX_DROPPED_FULL of the function and of its two receive queues."""
-        name = Stat.RX_DROPPED_FULL.name
-        queues = self.function.queue_stats
-        return self.stat(Stat.RX_DROPPED_FULL), queues[0][name], queues[2][name]
+        """What the function has dropped of its queues' frames, and its two receive queues."""
+        name, queues = RxQueueStat.RX_DROPPED.name, self.function.queue_stats
+        return sum(map(self.stat, RX_QUEUE_DROPS)), queues[0][name], queues[2][name]
 
     def error(self, number: int) -> QueueError:
         address = function_block(0) + queue_error_offset(number)

@@ -130,6 +130,7 @@ def test_a_frame_that_does_not_fit_is_dropped_alone():
     nic.settle()
     assert nic.used(0) == [0, 0, 72]
     assert nic.dropped == (2, 2, 0)
+    assert nic.stat(Stat.RX_DROPPED_BUFFER) == 2
     assert nic.error(0) is QueueError.NONE
     assert (nic.stat(Stat.RX_PACKETS), nic.stat(Stat.RX_BYTES)) == (1, 60)
 
@@ -153,7 +154,8 @@ def test_what_is_sent_is_read_up_to_what_makes_it_too_long(lengths, bad, error):
     nic.ring(1)
     nic.settle()
     assert nic.error(1) is error
-    assert nic.stat(Stat.TX_DROPPED) == (error is QueueError.NONE)
+    for stat in (Stat.TX_DROPPED, Stat.TX_DROPPED_LENGTH):
+        assert nic.stat(stat) == (error is QueueError.NONE)
 
 
 @pytest.mark.parametrize("features", [0, MERGEABLE])
@@ -194,6 +196,7 @@ def test_a_closed_queue_keeps_the_buffers_that_it_had_for_what_is_dropped():
     assert nic.dropped == (1, 0, 1)
     nic.receive(1, frame(2))
     assert nic.dropped == (2, 0, 2)
+    assert nic.stat(Stat.RX_DROPPED_QUEUE) == 2
     nic.close()
     nic.receive(1, frame(3), frame(4, 150))
     nic.settle()

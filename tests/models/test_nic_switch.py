@@ -75,5 +75,6 @@ def test_a_frame_that_nobody_gets_is_counted_once():
     assert found == [
         (0, Stat.RX_DROPPED_FILTER),
         (1, Stat.TX_DROPPED),
+        (1, Stat.TX_DROPPED_NOBODY),
         (2, Stat.RX_DROPPED_FILTER),
     ]

@@ -7,7 +7,7 @@ from amaranth.utils import exact_log2
 
 from models.spec.config import BACKUP_TAGS, NicConfig
 from models.spec.ethernet import MACS_BYTES
-from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry
+from models.spec.nic import BACKUP_FRAME_OFFSET, BackupEntry, Stat
 from rtl.nic.backup.records import (
     COUNTER_BITS,
     Given,
@@ -216,7 +216,7 @@ class Restore(wiring.Component):
         stat = self.out["stat"]
         m.d.comb += [
             stat.valid.eq(any_ & self.receiving.bit_select(function, 1)),
-            *lost(stat.payload, function, pair, amount),
+            *lost(stat.payload, function, pair, amount, why=Stat.RX_DROPPED_FULL),
         ]
 
     def _job(self, place):

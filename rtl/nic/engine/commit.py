@@ -408,7 +408,8 @@ class Commit(wiring.Component):
             good, bad = Stat.TX_PACKETS, Stat.TX_DROPPED
         else:
             m.d.comb += self.releases.i.valid.eq(1)
-            good, bad = Stat.RX_PACKETS, Stat.RX_DROPPED_FULL
+            good = Stat.RX_PACKETS
+            bad = Mux(record.drop, Stat.RX_DROPPED_BUFFER, Stat.RX_DROPPED_REFUSED)
             told = self.checking.bit_select(self.function, 1)
             m.d.sync += self.found.eq(Mux(told, self.header[:2], Finding.NONE))
         m.d.sync += self.dropped.eq(drop)
@@ -460,6 +461,16 @@ class Commit(wiring.Component):
                     stat.payload.stat.eq(Stat.RX_BYTES),
                     stat.payload.amount.eq(size),
                 ]
+            if self.transmits:
+                refused = self.status == DmaStatus.INVALID
+                with m.If(self.returns & self.dropped):
+                    m.d.comb += [
+                        stat.valid.eq(1),
+                        stat.payload.stat.eq(
+                            Mux(refused, Stat.TX_DROPPED_REFUSED, Stat.TX_DROPPED_LENGTH)
+                        ),
+                        stat.payload.amount.eq(1),
+                    ]
             m.next = "CHECK"
             if not self.transmits:
                 with m.If(self.returns & (self.found != Finding.NONE)):

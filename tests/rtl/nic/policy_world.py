@@ -134,7 +134,7 @@ class World:
         if source == PORT_SOURCE:
             self.switch.from_port(frame)
         else:
-            dropped = Stat.TX_DROPPED
+            dropped = Stat.TX_DROPPED_LINK
             if self.functions[source].may:
                 dropped = self.switch.from_function(source, frame)
             self._count(self.functions[source], frame, dropped)
@@ -152,8 +152,7 @@ class World:
         """As the golden servant does."""
         if dropped is not None:
             function.count(Stat.TX_DROPPED)
-            if dropped != Stat.TX_DROPPED:
-                function.count(dropped)
+            function.count(dropped)
             return
         function.count(Stat.TX_PACKETS)
         function.count(Stat.TX_BYTES, len(frame))

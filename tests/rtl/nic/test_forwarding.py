@@ -50,7 +50,7 @@ def test_random_policies_agree_with_the_golden_switch():
             key = event.function, Stat(event.stat)
             mine[key] = mine.get(key, 0) + event.amount
         # The switch's second half drops what is too long, and counts that and groups.
-        kind = Stat.RX_DROPPED_FILTER if result.long else None
+        kind = Stat.RX_DROPPED_LONG if result.long else None
         if result.group and not result.long:
             kind = Stat.RX_BROADCAST if result.broadcast else Stat.RX_MULTICAST
         for n in found if kind is not None else ():

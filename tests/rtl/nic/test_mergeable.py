@@ -176,6 +176,6 @@ def test_a_refused_page_drops_the_frame_and_returns_all_its_buffers():
         await world.until(ctx, lambda: (used.extend(buffers.ring.take()), len(used) == 3)[1], 4000)
         assert [length for _, length in used] == [0, 0, 0]
         await ctx.tick().repeat(50)
-        assert world.stats == {(0, Stat.RX_DROPPED_FULL): 1}
+        assert world.stats == {(0, Stat.RX_DROPPED_REFUSED): 1}
 
     world.run(test)

@@ -107,7 +107,7 @@ def test_bad_frames_are_dropped_and_counted():
     assert [
         bench.content(slot, len(frame)) for slot, frame in zip([3, 6], good, strict=True)
     ] == good
-    assert bench.counted == {Stat.RX_DROPPED_FILTER: 4}
+    assert bench.counted == {Stat.RX_DROPPED_WIRE: 4}
 
 
 def test_frames_without_a_slot_are_dropped_whole():

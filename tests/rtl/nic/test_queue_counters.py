@@ -63,8 +63,9 @@ def test_packets_and_chains_that_come_back():
             expected |= {
                 (function, queue, Stat.RX_PACKETS): len(mine),
                 (function, queue, Stat.RX_BYTES): sum(mine),
-                (function, queue, Stat.RX_DROPPED_FULL): 1,
+                (function, queue, Stat.RX_DROPPED_REFUSED): 1,
                 (function, queue + 1, Stat.TX_DROPPED): 1,
+                (function, queue + 1, Stat.TX_DROPPED_LENGTH): 1,
             }
         assert world.queue_stats == expected
         assert world.sent_by == [(0, 1)] * 3 + [(1, 2)] * 2
@@ -92,12 +93,11 @@ def test_frames_that_the_switch_has_judged(guest):
             if refusal == Refusal.NONE:
                 expected[pair, Stat.TX_PACKETS] += 1
                 expected[pair, Stat.TX_BYTES] += frame["length"]
-                expected[pair, Stat.TX_DROPPED] += nobody and not owned
-                continue
+                if not nobody or owned:
+                    continue
             expected[pair, Stat.TX_DROPPED] += 1
-            if refusal != Refusal.LINK:
-                reason = Stat.TX_DROPPED_MAC if refusal == Refusal.MAC else Stat.TX_DROPPED_VLAN
-                expected[pair, reason] += 1
+            reason = "NOBODY" if refusal == Refusal.NONE else refusal.name
+            expected[pair, Stat[f"TX_DROPPED_{reason}"]] += 1
         await ctx.tick().repeat(60)
         found: Counter = Counter()
         for event in stats.got:

@@ -164,7 +164,7 @@ def test_what_waits_for_a_queue_that_is_down_is_dropped_and_counted():
             await ctx.tick().repeat(4)
         every = [(LocalMemory.RX, slot) for slot in range(TINY.rx_quota)]
         assert ends.released == 3 * every
-        assert ends.dropped == 3 * len(every) * [(function, 0, 1, Stat.RX_DROPPED_FULL)]
+        assert ends.dropped == 3 * len(every) * [(function, 0, 1, Stat.RX_DROPPED_QUEUE)]
 
     run(dut, bench, background=[ends.process])
 
@@ -188,7 +188,7 @@ def test_what_waits_for_a_queue_that_is_down_is_not_to_be_had():
             for signal in (dut.pop.looks, dut.pop.en):
                 ctx.set(signal, 0)
             await ctx.tick().repeat(8 * TINY.receivers + 8)
-        assert ends.dropped == [(function, 0, 1, Stat.RX_DROPPED_FULL)]
+        assert ends.dropped == [(function, 0, 1, Stat.RX_DROPPED_QUEUE)]
 
     run(dut, bench, background=[ends.process])
 

@@ -142,13 +142,13 @@ def test_a_queue_that_is_closed_gives_back_what_it_has(absent, packed):
             used += len(ring.take())
             received = stats.get((1, Stat.RX_PACKETS), 0)
             assert len(world.released) == taken
-            assert stats.get((1, Stat.RX_DROPPED_FULL), 0) == taken - received
+            assert stats.get((1, Stat.RX_DROPPED_QUEUE), 0) == taken - received
             world.absent.clear()
             await ctx.tick().repeat(1 + rng.randrange(200))
             assert not ring.take()
             ctx.set(dut.closed, 0)
             await ctx.tick()
-        assert used > 4 < stats[1, Stat.RX_DROPPED_FULL]
+        assert used > 4 < stats[1, Stat.RX_DROPPED_QUEUE]
         # Buffers that are left take frames as they would have.
         for _ in range(3):
             content = rng.randbytes(100)

@@ -174,7 +174,7 @@ def test_a_frame_that_is_dropped_keeps_no_slot(kind):
         await world.until(ctx, lambda: ring.take(), 6000)
         await ctx.tick().repeat(300)
         assert len(world.slots) == world.slot_count
-        assert world.stats == {(0, Stat.TX_DROPPED): 1}
+        assert world.stats == {(0, Stat.TX_DROPPED): 1, (0, Stat.TX_DROPPED_LENGTH): 1}
 
     world.run(test)
 
@@ -310,8 +310,8 @@ def test_a_frame_that_is_longer_than_its_buffer_is_dropped(length):
             world.doorbells.append(0)
         await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 4)[1])
         assert [length for _, length in used] == [0, 72, 0, 72]
-        assert world.stats[0, Stat.RX_DROPPED_FULL] == 2
-        assert world.queue_stats[0, 0, Stat.RX_DROPPED_FULL] == 2
+        assert world.stats[0, Stat.RX_DROPPED_BUFFER] == 2
+        assert world.queue_stats[0, 0, Stat.RX_DROPPED_BUFFER] == 2
         assert world.stats[0, Stat.RX_PACKETS] == 2
         assert world.stats[0, Stat.RX_BYTES] == 120
         assert sorted(slot for _, slot in world.released) == [0, 1, 2, 3]
@@ -346,7 +346,8 @@ def test_dma_that_fails(status, where, error):
         if error is None:  # that chain alone fails
             await world.until(ctx, lambda: ring.take() and ring.used == 2)
             assert len(world.sent) == 1
-            assert world.stats[0, Stat.TX_DROPPED] == 1
+            for stat in (Stat.TX_DROPPED, Stat.TX_DROPPED_REFUSED):
+                assert world.stats[0, stat] == 1
             assert not world.errors
         else:
             await world.until(ctx, lambda: world.errors)
@@ -405,7 +406,7 @@ def test_disable_at_any_moment_leaks_nothing(delay):
         held = len(world.waiting[0, 0])
         back = [memory for memory, _ in world.released].count(LocalMemory.RX)
         assert held + back == 1
-        lost = world.stats.get((0, Stat.RX_DROPPED_FULL), 0)
+        lost = world.stats.get((0, Stat.RX_DROPPED_QUEUE), 0)
         assert lost == (back - world.stats.get((0, Stat.RX_PACKETS), 0) if alive else 0)
         world.stuck.clear()
         again = world.ring(1)
