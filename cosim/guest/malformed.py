@@ -1,22 +1,26 @@
 """Every way in which a driver can make a virtqueue malformed, and what the device is to say.
 
 The table is docs/virtqueues.md.  A way changes a queue that the device serves, all of whose chains
-have come back, and has then to notify it.
+have come back, and has then to notify it.  Receive queues then need a frame of 1514 bytes.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cosim.guest.packed_queue import PackedQueue
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.virtqueue import DESCRIPTOR_BYTES, Virtqueue
-from models.spec.nic import QueueError
+from models.spec.nic import MERGED_BUFFERS, QueueError
 from models.spec.virtio import Descriptor, DescriptorFlag, PackedDescriptor
 
-__all__ = ["CONTROL_WAYS", "WAYS", "Way"]
+__all__ = ["CONTROL_WAYS", "NOT_OWNED", "OF_CONTROL_QUEUES", "WAYS", "Way"]
 
 _BYTES = 64
 _NEXT, _WRITE, _INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
+#: Bytes of the header of a received frame, with which a buffer is no longer too short.
+_HEADER_BYTES = 12
+_ANY_SIZE = range(2, (1 << 15) + 1)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Way:
     """One way.
 
     ``receive`` tells that it is about a receive queue, which then also needs a frame; ``indirect``
-    whether INDIRECT_DESC is to be negotiated.
+    whether INDIRECT_DESC is to be negotiated, ``merged`` whether MRG_RXBUF; ``sizes`` are those
+    that the queue may have.
     """
 
     name: str
@@ -33,18 +38,18 @@ class Way:
     harm: Callable[[Virtqueue], None]
     receive: bool = False
     indirect: bool = True
+    merged: bool = False
+    sizes: range = _ANY_SIZE
 
 
 WAYS: list[Way] = []
 #: Of control queues, beside those of WAYS that are about no direction.
 CONTROL_WAYS: list[Way] = []
 #: An address that no guest owns.
-_NOT_OWNED = 0x4000_0000
+NOT_OWNED = 0x4000_0000
 
 
-def _split(
-    code: QueueError, *, receive: bool = False, indirect: bool = True, control: bool = False
-):
+def _split(code: QueueError, *, control: bool = False, **about: Any):
     """Enlist a function that harms a split queue."""
 
     def enlist(harm: Callable[[SplitQueue], None]) -> Callable[[SplitQueue], None]:
@@ -54,15 +59,13 @@ def _split(
 
         name = f"split-{harm.__name__.strip('_').replace('_', '-')}"
         ways = CONTROL_WAYS if control else WAYS
-        ways.append(Way(name, False, code, apply, receive, indirect))
+        ways.append(Way(name, False, code, apply, **about))
         return harm
 
     return enlist
 
 
-def _packed(
-    code: QueueError, *, receive: bool = False, indirect: bool = True, control: bool = False
-):
+def _packed(code: QueueError, *, control: bool = False, **about: Any):
     """Enlist a function that harms a packed queue."""
 
     def enlist(harm: Callable[[PackedQueue], None]) -> Callable[[PackedQueue], None]:
@@ -72,7 +75,7 @@ def _packed(
 
         name = f"packed-{harm.__name__.strip('_').removeprefix('p_').replace('_', '-')}"
         ways = CONTROL_WAYS if control else WAYS
-        ways.append(Way(name, True, code, apply, receive, indirect))
+        ways.append(Way(name, True, code, apply, **about))
         return harm
 
     return enlist
@@ -146,6 +149,23 @@ def _short_buffer(queue: SplitQueue) -> None:
     _chain(queue, [(_WRITE, 0)], length=11)
 
 
+def _shortest(queue: SplitQueue, count: int) -> None:
+    """Publish so many buffers with room for the header alone, from the table's end."""
+    for number in range(queue.size - count, queue.size):
+        queue.write_descriptor(number, queue.store(bytes(_HEADER_BYTES)), _HEADER_BYTES, _WRITE, 0)
+        queue.publish(number)
+
+
+@_split(QueueError.BAD_LENGTH, receive=True, merged=True, sizes=range(2, MERGED_BUFFERS))
+def _ring_too_small(queue: SplitQueue) -> None:
+    _shortest(queue, queue.room)
+
+
+@_split(QueueError.BAD_LENGTH, receive=True, merged=True, sizes=_ANY_SIZE[MERGED_BUFFERS - 1 :])
+def _merged_too_small(queue: SplitQueue) -> None:
+    _shortest(queue, min(queue.room, MERGED_BUFFERS))
+
+
 @_split(QueueError.BAD_FLAGS, indirect=False)
 def _indirect_not_negotiated(queue: SplitQueue) -> None:
     _refer(queue, _table(queue, [(0, 0)]))
@@ -192,14 +212,14 @@ def _table_longer_than_queue(queue: SplitQueue) -> None:
     _refer(queue, _table(queue, [*following, (0, 0)]))
 
 
-@_split(QueueError.BAD_CHAIN, control=True)
+@_split(QueueError.BAD_CHAIN, control=True, sizes=_ANY_SIZE[1:])
 def _readable_behind_answer(queue: SplitQueue) -> None:
     _chain(queue, [(_NEXT, 1), (_WRITE | _NEXT, 2), (0, 0)])
 
 
 @_split(QueueError.BUFFER_ADDRESS, control=True)
 def _command_nowhere(queue: SplitQueue) -> None:
-    queue.write_descriptor(0, _NOT_OWNED, _BYTES, _NEXT, 1)
+    queue.write_descriptor(0, NOT_OWNED, _BYTES, _NEXT, 1)
     queue.write_descriptor(1, queue.store(bytes(1)), 1, _WRITE, 0)
     queue.publish(0)
 
@@ -207,7 +227,7 @@ def _command_nowhere(queue: SplitQueue) -> None:
 @_split(QueueError.BUFFER_ADDRESS, control=True)
 def _answer_nowhere(queue: SplitQueue) -> None:
     queue.write_descriptor(0, queue.store(bytes(_BYTES)), _BYTES, _NEXT, 1)
-    queue.write_descriptor(1, _NOT_OWNED, 1, _WRITE, 0)
+    queue.write_descriptor(1, NOT_OWNED, 1, _WRITE, 0)
     queue.publish(0)
 
 
@@ -264,6 +284,23 @@ def _p_short_buffer(queue: PackedQueue) -> None:
     _list(queue, [_WRITE], length=11)
 
 
+@_packed(QueueError.BAD_LENGTH, receive=True, merged=True, sizes=range(2, 1025))
+def _p_ring_too_small(queue: PackedQueue) -> None:
+    """One buffer, of 12 bytes and single ones, takes the ring."""
+    pieces = [(_HEADER_BYTES, _WRITE | _NEXT), *[(1, _WRITE | _NEXT)] * (queue.room - 1)]
+    pieces = pieces[: queue.room]
+    for place, (length, flags) in reversed(list(enumerate(pieces))):
+        flags = flags if place < len(pieces) - 1 else _WRITE
+        address = queue.store(bytes(length))
+        queue.write_descriptor(queue.next_position + place, address, length, 0, flags)
+    queue.skip(len(pieces))
+
+
+@_packed(QueueError.BAD_LENGTH, receive=True, merged=True, sizes=_ANY_SIZE[MERGED_BUFFERS - 1 :])
+def _p_merged_too_small(queue: PackedQueue) -> None:
+    _list(queue, [_WRITE] * min(queue.room, MERGED_BUFFERS), length=_HEADER_BYTES)
+
+
 @_packed(QueueError.BAD_FLAGS, indirect=False)
 def _p_indirect_not_negotiated(queue: PackedQueue) -> None:
     _point(queue, _entries(queue, [0]))
@@ -302,7 +339,7 @@ def _p_table_longer_than_queue(queue: PackedQueue) -> None:
     _point(queue, _entries(queue, [0] * (queue.size + 1)))
 
 
-@_packed(QueueError.BAD_CHAIN, control=True)
+@_packed(QueueError.BAD_CHAIN, control=True, sizes=_ANY_SIZE[1:])
 def _p_readable_behind_answer(queue: PackedQueue) -> None:
     _list(queue, [_NEXT, _WRITE | _NEXT, 0])
 
@@ -310,3 +347,10 @@ def _p_readable_behind_answer(queue: PackedQueue) -> None:
 @_packed(QueueError.BAD_CHAIN, control=True)
 def _p_readable_behind_answer_in_table(queue: PackedQueue) -> None:
     _point(queue, _entries(queue, [0, _WRITE, 0]))
+
+
+#: What can be done to a control queue: ways of its own, and those that are about no direction.
+OF_CONTROL_QUEUES = [
+    *CONTROL_WAYS,
+    *(way for way in WAYS if not way.receive and "writable" not in way.name),
+]

@@ -1,6 +1,6 @@
 """The hypervisor: VMs, functions assigned to them, demand paging for their DMA."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cosim.guest.pci import PciDevice
@@ -103,6 +103,8 @@ class Hypervisor:
         self.mailbox: Mailbox | None = None
         #: Page requests are answered "invalid" while the page is brought: DMA is dropped, not late.
         self.refuses = False
+        #: Page requests that are not answered.
+        self.ignores: Callable[[PageRequestEntry], bool] = lambda _: False
         self.port, self.config, self.costs = port, config, costs or Costs()
         self.bus = HostBus(port, config.nic)
         self.pages = HostPages(port.memory, base, size)
@@ -380,6 +382,8 @@ class Hypervisor:
 
     async def _serve(self, request: PageRequestEntry, since: int) -> None:
         await self.port.sleep(self.costs.interrupt)
+        if self.ignores(request):
+            return
         assignment = self.assignments.get(request.device_id)
         code = PageResponse.INVALID
         if request.last and self.refuses:

@@ -4,8 +4,10 @@ from random import Random
 from typing import Any
 
 from cosim.guest.features import KNOWN_FEATURES, NEEDED_FEATURES, consistent
-from cosim.guest.malformed import WAYS
+from cosim.guest.malformed import OF_CONTROL_QUEUES, WAYS, Way
 from cosim.nic_fuzz.commands import draw_command
+from cosim.nic_fuzz.interrupts import draw_wish
+from cosim.nic_fuzz.memory_ways import MEMORY_WAYS, RING_ADDRESS
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import CORRECT, HOSTILE, HOSTILE_TYPE
 from cosim.packets import vlan_tag
@@ -36,9 +38,21 @@ def _maybe(rng: Random, usual: Any, odd: Any, chance: float = _ODD) -> Any:
     return odd if rng.random() < chance else usual
 
 
+def _accepted(driver: dict, feature: Feature) -> bool:
+    """Whether a driver accepts a feature."""
+    return bool(driver["features"] >> feature & 1)
+
+
 def _has_tables(driver: dict) -> bool:
     """Whether a driver has accepted indirect descriptors."""
-    return bool(driver["features"] >> Feature.RING_INDIRECT_DESC & 1)
+    return _accepted(driver, Feature.RING_INDIRECT_DESC)
+
+
+def _fits(way: Way, driver: dict) -> bool:
+    """Whether a driver is set up for a way."""
+    packed, merged = (_accepted(driver, f) for f in (Feature.RING_PACKED, Feature.NET_MRG_RXBUF))
+    formats = (way.packed, way.indirect) == (packed, _has_tables(driver))
+    return formats and driver["size"] in way.sizes and merged >= way.merged
 
 
 class _Maker:
@@ -46,6 +60,7 @@ class _Maker:
 
     def __init__(self, rng: Random, sizes: tuple[int, ...], vlan: dict[str, int]) -> None:
         self.rng, self._sizes, self._vlan = rng, sizes, vlan
+        self.ats = rng.random() < 0.75
 
     def driver(self) -> dict[str, int]:
         rng = self.rng
@@ -169,18 +184,27 @@ class _Maker:
         frames = []
         if queue == 0:
             frames = [rng.choice(_SIZES) for _ in range(rng.randint(1, 3))]
-        return ["post", queue, int(rng.random() < 0.3), chains, frames]
+        return ["post", queue, int(rng.random() < 0.3), chains, frames, draw_wish(rng)]
 
     def way(self, driver: dict[str, int]) -> list[Any]:
-        packed = bool(driver["features"] >> Feature.RING_PACKED & 1)
-        indirect = _has_tables(driver)
-        fit = [w.name for w in WAYS if w.packed == packed and w.indirect == indirect]
-        return ["way", self.rng.choice(fit)] if fit else self.post(driver)
+        fit = [way.name for way in WAYS if _fits(way, driver)]
+        return ["way", self.rng.choice(fit), draw_wish(self.rng)]
+
+    def control_way(self, driver: dict[str, int]) -> list[Any]:
+        if not _accepted(driver, Feature.NET_CTRL_VQ):
+            return self.way(driver)
+        fit = [way.name for way in OF_CONTROL_QUEUES if _fits(way, driver)]
+        return ["control_way", self.rng.choice([*fit, RING_ADDRESS]), self.rng.randrange(3)]
+
+    def memory_way(self, driver: dict[str, int]) -> list[Any]:
+        fit = [way.name for way in MEMORY_WAYS if way.ats in (None, self.ats)]
+        return ["memory_way", self.rng.choice(fit), self.rng.randrange(2), self.rng.randrange(3)]
 
     def control(self, driver: dict[str, int]) -> list[Any]:
         tables = _has_tables(driver)
         count = self.rng.choice((1, 2, 4, 12))  # more than one turn of who answers
-        return ["control", [draw_command(self.rng, tables=tables) for _ in range(count)]]
+        commands = [draw_command(self.rng, tables=tables) for _ in range(count)]
+        return ["control", commands, draw_wish(self.rng)]
 
     def registers(self, driver: dict[str, int]) -> list[Any]:
         rng = self.rng
@@ -207,7 +231,14 @@ class _Maker:
         return ["evict", rng.choice((*CORRECT, HOSTILE)), pages]
 
     def rebind(self, driver: dict[str, int]) -> list[Any]:
-        return ["rebind", self.rng.choice(CORRECT)]
+        rng, queue = self.rng, self.queue(driver)
+        return [
+            "rebind",
+            rng.choice(CORRECT),
+            rng.randrange(2000),
+            queue,
+            self.chains(queue, driver),
+        ]
 
     def setup(self, driver: dict[str, int]) -> list[Any]:
         return ["setup", self.driver()]
@@ -258,14 +289,14 @@ def generate(
     """
     vlan = _vlan(name)
     maker = _Maker(Random(name), sizes, vlan)
-    session = Session(name, ats=maker.rng.random() < 0.75, driver=maker.driver(), vlan=vlan)
+    session = Session(name, ats=maker.ats, driver=maker.driver(), vlan=vlan)
     session.trusted = Random(f"{name}/trusted").random() < 0.5
     driver = session.driver
     drawn = Random(f"{name}/paged").random() < 1 / 3
     if drawn if paged is None else paged:
         session.paging = _paging(name, session.ats)
-    kinds = {"post": 40, "way": 18, "registers": 8, "chaos": 8, "reset": 8, "evict": 6,
-             "rebind": 2, "setup": 6, "control": 8}  # fmt: skip
+    kinds = {"post": 36, "way": 18, "control_way": 8, "memory_way": 8, "registers": 7, "chaos": 7,
+             "reset": 7, "evict": 5, "rebind": 3, "setup": 6, "control": 8}  # fmt: skip
     if session.trusted:  # its commands might take others' frames
         del kinds["control"]
     for kind in maker.rng.choices(list(kinds), list(kinds.values()), k=steps):

@@ -2,22 +2,36 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from cosim.guest.features import NEEDED_FEATURES
-from cosim.guest.malformed import WAYS
-from cosim.guest.memory import Allocator, DeviceSpace
+from cosim.guest.malformed import NOT_OWNED, OF_CONTROL_QUEUES, WAYS, Way
+from cosim.guest.memory import Allocator
 from cosim.guest.queue_format import queue_format
 from cosim.guest.split_queue import SplitQueue
 from cosim.guest.transport import Transport
 from cosim.guest.virtqueue import Virtqueue
+from cosim.hypervisor.iommu_driver import PageRequestEntry
 from cosim.hypervisor.vm import RAM_GPA
 from cosim.nic_fuzz.chains import ChainWriter
+from cosim.nic_fuzz.interrupts import EVERY, Wish, judge
+from cosim.nic_fuzz.memory_ways import (
+    MEMORY_WAYS,
+    NOWHERE_GPA,
+    NOWHERE_SPA,
+    PAGE_TIMEOUT,
+    LostArea,
+    lost_area,
+    post,
+)
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, SERVED, World
+from cosim.nic_fuzz.wrong import Wrong
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
+from models.spec.iommu import PageResponse
 from models.spec.nic import (
     COMMON_OFFSET,
     MAC_FILTERS,
@@ -68,6 +82,12 @@ _SETTINGS = (
     *(f"coalescing{n}" for n in range(4)),
 )
 _WAYS = {way.name: way for way in WAYS}
+_CONTROL_WAYS = {way.name: way for way in OF_CONTROL_QUEUES}
+_MEMORY_WAYS = {way.name: way for way in MEMORY_WAYS}
+#: Cycles after which a page request has failed; those of correct drivers take some hundreds.
+_TIMEOUT = 20_000
+#: Of the frames in ways of memory.
+_FRAME = guest_mac(OUTSIDE) + guest_mac(HOSTILE) + HOSTILE_TYPE + bytes(1500)
 
 
 class Hostile:
@@ -90,6 +110,7 @@ class Hostile:
         world, hypervisor = self.world, self.world.hypervisor
         paged = bool(self.session.paging.get("hostile"))
         self.vm = world.new_vm("hostile", _BYTES, paged=paged)
+        self.vm.pages.map_device(NOWHERE_GPA, NOWHERE_SPA)
         if not self.session.ats:
             hypervisor.pin(self.vm)
         self.bus = await hypervisor.assign(
@@ -114,34 +135,54 @@ class Hostile:
         await self.world.hypervisor.revoke(self.vm, HOSTILE)
         await self.world.forget(self.vm)
 
-    async def restart(self) -> None:
-        """Reset the device and set everything up anew, in the same memory."""
+    async def restart(self, lost: tuple[int, int] | None = None) -> None:
+        """Reset the device and set everything up anew, in the same memory.
+
+        Queue and area of ``lost`` are where the guest has no memory.
+        """
         transport, setup = self.transport, self._setup
         self._allocator = Allocator(self._ring_start, RAM_GPA + _BYTES - self._ring_start)
         self.features = await transport.begin(setup["features"], NEEDED_FEATURES)
-        await transport.route(0, lambda: None)
+        for vector in range(transport.vectors):
+            await transport.route(vector, lambda: None)
+        await transport.store("config_msix_vector", self._config_vector)
         self.queues: list[Virtqueue] = []
         most = await self._pairs()
         for number in range(2 * min(setup["pairs"], most)):
-            self.queues.append(await self._enable(number))
-        number = control_index(self.features, self.world.config.nic.queue_pairs)
-        self.control = None if number is None else await self._enable(number)
+            self.queues.append(await self._enable(number, lost))
+        number = self._control_index
+        self.control = None if number is None else await self._enable(number, lost)
         await transport.add_status(DeviceStatus.DRIVER_OK)
 
-    async def _enable(self, number: int) -> Virtqueue:
+    async def _enable(self, number: int, lost: tuple[int, int] | None) -> Virtqueue:
         """Make a queue, and tell the device of it."""
         kind, options = queue_format(self.features)
         size = await self.transport.queue_size(number, self._setup["size"])
+        space = LostArea()
         queue = kind(
             self.vm.memory,
             self._allocator,
-            DeviceSpace(),
+            space,
             number=number,
             size=size,
             options=options,
         )
-        await self.transport.enable_queue(queue, 0)
+        if lost is not None and lost[0] == number:
+            packed = self._accepted(Feature.RING_PACKED)
+            space.gpa = queue.areas[lost_area(lost[1], packed=packed, options=options)][0]
+        await self.transport.enable_queue(queue, self._vector(queue))
         return queue
+
+    @property
+    def _control_index(self) -> int | None:
+        return control_index(self.features, self.world.config.nic.queue_pairs)
+
+    @property
+    def _config_vector(self) -> int:
+        return self.transport.vectors - 1
+
+    def _vector(self, queue: Virtqueue) -> int:
+        return queue.number % self._config_vector
 
     def _accepted(self, feature: Feature) -> bool:
         return bool(self.features >> feature & 1)
@@ -172,18 +213,25 @@ class Hostile:
         await self.port.mmio_write("nic", offset, queue, 2)
 
     async def _do_post(
-        self, number: int, fresh: int, chains: list[dict[str, Any]], sizes: list[int]
+        self,
+        number: int,
+        fresh: int,
+        chains: list[dict[str, Any]],
+        sizes: list[int],
+        wanted: int = EVERY,
     ) -> Observed:
         queue = self._queue(number)
         if fresh and self._accepted(Feature.RING_RESET):
             await self.transport.reset_queue(queue.number)
             queue.clear()
-            await self.transport.enable_queue(queue, 0)
+            await self.transport.enable_queue(queue, self._vector(queue))
         before = await self._begin()
+        wish = Wish(self.vm.memory, queue, wanted)
         self._post(queue, chains)
         await self._doorbell(queue.number)
         await self._frames(sizes)
         found = await self._settled(before)
+        await self._judge(found, wish)
         # Buffers of a frame that waits for more of them may have been written, or not.
         whole = found["counters"].get(Stat.RX_PACKETS.name, 0) == len(sizes)
         if self.writer.owned and whole and not any(found["errors"]):
@@ -213,39 +261,131 @@ class Hostile:
         if always or any(found["errors"]):
             await self.restart()
 
-    async def _do_way(self, name: str) -> Observed:
+    def _fits(self, way: Way) -> bool:
+        """Whether the driver is set up for a way; the step that has done so may be left out."""
+        accepted = self._accepted
+        return (way.packed, way.indirect) == (
+            accepted(Feature.RING_PACKED),
+            accepted(Feature.RING_INDIRECT_DESC),
+        ) and (self.queues[0].size in way.sizes and accepted(Feature.NET_MRG_RXBUF) >= way.merged)
+
+    async def _do_way(self, name: str, wanted: int = EVERY) -> Observed:
         way = _WAYS[name]
-        if way.packed != self._accepted(Feature.RING_PACKED):
-            return {}  # the step that set it up so is not there any more
+        if not self._fits(way):
+            return {}
         await self.restart()  # what was posted before may have gone over itself
         queue = self._queue(0 if way.receive else 1)
         before = await self._begin()
+        wish = Wish(self.vm.memory, queue, wanted)
         way.harm(queue)
         await self._doorbell(queue.number)
         if way.receive:
             await self._frames([1514])
         found = await self._settled(before)
-        found["expected"] = way.code.name
+        await self._judge(found, wish)
+        found["expected"] = [way.code.name]
         await self.restart()
         return found
 
-    async def _do_control(self, chains: list[dict[str, Any]]) -> Observed:
+    async def _do_control_way(self, name: str, area: int = 0) -> Observed:
+        """Do harm to the control queue, or with RING_ADDRESS have an ``area`` of it nowhere."""
+        index, way = self._control_index, _CONTROL_WAYS.get(name)
+        if index is None or (way is not None and not self._fits(way)):
+            return {}
+        await self.restart(lost=(index, area) if way is None else None)
+        await self.port.sleep(SERVED)
+        assert self.control is not None
+        before = await self._begin()
+        wish = Wish(self.vm.memory, self.control, EVERY)
+        if way is None:
+            post(self.control, bytes(1), None, receive=False)
+        else:
+            way.harm(self.control)
+        await self._doorbell(index)
+        await self.port.sleep(SERVED)
+        found = await self._settled(before)
+        await self._of_control(found, wish, known=way is not None)
+        found["expected"] = [(QueueError.RING_ADDRESS if way is None else way.code).name]
+        await self.restart()
+        await self.port.sleep(SERVED)
+        return found
+
+    async def _do_memory_way(self, name: str, number: int, area: int = 0) -> Observed:
+        way = _MEMORY_WAYS[name]
+        if way.ats not in (None, self.session.ats):
+            return {}
+        await self.restart(lost=(number, area) if way.buffer is None else None)
+        queue, receive = self._queue(number), number % 2 == 0
+        before = await self._begin()
+        wish = Wish(self.vm.memory, queue, EVERY)
+        # Accesses to a page that one has asked for ask again, one by one, when that has failed: one
+        # for the frame, and one ahead of it.
+        size = 60 if name == PAGE_TIMEOUT else len(_FRAME)
+        post(queue, _FRAME[:size], way.buffer, receive=receive)
+        if name == PAGE_TIMEOUT:
+            await self._time_out(queue, [size] * receive)
+        else:
+            await self._doorbell(queue.number)
+            # A device may look at its own area only when a frame finds no buffer.
+            await self._frames([size] * receive * (1 if way.buffer else 2))
+        found = await self._settled(before)
+        # What is asked for is in the area that may be lost.
+        await self._judge(found, wish, known=way.buffer is not None)
+        found["expected"] = [way.code.name] if way.code else []
+        await self.restart()
+        return found
+
+    async def _time_out(self, queue: Virtqueue, sizes: list[int]) -> None:
+        """Use a queue while software does not answer for the page that nobody owns, or too late."""
+        hypervisor, late = self.world.hypervisor, list[PageRequestEntry]()
+        device_id = hypervisor.assignment(HOSTILE).device_id
+
+        def ignore(request: PageRequestEntry) -> bool:
+            ours = request.device_id == device_id and request.iova >> 12 == NOT_OWNED >> 12
+            if ours:
+                late.append(request)
+            return ours
+
+        hypervisor.ignores = ignore
+        await self._page_timeout(_TIMEOUT)
+        await self._doorbell(queue.number)
+        await self._frames(sizes)
+        for _ in range(30):
+            await self.port.sleep(_TIMEOUT // 10)
+            if await hypervisor.queue_error(HOSTILE, queue.number):
+                break
+        await self._page_timeout(0)
+        for request in late:
+            await hypervisor.iommu.respond(device_id, request.index, PageResponse.SUCCESS)
+        hypervisor.ignores = lambda _: False
+
+    async def _page_timeout(self, cycles: int) -> None:
+        register = function_block(0) + MANAGEMENT["page_timeout"].offset
+        await self.port.mmio_write("nic", register, cycles)
+
+    async def _do_control(self, chains: list[dict[str, Any]], wanted: int = EVERY) -> Observed:
         if self.control is None:
             return {}
         await self.restart()
         await self.port.sleep(SERVED)
         before = await self._begin()
+        wish = Wish(self.vm.memory, self.control, wanted)
         self._post(self.control, chains)
         await self._doorbell(self.control.number)
         found = await self._settled(before)
-        error = await self.world.hypervisor.queue_error(HOSTILE, self.control.number)
-        found["errors"].append(error.value)
+        await self._of_control(found, wish)
         if self.writer.owned and not any(found["errors"]):
             found["content"] = self._content()
         found["settings"] = await self._settings()
         await self.restart()
         await self.port.sleep(SERVED)
         return found
+
+    async def _of_control(self, found: Observed, wish: Wish, *, known: bool = True) -> None:
+        """Add what came of the control queue: of its end the driver is told nothing."""
+        await self._judge(found, wish, known=known)
+        error = await self.world.hypervisor.queue_error(HOSTILE, wish.queue.number)
+        found["errors"].append(error.value)
 
     async def _settings(self) -> list[int]:
         """What commands change in the function's management block."""
@@ -302,8 +442,11 @@ class Hostile:
         if function != HOSTILE or self.session.ats:
             await self.world.evict(vm, pages)
 
-    async def _do_rebind(self, function: int) -> None:
-        pass  # the world does it, between rounds
+    async def _do_rebind(
+        self, function: int, delay: int = 0, number: int = 1, chains: Sequence[dict] = ()
+    ) -> None:
+        """Work, and restart, while the world restarts a correct driver."""
+        await self._do_reset("device", delay, number, list(chains))
 
     async def _do_setup(self, driver: dict[str, int]) -> None:
         self._setup = driver
@@ -313,7 +456,41 @@ class Hostile:
 
     async def _begin(self) -> _Counts:
         """What counters are at before a step."""
+        self._told = self._interrupts()
         return await self._counters(), await self._of_queues()
+
+    def _interrupts(self) -> Counter[int]:
+        """Messages that have come, by vector."""
+        vectors = range(self.transport.vectors)
+        return Counter({v: self.vm.interrupts[HOSTILE << 8 | v] for v in vectors})
+
+    async def _judge(self, found: Observed, wish: Wish, *, known: bool = True) -> None:
+        """Add what the driver was told, and see that it is what it has to be.
+
+        Parameters
+        ----------
+        found : dict
+            What came of a step that has used one queue.
+        wish : Wish
+            What its driver has asked for.
+        known : bool
+            Whether the device knows that, too.
+        """
+        queue, stopped = wish.queue, sum(map(bool, found["errors"]))
+        came = self._interrupts() - self._told
+        finished = not stopped and queue.number % 2 == 1
+        judge(
+            came,
+            self._vector(queue) if known else None,
+            wish.bounds(finished=finished),
+            changes=stopped,
+            config=self._config_vector,
+        )
+        found["interrupts"] = sorted(came)
+        status = await self.transport.load("device_status")
+        found["needs reset"] = bool(status & DeviceStatus.DEVICE_NEEDS_RESET)
+        if found["needs reset"] is not bool(stopped):
+            raise Wrong("status", f"{status:#x}, {stopped} queues have stopped")
 
     async def _settled(self, counts: _Counts, *, used: bool = True) -> Observed:
         """Wait until nothing changes any more; return what there is."""
@@ -327,6 +504,7 @@ class Hostile:
             if since == _QUIET:
                 break
             last, requests = now, asked
+        del last["told"]
         last["frames"] = self.world.take_hostile()
         last["queue counters"] = +(await self._of_queues() - of_queues)
         return last
@@ -346,6 +524,7 @@ class Hostile:
         if used:
             queues = [*self.queues, *([self.control] if self.control else [])]
             found["used"] = [used_by_device(self.vm.memory, queue) for queue in queues]
+        found["told"] = sum(self._interrupts().values())
         return found
 
     async def _counters(self) -> list[int]:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any, TextIO
 from cosim.bench.build import Built, Design, build
 from cosim.bench.run import run as simulate
 from cosim.command import Wrong, must_be_known
-from cosim.guest.malformed import WAYS
+from cosim.guest.malformed import OF_CONTROL_QUEUES, WAYS
+from cosim.nic_fuzz.memory_ways import MEMORY_WAYS, RING_ADDRESS
 from cosim.nic_fuzz.session import Session, SessionError
 from models.spec.config import SystemConfig, config
 from models.spec.nic import FEATURE_FLAGS, QueueError
@@ -22,6 +23,8 @@ __all__ = ["STEPS", "fuzz_nic", "print_nic_fuzz", "system"]
 _BENCH = "cosim.nic_fuzz.rtl_bench"
 #: Steps of a session.
 STEPS = 20
+#: Groups of ways to be malformed.
+_WAYS = "ways", "ways of control queues", "ways of memory"
 _LONGEST = 24 * 3600
 _SIZES = (2, 4, 8, 16, 64, 256)
 _ROOM = {"queue_pairs": 2, "tx_slots": 64, "rx_slots": 64}
@@ -130,9 +133,18 @@ def fuzz_nic(
             for name, n in sorted(counts.items())
             if name.startswith("paging ")
         },
-        "ways": {way.name: counts[f"way {way.name}"] for way in WAYS},
+        "ways": _counted(counts, "way", [way.name for way in WAYS]),
+        "ways of control queues": _counted(
+            counts, "control_way", [*(way.name for way in OF_CONTROL_QUEUES), RING_ADDRESS]
+        ),
+        "ways of memory": _counted(counts, "memory_way", [way.name for way in MEMORY_WAYS]),
         "codes": {code.name: counts[f"code {code.name}"] for code in QueueError if code},
     }
+
+
+def _counted(counts: Counter[str], kind: str, names: Iterable[str]) -> dict[str, int]:
+    """How often steps of a kind were done, by name."""
+    return {name: counts[f"{kind} {name}"] for name in names}
 
 
 def _keep(failed: Path, folder: Path, name: str) -> Path:
@@ -153,7 +165,7 @@ def print_nic_fuzz(found: dict[str, Any], to: TextIO) -> None:
         f"{found['config']}, seed {found['seed']}: {found['sessions']} sessions, "
         f"{found['cycles']:,} cycles, {found['seconds']:.0f} s"
     )
-    for title in ("steps", "paging", "ways", "codes"):
+    for title in ("steps", "paging", *_WAYS, "codes"):
         say(f"{title}:")
         for name, count in found[title].items():
             say(f"  {name:<42} {count:>7,}")

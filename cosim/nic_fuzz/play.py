@@ -1,6 +1,7 @@
 """Plays a session on golden machine and RTL, and compares."""
 
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Any
 
 from cosim.fuzz.failure import Failure
@@ -14,10 +15,10 @@ from models.spec.nic import QueueError
 __all__ = ["compared", "observe"]
 
 
-async def _exchanged(world: World) -> Wrong | None:
-    """Let the correct drivers exchange frames; returns what they notice."""
+async def _noticed(work: Awaitable[None]) -> Wrong | None:
+    """Let the correct drivers do something; returns what they notice."""
     try:
-        await world.exchange()
+        await work
     except Wrong as wrong:
         return wrong
     return None
@@ -39,19 +40,19 @@ async def observe(world: World, session: Session, counts: Counter | None = None)
         await hostile.start()
         for number, (kind, *operands) in enumerate(session.steps):
             where = f"{session.name}: step {number} ({kind})"
-            task = world.port.spawn(_exchanged(world), "correct drivers")
+            work = world.rebind(*operands[:2]) if kind == "rebind" else world.exchange()
+            task = world.port.spawn(_noticed(work), "correct drivers")
             observed = await hostile.act(kind, *operands)
             if noticed := await task.join():
                 raise noticed
-            if kind == "rebind":
-                await world.rebind(*operands)
             await world.unharmed()
             if kind not in DETERMINED:
                 world.take_hostile()
                 observed = {}
             found.append(observed)
             counts[kind] += 1
-            counts.update(f"way {operands[0]}" for _ in range(kind == "way"))
+            if "expected" in observed:
+                counts[f"{kind} {operands[0]}"] += 1
             counts.update(f"code {name}" for name in hostile.codes(observed))
         await hostile.end()
         where = f"{session.name}: end"
@@ -71,10 +72,9 @@ def compared(session: Session, golden: list[Observed], rtl: list[Observed]) -> F
                 told = _difference(want[name], got[name])
                 return Failure(f"{step[0]} {name}", f"{where}: {name}: {told}")
         expected = want.get("expected")
-        if expected and step[0] == "way":
-            codes = [QueueError(code).name for code in want["errors"] if code]
-            if codes != [expected]:
-                return Failure("way code", f"{where}: {step[1]}: {codes}, not {expected}")
+        codes = [QueueError(code).name for code in want.get("errors", ()) if code]
+        if expected is not None and codes != expected:
+            return Failure(f"{step[0]} code", f"{where}: {step[1]}: {codes}, not {expected}")
     return None
 
 

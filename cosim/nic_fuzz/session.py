@@ -3,21 +3,27 @@
 Steps, by their first member:
 
 =================================================  ===============================================
-``["post", queue, fresh, [chain...], [size...]]``  chains for an idle queue, reset before if
-                                                   ``fresh``; then frames from the wire
-``["way", name]``                                  one of :data:`cosim.guest.malformed.WAYS`
-``["control", [chain...]]``                        commands for the control queue
+``["post", queue, fresh, [chain...], [size...],    chains for an idle queue, reset before if
+wish]``                                            ``fresh``; then frames from the wire
+``["way", name, wish]``                            one of :data:`cosim.guest.malformed.WAYS`
+``["control_way", name, area]``                    one of ``OF_CONTROL_QUEUES`` there, or
+                                                   ``ring-address``, to the control queue
+``["memory_way", name, queue, area]``              one of ``memory_ways.MEMORY_WAYS``
+``["control", [chain...], wish]``                  commands for the control queue
 ``["registers", [[name, value]...], [queue...]]``  stores to a device that was reset; doorbells
 ``["chaos", queue, area, offset, hex, [chain...]]``  chains, and at once bytes over a ring
 ``["reset", kind, delay, queue, [chain...]]``      chains, and ``delay`` cycles later a reset:
                                                    ``function``, ``device`` or ``queue``
 ``["evict", function, [page...]]``                 pages of a guest's RAM are taken away
-``["rebind", function]``                           a correct driver shuts down and starts again
+``["rebind", function, delay, queue, [chain...]]``  a correct driver shuts down after ``delay``
+                                                   cycles of traffic and starts again, and so does
+                                                   the hostile one with chains under way
 ``["setup", driver]``                              the hostile driver starts again otherwise
 =================================================  ===============================================
 
-What comes of ``post``, ``way``, ``control`` and ``registers`` is determined, and compared; of the
-others only that nobody else notices, and that the function works afterwards.
+What comes of ``post``, ``control``, ``registers`` and the ways is determined, and compared; of the
+others only that nobody else notices, and that the function works afterwards.  A ``wish`` is what
+the driver asks for of interrupts (``interrupts.py``).
 
 A chain is ``{"table", "odd", "flags", "pieces", "head", "seed"}``: whether it is in an indirect
 table, bytes by which the table's length is wrong, more flags of the descriptor that refers to it,
@@ -35,7 +41,7 @@ __all__ = ["DETERMINED", "Session", "SessionError"]
 
 _FORMAT = "iovirt-nic-fuzz/1"
 #: Steps of which everything is compared.
-DETERMINED = ("post", "way", "control", "registers")
+DETERMINED = ("post", "way", "control_way", "memory_way", "control", "registers")
 
 
 class SessionError(Exception):

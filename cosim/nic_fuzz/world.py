@@ -40,6 +40,10 @@ _FRAMES, _FRAME_BYTES = 6, 4500
 _SEGMENT = 1448
 _SIZES = (60, 61, 64, 90, 590, 1513, 1514)
 _PATIENCE = 400_000
+#: Cycles between frames to a driver that may not be there; frames that one sends last.
+_PACE, _LAST = 500, 3
+#: Attempts to reach one that is back, and cycles between looks.
+_ATTEMPTS, _LOOK = 10, 200
 #: Frames that wait for a page of a correct driver at most.
 _BACKUP_ENTRIES = 64
 #: Frames on their way to one place from guests, and from the wire; what the hostile driver sends to
@@ -167,6 +171,8 @@ class World:
         self._window = min(_WINDOW, config.nic.tx_quota, config.nic.rx_quota)
         self._wire: list[bytes] = []
         self._round = 0
+        #: Frames to a driver that comes and goes, by who has sent them.
+        self._loose: dict[int, list[bytes]] = {}
         #: Frames on their way to a place: from guests, from the wire.
         self._under_way: Counter[tuple[int, bool]] = Counter()
         port.on_frame(lambda frame, _: self.arrive(OUTSIDE, frame))
@@ -201,8 +207,12 @@ class World:
 
     # What correct drivers do ---------------------------------------------------------------------
 
-    async def exchange(self) -> None:
-        """Exchange some frames among the two and the wire, and see that all arrive as they were."""
+    async def exchange(self, *, without: int | None = None) -> None:
+        """Exchange some frames among the two and the wire, and see that all arrive as they were.
+
+        One that comes and goes can be left out.  It sends nothing; to it others send only so much
+        that they still have room themselves, and what comes of that is not looked at.
+        """
         rng = Random(f"{self.seed}/{self._round}")
         self._round += 1
         places = (*CORRECT, OUTSIDE)
@@ -218,26 +228,37 @@ class World:
         for number in range(_FRAMES):
             for source in places:
                 target = rng.choice([place for place in places if place != source])
-                if source == OUTSIDE and number >= _FRAMES // 2:
+                if source == without or (source == OUTSIDE and number >= _FRAMES // 2):
                     continue
                 frame, parts = self._draw(target, source, rng)
-                way = target, source == OUTSIDE
-                for _ in parts:
-                    await self.until(lambda way=way: self._under_way[way] < self._window, missing)
-                    self._under_way[way] += 1
-                sent.setdefault((source, target), []).extend(parts)
-                if source == OUTSIDE:
-                    await self.port.send_frame(frame[:12] + self._tag + frame[12:])
-                elif parts == [frame]:
-                    await self.guests[source].send(number, frame)
+                if target == without:
+                    self._loose[source] += parts
+                    await self.port.sleep(_PACE)
                 else:
-                    await self.guests[source].send_large(number, frame, len(parts))
+                    way = target, source == OUTSIDE
+                    for _ in parts:
+                        await self.until(
+                            lambda way=way: self._under_way[way] < self._window, missing
+                        )
+                        self._under_way[way] += 1
+                    sent.setdefault((source, target), []).extend(parts)
+                await self._send(source, number, frame, parts)
         await self.until(lambda: not missing(), missing)
         for way, frames in sent.items():
             if self._taken(*way) != frames:
                 raise Wrong("frames", f"{way[0]} -> {way[1]}: frames are not what was sent")
         for guest in self.guests.values():
-            await guest.driver.drained()
+            if guest.function != without:
+                await guest.driver.drained()
+
+    async def _send(self, source: int, number: int, frame: bytes, parts: list[bytes]) -> None:
+        """Send a frame that becomes ``parts``."""
+        if source == OUTSIDE:
+            await self.port.send_frame(frame[:12] + self._tag + frame[12:])
+        elif parts == [frame]:
+            await self.guests[source].send(number, frame)
+        else:
+            await self.guests[source].send_large(number, frame, len(parts))
 
     def _draw(self, target: int, source: int, rng: Random) -> tuple[bytes, list[bytes]]:
         """A frame to send, and the frames that come of it."""
@@ -300,13 +321,76 @@ class World:
         """Whether the hostile driver's function is in another VLAN than the others."""
         return bool(self.vlan) and self.vlan["hostile"] not in (0, self.vlan["vid"])
 
-    async def rebind(self, function: int) -> None:
-        """Shut a correct driver down, and start it again."""
-        driver = self.guests[function].driver
-        await driver.stop()
-        await driver.start()
-        self.books.rebound(function)
-        await self.port.sleep(10_000)
+    # Drivers that come and go --------------------------------------------------------------------
+
+    async def rebind(self, function: int, delay: int = 0) -> None:
+        """Shut a correct driver down and start it again, while all others go on.
+
+        Of what is sent to it meanwhile, and of what it has sent last, frames may be lost, but
+        neither changed nor doubled nor out of order.
+        """
+        guest = self.guests[function]
+        self._loose = {place: [] for place in (*CORRECT, OUTSIDE)}
+        begun = guest.sent
+        task = self.port.spawn(self._restart(guest, delay), "rebinding")
+        while not task.done:
+            await self.exchange(without=function)
+        last = await task.join()
+        await self._quiet(function)
+        arrived = 0
+        for target, frames in last.items():
+            taken = self._taken(function, target)
+            arrived += len(taken)
+            if taken != frames[: len(taken)]:
+                raise Wrong("frames", f"{function} -> {target}: not the first that were sent")
+        guest.sent = await self.hypervisor.stat(function, Stat.TX_PACKETS)
+        if guest.sent - begun != arrived:
+            what = f"{guest.sent - begun} frames sent, {arrived} have arrived"
+            raise Wrong("counter", f"function {function}: {what}")
+        self._under_way.clear()
+
+    async def _restart(self, guest: _Guest, delay: int) -> dict[int, list[bytes]]:
+        """Restart a driver that has frames under way; returns those that it has sent last."""
+        rng, targets = Random(f"{self.seed}/{self._round}/last"), (*CORRECT, OUTSIDE)
+        last: dict[int, list[bytes]] = {}
+        await self.port.sleep(delay)
+        for number in range(_LAST):
+            target = rng.choice([place for place in targets if place != guest.function])
+            macs = guest_mac(target) + guest_mac(guest.function)
+            frame = macs + CORRECT_TYPE + rng.randbytes(rng.choice(_SIZES) - 14)
+            self._under_way[target, False] += 1
+            last.setdefault(target, []).append(frame)
+            await guest.send(number, frame)
+        await guest.driver.stop()
+        self.books.rebound(guest.function)
+        await self.port.sleep(delay)
+        await guest.driver.start()
+        return last
+
+    async def _quiet(self, function: int) -> None:
+        """Take what has come to a driver that is back, until nothing is under way to it."""
+        for source, frames in self._loose.items():
+            if source == function:
+                continue
+            for attempt in range(_ATTEMPTS):
+                # Behind it nothing is left of what this one has sent before.
+                mark = (
+                    guest_mac(function) + guest_mac(source) + CORRECT_TYPE + bytes([attempt] * 46)
+                )
+                frames.append(mark)
+                await self._send(source, attempt % _FRAMES, mark, [mark])
+                for _ in range(_PATIENCE // _ATTEMPTS // _LOOK):
+                    await self.port.sleep(_LOOK)
+                    if mark in self._place(function):
+                        break
+                else:
+                    continue
+                break
+            else:
+                raise Wrong("hang", f"{source} -> {function}: nothing arrives any more")
+            rest = iter(frames)
+            if not all(frame in rest for frame in self._taken(source, function)):
+                raise Wrong("frames", f"{source} -> {function}: frames are not what was sent")
 
     async def unharmed(self) -> None:
         """See that no queue of theirs has stopped, and that all frames were counted."""

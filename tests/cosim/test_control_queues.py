@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from cosim.guest.features import KNOWN_FEATURES
-from cosim.guest.malformed import CONTROL_WAYS, WAYS
+from cosim.guest.malformed import CONTROL_WAYS, NOT_OWNED, OF_CONTROL_QUEUES
 from cosim.guest.virtqueue import Piece
 from models.spec.nic import FunctionControl, QueueError, Stat, offered_features
 from models.spec.virtio import Feature
@@ -15,8 +15,6 @@ from tests.cosim.platform import COMPLETE, frame, run
 
 PLAIN = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
 GATEWAY = bytes.fromhex("02fe00000001")
-#: An address that no guest owns.
-NOT_OWNED = 0x4000_0000
 
 
 def control_of(guest):
@@ -224,7 +222,6 @@ def test_a_function_that_is_revoked_amid_its_commands_stays_disabled(delay):
 
 # Malformed ---------------------------------------------------------------------------------------
 
-OF_NO_DIRECTION = [way for way in WAYS if not way.receive and "writable" not in way.name]
 QUICK = ("split-loop", "split-table-longer-than-queue", "packed-chain-longer-than-queue")
 
 
@@ -236,7 +233,7 @@ QUICK = ("split-loop", "split-table-longer-than-queue", "packed-chain-longer-tha
             id=way.name,
             marks=() if way in CONTROL_WAYS or way.name in QUICK else pytest.mark.full,
         )
-        for way in (*CONTROL_WAYS, *OF_NO_DIRECTION)
+        for way in OF_CONTROL_QUEUES
     ],
 )
 def test_a_malformed_control_queue_stops_alone_and_the_hypervisor_knows_why(way):

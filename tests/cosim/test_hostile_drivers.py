@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from cosim.guest.features import KNOWN_FEATURES
-from cosim.guest.malformed import CONTROL_WAYS, WAYS
+from cosim.guest.malformed import CONTROL_WAYS, NOT_OWNED, WAYS
 from cosim.guest.virtqueue import Piece
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature
@@ -16,8 +16,6 @@ from tests.cosim.drivers import dying, exchange, unbinding
 from tests.cosim.platform import COMPLETE, frame, run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "virtqueues.md"
-#: An address that no guest owns.
-NOT_OWNED = 0x4000_0000
 LIMIT = 3_000_000
 PLAIN = KNOWN_FEATURES & ~(1 << Feature.RING_PACKED)
 QUICK = ("split-loop", "split-short-buffer", "packed-chain-into-what-is-not-available")
@@ -81,7 +79,9 @@ def test_a_malformed_queue_stops_alone(way):
         await hostile.driver.start()
         await exchange(platform, [hostile, guests[1]], count=2)
 
-    others_go_on(harm, features=KNOWN_FEATURES & ~refused, buffers=0 if way.receive else 16)
+    size = 64 if 64 in way.sizes and "ring" not in way.name else 8
+    options = {"buffers": 0 if way.receive else 16, "queue_size": size}
+    others_go_on(harm, features=KNOWN_FEATURES & ~refused, **options)
 
 
 def test_rings_outside_of_memory():

@@ -7,11 +7,12 @@ import pytest
 
 from cosim.golden_machine import GoldenMachine
 from cosim.guest.features import KNOWN_FEATURES, consistent
-from cosim.guest.malformed import WAYS
+from cosim.guest.malformed import OF_CONTROL_QUEUES, WAYS
 from cosim.hypervisor.net_control import NetControl
 from cosim.nic_fuzz.commands import draw_command
 from cosim.nic_fuzz.generator import generate
 from cosim.nic_fuzz.main import fuzz_nic, system
+from cosim.nic_fuzz.memory_ways import MEMORY_WAYS, PAGE_TIMEOUT, RING_ADDRESS
 from cosim.nic_fuzz.play import compared, observe
 from cosim.nic_fuzz.session import DETERMINED, Session, SessionError
 from cosim.nic_fuzz.world import HOST_BASE, HOST_BYTES, HOSTILE, HOSTILE_TYPE, World
@@ -52,6 +53,7 @@ def of_ways(*names):
     """A session of ways to be malformed, of packed queues."""
     session = generate("ways", steps=1, sizes=(8,))
     session.driver = {"features": KNOWN_FEATURES, "size": 8, "pairs": 1}
+    session.paging = {}
     session.steps = [["way", name] for name in names]
     return session
 
@@ -75,7 +77,10 @@ def test_many_sessions_have_every_step_and_every_way():
     sessions = [generate(f"1/{n}", steps=40, sizes=SIZES) for n in range(150)]
     steps = [step for session in sessions for step in session.steps]
     assert {step[0] for step in steps} > set(DETERMINED)
-    assert {step[1] for step in steps if step[0] == "way"} == {way.name for way in WAYS}
+    for kind, ways in (("way", WAYS), ("memory_way", MEMORY_WAYS)):
+        assert {step[1] for step in steps if step[0] == kind} == {way.name for way in ways}
+    names = {way.name for way in OF_CONTROL_QUEUES} | {RING_ADDRESS}
+    assert {step[1] for step in steps if step[0] == "control_way"} == names
 
 
 def test_what_comes_of_a_session_does_not_depend_on_time():
@@ -104,7 +109,7 @@ def test_a_chain_that_is_not_refused_is_found(monkeypatch):
 def test_a_code_that_the_table_does_not_have_is_found():
     session = of_ways("packed-empty-table")
     found = golden(session)
-    found[0]["expected"] = "BAD_WRAP"
+    found[0]["expected"] = ["BAD_WRAP"]
     difference = compared(session, found, found)
     assert difference is not None
     assert difference.kind == "way code"
@@ -221,22 +226,77 @@ def test_functions_in_vlans_on_the_rtl(tmp_path, hostile):
     assert found["failures"] == []
 
 
+def of_every_way(*, packed, indirect, ats):
+    """A session of all ways of one kind of rings, with EVENT_IDX and without."""
+    refused = 0 if packed else 1 << Feature.RING_PACKED
+    refused |= 0 if indirect else 1 << Feature.RING_INDIRECT_DESC
+    session, kinds = of_ways(), (packed, indirect)
+    features = consistent(KNOWN_FEATURES & ~refused & ~(1 << Feature.IN_ORDER))
+    session.driver, session.ats = {"features": features, "size": 8, "pairs": 1}, ats
+    rings = [["memory_way", RING_ADDRESS, queue, area] for queue in (0, 1) for area in range(3)]
+    rings += [["control_way", RING_ADDRESS, area] for area in range(3)]
+    steps = [["way", w.name] for w in WAYS if (w.packed, w.indirect) == kinds and 8 in w.sizes]
+    steps += [["control_way", w.name] for w in OF_CONTROL_QUEUES if (w.packed, w.indirect) == kinds]
+    steps += [
+        ["memory_way", way.name, queue]
+        for queue in (0, 1)
+        for way in MEMORY_WAYS[1:]
+        if way.ats in (None, ats)
+    ]
+    large = {"features": features & ~(1 << Feature.RING_EVENT_IDX), "size": 64, "pairs": 1}
+    more = [["way", w.name] for w in WAYS if (w.packed, w.indirect) == kinds and 8 not in w.sizes]
+    session.steps = [*steps, *rings, ["setup", large], *more, *rings]
+    return session
+
+
+def names_of(steps, kind):
+    return {step[1] for step in steps if step[0] == kind}
+
+
+@pytest.mark.parametrize("ats", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("indirect", [False, True])
+def test_every_way_has_its_code(packed, indirect, ats):
+    session, counts = of_every_way(packed=packed, indirect=indirect, ats=ats), Counter()
+    found = golden(session, counts=counts)
+    assert compared(session, found, golden(session, latency=5)) is None
+    assert len([one for one in found if "expected" in one]) == len(session.steps) - 1
+    for kind in ("way", "control_way", "memory_way"):
+        done = {name.split()[1] for name in counts if name.startswith(f"{kind} ")}
+        assert done == names_of(session.steps, kind)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("indirect", [False, True])
 def test_every_way_to_be_malformed_on_the_rtl(tmp_path, packed, indirect):
-    refused = 0 if packed else 1 << Feature.RING_PACKED
-    refused |= 0 if indirect else 1 << Feature.RING_INDIRECT_DESC
-    names = [way.name for way in WAYS if (way.packed, way.indirect) == (packed, indirect)]
-    session = of_ways(*names)
-    session.driver = {"features": consistent(KNOWN_FEATURES & ~refused), "size": 8, "pairs": 1}
+    session = of_every_way(packed=packed, indirect=indirect, ats=packed != indirect)
     session.save(tmp_path / "session.json")
     found = fuzz_nic(
         name="tiny", sessions=1, replay=[tmp_path / "session.json"], folder=tmp_path,
         progress=False,
     )  # fmt: skip
     assert found["failures"] == []
-    assert {name for name, count in found["ways"].items() if count} == set(names)
+    groups = {
+        "way": "ways",
+        "control_way": "ways of control queues",
+        "memory_way": "ways of memory",
+    }
+    for kind, group in groups.items():
+        done = {name for name, count in found[group].items() if count}
+        assert done == names_of(session.steps, kind)
+
+
+def test_a_page_timeout_that_is_never_over_is_found():
+    session = of_ways()
+    session.driver["features"] &= ~(1 << Feature.IN_ORDER)
+    session.ats, session.steps = True, [["memory_way", PAGE_TIMEOUT, 1]]
+    found = golden(session)
+    assert found[0]["expected"] == ["PAGE_REQUEST_FAILED"]
+    found[0]["errors"] = [0, 0]
+    difference = compared(session, found, found)
+    assert difference is not None
+    assert difference.kind == "memory_way code"
 
 
 @pytest.mark.full
