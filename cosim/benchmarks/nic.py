@@ -59,9 +59,8 @@ class Points:
 QUICK = Points(frames=(64, 1500), functions=(8,), latencies=(20,))
 
 
-def _system(name: str, *, longest: int) -> SystemConfig:
+def _system(found: SystemConfig, *, longest: int) -> SystemConfig:
     """The configuration with all ring formats, and an MTU that the longest frame fits."""
-    found = config(name)
     nic = replace(found.nic, packed=True)
     if longest > nic.mtu + 14:
         nic = replace(nic, mtu=9000, frame_bytes=16384)
@@ -70,7 +69,7 @@ def _system(name: str, *, longest: int) -> SystemConfig:
 
 def bench_nic(
     *,
-    name: str = "default",
+    name: str | SystemConfig = "default",
     points: Points | None = None,
     packets: int | None = None,
     gap: int = 0,
@@ -79,18 +78,20 @@ def bench_nic(
 ) -> dict[str, Any]:
     """Measure; returns ``points`` and ``round_trip_cycles``, keys as in docs/figures.md.
 
+    ``name`` is a configuration's, or the configuration.
     Runs are of ``packets`` frames over all functions, or ``PACKETS`` of each.  The port offers a
     frame every ``gap`` cycles, with 0 as many as its bus can take.  Frames that the configuration's
     MTU does not allow are measured on one whose frame slots are 16 KiB and whose MTU is 9000, alike
     in everything else.
     """
     points = points or Points()
+    asked = config(name) if isinstance(name, str) else name
     builds: dict[SystemConfig, Built] = {}
 
     def built(longest: int) -> Built:
-        system = _system(name, longest=longest)
+        system = _system(asked, longest=longest)
         if system not in builds:
-            say(f"building {name}, MTU {system.nic.mtu}")
+            say(f"building {asked.name}, MTU {system.nic.mtu}")
             builds[system] = build(Design("rtl.system:System", (system,), dma_taps(system)))
         return builds[system]
 

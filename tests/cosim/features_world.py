@@ -10,6 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from cosim.bench.build import Built, Design, build
+from cosim.bench.dma_taps import dma_taps
 from cosim.guest.stack import Outgoing
 from models.spec.config import SystemConfig, config
 from models.spec.nic import Stat
@@ -45,10 +46,11 @@ def receiving_system() -> SystemConfig:
 
 
 def receiving_rtl(**changes: Any) -> Built:
-    """That system built, with changes to its NIC."""
+    """That system built, with changes to its NIC; with taps on its DMA, as benchmarks have it."""
     system = receiving_system()
     system = replace(system, nic=replace(system.nic, **changes))
-    return build(Design("rtl.system:System", (system,)), "verilator", quick=True)
+    design = Design("rtl.system:System", (system,), dma_taps(system))
+    return build(design, "verilator", quick=True)
 
 
 def flow(target: bytes, number: int, size: int) -> bytes:

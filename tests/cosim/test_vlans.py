@@ -2,13 +2,12 @@
 
 import pytest
 
-from cosim.bench.build import Design, build
 from cosim.bench.run import run as simulate
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.scenarios.on_rtl import build_system
 from cosim.scenarios.settings import Settings
 from models.spec.virtio import Feature, NetHeaderFlag
-from tests.cosim.features_world import RECEIVING, receiving_system
+from tests.cosim.features_world import RECEIVING, receiving_rtl
 from tests.cosim.platform import run
 from tests.cosim.vlan_world import PHASES, WIRE, draw, expected, vlans
 
@@ -71,7 +70,6 @@ def test_rtl():
 def test_rtl_with_everything(packed):
     """Frames over several buffers, of either kind of ring, in two queue pairs."""
     options = {"features": OPEN & ~(0 if packed else 1 << Feature.RING_PACKED), "pairs": 2}
-    built = build(Design("rtl.system:System", (receiving_system(),)), "verilator", quick=True)
-    found = rtl(built, options)
+    found = rtl(receiving_rtl(), options)
     check(found)
     assert found == golden(RECEIVING, **options)
