@@ -277,8 +277,8 @@ class Stat(enum.IntEnum, shape=6):
     RX_PACKETS = 2
     RX_BYTES = 3
     TX_DROPPED = 4  # for whatever reason; each has a counter of its own
-    RX_DROPPED_FULL = 5  # no room in the function's FIFOs or backup ring, or lost with that
-    RX_DROPPED_FILTER = 6  # its MAC, but disabled, without a driver, in another VLAN; PF: nobody's
+    RX_DROPPED_FULL = 5  # no room in FIFOs or backup ring, or lost with that; PF: no slot either
+    RX_DROPPED_FILTER = 6  # its MAC, but disabled, no link, driver or VLAN of it; PF: nobody's
     PAGE_REQUESTS = 7
     PAGE_RETRIES = 8  # DMA begun again after it was parked
     PARKED_CYCLES = 9  # from parking to the end of it
@@ -312,7 +312,7 @@ class Stat(enum.IntEnum, shape=6):
     RX_DROPPED_WIRE = 37  # PF: with an error, shorter than a header or longer than a slot
     TX_DROPPED_LENGTH = 38  # of TX_DROPPED: too short or too long
     TX_DROPPED_REFUSED = 39  # of TX_DROPPED: a page of its buffers was refused
-    TX_DROPPED_LINK = 40  # of TX_DROPPED: the link is down
+    TX_DROPPED_LINK = 40  # of TX_DROPPED: the link is down, or the function disabled meanwhile
     TX_DROPPED_NOBODY = 41  # of TX_DROPPED: no function and no port is to have it
 
 
@@ -352,7 +352,7 @@ RX_QUEUE_DROPS = (
     *(Stat.RX_DROPPED_FULL, Stat.RX_DROPPED_QUEUE),
     *(Stat.RX_DROPPED_BUFFER, Stat.RX_DROPPED_REFUSED),
 )
-#: Every frame that is dropped is one of these, once.
+#: Every frame that is dropped is one of these, once for each of its receivers.
 DROPS = (
     Stat.TX_DROPPED,
     *RX_QUEUE_DROPS,

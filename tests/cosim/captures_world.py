@@ -11,7 +11,7 @@ from scapy.layers.l2 import Ether
 from cosim.capture import read_capture
 from cosim.guest.features import KNOWN_FEATURES
 from models.spec.config import SystemConfig, config
-from models.spec.nic import Stat
+from models.spec.nic import DROPS, Stat
 from models.spec.virtio import Feature
 from tests.cosim.platform import COMPLETE, Platform
 from tests.cosim.test_offload import judged
@@ -32,7 +32,7 @@ OFFLOADS = {
 }
 #: Room for all segments of a frame that are there at once.
 _ROOM = {"tx_slots": 64, "rx_slots": 64}
-_STATS = (Stat.TX_PACKETS, Stat.TX_CHECKSUMS, Stat.TX_SEGMENTED, Stat.RX_DROPPED_FULL)
+_STATS = (Stat.TX_PACKETS, Stat.TX_CHECKSUMS, Stat.TX_SEGMENTED, *DROPS)
 
 
 def capture_system() -> SystemConfig:

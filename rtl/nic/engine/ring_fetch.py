@@ -148,7 +148,7 @@ class RingFetch(wiring.Component):
                 "taken": range(HEADS + 1),  # those that were; all are in scratch memory
                 "base": 16,  # what there is of the table: the first
                 "window": range(WINDOW + 1),  # and how many
-                "fresh": 1,  # read since the queue was woken
+                "fresh": 1,  # read since the queue was woken and the chain's head was seen
                 "linked": 1,  # within a chain
                 "inner": 1,  # within an indirect table
                 "table": 64,
@@ -325,12 +325,12 @@ class RingFetch(wiring.Component):
         s = self.s
         with m.State("START"):
             self._gather(m)
+            m.d.sync += s.fresh.eq(0)
             with m.If(s.patient):
                 m.next = "ISSUE"
             with m.Elif(s.dead):
                 m.next = "SAVE"
             with m.Elif(s.linked | (s.left != 0) | (s.error != QueueError.NONE) | self.ring.packed):
-                m.d.sync += s.fresh.eq(0)
                 self._go_on(m)
             with m.Elif(s.seen != s.next):
                 self.read_heads(m)
@@ -393,6 +393,8 @@ class RingFetch(wiring.Component):
             self._gather(m)
             with m.If(quiet):
                 m.next = "SAVE"
+                with m.If((s.phase == FetchPhase.EVENT) & (status == DmaStatus.OK)):
+                    m.d.sync += s.asked.eq(s.next)
             with m.Elif((status == DmaStatus.ABSENT) & holds):
                 m.d.comb += [
                     self.put.eq(1),
@@ -415,7 +417,8 @@ class RingFetch(wiring.Component):
             with m.Elif(status != DmaStatus.OK):
                 self.fail(m, QueueError.RING_ADDRESS)
             with m.Elif(s.phase == FetchPhase.TABLE):
-                m.d.sync += s.fresh.eq(1)
+                with m.If(~s.inner):
+                    m.d.sync += s.fresh.eq(1)
                 self._go_on(m)
             with m.Elif(s.phase == FetchPhase.HEADS):
                 m.d.sync += s.next.eq(s.next + s.left)

@@ -144,6 +144,27 @@ def test_indirect_tables(entries):
     world.run(test)
 
 
+@pytest.mark.parametrize("seed", [55, 56])
+def test_a_chain_over_pages_that_are_read_in_any_order(seed):
+    """What is behind a chain's head may have been read before the driver wrote either."""
+    world = RingWorld(FEATURED, seed=seed)
+    world.early = {}
+
+    async def test(ctx):
+        ring, sent, used = world.packed_ring(1, 12, shift=0xFA0), [], []
+        for number, (frame, parts) in enumerate(frames_of(world, ring, 150, 4)):
+            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room > 4)[1], 6000)
+            ring.post(parts, identity=number)
+            sent.append((0, frame))
+            world.doorbells.append(1)
+            await ctx.tick().repeat(world.rng.choice((1, 10, 60)))
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 150)[1], 6000)
+        assert world.sent == sent
+        assert not world.errors
+
+    world.run(test)
+
+
 def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
     world = RingWorld(FEATURED, seed=44)
 
@@ -168,6 +189,77 @@ def test_a_chain_as_long_as_the_ring_that_goes_on_is_too_long():
         world.doorbells.append(1)
         await world.until(ctx, lambda: world.errors)
         assert world.errors == [(1, QueueError.BAD_CHAIN)]
+
+    world.run(test)
+
+
+def table_of(world, at: int, frame: bytes, entries: int = 1) -> tuple[int, int]:
+    """Store a frame with its header behind an indirect table; returns where that is."""
+    content = HEADER + frame
+    world.guest[at + 0x80 : at + 0x80 + len(content)] = content
+    for i in range(entries):
+        low, high = len(content) * i // entries, len(content) * (i + 1) // entries
+        struct.pack_into("<QIHH", world.guest, at + 16 * i, at + 0x80 + low, high - low, 0, 1)
+    return at, 16 * entries
+
+
+def test_a_doorbell_is_not_lost_while_a_table_is_awaited():
+    """What was known of the ring is older than it, and what is read of the table tells nothing."""
+    world = RingWorld(FEATURED, seed=51)
+
+    async def test(ctx):
+        ring, used = world.packed_ring(1, 8, indirect=1), []
+        away = ring.buffers + 0x1000
+        world.absent.add(away >> 12)
+        ring.post([table_of(world, away, bytes([1]) * 60)], identity=0, flags=4)
+        world.doorbells.append(1)
+        await world.until(ctx, lambda: any(r.iova == away for r in world.requests))
+        ring.post([table_of(world, ring.buffers, bytes([2]) * 60)], identity=1, flags=4)
+        world.doorbells.append(1)
+        await world.until(ctx, world.wanted)
+        await ctx.tick().repeat(50)
+        world.absent.clear()
+        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 2)[1], 3000)
+        assert [frame for _, frame in world.sent] == [bytes([1]) * 60, bytes([2]) * 60]
+
+    world.run(test)
+
+
+@pytest.mark.parametrize("seed", [52, 53, 54])
+@pytest.mark.parametrize("event_idx", [0, 1])
+@pytest.mark.parametrize("in_order", [0, 1])
+def test_no_doorbell_is_lost_whatever_page_goes(event_idx, in_order, seed):
+    """Each chain is told of once, at most; pages of tables, frames and areas come and go."""
+    world = RingWorld(FEATURED, seed=seed)
+
+    async def test(ctx):
+        rng = world.rng
+        features = {"indirect": 1, "event_idx": event_idx, "in_order": in_order}
+        ring, used, sent = world.packed_ring(1, rng.choice((5, 8, 13)), **features), [], []
+        pages = [(ring.buffers >> 12) + n for n in range(4)]
+
+        def stirs():
+            used.extend(ring.take())
+            if rng.randrange(60) == 0:
+                world.absent = set(rng.sample([*pages, ring.desc >> 12], rng.randrange(3)))
+            if rng.randrange(20) == 0:
+                world.absent -= set(world.wanted())
+
+        for number in range(60):
+            await world.until(ctx, lambda: (stirs(), ring.room)[1], 20_000)
+            at = (pages[number % 4] << 12) + 0x200 * (number // 4 % 8)
+            frame, before = rng.randbytes(rng.choice((14, 60, 200))), ring.next
+            ring.post([table_of(world, at, frame, rng.choice((1, 3)))], identity=number, flags=4)
+            sent.append((0, frame))
+            if not event_idx or ring.notifies(before):
+                world.doorbells.append(1)
+            for _ in range(rng.choice((0, 0, 20, 200))):
+                stirs()
+                await ctx.tick()
+        await world.until(ctx, lambda: (stirs(), len(used) == 60)[1], 20_000)
+        assert used == [(number, 0) for number in range(60)]
+        assert world.sent == sent
+        assert not world.errors
 
     world.run(test)
 

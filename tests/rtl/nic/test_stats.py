@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from models.spec.config import config
-from models.spec.nic import QUEUE_STATS, Stat
+from models.spec.nic import QUEUE_STATS, Stat, queue_stat_of
 from rtl.nic.stats import Stats
 from tests.rtl.agents import Source, run, seeded
 from tests.rtl.simulators import built
@@ -17,17 +17,17 @@ SOURCES = 3
 SEVERAL = replace(TINY, vfs=1, queue_pairs=3)
 
 
-def queue_key(function: int, queue: int, name: str):
-    """A queue's counter of a name; ``None`` if queues of its kind do not have it."""
-    kind = QUEUE_STATS[queue & 1]
-    return (function, queue, kind[name]) if name in kind.__members__ else None
+def queue_key(function: int, queue: int, stat: Stat):
+    """A queue's counter of what a function counts; ``None`` if queues of its kind have none."""
+    kind = queue_stat_of(stat, queue)
+    return None if kind is None else (function, queue, kind)
 
 
 def draw(nic, rng, strange=0.05):
     """An event; some are of a function that does not exist."""
     queue = rng.randrange(2 * nic.queue_pairs)
     shared = [Stat.NOTIFICATIONS, Stat.PARKED_CYCLES, Stat.INTERRUPTS]
-    of_queue = [Stat[kind.name] for kind in QUEUE_STATS[queue & 1]]
+    of_queue = [stat for stat in Stat if queue_stat_of(stat, queue) is not None]
     return {
         "function": nic.functions if rng.random() < strange else rng.randrange(nic.functions),
         "queue": queue,
@@ -44,7 +44,7 @@ def expected(nic, events):
         if event["function"] >= nic.functions:
             continue
         functions[event["function"], event["stat"]] += event["amount"]
-        key = queue_key(event["function"], event["queue"], event["stat"].name)
+        key = queue_key(event["function"], event["queue"], event["stat"])
         if event["queued"] and key is not None:
             queues[key] += event["amount"]
     return functions, queues
