@@ -169,7 +169,7 @@ class Hostile:
         )
         if lost is not None and lost[0] == number:
             packed = self._accepted(Feature.RING_PACKED)
-            space.gpa = queue.areas[lost_area(lost[1], packed=packed, options=options)][0]
+            space.gpa = queue.areas[lost_area(lost[1], packed=packed)][0]
         await self.transport.enable_queue(queue, self._vector(queue))
         return queue
 
@@ -326,8 +326,7 @@ class Hostile:
             await self._time_out(queue, [size] * receive)
         else:
             await self._doorbell(queue.number)
-            # A device may look at its own area only when a frame finds no buffer.
-            await self._frames([size] * receive * (1 if way.buffer else 2))
+            await self._frames([size] * receive)
         found = await self._settled(before)
         # What is asked for is in the area that may be lost.
         await self._judge(found, wish, known=way.buffer is not None)
