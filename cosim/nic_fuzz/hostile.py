@@ -10,7 +10,6 @@ from cosim.guest.features import NEEDED_FEATURES
 from cosim.guest.malformed import NOT_OWNED, OF_CONTROL_QUEUES, WAYS, Way
 from cosim.guest.memory import Allocator
 from cosim.guest.queue_format import queue_format
-from cosim.guest.split_queue import SplitQueue
 from cosim.guest.transport import Transport
 from cosim.guest.virtqueue import Virtqueue
 from cosim.hypervisor.iommu_driver import PageRequestEntry
@@ -27,6 +26,7 @@ from cosim.nic_fuzz.memory_ways import (
     post,
 )
 from cosim.nic_fuzz.session import Session
+from cosim.nic_fuzz.watch import COUNTED, Counts, Watch, used_by_device
 from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, SERVED, World
 from cosim.nic_fuzz.wrong import Wrong
 from cosim.packets import vlan_tag
@@ -34,10 +34,8 @@ from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.iommu import PageResponse
 from models.spec.nic import (
     COMMON_OFFSET,
-    MAC_FILTERS,
     MANAGEMENT,
     NOTIFY_OFFSET,
-    VLAN_FILTERS,
     QueueError,
     Stat,
     bar_base,
@@ -45,7 +43,7 @@ from models.spec.nic import (
 )
 from models.spec.virtio import DeviceStatus, Feature
 from models.spec.virtio import common as common_register
-from models.spec.virtio_net import RSS_KEY_BYTES, RSS_TABLE_LENGTH, control_index
+from models.spec.virtio_net import control_index
 
 __all__ = ["Hostile", "Observed"]
 
@@ -57,31 +55,9 @@ _BYTES, _AREA_BYTES = 1 << 20, 3 << 16
 _BLOCK = 256
 #: Cycles between two looks; how many without anything new mean that nothing more comes; most.
 _STEP, _QUIET, _LOOKS = 500, 20, 400
-#: Counters whose value does not depend on when things happen: frames for a queue that ends find no
-#: room while it does, or no queue.
-_COUNTED: dict[str, tuple[Stat, ...]] = {
-    **{s.name: (s,) for s in (Stat.TX_PACKETS, Stat.TX_BYTES, Stat.RX_PACKETS, Stat.RX_BYTES)},
-    **{s.name: (s,) for s in Stat if s.name.startswith("TX_DROPPED")},
-    **{s.name: (s,) for s in (Stat.TX_CHECKSUMS, Stat.TX_SEGMENTED)},
-    **{s.name: (s,) for s in (Stat.RX_DROPPED_BUFFER, Stat.RX_DROPPED_REFUSED)},
-    "RX_DROPPED": (Stat.RX_DROPPED_FULL, Stat.RX_DROPPED_QUEUE),
-}
-#: Likewise of queues; their drivers ring as often as a step says.
-_COUNTED_OF_QUEUES = {*_COUNTED, "NOTIFICATIONS"}
-#: Counters of the function, and of its queues.
-_Counts = tuple[list[int], Counter[str]]
 #: Registers that are read back, for each queue.
 _READ = ("queue_size", "queue_msix_vector", "queue_enable", "queue_notify_off", "queue_desc",
          "queue_driver", "queue_device", "queue_reset")  # fmt: skip
-#: Registers that commands change.
-_SETTINGS = (
-    *("control", "mac_low", "mac_high", "rss", "rss_types"),
-    *(f"rss_key{n}" for n in range(RSS_KEY_BYTES // 4)),
-    *(f"rss_table{n}" for n in range(RSS_TABLE_LENGTH // 4)),
-    *(f"mac_filter_{half}{n}" for n in range(MAC_FILTERS) for half in ("low", "high")),
-    *(f"vlan_filter{n}" for n in range(VLAN_FILTERS)),
-    *(f"coalescing{n}" for n in range(4)),
-)
 _WAYS = {way.name: way for way in WAYS}
 _CONTROL_WAYS = {way.name: way for way in OF_CONTROL_QUEUES}
 _MEMORY_WAYS = {way.name: way for way in MEMORY_WAYS}
@@ -111,6 +87,7 @@ class Hostile:
         world, hypervisor = self.world, self.world.hypervisor
         paged = bool(self.session.paging.get("hostile"))
         self.vm = world.new_vm("hostile", _BYTES, paged=paged)
+        self._watch = Watch(hypervisor, self.vm)
         self.vm.pages.map_device(NOWHERE_GPA, NOWHERE_SPA)
         if not self.session.ats:
             hypervisor.pin(self.vm)
@@ -170,7 +147,7 @@ class Hostile:
         )
         if lost is not None and lost[0] == number:
             packed = self._accepted(Feature.RING_PACKED)
-            space.gpa = queue.areas[lost_area(lost[1], packed=packed, options=options)][0]
+            space.gpa = queue.areas[lost_area(lost[1], packed=packed)][0]
         await self.transport.enable_queue(queue, self._vector(queue))
         return queue
 
@@ -327,8 +304,7 @@ class Hostile:
             await self._time_out(queue, [size] * receive)
         else:
             await self._doorbell(queue.number)
-            # A device may look at its own area only when a frame finds no buffer.
-            await self._frames([size] * receive * (1 if way.buffer else 2))
+            await self._frames([size] * receive)
         found = await self._settled(before)
         # What is asked for is in the area that may be lost.
         await self._judge(found, wish, known=way.buffer is not None)
@@ -377,7 +353,7 @@ class Hostile:
         await self._of_control(found, wish)
         if self.writer.owned and not any(found["errors"]):
             found["content"] = self._content()
-        found["settings"] = await self._settings()
+        found["settings"] = await self._watch.settings()
         await self.restart()
         await self.port.sleep(SERVED)
         return found
@@ -387,13 +363,6 @@ class Hostile:
         await self._judge(found, wish, known=known)
         error = await self.world.hypervisor.queue_error(HOSTILE, wish.queue.number)
         found["errors"].append(error.value)
-
-    async def _settings(self) -> list[int]:
-        """What commands change in the function's management block."""
-        block = function_block(HOSTILE)
-        return [
-            await self.port.mmio_read("nic", block + MANAGEMENT[name].offset) for name in _SETTINGS
-        ]
 
     async def _do_registers(self, stores: list[list[Any]], bells: list[int]) -> Observed:
         await self.transport.reset()
@@ -455,15 +424,13 @@ class Hostile:
 
     # What came of them ---------------------------------------------------------------------------
 
-    async def _begin(self) -> _Counts:
+    async def _begin(self) -> Counts:
         """What counters are at before a step."""
         self._told = self._interrupts()
-        return await self._counters(), await self._of_queues()
+        return await self._watch.counts()
 
     def _interrupts(self) -> Counter[int]:
-        """Messages that have come, by vector."""
-        vectors = range(self.transport.vectors)
-        return Counter({v: self.vm.interrupts[HOSTILE << 8 | v] for v in vectors})
+        return self._watch.interrupts(self.transport.vectors)
 
     async def _judge(self, found: Observed, wish: Wish, *, known: bool = True) -> None:
         """Add what the driver was told, and see that it is what it has to be.
@@ -493,7 +460,7 @@ class Hostile:
         if found["needs reset"] is not bool(stopped):
             raise Wrong("status", f"{status:#x}, {stopped} queues have stopped")
 
-    async def _settled(self, counts: _Counts, *, used: bool = True) -> Observed:
+    async def _settled(self, counts: Counts, *, used: bool = True) -> Observed:
         """Wait until nothing changes any more; return what there is."""
         before, of_queues = counts
         last, since, requests = await self._look(before, used), 0, -1
@@ -507,7 +474,7 @@ class Hostile:
             last, requests = now, asked
         del last["told"]
         last["frames"] = self.world.take_hostile()
-        last["queue counters"] = +(await self._of_queues() - of_queues)
+        last["queue counters"] = +(await self._watch.of_queues() - of_queues)
         return last
 
     async def _look(self, before: list[int], used: bool) -> Observed:
@@ -515,31 +482,19 @@ class Hostile:
             (await self.world.hypervisor.queue_error(HOSTILE, number)).value
             for number in range(len(self.queues))
         ]
-        counters = [now - then for now, then in zip(await self._counters(), before, strict=True)]
+        counters = [
+            now - then for now, then in zip(await self._watch.counters(), before, strict=True)
+        ]
         found: Observed = {
             "errors": errors,
             "counters": {
-                name: count for name, count in zip(_COUNTED, counters, strict=True) if count
+                name: count for name, count in zip(COUNTED, counters, strict=True) if count
             },
         }
         if used:
             queues = [*self.queues, *([self.control] if self.control else [])]
             found["used"] = [used_by_device(self.vm.memory, queue) for queue in queues]
         found["told"] = sum(self._interrupts().values())
-        return found
-
-    async def _counters(self) -> list[int]:
-        stat = self.world.hypervisor.stat
-        return [sum([await stat(HOSTILE, s) for s in stats]) for stats in _COUNTED.values()]
-
-    async def _of_queues(self) -> Counter[str]:
-        """Counters of the queues there can be."""
-        queues = range(2 * self.world.config.nic.queue_pairs)
-        found: Counter[str] = Counter()
-        for queue in queues:
-            for name, count in (await self.world.hypervisor.queue_stats(HOSTILE, queue)).items():
-                if name in _COUNTED_OF_QUEUES:
-                    found[f"{queue} {name}"] = count
         return found
 
     async def _registers(self) -> dict[str, list[int]]:
@@ -553,15 +508,3 @@ class Hostile:
     def codes(self, found: Observed) -> list[str]:
         """Names of the reasons for which queues have stopped."""
         return [QueueError(code).name for code in found.get("errors", ()) if code]
-
-
-def used_by_device(memory, queue: Virtqueue) -> list[list[int]]:
-    """What the device has given back, in the order of the ring."""
-    desc, _, device = queue.areas
-    if isinstance(queue, SplitQueue):
-        index = int.from_bytes(memory.read(device[0] + 2, 2), "little")
-        raw = memory.read(device[0] + 4, 8 * queue.size)
-        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
-        return [[index], words]
-    raw = memory.read(desc[0], desc[1])
-    return [[int.from_bytes(raw[at + 8 : at + 16], "little")] for at in range(0, len(raw), 16)]

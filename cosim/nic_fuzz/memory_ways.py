@@ -6,7 +6,7 @@ from cosim.guest.malformed import NOT_OWNED
 from cosim.guest.memory import DeviceSpace
 from cosim.guest.packed_queue import PackedQueue
 from cosim.guest.split_queue import SplitQueue
-from cosim.guest.virtqueue import QueueOptions, Virtqueue
+from cosim.guest.virtqueue import Virtqueue
 from models.spec.nic import QueueError
 from models.spec.virtio import DescriptorFlag
 
@@ -48,7 +48,8 @@ MEMORY_WAYS = (
     MemoryWay(RING_ADDRESS, QueueError.RING_ADDRESS, buffer=None),
     MemoryWay("buffer-refused", QueueError.NONE, ats=True),
     MemoryWay("buffer-address", QueueError.BUFFER_ADDRESS, ats=False),
-    MemoryWay("bus", QueueError.BUS, buffer=NOWHERE_GPA),
+    # Without ATS the NIC does not tell the bus from the translation.
+    MemoryWay("bus", QueueError.BUS, ats=True, buffer=NOWHERE_GPA),
     MemoryWay(PAGE_TIMEOUT, QueueError.PAGE_REQUEST_FAILED, ats=True),
 )
 
@@ -63,9 +64,11 @@ class LostArea(DeviceSpace):
         return NOT_OWNED if gpa == self.gpa else gpa
 
 
-def lost_area(number: int, *, packed: bool, options: QueueOptions) -> int:
-    """An area that the device looks at: without EVENT_IDX a packed queue's device area is none."""
-    return number % (2 if packed and not options.event_idx else 3)
+def lost_area(number: int, *, packed: bool) -> int:
+    """An area that every device looks at: it need not tell when a packed queue's driver is to
+    notify (2.8.14).
+    """
+    return number % (2 if packed else 3)
 
 
 def post(queue: Virtqueue, content: bytes, bad: int | None, *, receive: bool) -> None:
