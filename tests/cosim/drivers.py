@@ -10,6 +10,7 @@ from models.spec.nic import (
     FEATURE_FLAGS,
     MANAGEMENT,
     FunctionControl,
+    Stat,
     function_block,
     queue_error_offset,
 )
@@ -161,5 +162,22 @@ async def dying(platform):
     assert not control.promiscuous
 
 
+async def forsaken(platform):
+    """What is sent to a function that was reset, until its driver comes again, is dropped and
+    counted: none of it leaves by the port.
+    """
+    guests = [await platform.guest(function) for function in (1, 2)]
+    wire: list[bytes] = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    await platform.hypervisor.reset(2)
+    for _ in range(3):
+        await guests[0].driver.send(frame(guests[1].mac, guests[0].mac, Random(1), 200))
+        await platform.machine.sleep(_PACE)
+    await guests[0].driver.drained()
+    await platform.machine.sleep(5_000)
+    assert not wire
+    assert await platform.hypervisor.stat(2, Stat.RX_DROPPED_FILTER) == 3
+
+
 #: By name.
-SCENARIOS = {one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying)}
+SCENARIOS = {one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying, forsaken)}

@@ -12,7 +12,7 @@ from cosim.guest.malformed import CONTROL_WAYS, NOT_OWNED, WAYS
 from cosim.guest.virtqueue import Piece
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature
-from tests.cosim.drivers import dying, exchange, unbinding
+from tests.cosim.drivers import dying, exchange, forsaken, unbinding
 from tests.cosim.platform import COMPLETE, frame, run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "virtqueues.md"
@@ -187,3 +187,7 @@ def test_unbinding_and_binding_under_traffic(packed):
 
 def test_a_driver_that_dies_and_its_function_is_given_to_another():
     run(dying, nic=COMPLETE, limit=LIMIT)
+
+
+def test_frames_for_a_function_that_was_reset_stay_inside():
+    run(forsaken, nic=COMPLETE, limit=LIMIT)
