@@ -138,13 +138,18 @@ class Nic(wiring.Component):
         m.d.sync += controls.eq(registers.controls)
         for block in (engine, dma, switch):
             m.d.comb += block.controls.eq(controls)
+        # Who is no bus master, as after a reset, receives nothing, but what is for it is not others'.
+        functions = range(config.functions)
+        able, granted = Cat(controls[n].enable for n in functions), Signal(config.functions)
+        m.d.sync += granted.eq(registers.granted)
+        m.d.comb += [switch.controls[n].enable.eq(granted[n]) for n in functions]
         m.d.comb += [
             msix.allowed.eq(registers.messages),
             msix.clear.eq(registers.clear),
             registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
             engine.stall.eq(registers.fault_stall),
-            switch.live.eq(registers.live),
+            switch.live.eq(registers.live & able),
             engine.live.eq(registers.live),
             switch.down.eq(registers.down),
             engine.closed.eq(registers.closed),

@@ -83,6 +83,8 @@ class Registers(wiring.Component):
         Of the :class:`~rtl.nic.read_order.ReadOrder`: interrupts that are raised elsewhere.
     controls : ``Out(ArrayLayout(FunctionControl))``
         What a function may do.
+    granted : ``Out(functions)``
+        Those that the hypervisor has enabled, be they bus masters or not.
     messages : ``Out(functions)``
         Functions that may send MSI-X messages.
     clear : ``Out(functions)``, cleared : ``In(functions)``
@@ -126,6 +128,7 @@ class Registers(wiring.Component):
                 "offer_taken": In(1),
                 "pushed": In(1),
                 "controls": Out(data.ArrayLayout(FunctionControl, config.functions)),
+                "granted": Out(config.functions),
                 "messages": Out(config.functions),
                 "clear": Out(config.functions),
                 "cleared": In(config.functions),
@@ -222,6 +225,7 @@ class Registers(wiring.Component):
                 control.enable.eq(granted.enable & pci.masters[number]),
                 control.ats.eq(granted.ats & pci.ats[number]),
                 self.messages[number].eq(granted.enable & pci.messages[number]),
+                self.granted[number].eq(granted.enable),
             ]
 
         # Whose access it is

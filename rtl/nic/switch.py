@@ -65,12 +65,13 @@ class Switch(wiring.Component):
     note : ``Out(TagNote)``
         Tags of frames from guests.
     controls : ``In(ArrayLayout(FunctionControl))``
+        As the hypervisor has set them.
     filter : ``In(stream)`` of FilterChange
     head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
         How functions spread what they receive over their queue pairs
         (:class:`~rtl.nic.steering.Steering`).
     live : ``In(functions)``
-        Functions that have a driver.
+        Functions that have a driver, and may do DMA.
     down : ``In(receivers)``
         Receive queues that take no frames.
     stat : ``Out(stream)`` of StatEvent

@@ -53,9 +53,5 @@ def test_a_driver_that_dies_and_its_function_is_given_to_another(built):
     on_rtl(built, "dying")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="The verdict's controls are those without bus masters too (rtl/nic/registers.py)",
-)
 def test_frames_for_a_function_that_was_reset_stay_inside(built):
     on_rtl(built, "forsaken")
