@@ -138,7 +138,8 @@ class Nic(wiring.Component):
         m.d.sync += controls.eq(registers.controls)
         for block in (engine, dma, switch):
             m.d.comb += block.controls.eq(controls)
-        # Who is no bus master, as after a reset, receives nothing, but what is for it is not others'.
+        # Who is no bus master, as after a reset, receives nothing; but what is for it goes nowhere
+        # else.
         functions = range(config.functions)
         able, granted = Cat(controls[n].enable for n in functions), Signal(config.functions)
         m.d.sync += granted.eq(registers.granted)
