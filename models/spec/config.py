@@ -11,7 +11,7 @@ __all__ = ["CAPABILITY_BITS", "CONFIGS", "IommuConfig", "NicConfig", "SystemConf
 
 
 #: Queues of a NIC.
-QUEUES_MAX = 256
+QUEUES_MAX = 512
 #: DMA requests of the backup rings at once.
 BACKUP_TAGS = 8
 #: Frames beyond all quotas that may be on their way to the backup rings.
@@ -397,7 +397,13 @@ _NIC_FEATURES = (
 _DEFAULT = SystemConfig(
     name="default",
     iommu=IommuConfig(pd8=True, msi_flat=True, amo_hwad=True, walk_cache=16),
-    nic=NicConfig(checksum=True, backup=True, prefetch=14, dma_slots=32),
+    nic=NicConfig(
+        **dict.fromkeys(("control_queue", "multiqueue", "rss"), True),
+        checksum=True,
+        backup=True,
+        prefetch=14,
+        dma_slots=32,
+    ),
 )
 
 #: Named systems (docs/configurations.md).  Of ``hyper`` the IOMMU alone is of use: a generator of
@@ -462,8 +468,6 @@ CONFIGS = {
             nic=replace(
                 _DEFAULT.nic,
                 vfs=64,
-                queue_pairs=1,
-                msix_vectors=4,
                 tx_slots=200,
                 rx_slots=200,
                 dma_tags=128,
