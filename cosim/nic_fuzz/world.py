@@ -40,8 +40,9 @@ _FRAMES, _FRAME_BYTES = 6, 4500
 _SEGMENT = 1448
 _SIZES = (60, 61, 64, 90, 590, 1513, 1514)
 _PATIENCE = 400_000
-#: Cycles between frames to a driver that may not be there; frames that one sends last.
-_PACE, _LAST = 500, 3
+#: Cycles between frames to a driver that may not be there; frames that one sends last, which may be
+#: lost without a word: in the window there is room for the parts of a large frame beside them.
+_PACE, _LAST = 500, 2
 #: Attempts to reach one that is back, and cycles between looks.
 _ATTEMPTS, _LOOK = 10, 200
 #: Frames that wait for a page of a correct driver at most.
@@ -210,8 +211,8 @@ class World:
     async def exchange(self, *, without: int | None = None) -> None:
         """Exchange some frames among the two and the wire, and see that all arrive as they were.
 
-        One that comes and goes can be left out.  It sends nothing; to it others send only so much
-        that they still have room themselves, and what comes of that is not looked at.
+        One that comes and goes can be left out: it sends nothing, others send to it at a pace, and
+        what comes of that is for :meth:`rebind` to judge.
         """
         rng = Random(f"{self.seed}/{self._round}")
         self._round += 1

@@ -10,6 +10,7 @@ import pytest
 from cosim.guest.features import KNOWN_FEATURES
 from cosim.guest.malformed import CONTROL_WAYS, NOT_OWNED, WAYS
 from cosim.guest.virtqueue import Piece
+from cosim.nic_fuzz.memory_ways import MEMORY_WAYS
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature
 from tests.cosim.drivers import dying, exchange, forsaken, unbinding
@@ -24,6 +25,15 @@ QUICK = ("split-loop", "split-short-buffer", "packed-chain-into-what-is-not-avai
 def test_the_document_lists_every_way_and_its_code():
     rows = re.findall(r"^\| `([\w-]+)` \| .* \| `(\w+)` \|$", DOCUMENT.read_text(), re.M)
     assert rows == [(way.name, way.code.name) for way in (*WAYS, *CONTROL_WAYS)]
+
+
+def test_the_document_lists_every_way_of_memory_and_its_code():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| [^|]* \| ([^|]*) \| `[^|]*::\w+` \|$", DOCUMENT.read_text(), re.M
+    )
+    assert [name for name, _ in rows] == [way.name for way in MEMORY_WAYS]
+    for (_, outcome), way in zip(rows, MEMORY_WAYS, strict=True):
+        assert outcome == f"`{way.code.name}`" or not way.code
 
 
 def test_every_code_has_a_way_or_a_row():

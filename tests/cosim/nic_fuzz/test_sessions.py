@@ -254,8 +254,8 @@ def names_of(steps, kind):
 
 
 @pytest.mark.parametrize("ats", [False, True])
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("indirect", [False, True])
+@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.parametrize("indirect", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_every_way_has_its_code(packed, indirect, ats):
     session, counts = of_every_way(packed=packed, indirect=indirect, ats=ats), Counter()
     found = golden(session, counts=counts)
