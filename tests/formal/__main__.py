@@ -5,16 +5,20 @@ import os
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from .fixed import fixed_inputs
 from .prover import Outcome, Plant, Proof, emit, run_sby
 from .registry import PROOFS
 
 __all__ = ["check", "main"]
 
 
-def _runs(proof: Proof, *, quick: bool) -> list[tuple]:
-    """What to run: harness, mode, cycles, what it says, and the bug it is to find, if any."""
+def _runs(proof: Proof, *, quick: bool) -> tuple[dict[str, int], list[tuple]]:
+    """Inputs that are held fixed, and what to run: harness, mode, cycles, what it says, and the bug
+    it is to find, if any.
+    """
     depth = proof.quick if quick else proof.depth
-    text = emit(proof.make())
+    made = proof.make()
+    fixed, text = fixed_inputs(made[0]), emit(made)
     runs: list[tuple] = [(text, "bmc", depth, f"holds for {depth} cycles from reset", None)]
     if proof.induction:
         says = f"by induction over {proof.induction}: always"
@@ -23,7 +27,7 @@ def _runs(proof: Proof, *, quick: bool) -> list[tuple]:
     runs.append((text, "cover", reach, "reached: " + "; ".join(proof.covers), None))
     for plant in proof.plants:
         runs.append((emit(proof.make(plant)), "bmc", plant.depth or depth, "", plant))
-    return runs
+    return fixed, runs
 
 
 def _judge(proof: Proof, mode: str, says: str, plant: Plant | None, done: Outcome) -> list[str]:
@@ -39,17 +43,22 @@ def _judge(proof: Proof, mode: str, says: str, plant: Plant | None, done: Outcom
     return [] if good else [f"{proof.name}: {what}\n{done.log[-3000:]}"]
 
 
-def _begin(proof: Proof, pool: Executor, *, quick: bool) -> list[tuple]:
-    """Hand the runs of a proof to ``pool``; returns each with its outcome to come."""
-    runs = _runs(proof, quick=quick)
-    return [(run, pool.submit(run_sby, *run[:3])) for run in runs]
+def _begin(proof: Proof, pool: Executor, *, quick: bool) -> tuple[dict[str, int], list[tuple]]:
+    """Hand the runs of a proof to ``pool``; returns what is fixed, and each with its outcome to
+    come.
+    """
+    fixed, runs = _runs(proof, quick=quick)
+    return fixed, [(run, pool.submit(run_sby, *run[:3])) for run in runs]
 
 
-def _end(proof: Proof, begun: list[tuple]) -> list[str]:
+def _end(proof: Proof, fixed: dict[str, int], begun: list[tuple]) -> list[str]:
     """Print what is done of a proof as it ends; returns what went wrong."""
     print(f"{proof.name}: {proof.claim}")
     for assumption in proof.assumptions:
         print(f"    assumes: {assumption}", flush=True)
+    if fixed:
+        held = ", ".join(f"{name} {value:#x}" for name, value in fixed.items())
+        print(f"    never changes: {held}", flush=True)
     wrong = []
     for (_, mode, _, says, plant), done in begun:
         wrong += _judge(proof, mode, says, plant, done.result())
@@ -63,7 +72,9 @@ def check(proofs: list[Proof], *, quick: bool, jobs: int = 1) -> list[str]:
     """
     with ThreadPoolExecutor(jobs) as pool:
         begun = [_begin(proof, pool, quick=quick) for proof in proofs]
-        return [text for pair in zip(proofs, begun, strict=True) for text in _end(*pair)]
+        return [
+            text for proof, one in zip(proofs, begun, strict=True) for text in _end(proof, *one)
+        ]
 
 
 def main() -> int:

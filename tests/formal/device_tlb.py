@@ -72,6 +72,7 @@ class _Outside:
         begins, slot, hit = self.input("begins"), self.input("begin_slot"), atc.look.hit
         m.d.comb += [
             Assume(~begins | (looked & ~self.asking.bit_select(slot, 1))),
+            atc.begun.eq(self.input("begun", len(atc.begun.as_value()))),
             atc.begun.slot.eq(slot),
             atc.begun.function.eq(function),
             atc.begun.iova.eq(page << 12),
@@ -109,7 +110,7 @@ class _Outside:
             answer.fill.key.function.eq(function),
             answer.fill.key.page.eq(page),
             answer.fill.large.eq(large),
-            answer.fill.r.eq(1),
+            answer.fill.r.eq(self.input("reads")),
             answer.fill.w.eq(self.input("writes")),
             answer.fill.value.eq(Cat(page[:OLD], old)),
         ]
@@ -152,7 +153,8 @@ def atc(module):
     m = Module()
     m.submodules.atc = dut = module.Atc(CONFIG)
     outside = _Outside(m, dut)
-    for control in dut.controls:
+    for number, control in enumerate(dut.controls):
+        m.d.comb += control.eq(outside.input(f"control{number}", len(control.as_value())))
         m.d.comb += [control.enable.eq(1), control.ats.eq(1)]
     looked, function, page = outside.look()
     hits, others = outside.begin(looked, function, page)
@@ -181,10 +183,11 @@ def invalidator(module):
     take(m, ports, "completion", dut.completion)
     m.d.comb += [
         request.valid.eq(free("requests")),
+        request.payload.eq(free("invalidation", len(request.payload.as_value()))),
         request.payload.device_id.eq(free("device")),
         request.payload.itag.eq(mark),
         dut.forget.ready.eq(free("forgets") & dut.forget.valid),
-        dut.stat.ready.eq(1),
+        dut.stat.ready.eq(free("stat")),
     ]
     m.d.sync += marked.eq(marked | mark)
     ahead, forgotten = Signal(4), Signal()  # requests before the marked one
@@ -247,8 +250,10 @@ PROOFS = (
         depth=16,
         quick=13,
         assumptions=(
-            "two functions, two slots, pages of 2 free bits, 8 small and 4 large entries",
-            "a segment begins with what was looked up last, in a slot that is free",
+            "two functions that stay enabled and translate, two slots, pages of 2 free bits, 8 "
+            "small and 4 large entries",
+            "a segment begins with what was looked up last, in a slot that is free; an answer is "
+            "to a slot that has asked, once",
             "what is asked for after a page has moved has a new answer; what was asked for before "
             "may have an old one, however late it comes, also for a range of 2 MiB",
         ),
@@ -279,7 +284,9 @@ PROOFS = (
         depth=18,
         quick=14,
         assumptions=(
-            "two slots, a segment in a slot that is free",
+            "two slots; a segment begins in a slot that is free, and ends once, with the colour "
+            "that it began with",
+            "invalidations of two functions, with two tags",
             "at once: without segments, while answers are taken, after 3 cycles at the most",
         ),
         covers=(

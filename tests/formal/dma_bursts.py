@@ -117,7 +117,11 @@ def write(module):
     for name in ("aw", "w"):
         take(m, ports, name, getattr(bus, name))
         stable(m, getattr(bus, name), name)
-    m.d.comb += dut.done.ready.eq(1)
+    m.d.comb += [
+        dut.done.ready.eq(1),
+        dut.value.eq(anything(ports, "value", 32)),
+        dut.load.data.eq(anything(ports, "loaded", len(dut.load.data))),
+    ]
     following = segment, _, _, followed, it = _segments(m, ports, ways)
     _bursts(m, bus.aw, following)
     # A byte of a beat is written if it is the segment's, and only then.
@@ -142,8 +146,12 @@ _SHARED = {
     "depth": 9,
     "quick": 9,
     "reach": 14,
-    "assumptions": (f"segments within a page, of 1 to {LONGEST} bytes; bursts of {PIECE}",),
 }
+_ASSUMED = (
+    f"segments of 1 to {LONGEST} bytes that begin before the last two bursts of a page; bursts of "
+    f"{PIECE} bytes",
+    "segments are of four slots, any number of one slot",
+)
 PROOFS = (
     Proof(
         name="dma-reads",
@@ -151,6 +159,7 @@ PROOFS = (
         "function",
         module="rtl.nic.dma_read",
         harness=read,
+        assumptions=(*_ASSUMED, "nothing is answered: as many bursts as may be under way"),
         covers=("a segment of two bursts",),
         plants=(
             Plant(
@@ -166,6 +175,11 @@ PROOFS = (
         claim="of a segment every byte is written and no other: bursts and strobes are its range's",
         module="rtl.nic.dma_write",
         harness=write,
+        assumptions=(
+            *_ASSUMED,
+            "messages have a slot of their own",
+            "nothing is answered: as many bursts as may be under way",
+        ),
         covers=("a segment of two bursts", "a third beat of a segment that begins and ends within"),
         plants=(
             Plant(

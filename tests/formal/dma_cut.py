@@ -46,6 +46,7 @@ def _begin(module, *, yields: int):
     free(m, ports, "request", request)
     free(m, ports, "again", again)
     m.d.comb += [retry.valid.eq(anyhow("retries")), retry.payload.eq(anyhow("retry"))]
+    m.d.comb += [dut.position.en.eq(anyhow("looks")), dut.position.tag.eq(anyhow("looked", 1))]
     take(m, ports, "cut", cut)
     stable(m, cut)
     begins, cuts = request.valid & request.ready, cut.valid & cut.ready
@@ -226,8 +227,10 @@ def asks(module):
     m.d.comb += [
         Assume(~cut.valid | (cut.payload.function < FEW.functions)),
         dut.look.hit.eq(anyhow("hit")),
+        dut.look.page.eq(anyhow("page", len(dut.look.page))),
+        dut.colour.eq(anyhow("colour")),
         dut.answer.ready.eq(anyhow("answer_ready")),
-        dut.count.ready.eq(1),
+        dut.count.ready.eq(anyhow("count_ready")),
         dut.freed.valid.eq(frees),
         dut.freed.payload.eq(freed),
         Assume(~frees | busy.bit_select(freed, 1)),
@@ -271,15 +274,16 @@ def asks(module):
     return m, ports
 
 
+_ASSUMED = (
+    "two requests, one per tag at a time; bursts of 64 bytes",
+    "addresses in the first or last 64 KiB, or on from one to the other",
+    "what goes on, begins again after parking, or ends, one of these, has a segment under way, "
+    "and goes on behind it only if there is more",
+)
 _CUTS = {
     "module": "rtl.nic.dma_begin",
     "depth": 10,
     "reach": 20,
-    "assumptions": (
-        "two requests, one per tag at a time; bursts of 64 bytes",
-        "addresses in the first or last 64 KiB, or on from one to the other",
-        "what goes on, or begins again after parking, has a segment under way",
-    ),
     "covers": ("a third and last cut, after a retry", "one that goes on beyond 64 KiB"),
 }
 PROOFS = (
@@ -289,6 +293,7 @@ PROOFS = (
         "crosses no page, and is of its function; the last one ends it",
         harness=pages,
         quick=9,
+        assumptions=("requests that do not yield", *_ASSUMED),
         **_CUTS,
         plants=(
             Plant(
@@ -308,6 +313,7 @@ PROOFS = (
         claim="the same of one that yields, a longest burst at a time",
         harness=pieces,
         quick=0,
+        assumptions=("requests that yield; no more of their segments end than began", *_ASSUMED),
         **_CUTS,
         plants=(
             Plant(
@@ -325,7 +331,11 @@ PROOFS = (
         harness=translated,
         depth=9,
         quick=8,
-        assumptions=("a slot is taken once until its segment ends", "an answer is to a taken slot"),
+        assumptions=(
+            "four slots, each taken once until its segment ends",
+            "an answer is to a taken slot, one for each: of the ATS, or of the device TLB, which "
+            "refuses nothing",
+        ),
         covers=(
             "each way out, to another page",
             "a write ends that may only read",
@@ -352,7 +362,11 @@ PROOFS = (
         harness=asks,
         depth=10,
         quick=10,
-        assumptions=("a slot is given back once", "the ATC says anything"),
+        assumptions=(
+            "four slots, of which one in use is given back",
+            "cuts of two functions, whose controls change as they like",
+            "the ATC says anything",
+        ),
         covers=("a slot is taken again", "all are taken", "the last one by who does not ask"),
         plants=(
             Plant(

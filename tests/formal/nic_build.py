@@ -87,14 +87,19 @@ def _build(dut):
         for number in range(QUEUES * POSTED):
             with m.Case(number):
                 m.d.comb += entry.eq(entries[number // POSTED][number % POSTED])
-    touching = constant(m, ports, QUEUES, "touching")
+    touching, drains = constant(m, ports, QUEUES, "touching"), anyhow("draining", QUEUES)
+    if not dut.transmits:
+        # What is received is kept by a queue that drains, and would come again.
+        drained = Signal(QUEUES)
+        m.d.sync += drained.eq(drains)
+        m.d.comb += Assume((drained & ~drains) == 0)
     m.d.comb += [
-        dut.able.eq(-1),
-        # What is received is kept by a queue that drains, and comes again.
-        dut.draining.eq(anyhow("draining", QUEUES) if dut.transmits else 0),
+        dut.able.eq(anyhow("able", QUEUES)),
+        dut.unblock.eq(anyhow("unblock", QUEUES)),
+        dut.draining.eq(drains),
         dut.touching.eq(touching),
         dut.touch_piece.eq(constant(m, ports, shapes.piece, "touch_piece")),
-        dut.patient_room.eq(1),
+        dut.patient_room.eq(anyhow("patient_room")),
         dut.entry.eq(entry),
         dut.published.eq(_delayed(m, posted, dut.queue)),
         dut.done.eq(_delayed(m, done, dut.queue)),
@@ -147,6 +152,7 @@ def _build(dut):
     m.d.comb += [
         Cover(asks & second & (dut.queue == 1) & (at[0] == (not dut.transmits))),
         Cover(asks & (at == 1) & (dut.queue == 0) & ~told),
+        Cover(dut.record_en & drains.bit_select(dut.queue, 1) & ~dut.record.drop),
     ]
     if not dut.transmits:
         # Of its slot a job moves header and frame, or of the tag before them.
@@ -269,16 +275,14 @@ def requests(module):
     return m, ports
 
 
-_BUILD = {
-    "depth": 9,
-    "reach": 18,
-    "assumptions": (
-        f"two functions with a queue each, {POSTED} descriptors in the buffer of each, with any "
-        "address and length",
-        "queues that are set up; none begins again",
-        "frames of at most 2048 bytes",
-    ),
-}
+_ASSUMED = (
+    f"two functions with a queue each, {POSTED} descriptors in the buffer of each, with any "
+    "address, length and error, published one after another",
+    "queues that are set up; none begins again, or gives back the frames that it has",
+    "what a ring is like, who touches which piece, whose checksums are told and who may send what "
+    "is cut stay as they are",
+    "packets that end have been built",
+)
 PROOFS = (
     Proof(
         name="build-send",
@@ -286,8 +290,15 @@ PROOFS = (
         "slot that is taken becomes one packet",
         module="rtl.nic.engine.build_send",
         harness=send,
+        depth=12,
         quick=9,
-        covers=("the rest of a descriptor, for the large buffer", "a second descriptor"),
+        reach=18,
+        assumptions=(*_ASSUMED, "slots of 2048 bytes"),
+        covers=(
+            "the rest of a descriptor, for the large buffer",
+            "a second descriptor",
+            "a packet that is closed as its queue drains",
+        ),
         plants=(
             Plant(
                 name="of a descriptor longer than its slot all is asked for again",
@@ -306,7 +317,6 @@ PROOFS = (
                 new="mark = entry.absent",
             ),
         ),
-        **_BUILD,
     ),
     Proof(
         name="build-receive",
@@ -314,10 +324,20 @@ PROOFS = (
         "num_buffers goes into one of them too; every frame becomes the packets of its chains",
         module="rtl.nic.engine.build_receive",
         harness=receive,
+        depth=13,
         quick=0,
+        reach=18,
+        assumptions=(
+            *_ASSUMED,
+            f"frames of {MACS_BYTES + VLAN_TAG_BYTES} to 2048 bytes, as they are, without their "
+            "tag or with one; one comes when it is asked for",
+            "descriptors whose page was not there are of what is sent alone (ring fetch)",
+            "a queue that drains does for good",
+        ),
         covers=(
             "num_buffers goes into an earlier descriptor than the last",
             "a second descriptor",
+            "a packet that is closed as its queue drains",
             "a tag that is added",
         ),
         plants=(
@@ -339,7 +359,6 @@ PROOFS = (
                 depth=18,
             ),
         ),
-        **_BUILD,
     ),
     Proof(
         name="dma-requests",
@@ -352,6 +371,7 @@ PROOFS = (
         reach=18,
         assumptions=(
             "four tags, four queues of two functions",
+            "the followed job comes once, of one unit; its address and piece are odd, others' even",
             "an end is of a tag that is in use",
         ),
         covers=(

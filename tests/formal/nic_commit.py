@@ -81,6 +81,7 @@ def _lane(m: Module, ports: list, dut, *, transmits: bool):
     m.d.comb += [
         dut.record.eq(_read(m, records, number)),
         dut.outcome.status.eq(_read(m, statuses, number)),
+        dut.outcome.piece.eq(anyhow("piece", len(dut.outcome.piece))),
         dut.outcome.count.eq(_read(m, list(Cat(ended)), number)),
         dut.place.eq(_read(m, places, dut.queue)),
         dut.built.eq(_read(m, built, dut.queue)),
@@ -93,7 +94,7 @@ def _lane(m: Module, ports: list, dut, *, transmits: bool):
         dut.header.eq(anyhow("header", 16)),
         dut.checking.eq(constant(m, ports, FEW.functions, "checking")),
         dut.draining.eq(drains),
-        dut.error.ready.eq(1),
+        dut.error.ready.eq(anyhow("error_ready")),
     ]
     m.d.sync += drains.eq(drains | dut.rewind | dut.fail | anyhow("halts", QUEUES))
     return records, ended, drains
@@ -158,7 +159,7 @@ def receive(module):
 
 def _balance(m: Module, dut, balanced):
     """Assert that the books balance soon."""
-    calm = dut.tx_frame.ready & dut.release.ready & dut.stat.ready & dut.cleared
+    calm = dut.tx_frame.ready & dut.release.ready & dut.stat.ready & dut.cleared & dut.error.ready
     age, so = Signal(range(BALANCED + 2)), Signal()
     m.d.comb += [so.eq(balanced), Assert(age <= BALANCED)]
     m.d.sync += age.eq(Mux(so, 0, age + calm))
@@ -204,6 +205,12 @@ def _followed(m: Module, ports: list, module, *, transmits: bool):
     return dut, world
 
 
+_SHARED = (
+    "a packet's DMA ends after it is built, once, in any way",
+    "rings, and whose checksums are told, stay as they are; no queue begins again",
+    "a queue drains from when it rewinds or fails, or is told to, for good",
+    "books balance while all that comes out is taken, and the ring of chains can be cleared",
+)
 PROOFS = (
     Proof(
         name="commit-send",
@@ -216,8 +223,9 @@ PROOFS = (
         quick=13,
         reach=26,
         assumptions=(
-            f"two queues that transmit, {PACKETS} packets each, without segmentation",
-            "a queue that drains does for good",
+            f"two queues that transmit, {PACKETS} packets each, of one piece, in slots of the TX "
+            "memory, without segmentation",
+            *_SHARED,
         ),
         covers=(
             "one chain of a frame that was sent and one of a dropped one",
@@ -253,8 +261,9 @@ PROOFS = (
         quick=0,
         reach=26,
         assumptions=(
-            f"two queues that receive, {PACKETS} chains each",
-            "a queue that drains does for good",
+            f"two queues that receive, {PACKETS} chains each, of one piece; a frame's are of one "
+            "slot, of the TX memory",
+            *_SHARED,
         ),
         covers=("a frame in two chains", "one frame that is received and one that is dropped"),
         plants=(

@@ -88,6 +88,7 @@ def receive_fifos(module):
         function.eq(anyhow("function")),
         frame.memory.eq(Mux(from_rx, LocalMemory.RX, LocalMemory.TX)),
         frame.slot.eq(anyhow("slot", 2)),
+        frame.form.eq(anyhow("form", 2)),
         frame.length.eq(function),  # whose it is: looked at where it comes out
         push.eq(anyhow("push")),
         Assume(~push | (dut.ready & dut.room & dut.accepts)),
@@ -242,7 +243,8 @@ PROOFS = (
         reach=18,
         assumptions=(
             "three slots, up to three references",
-            "who shares a slot has the one reference to it; who gives one back has it",
+            "who shares a slot has the one reference to it, and does not give it back meanwhile; "
+            "who gives one back has it",
         ),
         covers=("a slot that two had is taken again", "one of all slots goes to nobody"),
         plants=(
@@ -273,7 +275,8 @@ PROOFS = (
             "two functions with a queue pair each, which receive or do not, whose queue is down or "
             "is not, for good",
             "the switch pushes with room; the engine pops what it is told of, be it of a queue "
-            "that is down, gives back what it has",
+            "that is down, gives back what it has; what arrives is taken at once",
+            "without steering and backup rings; a frame's length tells whose it is",
         ),
         covers=("one is popped", "one is given back", "a function has its quota of both memories"),
         plants=(

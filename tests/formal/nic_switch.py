@@ -156,7 +156,12 @@ PROOFS = (
         harness=switch,
         depth=18,
         quick=14,
-        assumptions=("the FIFOs of two functions have room, and accept, as they like",),
+        assumptions=(
+            "two functions and the port; frames come with any verdict, one at a time as the switch "
+            "takes them",
+            "the FIFOs are ready; they have room, and accept, as they like",
+            "books balance while what is counted and sent is taken",
+        ),
         covers=("three receivers", "one, as another has no room", "a long frame that nobody gets"),
         plants=(
             Plant(

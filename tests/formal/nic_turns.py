@@ -64,7 +64,7 @@ PROOFS = (
         harness=turns,
         depth=14,
         quick=8,
-        assumptions=("a turn is somebody's",),
+        assumptions=("four queues; a turn is taken only when it is somebody's",),
         covers=("every one of four waits as long as the bound allows",),
         plants=(
             Plant(

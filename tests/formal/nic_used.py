@@ -41,9 +41,9 @@ def used_ring(module):
         dut.urgent.eq(anyhow("urgent", QUEUES)),
         dut.flags.eq(anyhow("flags", 32)),
         dut.able.eq(able),
-        dut.patient_room.eq(1),
-        dut.used.ready.eq(1),
-        dut.error.ready.eq(1),
+        dut.patient_room.eq(anyhow("patient_room")),
+        dut.used.ready.eq(anyhow("used_ready")),
+        dut.error.ready.eq(anyhow("error_ready")),
     ]
     m.d.sync += able.eq(able & ~dut.fail & ~anyhow("stops", QUEUES))
     for q in range(QUEUES):
@@ -129,9 +129,10 @@ PROOFS = (
         quick=0,
         reach=42,
         assumptions=(
-            f"four queues with split rings of {SIZE} entries, {CHAINS} chains each",
-            "a DMA ends once, in any way; a queue that has failed is not able",
-            "interrupts and errors are taken at once",
+            f"four queues with split rings of {SIZE} entries, all at one address, with event index "
+            f"or without, {CHAINS} chains each",
+            "a DMA ends once, in any way; a queue that has failed, or is stopped, is not able any "
+            "more; none begins again",
         ),
         covers=(
             "a batch of three is told, written in two parts",

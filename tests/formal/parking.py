@@ -3,7 +3,7 @@
 from functools import partial
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import data
 
 from models.spec.config import NicConfig
@@ -29,7 +29,7 @@ BOUND, REACHED = 58, 28
 def parking(module):
     """An engine that parks two tags, and an IOMMU that answers in time, in any order."""
     dut = module.DmaParking(CONFIG)
-    m, ports, reached, _ = _world(dut, ANSWERED)
+    m, ports, reached, _ = _world(dut, ANSWERED, writes=True)
     m.d.comb += [Cover(what) for what in reached]
     return m, ports
 
@@ -43,16 +43,17 @@ def waiting(module):
     return m, ports
 
 
-def _world(dut, answered: int):
+def _world(dut, answered: int, *, writes: bool = False):
     """Return a harness round ``dut``, its ports, what can be reached, and whether the tag that is
-    followed waits.
+    followed waits.  With ``writes`` some requests write, and counts are taken when they are.
     """
     m, ports = Module(), []
     m.submodules.dut = dut
 
     free = partial(anything, ports)
 
-    for control in dut.controls:
+    for number, control in enumerate(dut.controls):
+        m.d.comb += control.eq(free(f"control{number}", len(control.as_value())))
         m.d.comb += [control.enable.eq(1), control.ats.eq(1)]
     who = constant(m, ports, 1, "who")  # the tag that is followed
     waits, cancelled, functions = Signal(TAGS), Signal(TAGS), Signal(TAGS)
@@ -80,14 +81,17 @@ def _world(dut, answered: int):
     with m.If(dut.position.en):
         m.d.sync += at.eq(dut.position.tag)
     shared = constant(m, ports, 1, "shared")  # all want the same page
+    writing = constant(m, ports, TAGS, "writes") if writes else Const(0, TAGS)
     m.d.comb += [
         dut.position.function.eq(functions.bit_select(at, 1)),
         dut.position.page.eq(Mux(shared, 0, at)),
+        dut.position.write.eq(writing.bit_select(at, 1)),
     ]
     # Ends
     ends = Signal(TAGS)
     done, retried = dut.done.valid & dut.done.ready, dut.retry.valid & dut.retry.ready
-    m.d.comb += [dut.done.ready.eq(1), dut.retry.ready.eq(1), dut.stat.ready.eq(1)]
+    m.d.comb += [dut.done.ready.eq(1), dut.retry.ready.eq(1)]
+    m.d.comb += dut.stat.ready.eq(free("stat") if writes else 1)
     for number in range(TAGS):
         ended = done & (dut.done.payload.tag == number)
         again = retried & (dut.retry.payload == number)
@@ -158,6 +162,10 @@ def _world(dut, answered: int):
     return m, ports, reached, waits.bit_select(who, 1)
 
 
+_SHARED = (
+    "who parks does not wait; who is cancelled waits, and is cancelled once",
+    "no page request times out; answers are success, invalid or failure",
+)
 PROOFS = (
     Proof(
         name="parking",
@@ -169,7 +177,9 @@ PROOFS = (
         quick=28,
         reach=56,
         assumptions=(
-            "two tags of eight, two functions that stay enabled, a page for each tag or for all",
+            "two tags of eight, two functions that stay enabled and translate, a page for each tag "
+            "or for all, to read or to write",
+            *_SHARED,
             f"a page request is answered within {ANSWERED} cycles in which that is possible; "
             "nothing else is answered",
             "page requests, ends and retries are taken at once",
@@ -208,10 +218,13 @@ PROOFS = (
         depth=66,
         quick=0,
         assumptions=(
-            "two tags, two functions that stay enabled, a page for each tag or for all",
+            "two tags, two functions that stay enabled and translate, a page for each tag or for "
+            "all, to read",
+            *_SHARED,
             f"a page request is answered within {SOON} cycles in which that is possible; "
             "nothing else is answered",
-            "page requests, ends and retries are taken at once; backing off begins with two cycles",
+            "page requests, ends, retries and counts are taken at once; backing off begins with "
+            "two cycles",
         ),
         covers=(f"a request that has waited for {REACHED} cycles",),
         plants=(

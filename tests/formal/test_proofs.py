@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from .__main__ import check
+from .fixed import fixed_inputs
 from .prover import emit
 from .registry import PROOFS
 
@@ -44,3 +48,39 @@ def test_page_of_proofs_names_every_proof():
     page = (Path(__file__).parents[2] / "docs/proofs.md").read_text(encoding="utf-8")
     for proof in PROOFS:
         assert f"`{proof.name}`" in page, proof.name
+
+
+class _Block(wiring.Component):
+    """Inputs of every kind."""
+
+    pair: In(data.StructLayout({"low": 4, "high": 4}))
+    level: In(3)
+    enable: In(1)
+    silent: In(stream.Signature(8))
+    heard: In(stream.Signature(8))
+    answer: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        return Module()
+
+
+def test_inputs_that_a_harness_holds_fixed_are_listed():
+    m, block, anything = Module(), _Block(), Signal(4)
+    m.submodules.block = block
+    m.d.comb += [
+        block.pair.eq(anything),
+        block.pair.high.eq(-1),  # whatever was said before
+        block.enable.eq(0),
+        block.heard.valid.eq(anything[0]),
+        block.answer.ready.eq(1),
+    ]
+    with m.If(anything[1]):
+        m.d.comb += block.enable.eq(1)
+    assert fixed_inputs(m) == {
+        "pair.high": 15,
+        "level": 0,
+        "silent.valid": 0,
+        "heard.payload": 0,
+        "answer.ready": 1,
+    }
+    emit((m, [anything]))  # a module that nobody elaborates warns
