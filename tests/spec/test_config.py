@@ -21,7 +21,8 @@ def test_full_has_every_capability():
     assert all(getattr(full.iommu, name) for name in CAPABILITY_BITS)
     assert (full.iommu.pas, full.iommu.ddt_levels, full.iommu.igs) == (50, 3, 2)
     assert all(getattr(full.nic, flag) for flag in FEATURE_FLAGS)
-    plain = {**dict.fromkeys(FEATURE_FLAGS, False), "checksum": True}
+    queues = ("checksum", "control_queue", "multiqueue", "rss")
+    plain = dict.fromkeys(FEATURE_FLAGS, False) | dict.fromkeys(queues, True)
     assert replace(full.nic, **plain) == default.nic
     sizes = ("iotlb_ways", "iotlb_sets", "iotlb_superpages", "misses", "walkers", "hpm_counters")
     for name in sizes:
@@ -59,8 +60,8 @@ def test_nic_that_makes_no_sense_is_refused():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"vfs": 64, "queue_pairs": 2, "tx_slots": 256, "rx_slots": 256},
-         "A NIC has at most 256 queues, not 260"),
+        ({"vfs": 64, "queue_pairs": 4, "tx_slots": 256, "rx_slots": 256},
+         "A NIC has at most 512 queues, not 520"),
         ({"dma_tags": 257}, "dma_tags must be in 8 to 256, not 257"),
         ({"vfs": 19}, "tx_slots must be at least 41 for 20 functions, not 40"),
         ({"tx_slots": 256, "rx_slots": 18}, "rx_slots must be at least 19 for 9 functions, not 18"),

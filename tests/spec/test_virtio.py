@@ -57,5 +57,7 @@ def test_flags_that_miss_what_they_need_are_refused():
 
 def test_named_configurations_offer_checksums_beside_what_all_do():
     checksums = 1 << Feature.NET_CSUM | 1 << Feature.NET_GUEST_CSUM
-    assert offered_features(config("default").nic) == BASE_FEATURES | checksums
+    assert offered_features(config("tiny").nic) == BASE_FEATURES | checksums
+    several = sum(1 << f for f in (Feature.NET_CTRL_VQ, Feature.NET_MQ, Feature.NET_RSS))
+    assert offered_features(config("default").nic) & (several | checksums) == several | checksums
     assert not BASE_FEATURES >> Feature.RING_PACKED & 1
