@@ -127,7 +127,9 @@ class Dma:
         while len(found) < size:
             part = min(size - len(found), _PAGE - (iova + len(found)) % _PAGE)
             spa = yield from self._translate(iova + len(found), False, refused)
-            found += self._memory(lambda spa=spa, part=part: self._outside.memory.read(spa, part))
+            found += self._memory(
+                lambda spa=spa, part=part: self._outside.memory.read(spa, part), refused
+            )
             self._count(Stat.DMA_READ_BYTES, part)
         return found
 
@@ -137,17 +139,18 @@ class Dma:
         while done < len(data):
             part = data[done : done + _PAGE - (iova + done) % _PAGE]
             spa = yield from self._translate(iova + done, True, refused)
-            self._memory(lambda spa=spa, part=part: self._outside.memory.write(spa, part))
+            self._memory(lambda spa=spa, part=part: self._outside.memory.write(spa, part), refused)
             self._count(Stat.DMA_WRITE_BYTES, len(part))
             done += len(part)
         return b""
 
-    def _memory(self, access: Callable[[], bytes | None]) -> bytes:
+    def _memory(self, access: Callable[[], bytes | None], refused: QueueError) -> bytes:
+        """Access memory; without ATS nobody knows whether it or the translation has refused."""
         try:
             return access() or b""
         except ValueError:
             self._count(Stat.DMA_FAULTS, 1)
-            raise Stopped(QueueError.BUS) from None
+            raise Stopped(QueueError.BUS if self._ats() else refused) from None
 
     def message(self, address: int, value: int) -> bool:
         """Write an MSI-X message, untranslated; return whether it arrived."""

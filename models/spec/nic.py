@@ -264,7 +264,7 @@ class QueueError(enum.IntEnum, shape=8):
     BAD_LENGTH = 6  # a receive buffer without room for the header, or merged ones for the frame
     BAD_FLAGS = 7  # a flag that was not negotiated
     PAGE_REQUEST_FAILED = 8  # answered "failure" (or never, within the time-out)
-    BUS = 9  # the bus answered with an error after a translation had succeeded
+    BUS = 9  # with ATS: the bus answered with an error, the translation had succeeded
     BAD_INDIRECT = 10  # an indirect table of no or broken entries, in a table, or followed by more
     BAD_WRAP = 11  # a packed chain goes on in a descriptor that is not available
 

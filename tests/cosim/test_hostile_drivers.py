@@ -137,14 +137,18 @@ def test_buffers_outside_of_memory_without_ats():
     others_go_on(harm, features=PLAIN, ats=False)
 
 
-def test_a_mapping_to_nowhere():
+@pytest.mark.parametrize("ats", [True, False])
+def test_a_mapping_to_nowhere(ats):
+    """Without ATS the device does not know that there was a translation."""
+
     async def harm(platform, hostile, guests):
         hostile.vm.pages.map_device(0x3000_0000, 0x1_0000_0000)
         post(hostile.driver.queue(1), 0x3000_0000)
         hostile.driver.kick()
-        assert await stopped(platform, 3, 1) is QueueError.BUS
+        code = QueueError.BUS if ats else QueueError.BUFFER_ADDRESS
+        assert await stopped(platform, 3, 1) is code
 
-    others_go_on(harm, features=PLAIN)
+    others_go_on(harm, features=PLAIN, ats=ats)
 
 
 def test_a_page_request_without_answer():
