@@ -66,6 +66,11 @@ class SoftwareAccess:
             ),
             owner.post.function.eq(owner.function),
         ]
+        # A cycle later, while the access is answered.
+        self.ready, late = Signal(), Signal()
+        m.d.sync += late.eq(self.ready)
+        with m.If(late):
+            m.d.comb += [owner.post.en.eq(1), owner.post.events.eq(MailboxEvent.READY)]
         for write in (functions.write, queues.write):
             m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
 
@@ -80,7 +85,7 @@ class SoftwareAccess:
         shows = (word == word_of("config_generation")) | (word >= DEVICE_OFFSET // 4)
         block_word = access.addr[2:BLOCK_BITS]
         first, last = (MANAGEMENT[name].offset // 4 for name in _CONTROL_WORDS)
-        of_control, ready = Signal(), Signal()
+        of_control = Signal()
         control_word = block_word - first
         # While the row is read it is found out which word that is.
         managed, of_status, of_error, of_queue, halves = (Signal(n) for n in (1, 1, 1, 1, 2))
@@ -145,10 +150,8 @@ class SoftwareAccess:
                     with m.Elif((status & DeviceStatus.DRIVER_OK) != 0):
                         m.d.sync += owner.driver_ok.bit_select(owner.function, 1).eq(1)
                         m.d.comb += [
-                            ready.eq(~owner.driver_ok.bit_select(owner.function, 1)),
-                            owner.control.ready.eq(ready),
-                            owner.post.en.eq(ready),
-                            owner.post.events.eq(MailboxEvent.READY),
+                            self.ready.eq(~owner.driver_ok.bit_select(owner.function, 1)),
+                            owner.control.ready.eq(self.ready),
                         ]
                 with m.Else():
                     m.d.sync += owner.answer.eq(functions.value)

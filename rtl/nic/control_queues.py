@@ -34,7 +34,7 @@ class ControlQueues(wiring.Component):
     there : ``Out(1)``; index : ``Out``
         Whether it has a control queue, and that queue's number within the function.
     ready : ``In(1)``
-        The driver of ``function`` sets DRIVER_OK.
+        The driver of ``function`` sets DRIVER_OK.  ``function`` stays for another cycle.
     forget : ``In(functions)``
         Functions that are reset.
     queue : ``In``; is_control : ``Out(1)``
@@ -79,18 +79,21 @@ class ControlQueues(wiring.Component):
         several = self.features[Feature.NET_MQ] | self.features[Feature.NET_RSS]
         first, accepted = Signal(range(max(2, config.queues))), self.accepted
         mine = 1 << self.function
+        # A cycle later, as for what the driver has accepted a word of its is decoded.
+        ready, of_several, with_control = Signal(), Signal(), Signal()
+        m.d.sync += [ready.eq(self.ready), of_several.eq(several), with_control.eq(self.there)]
         bases = Array(Const(number * per, len(first)) for number in range(config.functions))
         at_two = Signal()
         if config.queue_pairs > 1:
-            with m.If(self.ready):
+            with m.If(ready):
                 m.d.sync += self.second.eq(
-                    (self.second & ~mine) | Mux(several, 0, mine)[: config.functions]
+                    (self.second & ~mine) | Mux(of_several, 0, mine)[: config.functions]
                 )
             with m.Elif(self.forget.any()):
                 m.d.sync += self.second.eq(self.second & ~self.forget)
             m.d.comb += at_two.eq(self.second.bit_select(self.function, 1))
-        with m.If(self.ready):
-            there = Mux(self.there, mine, 0)[: config.functions]
+        with m.If(ready):
+            there = Mux(with_control, mine, 0)[: config.functions]
             m.d.sync += accepted.eq((accepted & ~mine) | there)
         with m.Elif(self.forget.any()):
             m.d.sync += accepted.eq(accepted & ~self.forget)
