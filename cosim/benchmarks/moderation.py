@@ -6,6 +6,7 @@ import numpy as np
 
 from cosim.benchmarks.nic_guest import WIRE_MAC, BenchGuest
 from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.mailbox import SERVED
 from cosim.port import Port
 from models.spec.nic import MANAGEMENT, QueueCoalescing, Stat, function_block
 
@@ -33,8 +34,10 @@ async def receive(
     await guest.boot()
     setting = QueueCoalescing.const({"packets": packets, "cycles": cycles}).as_bits()
     register = function_block(_FUNCTION) + MANAGEMENT["coalescing0"].offset
+    await port.sleep(SERVED)
     await port.mmio_write("nic", register, setting)
     await port.sleep(2000)
+    assert await port.mmio_read("nic", register) == setting, "somebody else has set it"
 
     latency: list[int] = []
     offered: list[int] = []

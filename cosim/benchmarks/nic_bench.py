@@ -12,6 +12,7 @@ from cosim.bench.dma_taps import DMA_READS, DMA_WRITES
 from cosim.bench.machine import Bench, Machine, options, report
 from cosim.benchmarks.nic_guest import WIRE_MAC, BenchGuest
 from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.mailbox import SERVED
 from models.spec.config import SystemConfig
 from models.spec.nic import Stat
 
@@ -66,7 +67,9 @@ class _Run:
         for guest in self.guests:
             await guest.boot()
             guest.driver.on_receive = lambda frame: self.received.append(self.machine.now())
-        await self.machine.sleep(2000)  # rings are read, contexts and rings' pages cached
+        # Rings are read, contexts and rings' pages cached; software has done with who is new.
+        served = SERVED if self.hypervisor.config.nic.control_queue else 2000
+        await self.machine.sleep(served)
         for name in (DMA_READS, DMA_WRITES):
             self.bench.stream(name).log()
 

@@ -22,8 +22,10 @@ from models.spec.virtio_net import control_index
 if TYPE_CHECKING:
     from cosim.hypervisor.hypervisor import Assignment, Hypervisor
 
-__all__ = ["Mailbox"]
+__all__ = ["SERVED", "Mailbox"]
 
+#: Cycles until it has seen drivers come and go, and carried out a few commands of theirs.
+SERVED = 20_000
 _PF = 0
 #: Most commands of a function before it is others' turn.
 _COMMANDS = 8

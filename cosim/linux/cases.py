@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.spec.config import SystemConfig, config
+from models.spec.nic import CONTROLLED_FLAGS
 
 __all__ = ["CASES", "IGNORED", "PLANTS", "Case"]
 
@@ -106,6 +107,8 @@ _RISCV = Case(
     architecture="riscv64",
     tests=(*_BASIC, "iommu", *_LIFE, "iommu", *_END),
     owns_iommu=True,
+    # Who answers control queues needs the IOMMU.
+    nic=dict.fromkeys(CONTROLLED_FLAGS, False),
     # Linux 7.2 asks its page tables for what they lack if the IOMMU has Svpbmt.
     iommu={"svpbmt": False},
     memory_mb=256,

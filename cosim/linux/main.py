@@ -120,7 +120,7 @@ class _Preparation:
         """Return sockets, command line and log of a guest; the first is number 1."""
         case, folder = self._case, self._folder
         nic = case.system(self._asked.config).nic
-        offered = offered_features(nic)
+        offered = offered_features(nic, physical=case.physical)
         bits = [bit for bit in Feature if offered >> bit & 1 and bit not in _NOT_TAKEN]
         settings = {
             "ADDRESS": _address(number),

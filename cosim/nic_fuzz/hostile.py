@@ -13,6 +13,7 @@ from cosim.guest.queue_format import queue_format
 from cosim.guest.transport import Transport
 from cosim.guest.virtqueue import Virtqueue
 from cosim.hypervisor.iommu_driver import PageRequestEntry
+from cosim.hypervisor.mailbox import SERVED
 from cosim.hypervisor.vm import RAM_GPA
 from cosim.nic_fuzz.chains import ChainWriter
 from cosim.nic_fuzz.interrupts import EVERY, Wish, judge
@@ -27,7 +28,7 @@ from cosim.nic_fuzz.memory_ways import (
 )
 from cosim.nic_fuzz.session import Session
 from cosim.nic_fuzz.watch import COUNTED, Counts, Watch, used_by_device
-from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, SERVED, World
+from cosim.nic_fuzz.world import HOSTILE, HOSTILE_TYPE, World
 from cosim.nic_fuzz.wrong import Wrong
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac

@@ -10,6 +10,7 @@ from cosim.guest.virtio_net import VirtioNet
 from cosim.hypervisor.backup import BackupRings
 from cosim.hypervisor.costs import Costs
 from cosim.hypervisor.hypervisor import Hypervisor
+from cosim.hypervisor.mailbox import SERVED
 from cosim.hypervisor.paging.memory import PagedMemory
 from cosim.hypervisor.vm import RAM_GPA, Vm
 from cosim.nic_fuzz.books import Books
@@ -24,15 +25,13 @@ from models.spec.ethernet import EtherType, IpProtocol
 from models.spec.nic import QueueError, Stat
 from models.spec.virtio import Feature, NetHeader
 
-__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "SERVED", "World"]
+__all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World"]
 
 #: Functions of the correct drivers, and of the hostile one.
 CORRECT, HOSTILE = (1, 2), 3
 #: EtherTypes of what they send, for experiments (IEEE 802).
 CORRECT_TYPE, HOSTILE_TYPE = b"\x88\xb5", b"\x88\xb6"
 HOST_BASE, HOST_BYTES = 0x8000_0000, 1 << 28
-#: Cycles until software has seen drivers come and go, and carried out the commands of correct ones.
-SERVED = 20_000
 _GUEST_BYTES = 1 << 22
 #: Frames of a guest that are under way at most, and the longest.
 _FRAMES, _FRAME_BYTES = 6, 4500

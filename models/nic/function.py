@@ -139,6 +139,11 @@ class Function(ManagedFunction):
         """Whether the driver is ready."""
         return bool(self.status & DeviceStatus.DRIVER_OK)
 
+    @property
+    def receives(self) -> bool:
+        """Whether frames that come for it are kept."""
+        return self.live and self.enabled
+
     def accepted(self, feature: Feature) -> bool:
         """Whether the driver has accepted a feature."""
         return bool(self.driver_features >> feature & 1)

@@ -271,10 +271,14 @@ class GoldenNic:
                 atc.forget(invalidated_pages(payload))
 
     def _drop(self) -> None:
-        """Functions that do not translate by ATS keep no translations (PCIe 10.5.1.3)."""
+        """Functions that do not translate by ATS keep no translations (PCIe 10.5.1.3); those that
+        may do no DMA, no frames.
+        """
         for function, dma in zip(self.functions, self._dma, strict=True):
             if dma.atc is not None and not (function.enabled and function.ats):
                 dma.atc.drop()
+            if not function.enabled:
+                self.switch.flush(function.number)
 
     @property
     def deadline(self) -> int | None:

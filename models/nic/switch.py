@@ -170,7 +170,7 @@ class Switch:
                     receivers.append(number)
             if control.mirror and number not in receivers:
                 receivers.append(number)
-        receivers = [n for n in receivers if n != source and self._functions[n].live]
+        receivers = [n for n in receivers if n != source and self._functions[n].receives]
         for number in receivers:
             self._deliver(number, frame)
         to_port = source != PORT_SOURCE and (group or not members)

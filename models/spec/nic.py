@@ -23,6 +23,7 @@ __all__ = [
     "COMMON_OFFSET",
     "CONFIG_BASE",
     "CONFIG_BYTES",
+    "CONTROLLED_FLAGS",
     "DEVICE_OFFSET",
     "DROPS",
     "FEATURE_FLAGS",

@@ -58,8 +58,8 @@ class Lookup(wiring.Component):
     header : ``Out(FrameRead)``
     controls : ``In(ArrayLayout(FunctionControl))``
     filter : ``In(stream)`` of FilterChange
-    receiving : ``In(functions)``
-        Functions with a driver, among those enabled.
+    able, receiving : ``In(functions)``
+        Functions that may do DMA; those with a driver, among them.
     result : ``Out(stream)`` of ``delivery(functions)``
     note : ``Out(TagNote)``
     stat : ``Out(stream)`` of StatEvent
@@ -74,6 +74,7 @@ class Lookup(wiring.Component):
                 "header": Out(FrameRead()),
                 "controls": In(data.ArrayLayout(FunctionControl, config.functions)),
                 "filter": In(stream.Signature(FilterChange)),
+                "able": In(config.functions, init=-1),
                 "receiving": In(config.functions),
                 "result": Out(stream.Signature(delivery(config.functions))),
                 "note": Out(TagNote()),
@@ -169,6 +170,7 @@ class Lookup(wiring.Component):
             verdict.target.eq(filters.found),
             verdict.is_own.eq(filters.own_mac == head.source),
             verdict.controls.eq(self.controls),
+            verdict.able.eq(self.able),
             verdict.receiving.eq(self.receiving),
             verdict.in_vlan.eq(filters.in_vlan),
             result.frame.eq(job.frame),

@@ -138,8 +138,8 @@ class Nic(wiring.Component):
         m.d.sync += controls.eq(registers.controls)
         for block in (engine, dma, switch):
             m.d.comb += block.controls.eq(controls)
-        # Who is no bus master, as after a reset, receives nothing; but what is for it goes nowhere
-        # else.
+        # Who is no bus master, as after a reset, sends and receives nothing; but what is for it
+        # goes nowhere else.
         functions = range(config.functions)
         able, granted = Cat(controls[n].enable for n in functions), Signal(config.functions)
         m.d.sync += granted.eq(registers.granted)
@@ -150,7 +150,8 @@ class Nic(wiring.Component):
             registers.cleared.eq(msix.cleared),
             dma.page_timeout.eq(registers.page_timeout),
             engine.stall.eq(registers.fault_stall),
-            switch.live.eq(registers.live & able),
+            switch.able.eq(able),
+            switch.live.eq(registers.live),
             engine.live.eq(registers.live),
             switch.down.eq(registers.down),
             engine.closed.eq(registers.closed),

@@ -170,8 +170,10 @@ class LocalMemory(enum.IntEnum, shape=2):
 class DmaRequest(data.Struct):
     """One contiguous transfer between guest memory and a local memory.
 
-    Any alignment on both sides.  Whoever asks chooses the tag, below ``config.dma_tags``; one
-    request per tag at a time.  A cancel goes the same way, so that it never meets a request that is
+    Any alignment on both sides.  What is read was there no earlier than what lies before it: pages
+    are read one after another, and what is of one page by one ID.  So of a chain nothing is older
+    than its head.  Whoever asks chooses the tag, below ``config.dma_tags``; one request per tag at
+    a time.  A cancel goes the same way, so that it never meets a request that is
     younger than it.
 
     In TX and RX memory a slot is ``2 * frame_stride`` long for a DMA: 4 bytes, in which one reads

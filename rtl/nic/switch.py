@@ -70,8 +70,8 @@ class Switch(wiring.Component):
     head : ``Out(HeadRead)``; stored : ``In(PolicyWrite)``; steering : ``In(functions)``
         How functions spread what they receive over their queue pairs
         (:class:`~rtl.nic.steering.Steering`).
-    live : ``In(functions)``
-        Functions that have a driver, and may do DMA.
+    able, live : ``In(functions)``
+        Functions that may do DMA; those that have a driver.
     down : ``In(receivers)``
         Receive queues that take no frames.
     stat : ``Out(stream)`` of StatEvent
@@ -103,6 +103,7 @@ class Switch(wiring.Component):
                 "head": Out(HeadRead()),
                 "stored": In(PolicyWrite()),
                 "steering": In(config.functions),
+                "able": In(config.functions, init=-1),
                 "live": In(config.functions),
                 "down": In(config.receivers),
                 "stat": Out(stream.Signature(StatEvent)),
@@ -135,10 +136,11 @@ class Switch(wiring.Component):
         connect(m, events.o, flipped(self.stat))
         receiving = Signal(config.functions)
         m.d.sync += receiving.eq(
-            self.live & Cat(self.controls[n].enable for n in range(config.functions))
+            self.live & self.able & Cat(self.controls[n].enable for n in range(config.functions))
         )
         m.d.comb += [
             lookup.controls.eq(self.controls),
+            lookup.able.eq(self.able),
             lookup.receiving.eq(receiving),
             fifos.receiving.eq(receiving),
             fifos.down.eq(self.down),

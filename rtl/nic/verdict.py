@@ -18,7 +18,7 @@ class Refusal(enum.IntEnum, shape=2):
     """Why a function may not send a frame."""
 
     NONE = 0
-    LINK = 1  # disabled, or its link is down
+    LINK = 1  # disabled, no bus master, or its link is down
     MAC = 2
     VLAN = 3
 
@@ -58,8 +58,9 @@ class Verdict(wiring.Component):
     is_own : ``In(1)``
         The frame has the source's MAC.
     controls : ``In(ArrayLayout(FunctionControl))``
-    receiving, in_vlan : ``In(functions)``
-        Functions with a driver; with a VLAN of their own.
+    able, receiving, in_vlan : ``In(functions)``
+        Functions that may do DMA, without which they send nothing; those with a driver too; those
+        with a VLAN of their own.
     functions, port : ``Out``
         Who has it.
     refusal : ``Out(Refusal)``
@@ -83,6 +84,7 @@ class Verdict(wiring.Component):
                 "target": In(Found(functions)),
                 "is_own": In(1),
                 "controls": In(data.ArrayLayout(FunctionControl, functions)),
+                "able": In(functions, init=-1),
                 "receiving": In(functions),
                 "in_vlan": In(functions),
                 "functions": Out(functions),
@@ -140,7 +142,7 @@ class Verdict(wiring.Component):
             ),
         ]
         with m.If(guest):
-            with m.If(~(active & me).any()):
+            with m.If(~(active & self.able & me).any()):
                 m.d.comb += self.refusal.eq(Refusal.LINK)
             with m.Elif(spoofs):
                 m.d.comb += self.refusal.eq(Refusal.MAC)

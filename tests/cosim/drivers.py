@@ -4,7 +4,10 @@ from contextlib import suppress
 from random import Random
 
 from cosim.guest.features import KNOWN_FEATURES
+from cosim.guest.stack import large
 from cosim.guest.virtio_net import QueueStopped
+from cosim.packets import ipv4
+from models.spec.ethernet import IpProtocol
 from models.spec.nic import (
     BASE_FEATURES,
     FEATURE_FLAGS,
@@ -179,5 +182,28 @@ async def forsaken(platform):
     assert await platform.hypervisor.stat(2, Stat.RX_DROPPED_FILTER) == 3
 
 
+async def cut_off(platform):
+    """A function that is reset while a frame of its is being cut sends none of the segments that
+    are left (PCIe 6.6.2).
+    """
+    guest = await platform.guest(1)
+    wire: list[bytes] = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    segment, length = 100, 50_000
+    addresses = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
+    packet = ipv4(*addresses, IpProtocol.TCP, bytes(12) + b"\x50\x10" + bytes(6 + length))
+    whole = bytes.fromhex("02fe00000001") + guest.mac + b"\x08\x00" + packet
+    await guest.driver.submit(large(whole, segment))
+    await platform.until(lambda: len(wire) > 3)
+    await platform.hypervisor.reset(1)
+    await platform.machine.sleep(300)
+    sent = len(wire)
+    await platform.machine.sleep(30_000)
+    assert len(wire) == sent < length // segment
+    assert await platform.hypervisor.stat(1, Stat.TX_DROPPED_LINK) > 0
+
+
 #: By name.
-SCENARIOS = {one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying, forsaken)}
+SCENARIOS = {
+    one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying, forsaken, cut_off)
+}

@@ -55,3 +55,7 @@ def test_a_driver_that_dies_and_its_function_is_given_to_another(built):
 
 def test_frames_for_a_function_that_was_reset_stay_inside(built):
     on_rtl(built, "forsaken")
+
+
+def test_a_function_that_is_reset_sends_nothing_that_is_being_cut(built):
+    on_rtl(built, "cut_off")

@@ -161,9 +161,6 @@ class Chains:
                 m.d.comb += fetch.put_entry.head.eq(found.id)
                 following = advance(s.next, 1, fetch.ring)
                 m.d.sync += [s.linked.eq(linked), s.next.eq(following), s.head.eq(found.id)]
-                # The driver writes the head last: what was read with it may be older.
-                with m.If(linked & ~s.linked):
-                    m.d.sync += s.fresh.eq(0)
                 self._append(m, found, found.flags, linked, ends=~linked)
             with m.Elif(~s.fresh):  # it may have become so
                 m.d.sync += s.window.eq(0)

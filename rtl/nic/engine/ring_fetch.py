@@ -148,7 +148,7 @@ class RingFetch(wiring.Component):
                 "taken": range(HEADS + 1),  # those that were; all are in scratch memory
                 "base": 16,  # what there is of the table: the first
                 "window": range(WINDOW + 1),  # and how many
-                "fresh": 1,  # read since the queue was woken and the chain's head was seen
+                "fresh": 1,  # read since the queue was woken
                 "linked": 1,  # within a chain
                 "inner": 1,  # within an indirect table
                 "table": 64,

@@ -19,7 +19,8 @@ def _check(points):
         assert points[load, "timer"]["latency_p99"] <= limit
 
 
-def test_what_is_measured_on_the_golden_model():
+@pytest.mark.parametrize("configuration", ["tiny", "default"])
+def test_what_is_measured_on_the_golden_model(configuration):
     points = {}
     for load, (pace, _) in LOADS.items():
         gap = max(pace, 200)  # what its nominal time allows
@@ -29,7 +30,7 @@ def test_what_is_measured_on_the_golden_model():
                 machine, hypervisor = platform.machine, platform.hypervisor
                 return await receive(machine, hypervisor, **setting, gap=gap, count=24)
 
-            points[load, name] = run(measure, name="tiny")
+            points[load, name] = run(measure, name=configuration)
     _check(points)
 
 

@@ -76,12 +76,14 @@ def test_archive_ends_and_is_aligned():
     assert b"TRAILER!!!" in raw[-20:]
 
 
-def test_every_case_makes_sense():
+@pytest.mark.parametrize("configuration", ["tiny", "default"])
+def test_every_case_makes_sense(configuration):
     for name, case in CASES.items():
         assert case.name == name
         assert case.what
         assert "probe" in case.tests[:2]
-        system = case.system("tiny")
+        system = case.system(configuration)
+        assert not (case.owns_iommu and system.nic.control_queue)
         assert 1 <= case.guests <= system.nic.vfs
         assert (case.guests > 1) == ("meet" in case.tests)
         script = Path(main.__file__).with_name("guest.sh").read_text(encoding="utf-8")

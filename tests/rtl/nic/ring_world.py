@@ -160,8 +160,6 @@ class RingWorld:
         self.unwritable: set[int] = set()
         #: Writes that had moved in part when they ended with ABSENT.
         self.torn: list = []
-        #: Reads into scratch memory have what is in a second page from when they were asked for.
-        self.early: dict[int, bytes] | None = None
         self.sent, self.released, self.errors, self.interrupts = [], [], [], []
         self.stopped, self.stats, self.requests = [], {}, []
         #: Used elements that the engine has told of, by queue.
@@ -257,10 +255,6 @@ class RingWorld:
                 self._cancels.append(request.tag)
                 return found[4:] if len(found) > 4 else ()
             self.requests.append(request)
-            if self.early is not None and request.memory == LocalMemory.SCRATCH:
-                self.early[request.tag] = bytes(
-                    self.guest[request.iova : request.iova + request.length]
-                )
             assert request.tag not in [e[1].tag for e in self._dma], "two DMAs of one tag"
             self._dma.append((self.now + self.rng.randrange(self.latency + 1), request))
         return found[4:] if len(found) > 4 else ()
@@ -301,10 +295,7 @@ class RingWorld:
                 word = ctx.get(dut.load.data).to_bytes(16, "little")
                 self.guest[there] = word[(off + at) % 16 :][:part]
             else:
-                content = bytes(self.guest[there])
-                if self.early is not None and there.start >> 12 != request.iova >> 12:
-                    content = self.early[request.tag][at : at + part]
-                await self._store(ctx, LocalMemory.SCRATCH, off + at, content)
+                await self._store(ctx, LocalMemory.SCRATCH, off + at, bytes(self.guest[there]))
             at += part
 
     def _store_number(self, request) -> None:

@@ -144,27 +144,6 @@ def test_indirect_tables(entries):
     world.run(test)
 
 
-@pytest.mark.parametrize("seed", [55, 56])
-def test_a_chain_over_pages_that_are_read_in_any_order(seed):
-    """What is behind a chain's head may have been read before the driver wrote either."""
-    world = RingWorld(FEATURED, seed=seed)
-    world.early = {}
-
-    async def test(ctx):
-        ring, sent, used = world.packed_ring(1, 12, shift=0xFA0), [], []
-        for number, (frame, parts) in enumerate(frames_of(world, ring, 150, 4)):
-            await world.until(ctx, lambda: (used.extend(ring.take()), ring.room > 4)[1], 6000)
-            ring.post(parts, identity=number)
-            sent.append((0, frame))
-            world.doorbells.append(1)
-            await ctx.tick().repeat(world.rng.choice((1, 10, 60)))
-        await world.until(ctx, lambda: (used.extend(ring.take()), len(used) == 150)[1], 6000)
-        assert world.sent == sent
-        assert not world.errors
-
-    world.run(test)
-
-
 def test_a_chain_that_goes_on_in_nothing_stops_the_queue():
     world = RingWorld(FEATURED, seed=44)
 
