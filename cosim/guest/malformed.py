@@ -212,6 +212,12 @@ def _table_longer_than_queue(queue: SplitQueue) -> None:
     _refer(queue, _table(queue, [*following, (0, 0)]))
 
 
+@_split(QueueError.RING_ADDRESS)
+def _table_nowhere(queue: SplitQueue) -> None:
+    queue.write_descriptor(0, NOT_OWNED, DESCRIPTOR_BYTES, _INDIRECT, 0)
+    queue.publish(0)
+
+
 @_split(QueueError.BAD_CHAIN, control=True, sizes=_ANY_SIZE[1:])
 def _readable_behind_answer(queue: SplitQueue) -> None:
     _chain(queue, [(_NEXT, 1), (_WRITE | _NEXT, 2), (0, 0)])
@@ -317,6 +323,12 @@ def _p_indirect_in_chain(queue: PackedQueue) -> None:
     queue.write_descriptor(place + 1, table, DESCRIPTOR_BYTES, 0, _INDIRECT)
     queue.write_descriptor(place, queue.store(bytes(_BYTES)), _BYTES, 0, _NEXT)
     queue.skip(2)
+
+
+@_packed(QueueError.RING_ADDRESS)
+def _p_table_nowhere(queue: PackedQueue) -> None:
+    queue.write_descriptor(queue.next_position, NOT_OWNED, DESCRIPTOR_BYTES, 0, _INDIRECT)
+    queue.skip(1)
 
 
 @_packed(QueueError.BAD_INDIRECT)

@@ -77,7 +77,11 @@ class World:
         return now(self.ring.give_back(used))
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+#: Where all memory is there.
+_WAYS = [way for way in WAYS if way.code is not QueueError.RING_ADDRESS]
+
+
+@pytest.mark.parametrize("way", _WAYS, ids=lambda way: way.name)
 def test_each_way_to_be_malformed_has_its_code(way):
     direction = Direction.WRITE if way.receive else Direction.READ
     size = 8 if 8 in way.sizes else 64
