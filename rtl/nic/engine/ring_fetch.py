@@ -372,8 +372,12 @@ class RingFetch(wiring.Component):
         m.next = "ISSUE"
 
     def ask(self, m: Module) -> None:
-        """Ask the driver to notify of the next entry, unless it was asked to."""
-        with m.If(self.ring.event_idx & (self.s.asked != self.s.next)):
+        """Ask the driver to notify of the next entry, unless it was asked to.
+
+        A queue that touches begins again in any case: it asks then.
+        """
+        touches = (self.touching & self.mine).any()
+        with m.If(self.ring.event_idx & (self.s.asked != self.s.next) & ~touches):
             m.d.comb += self.event_en.eq(1)
             m.d.sync += self.s.phase.eq(FetchPhase.EVENT)
             m.next = "ISSUE"
