@@ -353,7 +353,8 @@ RX_QUEUE_DROPS = (
     *(Stat.RX_DROPPED_FULL, Stat.RX_DROPPED_QUEUE),
     *(Stat.RX_DROPPED_BUFFER, Stat.RX_DROPPED_REFUSED),
 )
-#: Every frame that is dropped is one of these, once for each of its receivers.
+#: Every frame that is dropped is one of these, once for each of its receivers; but for what waits
+#: when a device is reset.
 DROPS = (
     Stat.TX_DROPPED,
     *RX_QUEUE_DROPS,
