@@ -122,7 +122,7 @@ class Switch:
         """Forward a frame of a function's queue; return the reason if it may not be sent."""
         function = self._functions[number]
         control, vlan = self._control(function), FunctionVlan.from_bits(function.vlan)
-        if control.link_down:
+        if control.link_down or not function.enabled:
             return Stat.TX_DROPPED_LINK
         if control.spoof_check and frame[6:12] != function.mac:
             return Stat.TX_DROPPED_MAC

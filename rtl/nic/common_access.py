@@ -67,9 +67,9 @@ class SoftwareAccess:
             owner.post.function.eq(owner.function),
         ]
         # A cycle later, while the access is answered.
-        self.ready, late = Signal(), Signal()
-        m.d.sync += late.eq(self.ready)
-        with m.If(late):
+        self.ready, self.late = Signal(), Signal()
+        m.d.sync += self.late.eq(self.ready)
+        with m.If(self.late):
             m.d.comb += [owner.post.en.eq(1), owner.post.events.eq(MailboxEvent.READY)]
         for write in (functions.write, queues.write):
             m.d.comb += [write.data.eq(access.data), write.strb.eq(access.strb)]
@@ -190,6 +190,8 @@ class SoftwareAccess:
             m.d.comb += owner.bus.response.valid.eq(1)
             with m.If(owner.bus.response.ready):
                 m.next = "IDLE"
+                with m.If(self.late):  # which queues are control queues is known a cycle later
+                    m.next = "SETTLE"
 
     def _raise(self, m: Module, vector) -> None:
         """Raise a control queue's vector, which nobody changes meanwhile."""

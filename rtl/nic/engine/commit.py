@@ -90,8 +90,6 @@ class Commit(wiring.Component):
         A used element; in a packed ring also the places it takes, and flags.
     ring : ``In(RingKind)``
         What the ring of ``queue`` is like, a cycle later.
-    cutting : ``Out(queues)``
-        Queues one of whose frames is being cut into segments, though its chain may have gone back.
     cut : ``In(1)``; large_back : ``Out(1)``
         A frame that was to be cut into segments has been, or will not be; the large buffer was a
         dropped frame's.
@@ -139,7 +137,6 @@ class Commit(wiring.Component):
                 "used_span": Out(16),
                 "used_flags": Out(16),
                 "ring": In(RingKind),
-                "cutting": Out(queues),
                 "cut": In(1),
                 "large_back": Out(1),
                 "error": Out(stream.Signature(ErrorReport)),
@@ -261,7 +258,6 @@ class Commit(wiring.Component):
         waiting, last = Signal(self.queues), self.cut.replicate(self.queues)
         if not (self.transmits and self.config.segmentation):
             return
-        m.d.comb += self.cutting.eq(self.held)
         self.gso = self.record.has_slot & self.header[8:].any()
         m.d.sync += [
             self.busy.eq((self.busy & ~self.cut) | self.begins),

@@ -377,7 +377,7 @@ class Lane(wiring.Component):
             begins.eq(self.sheds & self.under_way),
             self.draining.eq(self.halted | self.failed | rewinding),
             self.rewind.eq(rewinding & drained & ~self.halted & ~self.failed & ~sheds),
-            self.quiet.eq(drained & settled & ~build.holding & ~commit.cutting),
+            self.quiet.eq(drained & settled & ~build.holding),
             build.draining.eq(self.draining),
             build.cleaning.eq((self.halted | shedding) & drained),
             build.rewound.eq(self.rewound),

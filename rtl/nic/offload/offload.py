@@ -46,6 +46,8 @@ class Offload(wiring.Component):
     -------
     i : ``In(stream)`` of SentFrame; o : ``Out(stream)`` of TxFrame
         Of frames with a ``gso_type`` the next comes after ``cut``.
+    able : ``In(functions)``
+        Functions that may send: a frame of another that is being cut is not cut to its end.
     function : ``Out(8)``; offloads : ``In(Offloads)``
         What a function's driver has accepted, in the same cycle.
     store, large : ``In(StorePort)``
@@ -70,6 +72,7 @@ class Offload(wiring.Component):
             {
                 "i": In(stream.Signature(SentFrame)),
                 "o": Out(stream.Signature(TxFrame)),
+                "able": In(config.functions, init=-1),
                 "function": Out(8),
                 "offloads": In(Offloads),
                 "store": In(StorePort()),
@@ -224,6 +227,7 @@ class Offload(wiring.Component):
             patched.eq(then.en & then.ready),
             self.sums.look2.eq(unit.look),
             unit.sum.eq(self.sums.sum2),
+            unit.able.eq(self.able),
             unit.job.payload.sent.eq(self.i.payload),
             unit.job.payload.note.eq(self.notes.note),
         ]

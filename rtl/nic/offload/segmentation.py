@@ -45,6 +45,8 @@ class Segmentation(wiring.Component):
     Members
     -------
     job : ``In(stream)`` of CutJob
+    able : ``In(functions)``
+        Functions that may send: of others nothing more is cut.
     ended : ``Out(stream)`` of CutFrame
         Slot and buffer are not needed any more.
     store : ``In(StorePort)``
@@ -62,6 +64,7 @@ class Segmentation(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(CutJob)),
+                "able": In(config.functions, init=-1),
                 "ended": Out(stream.Signature(CutFrame)),
                 "store": In(StorePort()),
                 "read": Out(FrameByteRead()),
@@ -87,6 +90,7 @@ class Segmentation(wiring.Component):
             self.extra.eq(segmenter.extra),
             self.look.eq(segmenter.look),
             segmenter.sum.eq(self.sum),
+            segmenter.stop.eq(~self.able.bit_select(job.sent.function, 1)),
             self.segment.valid.eq(segment.valid),
             segment.ready.eq(self.segment.ready),
             self.segment.payload.frame.eq(segment.payload),

@@ -62,6 +62,8 @@ class Segmenter(wiring.Component):
     -------
     job : ``In(stream)`` of SegmenterJob
         Ready when the packet has been cut, or refused.
+    stop : ``In(1)``
+        No segment is begun any more.
     segments : ``Out(1)``; refused : ``Out(1)``
         Cuts, from now on; cannot be cut.  Each for one cycle, before anything is offered.
     read : ``Out(ByteRead)``; steady : ``In(1)``
@@ -81,6 +83,7 @@ class Segmenter(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(SegmenterJob)),
+                "stop": In(1),
                 "segments": Out(1),
                 "refused": Out(1),
                 "read": Out(ByteRead()),
@@ -144,14 +147,18 @@ class Segmenter(wiring.Component):
                         m.d.comb += self.job.ready.eq(1)
                         m.next = "IDLE"
             with m.State("SLOT"):
-                m.d.comb += self.alloc.ready.eq(1)
+                stop = self.stop & ~copies
+                m.d.comb += self.alloc.ready.eq(~stop)
                 m.d.sync += [
                     self.slot.eq(self.alloc.payload),
                     self.size.eq(Mux(left > size, size, left)),
                     self.final.eq(left <= size),
                     self.place.eq(0),
                 ]
-                with m.If(self.alloc.valid):
+                with m.If(stop):
+                    m.d.comb += self.job.ready.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(self.alloc.valid):
                     m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.sync += self.whole.eq(self.payload + self.size)

@@ -98,6 +98,20 @@ class Machine:
 
 
 @pytest.mark.parametrize("several", [False, True])
+def test_a_control_queue_alone_is_none_of_the_engine(several):
+    """Its driver enables no other before DRIVER_OK."""
+    machine = Machine(pairs=2)
+    features = FEATURES | 1 << Feature.NET_CTRL_VQ | (1 << Feature.NET_MQ if several else 0)
+
+    async def bench(ctx):
+        await machine.start(ctx, 1, features, [4 if several else 2])
+        assert not machine.commands.got
+        assert await machine.load_block(ctx, 1, "control_size") == 16
+
+    machine.run(bench)
+
+
+@pytest.mark.parametrize("several", [False, True])
 def test_life_of_a_control_queue(several):
     machine = Machine(pairs=2)
     index = 4 if several else 2
