@@ -69,6 +69,8 @@ class VirtioNet:
         Bytes of a mergeable receive buffer.
     messages : bool
         Interrupts are messages; else they come by the pin.
+    vectors : int or None
+        Most that queues have; where there are fewer than queues, they share them.
     pay : callable or None
         Awaited in the driver's loops, so that the processor's time passes.
     prepare : callable or None
@@ -87,6 +89,7 @@ class VirtioNet:
         space: DeviceSpace | None = None,
         message_address: int | None = None,
         messages: bool = True,
+        vectors: int | None = None,
         features: int = KNOWN_FEATURES,
         queue_size: int = 64,
         pairs: int = 1,
@@ -103,6 +106,7 @@ class VirtioNet:
         self.transport = Transport(cpu, bus, message_address, messages=messages)
         self._rng, self._space = rng, space or DeviceSpace()
         self._known, self._wanted_pairs = consistent(features), pairs
+        self._most_vectors = vectors
         self._queue_size, self._fragments, self._buffers = queue_size, fragments, buffers
         self._frame_bytes, self._merge_bytes = frame_bytes, merge_bytes
         self._pay, self._prepare = pay, prepare
@@ -186,6 +190,8 @@ class VirtioNet:
             self._events.setdefault(number, self._cpu.event())
         self._config_event = self._cpu.event()
         self._vectors = min(len(numbers), self.transport.vectors)
+        if self._most_vectors is not None:
+            self._vectors = min(self._vectors, self._most_vectors)
         if not self._vectors:
             wake = self._waker(numbers)
             self._tasks = [self._cpu.spawn(self._by_pin(wake), "interrupt pin")]

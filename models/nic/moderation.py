@@ -19,10 +19,14 @@ class _Waiting:
 class Moderation:
     """Notifications of one function's queues that wait for others.
 
+    An interrupt tells of all queues that have its vector, whether they are due or not.
+
     Parameters
     ----------
     coalescing : callable
         ``coalescing(queue)`` returns QueueCoalescing as it is set now.
+    vector : callable
+        ``vector(queue)`` returns the vector it has now.
     notify : callable
         ``notify(queue)`` tells the driver.
     now : callable
@@ -32,10 +36,12 @@ class Moderation:
     def __init__(
         self,
         coalescing: Callable[[int], int],
+        vector: Callable[[int], int],
         notify: Callable[[int], None],
         now: Callable[[], int],
     ) -> None:
         self._coalescing, self._notify, self._now = coalescing, notify, now
+        self._vector = vector
         self._waiting: dict[int, _Waiting] = {}
 
     def used(self, queue: int, packets: int, *, wanted: bool) -> None:
@@ -52,9 +58,10 @@ class Moderation:
 
     def serve(self) -> bool:
         """Tell the driver of what has waited enough; return whether there was any."""
-        due = [queue for queue in self._waiting if self._due(queue)]
-        for queue in due:
-            del self._waiting[queue]
+        due = {self._vector(queue): queue for queue in self._waiting if self._due(queue)}
+        for vector, queue in due.items():
+            for told in [other for other in self._waiting if self._vector(other) == vector]:
+                del self._waiting[told]
             self._notify(queue)
         return bool(due)
 

@@ -88,11 +88,14 @@ class GoldenNic:
         return queue is not None and queue.parked is not None
 
     def _moderation(self, function: Function) -> Moderation:
-        def notify(queue: int) -> None:
-            function.interrupt(function.queues[queue].queue_msix_vector, Isr.QUEUE)
+        def vector(queue: int) -> int:
+            return function.queues[queue].queue_msix_vector
 
         return Moderation(
-            lambda queue: function.coalescing[queue], notify, lambda: self._outside.now()
+            lambda queue: function.coalescing[queue],
+            vector,
+            lambda queue: function.interrupt(vector(queue), Isr.QUEUE),
+            lambda: self._outside.now(),
         )
 
     def _add(self, number: int) -> None:

@@ -209,7 +209,8 @@ class RssControl(data.Struct):
 class QueueCoalescing(data.Struct):
     """``coalescing`` of a queue: when its used buffers are notified (virtio 1.3, 5.1.6.5.8).
 
-    As soon as so many wait, or when the first of them has waited so long.
+    As soon as so many wait, or when the first of them has waited so long.  The interrupt tells of
+    all queues of the function that have its vector: those that share one are moderated together.
     """
 
     packets: 10  # used buffers; 0: no matter how many

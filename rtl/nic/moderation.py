@@ -30,8 +30,10 @@ class Moderation(wiring.Component):
     """Holds a queue's interrupt back until enough of its buffers, or the first of them long enough,
     have waited.
 
-    A message goes to the vector that its queue has by then (virtio 1.3, 4.1.5.1.2); of a queue that
-    is not to be told of, what waits and what comes is dropped.
+    A message goes to the vector that its queue has by then (virtio 1.3, 4.1.5.1.2), and tells of
+    whatever waits for that vector: queues of a function that share one are moderated together, by
+    the first that has reached its count or time.  Of a queue that is not to be told of, what waits
+    and what comes is dropped.
     The first buffers that a driver wants to be told of begin to wait; then all count that are used.
     Settings are ``coalescing`` of the queues; one that is changed counts for what waits already.
     Settings and what waits are in RAM, one queue looked at at a time: that of a notice, else one
@@ -40,7 +42,8 @@ class Moderation(wiring.Component):
     Latency
     -------
     Four cycles for what is not held back.  What is goes at the latest four cycles per queue
-    behind its time, and while nothing else wants to be sent.
+    behind its time, and while nothing else wants to be sent.  Where other queues of the function
+    wait, two more per queue of the function follow an interrupt, to see which had its vector.
 
     Parameters
     ----------
@@ -99,6 +102,9 @@ class Moderation(wiring.Component):
         waiting, limits = Signal(_Waiting), Signal(QueueCoalescing)
         mine, audible = Signal(queues), Signal()
         functions = Array(Const(number // self.per, 8) for number in range(queues))
+        others, next_of = self._function_mates(queue)
+        told, last = Signal(16), Signal(range(queues))  # the vector that was told, for which queue
+        moved = Signal()  # a queue may have it only since
         m.d.sync += [
             now.eq(now + 1),
             audible.eq((self.told & mine).any()),
@@ -163,10 +169,40 @@ class Moderation(wiring.Component):
                         m.d.comb += [put.en.eq(1), setting_waits.eq(mine)]
                     with m.Elif(sending.i.ready):
                         m.d.comb += clearing.eq(mine)
+                        m.d.sync += [told.eq(vector.data), last.eq(queue), moved.eq(0)]
+                        with m.If((waits & others).any()):
+                            m.d.sync += queue.eq(next_of)
+                            m.next = "SHARE"
                     with m.Else():
                         m.next = "DECIDE"
                     m.d.comb += self.notice.ready.eq(fresh & (~due | sending.i.ready))
+            with m.State("SHARE"):
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += queue.eq(next_of)
+                m.next = "SHARE"
+                with m.If((queue == last) | moved):
+                    m.next = "IDLE"
+                with m.Elif(vector.data == told):
+                    m.d.comb += clearing.eq(mine)
+        with m.If(self.vector.en):
+            m.d.sync += moved.eq(1)
         return m
+
+    def _function_mates(self, queue):
+        """The other queues of a queue's function, and the one behind it, around."""
+        numbers = range(self.queues)
+        firsts = [number - number % self.per for number in numbers]
+        group = (1 << self.per) - 1
+        others = Array(
+            Const((group << first) & ~(1 << number), self.queues)
+            for number, first in zip(numbers, firsts, strict=True)
+        )
+        behind = Array(
+            Const(first + (number - first + 1) % self.per, range(self.queues))
+            for number, first in zip(numbers, firsts, strict=True)
+        )
+        return others[queue], behind[queue]
 
     def _settings(self, m: Module, port, known) -> None:
         """Follow the registers."""

@@ -207,7 +207,44 @@ async def cut_off(platform):
     await platform.until(lambda: len(wire) == sent + 2)
 
 
+async def sharing(platform):
+    """All queues of a function have one vector: it is told no oftener than their timers say, but
+    of everything; queues with vectors of their own are told of apart.
+    """
+    usecs, frames, outside = 20, 60, bytes.fromhex("02fe00000001")
+    wire: list[bytes] = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    guests = [
+        await platform.guest(1, pairs=2, vectors=1),
+        await platform.guest(2, pairs=2),
+    ]
+    interrupts = []
+    for guest in guests:
+        await guest.driver.control.set_coalescing(packets=100, usecs=usecs)
+        await guest.driver.control.set_coalescing(packets=100, usecs=usecs, transmit=True)
+        await platform.machine.sleep(30_000)
+        wire.clear()
+        rng, begin = Random(3), platform.machine.now()
+        before = await platform.hypervisor.stat(guest.function, Stat.INTERRUPTS)
+        for number in range(frames):
+            await guest.driver.send(frame(outside, guest.mac, rng, 100), pair=number % 2)
+            await platform.machine.send_frame(frame(guest.mac, outside, rng, 100))
+            await platform.machine.sleep(500)
+        await guest.driver.drained()
+        await platform.until(lambda: len(guest.received) == frames)  # noqa: B023
+        spent = platform.machine.now() - begin
+        await platform.machine.sleep(2 * usecs * platform.hypervisor.costs.clock_mhz)
+        after = await platform.hypervisor.stat(guest.function, Stat.INTERRUPTS)
+        interrupts.append(after - before)
+        assert len(wire) == frames
+        timer = usecs * platform.hypervisor.costs.clock_mhz
+        most = spent // timer + 2
+        assert (interrupts[-1] <= most) == (guest is guests[0]), (interrupts, most)
+    assert interrupts[1] > 2 * interrupts[0] > 20
+
+
 #: By name.
 SCENARIOS = {
-    one.__name__: one for one in (jumbo, sizes, refusing, unbinding, dying, forsaken, cut_off)
+    one.__name__: one
+    for one in (jumbo, sizes, refusing, unbinding, dying, forsaken, cut_off, sharing)
 }

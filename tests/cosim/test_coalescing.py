@@ -14,6 +14,8 @@ from models.spec.virtio_net import (
     ControlCoalescing,
 )
 from tests.cosim.control_world import mac, raw, scenario, settle
+from tests.cosim.drivers import sharing
+from tests.cosim.platform import COMPLETE, run
 
 
 def test_notifications_are_coalesced_by_count_and_by_time():
@@ -65,6 +67,10 @@ def test_notifications_are_coalesced_by_count_and_by_time():
         assert platform.machine.nic.functions[1].coalescing[1] == 0
 
     scenario(steps)
+
+
+def test_queues_that_share_a_vector_are_moderated_together():
+    run(sharing, nic=COMPLETE)
 
 
 def test_coalescing_of_a_queue_that_is_not_enabled_is_refused():

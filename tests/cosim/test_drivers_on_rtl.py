@@ -59,3 +59,7 @@ def test_frames_for_a_function_that_was_reset_stay_inside(built):
 
 def test_a_function_that_is_reset_sends_nothing_that_is_being_cut(built):
     on_rtl(built, "cut_off")
+
+
+def test_queues_that_share_a_vector_are_moderated_together(built):
+    on_rtl(built, "sharing")

@@ -1,5 +1,8 @@
 """Interrupt moderation: enough or long enough, never more, never less."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from models.spec.config import config
@@ -8,6 +11,8 @@ from rtl.nic.moderation import Moderation
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
 
 TINY = config("tiny").nic
+#: Four queues a function.
+PAIRS = replace(TINY, queue_pairs=2)
 PER = 2 * TINY.queue_pairs
 QUEUES = TINY.functions * PER
 #: Cycles that an interrupt may be late: a look at every queue.
@@ -26,8 +31,8 @@ async def assign(ctx, dut, queue, vector):
 class World:
     """The block, its registers, and the cycle of each interrupt."""
 
-    def __init__(self, seed):
-        self.dut, self.rng = Moderation(TINY), seeded(seed)
+    def __init__(self, seed, config=TINY):
+        self.dut, self.rng = Moderation(config), seeded(seed)
         self.now, self.told = 0, []
 
     async def clock(self, ctx):
@@ -43,8 +48,8 @@ class World:
     async def set(self, ctx, queue, packets, cycles):
         stored = self.dut.stored
         setting = QueueCoalescing.const({"packets": packets, "cycles": cycles})
-        ctx.set(stored.function, queue // PER)
-        ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % PER)
+        ctx.set(stored.function, queue // self.dut.per)
+        ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % self.dut.per)
         ctx.set(stored.data, setting.as_bits())
         ctx.set(stored.en, 1)
         await ctx.tick()
@@ -113,6 +118,73 @@ def test_what_waits_goes_to_the_vector_that_its_queue_has_by_then():
         assert [vector for _, vector, _ in world.told] == [6]
 
     world.run(bench)
+
+
+def test_an_interrupt_tells_of_all_that_waits_for_its_vector():
+    """And of nothing that waits for another vector, or for the same one of another function."""
+    world = World(69, PAIRS)
+    late = 3 * world.dut.queues + 6
+
+    async def bench(ctx):
+        first, company, apart, foreign = 4, 7, 6, 11
+        for queue, vector in ((first, 5), (company, 5), (apart, 6), (foreign, 5)):
+            await assign(ctx, world.dut, queue, vector)
+            await world.set(ctx, queue, 2, 400)
+        for queue in (company, apart, foreign, first, first):
+            await world.use(ctx, queue, 1)
+        await ctx.tick().repeat(400 + late)
+        assert [told[:2] for told in world.told] == [(1, 5), (1, 6), (2, 5)]
+        assert world.told[1][2] - world.told[0][2] > 300
+        await world.use(ctx, company, 1)  # one, not two
+        await ctx.tick().repeat(20)
+        assert len(world.told) == 3
+        await wait_for(ctx, lambda: len(world.told) == 4, then=400 + late)
+
+    world.run(bench)
+
+
+@pytest.mark.parametrize("after", range(1, 14))
+def test_a_queue_that_gets_a_vector_while_it_is_told_is_told_itself(after):
+    """The message may be on its way before the driver has routed that queue to it."""
+    world = World(71, PAIRS)
+
+    async def bench(ctx):
+        for queue, vector in ((0, 5), (3, 6)):
+            await assign(ctx, world.dut, queue, vector)
+            await world.set(ctx, queue, 2 - (queue == 0), 3000)
+        await world.use(ctx, 3, 1)
+        await world.use(ctx, 0, 1)
+        await wait_for(ctx, lambda: len(world.told) == 1)
+        if after > 1:
+            await ctx.tick().repeat(after - 1)
+        await assign(ctx, world.dut, 3, 5)
+        await world.use(ctx, 3, 1)
+        await wait_for(ctx, lambda: len(world.told) == 2)
+        (_, first, before), (_, second, cycle) = world.told
+        assert first == second == 5
+        assert cycle - before < 100, "what it had waiting was forgotten"
+
+    world.run(bench)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_vector_is_told_no_oftener_than_count_and_timer_say(shared):
+    """Queues that share one, of which none reaches the count while the timer runs."""
+    world, cycles = World(70, PAIRS), 500
+
+    async def bench(ctx):
+        for queue in range(world.dut.per):
+            await assign(ctx, world.dut, queue, 0 if shared else queue)
+            await world.set(ctx, queue, 1000, cycles)
+        for _ in range(200):
+            await world.use(ctx, world.rng.randrange(world.dut.per), 1)
+            await ctx.tick().repeat(world.rng.randrange(1, 60))
+        await ctx.tick().repeat(cycles + 3 * world.dut.queues + 6)
+
+    world.run(bench)
+    told = [cycle for *_, cycle in world.told]
+    assert (min(after - before for before, after in pairwise(told)) >= cycles) == shared
+    assert len(told) > 10
 
 
 def test_what_waits_behind_another_interrupt_goes_to_the_vector_that_its_queue_has_by_then():
