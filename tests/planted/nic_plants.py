@@ -191,6 +191,15 @@ PLANTS = [
         "golden",
     ),
     Plant(
+        "an interrupt passes for one of every vector",
+        "rtl/nic/moderation.py",
+        "with m.Elif(vector.data == told):",
+        "with m.Else():",
+        "tests/rtl/nic/test_moderation.py",
+        "tells_of_all",
+        often=True,
+    ),
+    Plant(
         "a notification that finds no room is lost",
         "rtl/nic/moderation.py",
         "with m.Elif(sending.i.ready):",
