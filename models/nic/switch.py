@@ -157,31 +157,33 @@ class Switch:
     def _forward(self, frame: bytes, source: int, queue: int | None = None) -> None:
         target, tagged = frame[:6], vlan_of(frame)
         group = bool(frame[0] & 1)
-        members, receivers = [], []
+        members, receivers, asks = [], [], []
         for number, function in enumerate(self._functions):
             control = self._control(function)
             if not control.enable or control.link_down:
                 continue
             if self._member(function, tagged):
                 owner = target == function.mac or target in function.mac_filters
-                if owner and not group:
+                if owner:
                     members.append(number)
                 if owner or control.promiscuous or (group and self._wants(function, target)):
-                    receivers.append(number)
-            if control.mirror and number not in receivers:
+                    asks.append(number)
+            if control.mirror or number in asks:
                 receivers.append(number)
-        receivers = [n for n in receivers if n != source and self._functions[n].receives]
+        there = {n for n, f in enumerate(self._functions) if n != source and f.receives}
         for number in receivers:
-            self._deliver(number, frame)
+            if number in there:
+                self._deliver(number, frame)
         to_port = source != PORT_SOURCE and (group or not members)
         if to_port:
             self._transmit(frame)
-        if not receivers and not to_port:
-            self._blame(source, queue, target)
-
-    def _blame(self, source: int, queue: int | None, target: bytes) -> None:
-        """Count a frame that nobody gets."""
         owners = [n for n, f in enumerate(self._functions) if f.mac == target and n != source]
+        # Who promiscuously has a frame of another's, or mirrors, does not make up for its owner.
+        if not to_port and there.isdisjoint(members if owners else asks):
+            self._blame(source, queue, owners)
+
+    def _blame(self, source: int, queue: int | None, owners: list[int]) -> None:
+        """Count a frame that nobody gets for whom it is."""
         if source == PORT_SOURCE or owners:
             self._functions[min(owners, default=0)].count(Stat.RX_DROPPED_FILTER)
         else:

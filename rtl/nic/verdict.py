@@ -1,6 +1,6 @@
 """What the switch's policies say of a frame; combinational."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,7 +66,8 @@ class Verdict(wiring.Component):
     refusal : ``Out(Refusal)``
         Of a guest's frame; it then goes nowhere.
     nobody : ``Out(1)``
-        The frame may be sent, but nobody has it.
+        The frame may be sent, but goes to nobody: not to the port, and not to a function that owns
+        its destination, or if there is none to one that asks for it.  What mirrors counts for none.
     owned, owner : ``Out``
         Another function has the destination as its MAC; the first of them, or the PF.
     """
@@ -150,14 +151,11 @@ class Verdict(wiring.Component):
                 m.d.comb += self.refusal.eq(Refusal.VLAN)
         with m.If(self.refusal == Refusal.NONE):
             local = active & member & owners
+            asks = active & member & (owners | each("promiscuous") | wanted)
+            there = ~me & self.receiving
             m.d.comb += [
-                self.functions.eq(
-                    active
-                    & ((member & (owners | each("promiscuous") | wanted)) | each("mirror"))
-                    & ~me
-                    & self.receiving
-                ),
+                self.functions.eq((asks | (active & each("mirror"))) & there),
                 self.port.eq(guest & (group | ~local.any())),
-                self.nobody.eq(~self.port & ~self.functions.any()),
+                self.nobody.eq(~self.port & ~(Mux(self.owned, local, asks) & there).any()),
             ]
         return m

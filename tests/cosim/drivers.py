@@ -167,9 +167,10 @@ async def dying(platform):
 
 async def forsaken(platform):
     """What is sent to a function that was reset, until its driver comes again, is dropped and
-    counted: none of it leaves by the port.
+    counted: none of it leaves by the port, and who mirrors has it without a difference.
     """
     guests = [await platform.guest(function) for function in (1, 2)]
+    guests.append(await platform.guest(3, assign={"mirror": True}))
     wire: list[bytes] = []
     platform.machine.on_frame(lambda content, _: wire.append(content))
     await platform.hypervisor.reset(2)
@@ -180,6 +181,7 @@ async def forsaken(platform):
     await platform.machine.sleep(5_000)
     assert not wire
     assert await platform.hypervisor.stat(2, Stat.RX_DROPPED_FILTER) == 3
+    assert len(guests[2].received) == 3
 
 
 async def cut_off(platform):

@@ -4,7 +4,14 @@ from cosim.packets import vlan_tag
 from models.nic.function import Function
 from models.nic.packets import Packet
 from models.spec.config import config
-from models.spec.nic import FunctionControl, FunctionVlan, Stat, initial_mac
+from models.spec.nic import (
+    MANAGEMENT,
+    FunctionControl,
+    FunctionVlan,
+    MacFilterHigh,
+    Stat,
+    initial_mac,
+)
 from models.spec.virtio import DeviceStatus
 from tests.models.switch_alone import switch_alone
 
@@ -22,6 +29,12 @@ def make(**controls):
         function.control = FunctionControl.const({"enable": 1} | more).as_bits()
         function.status = DeviceStatus.DRIVER_OK
     return switch_alone(functions, TINY, sent.append), functions, sent
+
+
+def counted(functions):
+    return [
+        (f.number, Stat(stat)) for f in functions for stat, count in enumerate(f.stats) if count
+    ]
 
 
 def test_promiscuous_functions_get_everything_but_their_own():
@@ -69,12 +82,31 @@ def test_a_frame_that_nobody_gets_is_counted_once():
     switch.from_function(1, initial_mac(2) + bytes(54))
     switch.from_function(1, initial_mac(1) + bytes(54))
     switch.from_port(b"\x02\x99" + bytes(58))
-    found = [
-        (f.number, Stat(stat)) for f in functions for stat, count in enumerate(f.stats) if count
-    ]
-    assert found == [
+    assert counted(functions) == [
         (0, Stat.RX_DROPPED_FILTER),
         (1, Stat.TX_DROPPED),
         (1, Stat.TX_DROPPED_NOBODY),
         (2, Stat.RX_DROPPED_FILTER),
     ]
+
+
+def test_what_others_see_of_a_frame_does_not_make_up_for_its_owner():
+    for control in ("mirror", "promiscuous"):
+        switch, functions, _ = make(**{control: 1})
+        functions[2].status = DeviceStatus(0)
+        for source in (switch.from_port, lambda frame, s=switch: s.from_function(1, frame)):
+            source(initial_mac(2) + bytes(54))
+        assert functions[2].stats[Stat.RX_DROPPED_FILTER] == 2
+        assert counted(functions) == [(2, Stat.RX_DROPPED_FILTER)]
+        assert len([switch.take(3) for _ in range(2)]) == 2
+        # Nobody's: a promiscuous function asks for it, one that mirrors does not.
+        switch.from_port(b"\x02\x99" + bytes(58))
+        assert functions[0].stats[Stat.RX_DROPPED_FILTER] == (control == "mirror")
+        assert switch.waiting(3)
+        # A filter for it makes another its receiver.
+        for half, part in (("low", initial_mac(2)[:4]), ("high", initial_mac(2)[4:])):
+            valid = (half == "high") * MacFilterHigh.const({"valid": 1}).as_bits()
+            register = MANAGEMENT[f"mac_filter_{half}0"].offset
+            functions[1].write_management(register, int.from_bytes(part, "little") | valid)
+        switch.from_port(initial_mac(2) + bytes(54))
+        assert functions[2].stats[Stat.RX_DROPPED_FILTER] == 2

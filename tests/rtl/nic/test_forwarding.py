@@ -1,6 +1,7 @@
 """Who is to have a frame: the switch's lookup against the golden switch."""
 
 from models.spec.nic import MANAGEMENT, PORT_SOURCE, FunctionControl, FunctionVlan, Stat
+from models.spec.virtio import DeviceStatus
 from rtl.nic.forwarding import Lookup
 from rtl.nic.seams import FrameForm, LocalMemory
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
@@ -13,7 +14,7 @@ def test_random_policies_agree_with_the_golden_switch():
     results, stats = Sink(dut.result, rng, 0.3), Sink(dut.stat, rng, 0.3)
     beat = {"now": 0}
     notes: dict[int, bytes] = {}
-    seen = {"functions": 0, "port": 0, "long": 0, "kinds": set(), "forms": set()}
+    seen = {"functions": 0, "port": 0, "long": 0, "kinds": set(), "forms": set(), "lost": 0}
 
     async def header(ctx):
         while True:
@@ -64,18 +65,23 @@ def test_random_policies_agree_with_the_golden_switch():
         seen["long"] += result.long
         seen["forms"] |= {(source == PORT_SOURCE, len(frame) - len(one)) for one in have.values()}
         seen["kinds"] |= {stat for _, stat in counts}
+        # Somebody else has what its owner does not.
+        seen["lost"] += bool(have) and any(stat is Stat.RX_DROPPED_FILTER for _, stat in counts)
 
     async def bench(ctx):
         for function in world.functions:
             function.write_management(MANAGEMENT["control"].offset, 1)
         number = 0
-        for _ in range(200):
+        for _ in range(400):
             for change in world.change():
                 await put(ctx, dut.filter, change)
             for n in ALL:
                 bits = world.functions[n].control
                 ctx.set(dut.controls[n], FunctionControl.from_bits(bits))
-            ctx.set(dut.receiving, (1 << TINY.functions) - 1)
+            world.functions[rng.choice(ALL)].status = rng.choice(
+                (DeviceStatus.DRIVER_OK, DeviceStatus.DRIVER_OK, DeviceStatus(0))
+            )
+            ctx.set(dut.receiving, sum(world.functions[n].receives << n for n in ALL))
             for _ in range(rng.choice((0, 1, 2))):
                 await forward(ctx, number)
                 number += 1
@@ -86,6 +92,7 @@ def test_random_policies_agree_with_the_golden_switch():
     assert seen["forms"] == {(False, 0), (False, 4), (False, -4), (True, 0), (True, 4)}, seen
     assert seen["port"] > 20, seen
     assert seen["long"] > 5, seen
+    assert seen["lost"] > 5, seen
     assert set(SENT) | {Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN} <= seen["kinds"]
 
 
