@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from cosim.capture import read_capture
+from cosim.capture import read_capture, shipped_capture
 from cosim.guest.features import KNOWN_FEATURES
 from models.spec.config import SystemConfig, config
 from models.spec.nic import DROPS, Stat
@@ -16,7 +16,16 @@ from models.spec.virtio import Feature
 from tests.cosim.platform import COMPLETE, Platform
 from tests.cosim.test_offload import judged
 
-__all__ = ["OFFLOADS", "RINGS", "as_segments", "capture_system", "exchange", "wholes"]
+__all__ = [
+    "OFFLOADS",
+    "RINGS",
+    "as_segments",
+    "capture_system",
+    "exchange",
+    "samples",
+    "send_group",
+    "wholes",
+]
 
 RINGS = (
     Feature.RING_PACKED,
@@ -102,6 +111,18 @@ def prepare(path, limit, target, source):
     return wholes(addressed)
 
 
+def samples(target, source):
+    """Of the shipped capture: TCP and UDP in IPv4 and IPv6, some of them groups."""
+    found: dict[tuple, list] = {}
+    for group in prepare(shipped_capture(), 0, target, source):
+        packet = Ether(group[0])
+        kind = (IP in packet, TCP in packet, UDP in packet, 1 < len(group) < 6)
+        if (TCP in packet or UDP in packet) and len(found.setdefault(kind, [])) < 3:
+            found[kind].append(group)
+    assert len(found) == 6
+    return [group for groups in zip(*found.values(), strict=True) for group in groups]
+
+
 def first_flags(packet):
     """Offset of the TCP flags."""
     return len(packet) - len(packet[TCP]) + 13
@@ -126,7 +147,7 @@ async def exchange(
     expected: list[list[bytes]] = [[], []]
     for way in (0, 1):
         for group in prepare(path, limit, guests[1 - way].mac, guests[way].mac):
-            expected[1 - way] += await _send(guests[way].driver, group)
+            expected[1 - way] += await send_group(guests[way].driver, group)
             await platform.machine.sleep(600 * len(group))  # the receiver has to keep up
     await platform.until(
         lambda: all(len(g.received) >= len(e) for g, e in zip(guests, expected, strict=True)),
@@ -138,17 +159,18 @@ async def exchange(
     return {stat.name: [await hypervisor.stat(f, stat) for f in (1, 2)] for stat in _STATS}
 
 
-async def _send(driver: Any, group: list[bytes]) -> list[bytes]:
+async def send_group(driver: Any, group: list[bytes], pair: int = 0) -> list[bytes]:
     """Send frames, at once if the driver may; returns what is to arrive."""
-    if len(group) == 1 or not driver.accepted(Feature.NET_HOST_TSO4):
-        for content in group:
-            await driver.send(content)
-        return group
     first = Ether(group[0])
+    cuts = Feature.NET_HOST_TSO4 if IP in first else Feature.NET_HOST_TSO6
+    if len(group) == 1 or not driver.accepted(cuts):
+        for content in group:
+            await driver.send(content, pair=pair)
+        return group
     data = b"".join(bytes(Ether(content)[TCP].payload) for content in group)
     head = group[0][: len(group[0]) - len(first[TCP].payload)]
     at = first_flags(first)  # PSH is the last one's
     flags = head[at] & ~8 | int(Ether(group[-1])[TCP].flags) & 8
     whole = head[:at] + bytes((flags,)) + head[at + 1 :] + data
-    await driver.send_large(whole, len(first[TCP].payload))
+    await driver.send_large(whole, len(first[TCP].payload), pair=pair)
     return as_segments(group)

@@ -1,6 +1,7 @@
 """What drivers do, on any machine: refuse features, have rings of any size, come, go and die."""
 
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from cosim.guest.features import KNOWN_FEATURES
@@ -13,11 +14,14 @@ from models.spec.nic import (
     FEATURE_FLAGS,
     MANAGEMENT,
     FunctionControl,
+    RxQueueStat,
     Stat,
+    TxQueueStat,
     function_block,
     queue_error_offset,
 )
 from models.spec.virtio import Feature
+from tests.cosim.captures_world import samples, send_group
 from tests.cosim.platform import frame
 
 __all__ = ["REFUSABLE", "RINGS", "SCENARIOS", "bits", "exchange"]
@@ -108,6 +112,50 @@ async def refusing(platform, *, place):
     await exchange(platform, guests, pause=_PACE)
     for guest in guests:
         assert not guest.driver.accepted(refused[(guest.function - 1) % len(refused)])
+    await offloading(platform, guests)
+
+
+async def bare(platform):
+    """Two guests refuse all that they can; but for the MAC, without which and the control queue
+    nobody knows how to reach the driver.
+    """
+    features = bits((Feature.VERSION_1, Feature.ACCESS_PLATFORM, Feature.NET_MAC))
+    guests = [await platform.guest(f, features=features, pairs=2) for f in (1, 2)]
+    await exchange(platform, guests, pause=_PACE)
+    assert all(guest.driver.features == features for guest in guests)
+    await offloading(platform, guests)
+
+
+async def offloading(platform, guests):
+    """Packets both ways from all queue pairs; of each the guests leave to the device what it
+    takes, and all arrive as they would have without.
+    """
+    await platform.machine.sleep(20_000)  # control queues' commands are carried out
+    expected = [[], []]
+    for guest in guests:
+        guest.received.clear()
+    for way in (0, 1):
+        driver = guests[way].driver
+        for number, group in enumerate(samples(guests[1 - way].mac, guests[way].mac)):
+            expected[1 - way] += await send_group(driver, group, number % driver.pairs)
+            await platform.machine.sleep(_PACE * len(group))
+    await platform.until(
+        lambda: all(len(g.received) >= len(e) for g, e in zip(guests, expected, strict=True))
+    )
+    await platform.machine.sleep(10_000)
+    for guest, frames in zip(guests, expected, strict=True):
+        driver, stat = guest.driver, partial(platform.hypervisor.stat, guest.function)
+        assert sorted(guest.received) == sorted(frames)
+        cuts = (Feature.NET_HOST_TSO4, Feature.NET_HOST_TSO6)
+        assert bool(await stat(Stat.TX_CHECKSUMS)) == driver.accepted(Feature.NET_CSUM)
+        assert bool(await stat(Stat.TX_SEGMENTED)) == any(map(driver.accepted, cuts))
+        assert bool(driver.validated) == driver.accepted(Feature.NET_GUEST_CSUM)
+        many = driver.accepted(Feature.NET_MQ) or driver.accepted(Feature.NET_RSS)
+        assert driver.pairs == 1 + many
+        for pair in range(driver.pairs):
+            queue = partial(platform.hypervisor.queue_stat, guest.function)
+            assert await queue(2 * pair, RxQueueStat.RX_PACKETS)
+            assert await queue(2 * pair + 1, TxQueueStat.TX_PACKETS)
 
 
 async def flood(platform, guest, target, stop):
@@ -248,5 +296,5 @@ async def sharing(platform):
 #: By name.
 SCENARIOS = {
     one.__name__: one
-    for one in (jumbo, sizes, refusing, unbinding, dying, forsaken, cut_off, sharing)
+    for one in (jumbo, sizes, refusing, bare, unbinding, dying, forsaken, cut_off, sharing)
 }

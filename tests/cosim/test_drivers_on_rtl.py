@@ -44,6 +44,10 @@ def test_refusing_any_one_feature_still_works(built, place):
     on_rtl(built, "refusing", place=place)
 
 
+def test_refusing_everything_works(built):
+    on_rtl(built, "bare")
+
+
 @pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_unbinding_and_binding_under_traffic(built, packed):
     on_rtl(built, "unbinding", packed=packed)
