@@ -144,16 +144,20 @@ class HostBus:
         await walk(device)
         return device
 
-    async def reset(self, device: PciDevice) -> None:
-        """Function level reset (PCIe 6.6.2); returns when the function answers again."""
+    async def reset(self, device: PciDevice, *, quiesce: bool = True) -> None:
+        """Function level reset (PCIe 6.6.2); returns when the function answers again.
+
+        Software should, but need not, keep the function from new requests before.
+        """
         express = device.find(CapabilityId.PCI_EXPRESS)
         if not await device.read(express + 4, 4) & _FLR_CAPABLE:
             raise PciError(f"{device.name} has no function level reset")
-        await device.change(_COMMAND, 2, off=_BUS_MASTER)
+        if quiesce:
+            await device.change(_COMMAND, 2, off=_BUS_MASTER)
         await device.write(express + 8, 2, _FLR)
         await self._awake(device.function)
 
-    async def reset_physical(self) -> None:
+    async def reset_physical(self, *, quiesce: bool = True) -> None:
         """Function level reset of the PF; its configuration is put back, as kernels do.
 
         All VFs are reset with it.
@@ -165,7 +169,7 @@ class HostBus:
             for place, word in sorted(space.words.items(), reverse=True)
             if word.writable and not window <= place < EXTENDED_BASE
         }
-        await self.reset(pf)
+        await self.reset(pf, quiesce=quiesce)
         # From the end: what enables something comes after what it goes by.
         for place, value in kept.items():
             await pf.write(place, 4, value)

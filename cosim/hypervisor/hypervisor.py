@@ -203,13 +203,16 @@ class Hypervisor:
         await shown.start()
         return FunctionPort(vm, function, shown)
 
-    async def reset(self, function: int) -> None:
-        """Function level reset of a function that is assigned; what is the hypervisor's stays."""
+    async def reset(self, function: int, *, quiesce: bool = True) -> None:
+        """Function level reset of a function that is assigned; what is the hypervisor's stays.
+
+        ``quiesce``: it is no bus master any more when it is reset.
+        """
         assignment = self.assignment(function)
         if function:
-            await self.bus.reset(assignment.device)
+            await self.bus.reset(assignment.device, quiesce=quiesce)
         else:
-            await self.bus.reset_physical()
+            await self.bus.reset_physical(quiesce=quiesce)
         await self.bus.enable_ats(assignment.device, assignment.ats)
 
     async def set_mac(self, assignment: Assignment, mac: bytes) -> None:

@@ -242,6 +242,10 @@ class IommuDriver:
         await self._command(Iofence.const(fields).as_bits())
         await event.wait()
 
+    async def only_fence_left(self) -> bool:
+        """Whether all commands were executed but for the last one, if that has not been."""
+        return await self._load(spec.CQH) == (self._tail - 1) % self._entries
+
     async def invalidate_second_stage(self, gscid: int, gpa: int | None = None) -> None:
         """IOTINVAL.GVMA for a VM, or for one page of it."""
         self.invalidations += 1

@@ -13,6 +13,13 @@ from cosim.nic_fuzz.world import CORRECT, HOSTILE, HOSTILE_TYPE
 from cosim.packets import vlan_tag
 from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.spec.ethernet import EtherType, IpProtocol
+from models.spec.nic import (
+    COMMON_OFFSET,
+    DEVICE_OFFSET,
+    ISR_OFFSET,
+    MSIX_TABLE_OFFSET,
+    NOTIFY_OFFSET,
+)
 from models.spec.virtio import DescriptorFlag, Feature, GsoType, NetHeader, NetHeaderFlag
 
 __all__ = ["STORED", "generate"]
@@ -32,6 +39,8 @@ _NEVER = 1 << Feature.IN_ORDER
 #: Most ways to be malformed, and most chains, need these.
 _REFUSED = {Feature.RING_INDIRECT_DESC: 0.12, Feature.RING_RESET: 0.1}
 _ODD = 0.06
+#: What of a BAR a guest reaches: the hypervisor keeps MSI-X tables to itself.
+_BAR = MSIX_TABLE_OFFSET
 
 
 def _maybe(rng: Random, usual: Any, odd: Any, chance: float = _ODD) -> Any:
@@ -58,8 +67,10 @@ def _fits(way: Way, driver: dict) -> bool:
 class _Maker:
     """Draws the parts of one session."""
 
-    def __init__(self, rng: Random, sizes: tuple[int, ...], vlan: dict[str, int]) -> None:
-        self.rng, self._sizes, self._vlan = rng, sizes, vlan
+    def __init__(
+        self, rng: Random, sizes: tuple[int, ...], vlan: dict[str, int], apart: Random
+    ) -> None:
+        self.rng, self._sizes, self._vlan, self._apart = rng, sizes, vlan, apart
         self.ats = rng.random() < 0.75
 
     def driver(self) -> dict[str, int]:
@@ -95,7 +106,14 @@ class _Maker:
         kind = HOSTILE_TYPE
         if self._vlan and rng.random() < 0.3:  # tagged for others
             kind = vlan_tag(self._vlan["vid"], rng.randrange(8)) + kind
-        return (header + target + guest_mac(HOSTILE) + kind).hex()
+        return (header + target + self._source() + kind).hex()
+
+    def _source(self) -> bytes:
+        """Its own MAC, mostly; who is not trusted may not send others."""
+        usual = guest_mac(HOSTILE)
+        if self._apart.random() < 0.9:
+            return usual
+        return self._apart.choice((*map(guest_mac, CORRECT), guest_mac(OUTSIDE), b"\2\1\0\0\0\3"))
 
     def tcp(self) -> tuple[str, list[int]]:
         """Header and headers of a TCP packet to be cut into segments, and lengths of its pieces."""
@@ -120,7 +138,7 @@ class _Maker:
             kind, network = EtherType.IPV6, b"\x60\0\0\0" + length.to_bytes(2, "big")
             network += bytes((IpProtocol.TCP, 64)) + rng.randbytes(32)
         transport = rng.randbytes(12) + bytes((0x50, rng.getrandbits(8))) + rng.randbytes(6)
-        target, source = guest_mac(OUTSIDE), guest_mac(HOSTILE)
+        target, source = guest_mac(OUTSIDE), self._source()
         head = header + target + source + kind.to_bytes(2, "big") + network + transport
         left, lengths = len(head) + payload, []
         while left:
@@ -220,6 +238,17 @@ class _Maker:
         where = rng.randrange(3), rng.randrange(1024)
         return ["chaos", queue, *where, garbage, self.chains(queue, driver)]
 
+    def poke(self, driver: dict[str, int]) -> list[Any]:
+        rng, queue, accesses = self.rng, self.queue(driver), []
+        pages = (COMMON_OFFSET, COMMON_OFFSET, ISR_OFFSET, DEVICE_OFFSET, NOTIFY_OFFSET)
+        for _ in range(rng.randint(1, 30)):
+            size = rng.choice((1, 2, 4))
+            offset = _maybe(rng, rng.choice(pages) + rng.randrange(64), rng.randrange(_BAR), 0.2)
+            value = rng.choice((None, rng.randrange(17), rng.getrandbits(8 * size)))
+            value = value if value is None else value & (1 << 8 * size) - 1
+            accesses.append([offset & -size, size, value])
+        return ["poke", queue, self.chains(queue, driver), accesses]
+
     def reset(self, driver: dict[str, int]) -> list[Any]:
         rng, queue = self.rng, self.queue(driver)
         kind = rng.choice(("function", "device", "queue"))
@@ -288,7 +317,8 @@ def generate(
         Whether there is a pager; ``None``: in one of three sessions.
     """
     vlan = _vlan(name)
-    maker = _Maker(Random(name), sizes, vlan)
+    maker = _Maker(Random(name), sizes, vlan, Random(f"{name}/apart"))
+    poker = _Maker(Random(f"{name}/poke"), sizes, vlan, Random(f"{name}/apart from it"))
     session = Session(name, ats=maker.ats, driver=maker.driver(), vlan=vlan)
     session.trusted = Random(f"{name}/trusted").random() < 0.5
     driver = session.driver
@@ -303,4 +333,6 @@ def generate(
         session.steps.append(getattr(maker, kind)(driver))
         if session.steps[-1][0] == "setup":
             driver = session.steps[-1][1]
+        if poker.rng.random() < 0.07:
+            session.steps.append(poker.poke(driver))
     return session

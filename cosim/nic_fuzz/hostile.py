@@ -393,6 +393,21 @@ class Hostile:
         await self.port.sleep(2000)
         await self.restart()
 
+    async def _do_poke(
+        self, number: int, chains: list[dict[str, Any]], accesses: list[list[Any]]
+    ) -> None:
+        queue = self._queue(number)
+        self._post(queue, chains)
+        await self._doorbell(queue.number)
+        await self._frames([200])
+        for offset, size, value in accesses:
+            if value is None:
+                await self.port.mmio_read("nic", self._base + offset, size)
+            else:
+                await self.port.mmio_write("nic", self._base + offset, value, size)
+        await self.port.sleep(2000)
+        await self.restart()
+
     async def _do_reset(
         self, kind: str, delay: int, number: int, chains: list[dict[str, Any]]
     ) -> None:

@@ -12,6 +12,8 @@ wish]``                                            ``fresh``; then frames from t
 ``["control", [chain...], wish]``                  commands for the control queue
 ``["registers", [[name, value]...], [queue...]]``  stores to a device that was reset; doorbells
 ``["chaos", queue, area, offset, hex, [chain...]]``  chains, and at once bytes over a ring
+``["poke", queue, [chain...],                      chains, and meanwhile stores, and where ``value``
+[[offset, size, value]...]]``                      is ``None`` loads, anywhere in the BAR
 ``["reset", kind, delay, queue, [chain...]]``      chains, and ``delay`` cycles later a reset:
                                                    ``function``, ``device`` or ``queue``
 ``["evict", function, [page...]]``                 pages of a guest's RAM are taken away

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.spec.nic import QueueCoalescing
+from models.spec.virtio import MSI_NO_VECTOR
 
 __all__ = ["Moderation"]
 
@@ -19,7 +20,8 @@ class _Waiting:
 class Moderation:
     """Notifications of one function's queues that wait for others.
 
-    An interrupt tells of all queues that have its vector, whether they are due or not.
+    An interrupt tells of all queues that have its vector, whether they are due or not; no vector
+    is none that they share.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ class Moderation:
         due = {self._vector(queue): queue for queue in self._waiting if self._due(queue)}
         for vector, queue in due.items():
             for told in [other for other in self._waiting if self._vector(other) == vector]:
-                del self._waiting[told]
+                if told == queue or vector != MSI_NO_VECTOR:
+                    del self._waiting[told]
             self._notify(queue)
         return bool(due)
 

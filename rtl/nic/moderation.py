@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from models.spec.config import NicConfig
 from models.spec.nic import MANAGEMENT, QueueCoalescing
-from rtl.bus.ram import BLOCK, SETTLED
+from models.spec.virtio import MSI_NO_VECTOR
+from rtl.bus.ram import BLOCK
 from rtl.bus.stream import StreamStage
 from rtl.nic.seams import Interrupt, PolicyWrite, UsedBuffers, VectorWrite
 
@@ -44,6 +45,7 @@ class Moderation(wiring.Component):
     Four cycles for what is not held back.  What is goes at the latest four cycles per queue
     behind its time, and while nothing else wants to be sent.  Where other queues of the function
     wait, two more per queue of the function follow an interrupt, to see which had its vector.
+    Between two notices one queue is looked at, so that what waits goes however many come.
 
     Parameters
     ----------
@@ -89,7 +91,7 @@ class Moderation(wiring.Component):
         m.submodules.states = states = Memory(shape=_Waiting, depth=queues, init=[], attrs=BLOCK)
         m.submodules.sending = sending = StreamStage(Interrupt)
         connect(m, sending.o, flipped(self.interrupt))
-        m.submodules.vectors = vectors = Memory(shape=16, depth=queues, init=[], attrs=SETTLED)
+        m.submodules.vectors = vectors = Memory(shape=16, depth=queues, init=[])
         setting, set_ = settings.read_port(), settings.write_port()
         state, put = states.read_port(), states.write_port()
         vector, assign = vectors.read_port(), vectors.write_port()
@@ -99,6 +101,7 @@ class Moderation(wiring.Component):
 
         queue, scan, now = Signal(range(queues)), Signal(range(queues)), Signal(_TIME_BITS)
         fresh = Signal()  # the queue has a notice
+        turn = Signal()  # of those that wait
         waiting, limits = Signal(_Waiting), Signal(QueueCoalescing)
         mine, audible = Signal(queues), Signal()
         functions = Array(Const(number // self.per, 8) for number in range(queues))
@@ -141,9 +144,10 @@ class Moderation(wiring.Component):
         m.d.sync += waits.eq(((waits & ~clearing) | setting_waits) & ~self.forget)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [fresh.eq(self.notice.valid), queue.eq(scan)]
-                with m.If(self.notice.valid):
-                    m.d.sync += queue.eq(notice.queue)
+                takes = self.notice.valid & ~turn
+                m.d.sync += [fresh.eq(takes), turn.eq(0), queue.eq(scan)]
+                with m.If(takes):
+                    m.d.sync += [queue.eq(notice.queue), turn.eq(1)]
                     m.next = "LOOK"
                 with m.Else():
                     m.d.sync += scan.eq(Mux(scan == queues - 1, 0, scan + 1))
@@ -170,7 +174,7 @@ class Moderation(wiring.Component):
                     with m.Elif(sending.i.ready):
                         m.d.comb += clearing.eq(mine)
                         m.d.sync += [told.eq(vector.data), last.eq(queue), moved.eq(0)]
-                        with m.If((waits & others).any()):
+                        with m.If((waits & others).any() & (vector.data != MSI_NO_VECTOR)):
                             m.d.sync += queue.eq(next_of)
                             m.next = "SHARE"
                     with m.Else():

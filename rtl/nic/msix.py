@@ -18,6 +18,8 @@ from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
 __all__ = ["Msix"]
 
 WORD_BITS = 32
+#: Interrupts that may go before other work, more than are under way at once.
+_IN_ROW = 16
 
 
 class _Entry(data.Struct):
@@ -39,8 +41,9 @@ class Msix(wiring.Component):
     that of a whole function clears its pending bits first, one per cycle (virtio 1.3, 2.4.1).
 
     All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
-    then vectors that may have become free to send, then tables to reset.  A reset masks all
-    vectors of a function and clears their pending bits, one per cycle.
+    then vectors that may have become free to send, then tables to reset.  After 16 interrupts in a
+    row one of the others has its turn: by then all have gone that came before a function's reset.
+    A reset masks all vectors of a function and clears their pending bits, one per cycle.
 
     Latency
     -------
@@ -112,6 +115,8 @@ class Msix(wiring.Component):
         m.d.comb += stale.eq(self.clear | fresh)
         lowest(m, recheck, candidate)
         lowest(m, stale, first_stale)
+        in_row, late = Signal(range(_IN_ROW + 1)), Signal()  # interrupts while others wait
+        m.d.comb += late.eq((in_row == _IN_ROW) & (recheck.any() | stale.any()))
 
         message, count = messages.i.payload, counts.i.payload
         send, pend, raised = Signal(), Signal(), Signal()  # raised: by an interrupt, not a recheck
@@ -168,9 +173,13 @@ class Msix(wiring.Component):
                         m.next = "PENDING"
                         with m.If(bits_base >= vectors):
                             m.next = "RESPOND"
-                with m.Elif(self.interrupt.valid & ~fresh.any()):
+                with m.Elif(self.interrupt.valid & ~fresh.any() & ~late):
                     interrupt = self.interrupt.payload
                     m.d.comb += self.interrupt.ready.eq(1)
+                    with m.If(~recheck.any() & ~stale.any()):
+                        m.d.sync += in_row.eq(0)
+                    with m.Elif(in_row != _IN_ROW):
+                        m.d.sync += in_row.eq(in_row + 1)
                     m.d.sync += [
                         function.eq(interrupt.function),
                         vector.eq(interrupt.vector),
@@ -185,11 +194,12 @@ class Msix(wiring.Component):
                     with m.Elif((interrupt.vector < vectors) & (interrupt.function < functions)):
                         m.next = "LOOK"
                 with m.Elif(recheck.any()):
+                    m.d.sync += in_row.eq(0)
                     m.d.comb += checked.eq(1 << candidate)
                     m.d.sync += [function.eq(candidate), vector.eq(0), raised.eq(0)]
                     m.next = "LOOK"
                 with m.Elif(stale.any()):
-                    m.d.sync += [function.eq(first_stale), vector.eq(0)]
+                    m.d.sync += [in_row.eq(0), function.eq(first_stale), vector.eq(0)]
                     m.next = "CLEAR"
             with m.State("FORGET"):
                 m.d.comb += store.en.eq(pending_byte)

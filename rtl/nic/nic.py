@@ -169,7 +169,7 @@ class Nic(wiring.Component):
             connect(m, engine.request, dma.request)
             connect(m, dma.done, engine.done)
         m.submodules.offload = offload = Offload(config)
-        m.d.comb += offload.able.eq(able)
+        m.d.comb += offload.able.eq(able & registers.live)
         m.submodules.tags = tags = Tags(config)
         connect(m, switch.note, tags.note)
         connect(m, egress.tag, tags.egress)

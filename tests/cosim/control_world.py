@@ -5,7 +5,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from cosim.guest.features import KNOWN_FEATURES
 from tests.cosim.platform import COMPLETE, run
 
-__all__ = ["OUTSIDE", "arrive", "mac", "raw", "scenario", "settle"]
+__all__ = ["OUTSIDE", "arrive", "mac", "raw", "scenario", "scene", "settle"]
 
 OUTSIDE = "02:fe:00:00:00:01"
 
@@ -23,20 +23,23 @@ def raw(target, source=OUTSIDE, *, vlan=None, priority=0, mark=0):
     return bytes(ether / bytes((mark,) * 46))
 
 
-def scenario(
-    steps, *, features=KNOWN_FEATURES, assign=None, functions=(1, 2), costs=None, **options
-):
+async def scene(platform, *, features=KNOWN_FEATURES, assign=None, functions=(1, 2), **options):
+    """Bring up guests; returns them by function, and what comes out of the port from now on."""
+    wire = []
+    platform.machine.on_frame(lambda content, _: wire.append(content))
+    guests = {
+        f: await platform.guest(f, features=features, assign=(assign or {}).get(f), **options)
+        for f in functions
+    }
+    await settle(platform)
+    return guests, wire
+
+
+def scenario(steps, *, costs=None, **options):
     """Run steps with guests by function, and frames on the wire."""
 
     async def main(platform):
-        wire = []
-        platform.machine.on_frame(lambda content, _: wire.append(content))
-        guests = {
-            f: await platform.guest(f, features=features, assign=(assign or {}).get(f), **options)
-            for f in functions
-        }
-        await settle(platform)
-        await steps(platform, guests, wire)
+        await steps(platform, *await scene(platform, **options))
 
     run(main, nic=COMPLETE, costs=costs)
 
@@ -51,5 +54,6 @@ async def arrive(platform, guests, frames):
         guest.received.clear()
     for content in frames:
         await platform.machine.send_frame(content)
+        await platform.machine.sleep(1000)  # so that there is room for all of them
     await settle(platform)
     return {f: list(guest.received) for f, guest in guests.items()}

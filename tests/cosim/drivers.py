@@ -234,7 +234,7 @@ async def forsaken(platform):
 
 async def cut_off(platform):
     """A function that is reset while a frame of its is being cut sends none of the segments that
-    are left (PCIe 6.6.2), and nobody waits for them.
+    are left (PCIe 6.6.2), and nobody waits for them; nor does one that its driver resets.
     """
     guest = await platform.guest(1)
     wire: list[bytes] = []
@@ -255,6 +255,17 @@ async def cut_off(platform):
     await guest.driver.start()  # what cuts is free again
     await guest.driver.submit(large(whole[:2000], 1000))
     await platform.until(lambda: len(wire) == sent + 2)
+    await guest.driver.submit(large(whole, segment))
+    await platform.until(lambda: len(wire) > sent + 5)
+    await guest.driver.stop()
+    await guest.driver.start()
+    await platform.machine.sleep(1000)  # segments that were in their slots
+    begin = len(wire)
+    content = frame(bytes.fromhex("02fe00000001"), guest.mac, Random(1))
+    await guest.driver.send(content)
+    await platform.until(lambda: content in wire, 5_000)
+    await platform.machine.sleep(10_000)
+    assert wire[begin:] == [content]
 
 
 async def sharing(platform):

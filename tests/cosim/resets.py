@@ -59,6 +59,8 @@ class Resets:
         self.guests: dict[int, _Guest] = {}
         #: Function level resets, and those that came while a page request was being served.
         self.resets = self.with_page_request = 0
+        #: Those that came while an invalidation had been sent to the function, and not carried out.
+        self.with_invalidation = 0
         #: Messages that came between a reset and its end.
         self.interrupted = 0
 
@@ -123,24 +125,44 @@ class Resets:
         for _ in range(2):
             await self.guests[2].driver.send(self._frame(2, 1))
 
-    async def reset_after(self, delay: int, *, evict: bool = False) -> None:
-        """Reset function 1 so many cycles after it has begun to send."""
+    async def reset_after(self, delay: int, *, evict: bool = False, quiesce: bool = True) -> None:
+        """Reset function 1 so many cycles after it has begun to send; ``quiesce`` as in HostBus."""
         await self._traffic(1)
         bystanders = self._port.spawn(self._exchange((2, 3), (3, 2)), "bystanders")
         await self._port.sleep(delay)
         hypervisor, guest = self._hypervisor, self.guests[1]
         assignment = hypervisor.assignment(1)
         self.with_page_request += assignment.requests > len(assignment.services)
-        work = []
-        if evict:  # an invalidation of all that the function has cached is on its way too
-            resident = next(g for g in self._pages(guest) if guest.vm.pages.resident(g))
-            work.append(self._port.spawn(hypervisor.evict(guest.vm, resident), "evict"))
-        await hypervisor.reset(1)
+        work = [await self._begin_to_evict(guest)] if evict else []
+        await hypervisor.reset(1, quiesce=quiesce)
         for task in work:
             await task.join()
         self.resets += 1
         await bystanders.join()
         await self._bind_again(1)
+
+    async def _begin_to_evict(self, guest: _Guest) -> Any:
+        """Return when the function is to invalidate a page, before it has, and who goes on."""
+        hypervisor, vm = self._hypervisor, guest.vm
+        iommu = hypervisor.iommu
+        device = hypervisor.assignment(guest.number).device_id
+        gpa = next(g for g in self._pages(guest) if vm.pages.resident(g))
+        done = await hypervisor.stat(guest.number, Stat.INVALIDATIONS)
+        vm.pages.unmap(gpa)
+        await iommu.invalidate_second_stage(vm.gscid, gpa)
+        await iommu.fence()
+        await iommu.invalidate_device(device, gpa)
+
+        async def finish() -> None:
+            await iommu.fence()
+            vm.pages.page_out(gpa)
+
+        task = self._port.spawn(finish(), "eviction")
+        while not task.done and not await iommu.only_fence_left():
+            pass
+        same = await hypervisor.stat(guest.number, Stat.INVALIDATIONS) == done
+        self.with_invalidation += same and not task.done
+        return task
 
     @staticmethod
     def _pages(guest: _Guest):
@@ -162,6 +184,17 @@ class Resets:
         assert await bus.config_read(bus.routing_id(1), 4, 4) == 0xFFFF_FFFF
         await self._port.sleep(500)
         await bus.set_vfs(True)
+        await self._all_again()
+
+    async def physical_after(self, delay: int) -> None:
+        """Reset the PF under traffic, and all VFs with it, while all are bus masters."""
+        await self._traffic(1)
+        await self._port.sleep(delay)
+        await self._hypervisor.bus.reset_physical(quiesce=False)
+        await self._all_again()
+
+    async def _all_again(self) -> None:
+        """All functions have been reset; their drivers start over."""
         for number in (1, 2, 3):
             await self._hypervisor.reset(number)
         for guest in self.guests.values():
@@ -271,10 +304,11 @@ class Resets:
     async def run(self, delays: list[int], *, evict: bool = False) -> dict[str, Any]:
         """All of it; returns how often what happened."""
         await self.start()
-        for delay in delays:
-            await self.reset_after(delay, evict=evict)
+        for number, delay in enumerate(delays):
+            await self.reset_after(delay, evict=evict, quiesce=number % 2 == 0)
         for delay in delays[:: max(1, len(delays) // 3)]:
             await self.vfs_gone_after(delay)
+            await self.physical_after(delay)
         await self.masked()
         await self.pending_at_reset()
         await self.without_bus_master()
@@ -282,6 +316,7 @@ class Resets:
         return {
             "resets": self.resets,
             "page_requests": self.with_page_request,
+            "invalidations": self.with_invalidation,
             "requests": sum(a.requests for a in self._hypervisor.assignments.values()),
             "faults": [f"{fault.cause} of {fault.device_id}" for fault in faults],
         }

@@ -1,9 +1,10 @@
-"""A scenario of ``drivers`` on the RTL; runs inside of the simulator."""
+"""A scenario of ``drivers`` or ``policies`` on the RTL; runs inside of the simulator."""
 
 import cocotb
 
 from cosim.bench.machine import options, report
 from tests.cosim.drivers import SCENARIOS
+from tests.cosim.policies import POLICIES
 from tests.cosim.rtl_platform import rtl_platform
 
 
@@ -12,5 +13,6 @@ async def drivers(dut) -> None:
     """Run the one that the options name."""
     asked = options()
     platform = await rtl_platform(dut, asked["seed"])
-    await SCENARIOS[asked["scenario"]](platform, **asked["arguments"])
+    known = SCENARIOS | {name: scenario for name, (scenario, _) in POLICIES.items()}
+    await known[asked["scenario"]](platform, **asked["arguments"])
     report({"cycles": platform.machine.now()})

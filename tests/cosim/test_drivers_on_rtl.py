@@ -5,6 +5,7 @@ import pytest
 from cosim.bench.run import run as simulate
 from tests.cosim.drivers import REFUSABLE, SCENARIOS
 from tests.cosim.features_world import receiving_rtl
+from tests.cosim.policies import POLICIES
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def large():
 
 
 def on_rtl(built, scenario, **arguments):
-    assert scenario in SCENARIOS
+    assert scenario in {**SCENARIOS, **POLICIES}
     asked = {"seed": 1, "scenario": scenario, "arguments": arguments}
     assert simulate(built, "tests.cosim.tb_drivers", options=asked)["cycles"] > 1000
 
@@ -67,3 +68,8 @@ def test_a_function_that_is_reset_sends_nothing_that_is_being_cut(built):
 
 def test_queues_that_share_a_vector_are_moderated_together(built):
     on_rtl(built, "sharing")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies(built, name):
+    on_rtl(built, name, **POLICIES[name][1])

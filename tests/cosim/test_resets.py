@@ -45,6 +45,7 @@ def reset_on_rtl(delays, **settings):
     found = on_rtl(delays, **settings)
     assert found["resets"] == len(delays)
     assert found["page_requests"] > 0
+    assert (found["invalidations"] > 0) == settings.get("evict", False)
 
 
 @pytest.mark.parametrize("evict", [pytest.param(False, marks=pytest.mark.full), True])

@@ -263,6 +263,7 @@ class RingFetch(wiring.Component):
                     self.write.en.eq(1),
                     self.woken.eq(1 << init.payload),
                 ]
+                m.d.sync += self.patience.eq(self.patience & ~self.woken)
             with m.Else():
                 self._turn(m)
 

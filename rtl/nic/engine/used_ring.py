@@ -226,6 +226,7 @@ class UsedRing(wiring.Component):
                     self.flushed_queue.eq(init.payload),
                     self.flushed.eq(0),
                 ]
+                m.d.sync += self.patience.eq(self.patience & ~self.clear)
             with m.Else():
                 self._turn(m)
 

@@ -46,7 +46,7 @@ class Segmentation(wiring.Component):
     -------
     job : ``In(stream)`` of CutJob
     able : ``In(functions)``
-        Functions that may send: of others nothing more is cut.
+        Functions that may send: of others nothing more is cut, also when they may again.
     ended : ``Out(stream)`` of CutFrame
         Slot and buffer are not needed any more.
     store : ``In(StorePort)``

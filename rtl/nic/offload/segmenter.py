@@ -63,7 +63,7 @@ class Segmenter(wiring.Component):
     job : ``In(stream)`` of SegmenterJob
         Ready when the packet has been cut, or refused.
     stop : ``In(1)``
-        No segment is begun any more.
+        No segment of the packet is begun any more, be it for a cycle.
     segments : ``Out(1)``; refused : ``Out(1)``
         Cuts, from now on; cannot be cut.  Each for one cycle, before anything is offered.
     read : ``Out(ByteRead)``; steady : ``In(1)``
@@ -118,6 +118,8 @@ class Segmenter(wiring.Component):
         left, data_bytes = Signal(17), Signal(17)
         self.place = Signal(13)  # beat that is read
         waiting = Signal(range(_SETTLED + 1))
+        stop, stopped = Signal(), Signal()
+        m.d.comb += stop.eq((self.stop | stopped) & ~copies)
         m.d.comb += [
             data_bytes.eq(job.length - self.payload),
             left.eq(data_bytes - self.done),
@@ -131,9 +133,11 @@ class Segmenter(wiring.Component):
         m.d.comb += [reader.read.ready.eq(self.read.ready), reader.read.data.eq(self.read.data)]
         self._pipe(m)
         sound = self._sound(m, data_bytes)
+        with m.If(self.stop):
+            m.d.sync += stopped.eq(1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.done.eq(0), self.number.eq(0)]
+                m.d.sync += [self.done.eq(0), self.number.eq(0), stopped.eq(0)]
                 m.d.comb += reader.start.eq(self.job.valid & ~copies)
                 with m.If(self.job.valid):
                     m.next = "HEADERS"
@@ -147,7 +151,6 @@ class Segmenter(wiring.Component):
                         m.d.comb += self.job.ready.eq(1)
                         m.next = "IDLE"
             with m.State("SLOT"):
-                stop = self.stop & ~copies
                 m.d.comb += self.alloc.ready.eq(~stop)
                 m.d.sync += [
                     self.slot.eq(self.alloc.payload),

@@ -46,6 +46,7 @@ class OffloadBench(wiring.Component):
                 "found": In(found),
                 "checked": Out(found),
                 "checking": In(config.functions),
+                "able": In(config.functions, init=-1),
             }
         )
 
@@ -61,6 +62,7 @@ class OffloadBench(wiring.Component):
         connect(m, offload.read_bytes, frames.cut)
         share_slots(m, frames.tx_alloc, offload.alloc, self.tx_alloc, 1)
         m.d.comb += [self.cut.eq(offload.cut), self.large_back.eq(offload.large_back)]
+        m.d.comb += offload.able.eq(self.able)
         connect(m, flipped(self.sent), offload.i)
         connect(m, offload.o, flipped(self.frame))
         connect(m, offload.release, flipped(self.release))

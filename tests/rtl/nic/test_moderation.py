@@ -7,6 +7,7 @@ import pytest
 
 from models.spec.config import config
 from models.spec.nic import MANAGEMENT, QueueCoalescing
+from models.spec.virtio import MSI_NO_VECTOR
 from rtl.nic.moderation import Moderation
 from tests.rtl.agents import Sink, put, run, seeded, wait_for
 
@@ -165,6 +166,54 @@ def test_a_queue_that_gets_a_vector_while_it_is_told_is_told_itself(after):
         assert cycle - before < 100, "what it had waiting was forgotten"
 
     world.run(bench)
+
+
+def test_no_vector_is_none_that_queues_share():
+    """A queue that has none, and one that has none for a while."""
+    world = World(72, PAIRS)
+
+    async def bench(ctx):
+        await assign(ctx, world.dut, 0, MSI_NO_VECTOR)
+        await assign(ctx, world.dut, 3, 6)
+        await world.set(ctx, 3, 0, 200)
+        await world.use(ctx, 3, 1)
+        await assign(ctx, world.dut, 3, MSI_NO_VECTOR)
+        await world.use(ctx, 0, 1)
+        await ctx.tick().repeat(40)
+        await assign(ctx, world.dut, 3, 6)
+        await ctx.tick().repeat(200 + 3 * world.dut.queues + 6)
+        assert [vector for _, vector, _ in world.told] == [MSI_NO_VECTOR, 6]
+
+    world.run(bench)
+
+
+def test_what_waits_goes_however_many_notices_come():
+    """Interrupts of one function's other queue, as many as can be sent, each of which finds that
+    its function has another queue that waits.
+    """
+    dut, rng = Moderation(PAIRS), seeded(73)
+    sink, per = Sink(dut.interrupt, rng, 0.97), dut.per
+
+    async def bench(ctx):
+        ctx.set(dut.told, -1)
+        stored, timers = dut.stored, [(f * per, f) for f in range(PAIRS.functions)]
+        for queue, function in timers:
+            await assign(ctx, dut, queue, 1)
+            await assign(ctx, dut, queue + 1, 2)
+            ctx.set(stored.function, function)
+            ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4)
+            ctx.set(stored.data, QueueCoalescing.const({"packets": 0, "cycles": 300}).as_bits())
+            ctx.set(stored.en, 1)
+            await ctx.tick()
+            ctx.set(stored.en, 0)
+            await put(ctx, dut.notice, {"queue": queue, "amount": 1, "wanted": 1})
+        for number in range(150):
+            queue = number % PAIRS.functions * per + 1
+            await put(ctx, dut.notice, {"queue": queue, "amount": 1, "wanted": 1})
+        waited = [event.function for event in sink.got if event.vector == 1]
+        assert sorted(waited) == list(range(PAIRS.functions)), "some still wait"
+
+    run(dut, bench, background=[sink.process])
 
 
 @pytest.mark.parametrize("shared", [False, True])

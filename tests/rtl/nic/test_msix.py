@@ -1,5 +1,7 @@
 """MSI-X against a small model: masks, pending bits, table, messages."""
 
+from amaranth.hdl import Signal
+
 from models.spec.config import config
 from models.spec.nic import MSIX_PBA_OFFSET, MSIX_TABLE_OFFSET, MsixEntry, Stat, bar_base
 from rtl.nic.msix import Msix
@@ -107,3 +109,53 @@ def test_random_traffic():
         assert forgotten > 2
 
     run(dut, bench, background=[messages.process, stats.process])
+
+
+def test_a_flood_of_interrupts_keeps_nobody_waiting():
+    """One function's vector is unmasked, another's table is cleared, while a third sends all that
+    can be sent.
+    """
+    dut, rng = Msix(TINY), seeded(44)
+    messages, stats = Sink(dut.message, rng, 0.9), Sink(dut.stat, rng, 0.0)
+    cleared = []
+
+    async def flood(ctx):
+        while True:
+            await put(ctx, dut.interrupt, {"function": 0, "vector": 0})
+
+    async def watch(ctx):
+        async for *_, done in ctx.tick().sample(dut.cleared):
+            cleared.extend([done] if done else [])
+
+    async def unmask(ctx, function):
+        request = {"addr": bar_base(function) + MSIX_TABLE_OFFSET + 12, "write": 1, "strb": 15}
+        await put(ctx, dut.bus.request, request)
+        await get(ctx, dut.bus.response)
+
+    async def bench(ctx):
+        ctx.set(dut.allowed, -1)
+        await unmask(ctx, 0)
+        await put(ctx, dut.interrupt, {"function": 1, "vector": 0})
+        await ctx.tick().repeat(20)
+        assert not messages.got
+        cleared.clear()
+        ctx.set(flooding, 1)
+        await ctx.tick().repeat(100)
+        await unmask(ctx, 1)
+        ctx.set(dut.clear, 1 << 2)
+        for _ in range(4000):
+            if cleared:
+                ctx.set(dut.clear, 0)
+            await ctx.tick()
+        assert cleared == [1 << 2]
+        others = [number for number, m in enumerate(messages.got) if m.function == 1]
+        assert len(others) == 1
+        assert others[0] < 50
+        assert len(messages.got) > 100
+
+    async def later(ctx):
+        await ctx.tick().until(flooding)
+        await flood(ctx)
+
+    flooding = Signal()
+    run(dut, bench, background=[messages.process, stats.process, watch, later])

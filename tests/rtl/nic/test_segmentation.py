@@ -95,6 +95,36 @@ def test_frames_of_every_length(size):
     run(world.dut, bench, background=[world.take, world.watch])
 
 
+@pytest.mark.parametrize("after", range(0, 200, 60))
+def test_a_function_that_may_not_send_for_a_cycle_has_the_rest_not_cut(after):
+    """A reset that is over before anybody looks; what comes behind it is cut to its end."""
+    rng = seeded(53)
+    world = World(rng)
+
+    async def bench(ctx):
+        await world.accept(ctx)
+        for stops in (True, False):
+            world.frames.clear()
+            world.pulses.clear()
+            frame, fields = tcp(rng, 4, 9000)
+            await world.send(ctx, await world.fill(ctx, frame, fields), frame, fields)
+            if stops:
+                await world.until(ctx, lambda: len(world.frames) == 2)
+                await ctx.tick().repeat(after + 1)
+                ctx.set(world.dut.able, 0)
+                await ctx.tick()
+                ctx.set(world.dut.able, -1)
+                before = len(world.frames)
+            await world.until(ctx, lambda: "cut" in world.pulses)
+            await ctx.tick().repeat(300)
+            segments = golden(frame, fields)
+            if stops:
+                assert before <= len(world.frames) <= before + 2 < len(segments)
+            assert world.frames == segments[: len(world.frames) if stops else None]
+
+    run(world.dut, bench, background=[world.take, world.watch])
+
+
 def test_other_frames_pass_one_that_is_cut():
     rng = seeded(52)
     world = World(rng)
