@@ -8,7 +8,7 @@ from cosim.guest.pci import PciDevice
 from cosim.guest.virtio_net import QueueStopped
 from models.spec.nic import MANAGEMENT, Stat, bar_base, function_block, initial_mac
 from models.spec.pci_capabilities import CapabilityId, ExtendedId
-from tests.cosim.drivers import exchange
+from tests.cosim.drivers import exchange, offloading
 from tests.cosim.platform import Guest, Platform, frame
 
 __all__ = ["SCENARIOS", "USED"]
@@ -190,13 +190,14 @@ async def some(platform: Platform) -> dict[str, Any]:
     functions = range(hypervisor.config.nic.functions)
     await _enumerated(platform)
     await _fewer(platform)
-    guests = {f: await platform.guest(f, assign={"count": False}) for f in USED}
+    guests = {f: await platform.guest(f, assign={"count": False}, pairs=2) for f in USED}
     for pair in ((LOW, MIDDLE), (MIDDLE, HIGH), (HIGH, LOW), (BESIDE, HIGH)):
         await exchange(platform, [guests[f] for f in pair], pause=_PACE)
     await _everybody(platform, list(guests.values()))
     found = await _reset(platform, guests)
     await exchange(platform, [guests[MIDDLE], guests[HIGH]], pause=_PACE)
     await exchange(platform, [guests[BESIDE], guests[MIDDLE]], pause=_PACE)
+    await offloading(platform, [guests[LOW], guests[HIGH]])
     for function in functions:
         busy = [bool(await hypervisor.stat(function, stat)) for stat in _BUSY]
         if function == 0:  # its vector tells software of control queues
