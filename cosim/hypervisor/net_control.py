@@ -167,7 +167,8 @@ class NetControl:
         if command == ControlMac.ADDR_SET and self.accepted(Feature.NET_CTRL_MAC_ADDR):
             if len(data) != _MAC_BYTES or data[0] & 1 or not self._may_have(data):
                 return _ERR
-            await self._set_mac(data)
+            if data != self._mac():  # else nothing changes of which drivers were to be told
+                await self._set_mac(data)
             return _OK
         if command != ControlMac.TABLE_SET or not self.accepted(Feature.NET_CTRL_RX):
             return _ERR
