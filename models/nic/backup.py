@@ -75,7 +75,7 @@ class Backup:
         self._next[number, pair] = (entry + 1) % (1 << self._log2(number))
         for offset, content in ((0, first.to_bytes(2, "little")), (BACKUP_FRAME_OFFSET, frame)):
             if self._run(self._dma.write(address + offset, content, QueueError.BUS)) is None:
-                self._break(number)
+                self.flush(number)
                 return
         function.count(Stat.RX_BACKUP, queue=2 * pair)
 
@@ -88,7 +88,7 @@ class Backup:
             if not ring or self._waits(number, pair) or not room(number):
                 continue
             if not self._enabled(number):
-                self._break(number)
+                self.flush(number)
                 continue
             address = self._address(number, pair, ring.popleft())
             first = self._run(self._dma.read(address, 2, QueueError.BUS))
@@ -102,15 +102,11 @@ class Backup:
         return None
 
     def flush(self, number: int) -> None:
-        """Forget what a function had to receive."""
+        """Drop and count what a function had to receive."""
         for pair in range(self._config.queue_pairs):
-            self._rings[number, pair].clear()
-
-    def _break(self, number: int) -> None:
-        for pair in range(self._config.queue_pairs):
-            lost = len(self._rings[number, pair])
-            self._functions[number].count(Stat.RX_DROPPED_FULL, lost, queue=2 * pair)
-        self.flush(number)
+            ring = self._rings[number, pair]
+            self._functions[number].count(Stat.RX_DROPPED_FULL, len(ring), queue=2 * pair)
+            ring.clear()
 
     def _run(self, transfer: Transfer) -> bytes | None:
         """What a transfer of the PF's reads; ``None`` if it fails or would have to wait."""

@@ -198,7 +198,7 @@ class GoldenNic:
             self.functions[0].raise_vector(self.functions[0].mailbox_vector)
         elif what == "reset":
             for index in range(self.config.queues_per_function):
-                self._queues.pop(base + index, None)
+                self._end(number, index)
                 self._moderations[number].forget(index)
             self.switch.flush(number)
         else:  # a queue may be able to run now

@@ -80,9 +80,9 @@ class Switch:
         return self._fifos[number][pair].popleft()
 
     def flush(self, number: int) -> None:
-        """Drop what waits for a function."""
-        for fifo in self._fifos[number].values():
-            fifo.clear()
+        """Drop and count what waits for a function that does not receive any longer."""
+        for pair in self._fifos[number]:
+            self.drop(number, pair)
         self._backup.flush(number)
 
     def drop(self, number: int, pair: int, more: int = 0) -> None:

@@ -152,7 +152,6 @@ class Nic(wiring.Component):
             engine.stall.eq(registers.fault_stall),
             switch.able.eq(able),
             switch.live.eq(registers.live),
-            engine.live.eq(registers.live),
             switch.down.eq(registers.down),
             engine.closed.eq(registers.closed),
             registers.under_way.eq(engine.under_way),

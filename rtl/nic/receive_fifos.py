@@ -345,12 +345,12 @@ class ReceiveFifos(wiring.Component):
             pop.frame.eq(get_frame.data),
             returns.i.valid.eq(returning),
             returns.i.payload.eq(get_frame.data),
-            dropped.i.valid.eq(returned & ~ceases),
+            dropped.i.valid.eq(returned),
             *lost(
                 dropped.i.payload,
                 self.owner,
                 self.pair,
-                why=Mux(shut, Stat.RX_DROPPED_QUEUE, Stat.RX_DROPPED_FULL),
+                why=Mux(shut | ceases, Stat.RX_DROPPED_QUEUE, Stat.RX_DROPPED_FULL),
             ),
         ]
 

@@ -114,17 +114,16 @@ def receive_fifos(module):
         Assert(~pop.valid | popping & (pop.frame.length == popped) & takes.bit_select(popped, 1)),
         Assert(~gives | ~takes.bit_select(given.length[0], 1)),
     ]
-    # What is given back of a queue that is down is counted, and nothing else: of both two may be on
-    # their way.
+    # All that is given back is counted, and nothing else: of both two may be on their way.
     tells, told = dut.stat.valid & dut.stat.ready, dut.stat.payload
-    drops = (receiving & down).bit_select(who, 1)
+    drops = ~receives
     owes = Signal(signed(5))
     m.d.sync += owes.eq(
         owes + (gives & drops & (given.length == who)) - (tells & (told.function == who))
     )
     m.d.comb += [
         Assert((owes >= -2) & (owes <= 2)),
-        Assert(~tells | (receiving & down).bit_select(told.function[0], 1)),
+        Assert(~tells | ~takes.bit_select(told.function[0], 1)),
         Assert(~tells | (told.stat == Stat.RX_DROPPED_QUEUE) & told.queued & (told.amount == 1)),
         Cover(tells & (told.function == who) & gives),
     ]
@@ -286,9 +285,9 @@ PROOFS = (
                 new="goes.eq(filled)",
             ),
             Plant(
-                name="what is given back of a queue that is down is not counted",
-                old="dropped.i.valid.eq(returned & ~ceases)",
-                new="dropped.i.valid.eq(0)",
+                name="what is given back of a function that does not receive is not counted",
+                old="dropped.i.valid.eq(returned)",
+                new="dropped.i.valid.eq(returned & ~ceases)",
                 depth=13,
             ),
             Plant(

@@ -110,13 +110,19 @@ def test_what_comes_back_from_the_backup_ring_is_dropped():
     assert nic.stat(Stat.RX_BACKUP) == 2
 
 
-def test_a_device_reset_drops_without_counting():
+def test_a_device_reset_drops_and_counts_what_waits():
     nic = NicAlone()
     nic.start(*RECEIVE)
-    nic.receive(1, frame(1))
+    nic.absent_buffer(2)
+    nic.receive(0, frame(1))
+    nic.receive(1, frame(2), frame(3))  # one is being delivered
+    nic.settle()
+    assert len(nic.requests) == 1
     nic.store("device_status", 0)
-    nic.receive(1, frame(1))
-    assert nic.dropped == (0, 0, 0)
+    assert nic.dropped == (3, 1, 2)
+    nic.receive(1, frame(1))  # nobody's
+    assert nic.dropped == (3, 1, 2)
+    assert nic.stat(Stat.RX_DROPPED_FILTER) == 1
 
 
 # Buffers that are too short ----------------------------------------------------------------------

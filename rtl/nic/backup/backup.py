@@ -247,7 +247,6 @@ class Backup(wiring.Component):
             restore.place.eq(fetched),
             restore.waiting.eq(complete - fetched),
             restore.flush.eq(flushing & still),
-            restore.receiving.eq(self.receiving),
             restore.wanted.eq(
                 (fetched != complete)
                 & ~flushing

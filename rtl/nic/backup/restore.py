@@ -80,8 +80,6 @@ class Restore(wiring.Component):
         It is.
     flush, waiting : ``In``; flushed : ``Out(1)``
         The queue's ring is to be emptied of so many frames; it is, in this cycle.
-    receiving : ``In(functions)``
-        Of other functions frames that are thrown away are not counted.
     left, left_receiver : ``Out``
         An entry is not needed any more.
     discards : ``In(1)``
@@ -116,7 +114,6 @@ class Restore(wiring.Component):
                 "fetched": Out(1),
                 "flush": In(1),
                 "waiting": In(COUNTER_BITS),
-                "receiving": In(config.functions),
                 "flushed": Out(1),
                 "left": Out(1),
                 "left_receiver": Out(receiver),
@@ -212,10 +209,10 @@ class Restore(wiring.Component):
         return m
 
     def _drop(self, m: Module, function, pair, amount, any_) -> None:
-        """Count frames that are thrown away, if their function receives."""
+        """Count frames that are thrown away."""
         stat = self.out["stat"]
         m.d.comb += [
-            stat.valid.eq(any_ & self.receiving.bit_select(function, 1)),
+            stat.valid.eq(any_),
             *lost(stat.payload, function, pair, amount, why=Stat.RX_DROPPED_FULL),
         ]
 

@@ -84,7 +84,7 @@ class Build(wiring.Component):
         A packet is complete.
     job : ``Out(stream)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``; release : ``Out(stream)`` of TxFrame
-    live : ``In(functions)``; stat : ``Out(stream)`` of StatEvent
+    stat : ``Out(stream)`` of StatEvent
         Functions that have a driver; their frames that are given back unseen.
     """
 
@@ -129,7 +129,6 @@ class Build(wiring.Component):
                 "tx_alloc": In(stream.Signature(8)),
                 "rx_pop": Out(RxPop()),
                 "release": Out(stream.Signature(TxFrame)),
-                "live": In(config.functions),
                 "stat": Out(stream.Signature(StatEvent)),
             }
         )

@@ -121,7 +121,7 @@ class ReceiveBuild(Build):
             m.next = "DESCRIPTOR"
 
     def _clean(self, m: Module) -> None:
-        """Give back all frames that are not committed, and count them while there is a driver."""
+        """Give back all frames that are not committed, and count them."""
         s = self.s
         with m.State("CLEAN"):
             m.next = "CLEANED"
@@ -137,9 +137,7 @@ class ReceiveBuild(Build):
             ]
             with m.If(self.release.ready):
                 m.d.sync += s.number.eq(s.number + 1)
-                m.next = "CLEAN"
-                with m.If(self.live.bit_select(self.function, 1)):
-                    m.next = "LOST"
+                m.next = "LOST"
         with m.State("LOST"):
             m.d.comb += self.stat.valid.eq(1)
             with m.If(self.stat.ready):

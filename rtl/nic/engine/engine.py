@@ -97,8 +97,6 @@ class VirtqueueEngine(wiring.Component):
         Functions to which checksums are told; what has been found of a frame that is received.
     segmenting : ``In(functions)``
         Functions that may send what is to be cut into segments.
-    live : ``In(functions)``
-        Functions that have a driver.
     cut, large_back : ``In(1)``
         A frame has been cut, or will not be; the large buffer is free again.
     stat : ``Out(stream)`` of StatEvent
@@ -131,7 +129,6 @@ class VirtqueueEngine(wiring.Component):
                 "checking": In(config.functions),
                 "finding": Out(FindingRead()),
                 "segmenting": In(config.functions),
-                "live": In(config.functions),
                 "cut": In(1),
                 "large_back": In(1),
                 "release": Out(stream.Signature(FrameRef)),
@@ -457,7 +454,6 @@ class VirtqueueEngine(wiring.Component):
             receive.header.eq(self.finding.finding),
         ]
         m.d.comb += [lane.checking.eq(self.checking) for lane in self.lanes]
-        m.d.comb += [lane.live.eq(self.live) for lane in self.lanes]
         for name in ("segmenting", "cut", "large_back"):
             m.d.comb += getattr(transmit, name).eq(getattr(self, name))
 

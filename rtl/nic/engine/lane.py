@@ -81,7 +81,7 @@ class Lane(wiring.Component):
     header_memory, header_at : ``Out``; header : ``In(16)``
         See :class:`Commit`.
     ended : ``In(stream)``; job : ``Out(stream)``
-    frames : ``In(queues)``; checking, segmenting, live : ``In(functions)``
+    frames : ``In(queues)``; checking, segmenting : ``In(functions)``
     cut, large_back : ``In(1)``
         A frame has been cut, or will not be; the large buffer is free again.
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``
@@ -130,7 +130,6 @@ class Lane(wiring.Component):
                 "frames": In(queues),
                 "checking": In(config.functions),
                 "segmenting": In(config.functions),
-                "live": In(config.functions),
                 "cut": In(1),
                 "large_back": In(1),
                 "tx_alloc": In(stream.Signature(8)),
@@ -173,7 +172,7 @@ class Lane(wiring.Component):
         self._used(m)
         self._states(m, completions)
         m.d.comb += [build.frames.eq(self.frames), build.able.eq(self.able)]
-        m.d.comb += [build.patient_room.eq(self.patient_room), build.live.eq(self.live)]
+        m.d.comb += build.patient_room.eq(self.patient_room)
         m.d.comb += [build.checking.eq(self.checking), commit.checking.eq(self.checking)]
         m.d.comb += [
             build.segmenting.eq(self.segmenting),

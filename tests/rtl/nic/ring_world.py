@@ -483,7 +483,6 @@ class RingWorld:
             sim.add_testbench(agent, background=True)
 
         async def start(ctx):
-            ctx.set(self.dut.live, -1)
             for function in range(self.config.functions):
                 ctx.set(self.dut.controls[function].enable, 1)
                 ctx.set(self.dut.controls[function].ats, function in self.ats)
