@@ -484,7 +484,9 @@ class Hostile:
             await self.port.sleep(_STEP)
             now = await self._look(before, used)
             asked = await self.world.hypervisor.stat(HOSTILE, Stat.PAGE_REQUESTS)
-            since = since + 1 if (now, asked) == (last, requests) else 0
+            # What it has sent to others may wait for pages of theirs.
+            waits = await self.world.receiving()
+            since = since + 1 if (now, asked) == (last, requests) and not waits else 0
             if since == _QUIET:
                 break
             last, requests = now, asked

@@ -22,7 +22,7 @@ from cosim.scenarios.traffic import OUTSIDE, guest_mac
 from models.nic.offload import segment
 from models.spec.config import SystemConfig
 from models.spec.ethernet import EtherType, IpProtocol
-from models.spec.nic import QueueError, Stat
+from models.spec.nic import MANAGEMENT, QueueError, Stat, function_block
 from models.spec.virtio import Feature, NetHeader
 
 __all__ = ["CORRECT", "HOSTILE", "HOSTILE_TYPE", "HOST_BASE", "HOST_BYTES", "World"]
@@ -391,6 +391,11 @@ class World:
             rest = iter(frames)
             if not all(frame in rest for frame in self._taken(source, function)):
                 raise Wrong("frames", f"{source} -> {function}: frames are not what was sent")
+
+    async def receiving(self) -> bool:
+        """Whether a frame is on its way into the memory of a correct driver."""
+        registers = [function_block(f) + MANAGEMENT["receiving"].offset for f in CORRECT]
+        return any([await self.port.mmio_read("nic", register) for register in registers])
 
     async def unharmed(self) -> None:
         """See that no queue of theirs has stopped, and that all frames were counted."""

@@ -133,7 +133,9 @@ class Servant:
         for frame in frames:
             dropped = self._switch.from_function(function.number, frame, index)
             if dropped is not None:
-                return dropped
+                function.count(Stat.TX_DROPPED, queue=index)
+                function.count(dropped, queue=index)
+                continue
             function.count(Stat.TX_PACKETS, queue=index)
             function.count_group(frame, Stat.TX_MULTICAST, Stat.TX_BROADCAST)
             function.count(Stat.TX_BYTES, len(frame), queue=index)

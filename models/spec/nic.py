@@ -314,7 +314,7 @@ class Stat(enum.IntEnum, shape=6):
     RX_DROPPED_WIRE = 37  # PF: with an error, shorter than a header or longer than a slot
     TX_DROPPED_LENGTH = 38  # of TX_DROPPED: too short or too long
     TX_DROPPED_REFUSED = 39  # of TX_DROPPED: a page of its buffers was refused
-    TX_DROPPED_LINK = 40  # of TX_DROPPED: the link is down, or the function disabled meanwhile
+    TX_DROPPED_LINK = 40  # of TX_DROPPED: link down, or function disabled or reset meanwhile
     TX_DROPPED_NOBODY = 41  # of TX_DROPPED: no function and no port is to have it
 
 

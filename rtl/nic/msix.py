@@ -18,7 +18,7 @@ from rtl.nic.seams import Interrupt, MsiWrite, StatEvent
 __all__ = ["Msix"]
 
 WORD_BITS = 32
-#: Interrupts that may go before other work, more than are under way at once.
+#: Interrupts that may go before other work.
 _IN_ROW = 16
 
 
@@ -41,8 +41,8 @@ class Msix(wiring.Component):
     that of a whole function clears its pending bits first, one per cycle (virtio 1.3, 2.4.1).
 
     All entries are in RAM and looked at one at a time: software's accesses first, then interrupts,
-    then vectors that may have become free to send, then tables to reset.  After 16 interrupts in a
-    row one of the others has its turn: by then all have gone that came before a function's reset.
+    then vectors that may have become free to send, function by function, and tables to reset, in
+    turn.  After 16 interrupts in a row one of the others has its turn.
     A reset masks all vectors of a function and clears their pending bits, one per cycle.
 
     Latency
@@ -113,7 +113,10 @@ class Msix(wiring.Component):
         # All functions are reset when the power comes.
         fresh = Signal(functions, init=-1)
         m.d.comb += stale.eq(self.clear | fresh)
-        lowest(m, recheck, candidate)
+        # In turn: those that have had none, then all again; and tables between them.
+        served, left, others = Signal(functions), Signal(functions), Signal()
+        m.d.comb += left.eq(recheck & ~served)
+        lowest(m, Mux(left.any(), left, recheck), candidate)
         lowest(m, stale, first_stale)
         in_row, late = Signal(range(_IN_ROW + 1)), Signal()  # interrupts while others wait
         m.d.comb += late.eq((in_row == _IN_ROW) & (recheck.any() | stale.any()))
@@ -193,13 +196,14 @@ class Msix(wiring.Component):
                             m.next = "FORGET"
                     with m.Elif((interrupt.vector < vectors) & (interrupt.function < functions)):
                         m.next = "LOOK"
-                with m.Elif(recheck.any()):
-                    m.d.sync += in_row.eq(0)
+                with m.Elif(recheck.any() & ~(others & stale.any())):
+                    m.d.sync += [in_row.eq(0), others.eq(1)]
+                    m.d.sync += served.eq(Mux(left.any(), served, 0) | checked)
                     m.d.comb += checked.eq(1 << candidate)
                     m.d.sync += [function.eq(candidate), vector.eq(0), raised.eq(0)]
                     m.next = "LOOK"
                 with m.Elif(stale.any()):
-                    m.d.sync += [in_row.eq(0), function.eq(first_stale), vector.eq(0)]
+                    m.d.sync += [in_row.eq(0), others.eq(0), function.eq(first_stale), vector.eq(0)]
                     m.next = "CLEAR"
             with m.State("FORGET"):
                 m.d.comb += store.en.eq(pending_byte)

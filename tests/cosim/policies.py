@@ -1,6 +1,8 @@
 """What functions may receive and send: filters, modes, MACs, VLANs and the link; on any machine."""
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 
 from cosim.guest.control import CommandFailed
 from cosim.guest.features import KNOWN_FEATURES
@@ -98,11 +100,13 @@ async def spoofing(platform, *, control):
     await driver.send(raw(OUTSIDE, mac(1), vlan=5, mark=4))
     with pytest.raises(CommandFailed):
         await driver.control.set_mac(bytes.fromhex("021000000003"))
+    whole = Ether(dst=OUTSIDE, src=mac(3)) / IP() / TCP() / bytes(2500)
+    await driver.send_large(bytes(whole), 1000)  # each of its segments is dropped
     await settle(platform)
     assert guests[2].received == [raw(mac(2), mac(1), mark=1)]
     assert wire == [raw(OUTSIDE, mac(1), vlan=5, mark=4)]
     stats = (Stat.TX_DROPPED_MAC, Stat.TX_DROPPED_VLAN, Stat.TX_DROPPED, Stat.TX_PACKETS)
-    assert [await platform.hypervisor.stat(1, stat) for stat in stats] == [1, 1, 2, 2]
+    assert [await platform.hypervisor.stat(1, stat) for stat in stats] == [4, 1, 5, 2]
 
 
 async def link(platform):

@@ -30,8 +30,8 @@ class Backup(wiring.Component):
     (``BackupRing``); so does what is in transit, that is, all that the function's quota has no room
     for.  With the ring full, disabled or broken it is dropped and counted (RX_DROPPED_FULL).  A
     ring is emptied when its function ceases to receive, when it is disabled, and when a write to it
-    fails, which is what breaks it until it is empty: what was in it is counted, unless its function
-    does not receive.  A read that fails costs its frame.
+    fails, which is what breaks it until it is empty: what was in it is counted.  A read that fails
+    costs its frame.
 
     Latency
     -------

@@ -71,8 +71,8 @@ class Build(wiring.Component):
         Queues with an open packet; with frames; whose turn it is; whose turn is over.
     takes, owing : ``Out(queues)``
         Queues that take a frame; those with frames that are in no packet, or may not be.
-    unstall : ``Out(queues)``
-        Buffers that are half empty.
+    unstall, content : ``Out(queues)``
+        Buffers that are half empty; queues that touch and need no more descriptors for it.
     queue : ``Out``; published, done, committed, ring : ``In``
         Whose turn it is; up to where its buffer is filled, its packets are committed, its frames
         are; what its ring is like; all a cycle later.
@@ -85,7 +85,7 @@ class Build(wiring.Component):
     job : ``Out(stream)``
     tx_alloc : ``In(stream)`` of 8; rx_pop : ``Out(RxPop)``; release : ``Out(stream)`` of TxFrame
     stat : ``Out(stream)`` of StatEvent
-        Functions that have a driver; their frames that are given back unseen.
+        Frames that are given back unseen.
     """
 
     def __init__(self, config: NicConfig, *, transmits: bool):
@@ -112,6 +112,7 @@ class Build(wiring.Component):
                 "takes": Out(queues),
                 "owing": Out(queues),
                 "unstall": Out(queues),
+                "content": Out(queues),
                 "queue": Out(shapes.lane),
                 "published": In(shapes.buffer + 1),
                 "done": In(shapes.packet + 1),
@@ -198,6 +199,7 @@ class Build(wiring.Component):
         self.second = Signal()  # another DMA of a descriptor, or of num_buffers
         self.takes_large = Signal()  # the packet has the large buffer, or takes it
         self.thirsty = Signal(queues)  # queues that wait for that
+        self.suffices = Signal(queues)  # a packet that touches is complete
         self.prepare(m)
         self._wants(m)
         with m.FSM() as fsm:
@@ -259,6 +261,7 @@ class Build(wiring.Component):
                 | self.block
             ),
             self.again.eq((self.again & ~self.restarted & ~self.fresh) | self.rewound),
+            self.content.eq((self.content & ~self.rewound & ~self.fresh) | self.suffices),
             self.replaying.eq(
                 (self.replaying & ~self.replayed & ~self.fresh)
                 | (self.rewound & self.holding)
@@ -387,6 +390,7 @@ class Build(wiring.Component):
             record.absent.eq(absent),
             record.touch.eq(s.touch),
         ]
+        m.d.comb += self.suffices.eq(Mux(more, 0, Mux(s.touch, self.mine, 0)))
         m.d.sync += [
             s.open.eq(0),
             self.open.eq(self.open & ~self.mine),

@@ -442,6 +442,7 @@ class VirtqueueEngine(wiring.Component):
             fetch.wake.eq(wake),
             fetch.rewind.eq(self._both("rewind")),
             fetch.touching.eq(self._both("touching")),
+            fetch.content.eq(self._both("content")),
             used.committed.eq(self._both("committed")),
             used.urgent.eq(self._both("urgent")),
             receive.frames.eq((self.arrival.valid << receiver) | opened),

@@ -59,8 +59,9 @@ class Lane(wiring.Component):
         more frames.
     rewind : ``Out(queues)``; rewound : ``In(queues)``
         Queues that have drained and are to begin again; and do so.
-    quiet, draining, failed, touching : ``Out(queues)``
-        Queues that have drained and hold nothing; that drain; that have failed; that touch.
+    quiet, draining, failed, touching, content : ``Out(queues)``
+        Queues that have drained and hold nothing; that drain; that have failed; that touch; of
+        these those that need no more descriptors for it.
     under_way : ``Out(queues)``
         Queues with frames that were taken, and of whose used elements not all are written.
     patient_room : ``In(1)``
@@ -94,7 +95,7 @@ class Lane(wiring.Component):
         shapes = self.shapes
         inward = ("able", "halted", "failing", "over", "sheds", "rewound", "flushing", "moved")
         outward = (
-            *("rewind", "quiet", "draining", "failed", "touching", "under_way"),
+            *("rewind", "quiet", "draining", "failed", "touching", "content", "under_way"),
             *("unstall", "committed", "urgent"),
         )
         super().__init__(
@@ -233,6 +234,7 @@ class Lane(wiring.Component):
             used.addr.eq(self.fetch_queue),
             self.head.eq(used.data),
             self.unstall.eq(build.unstall),
+            self.content.eq(build.content),
         ]
 
     def _packets(self, m: Module, completions) -> None:

@@ -55,7 +55,8 @@ class RingFetch(wiring.Component):
 
     A page that is not there is read again patiently.  But if part of a transmitter's chain has been
     published, there is a slot with it; then a mark is published instead that ends the chain, and
-    what follows is a rewind.
+    what follows is a rewind.  Nor does a queue wait for one that touches others and then begins
+    again in any case: what it has touched could be gone by then.
 
     Latency
     -------
@@ -88,8 +89,8 @@ class RingFetch(wiring.Component):
     rewind : ``In(queues)``; rewound : ``Out(queues)``; index : ``In(16)``
         Queues to begin again from position ``index``, that of ``queue``, with an empty buffer; and
         when.
-    touching : ``In(queues)``
-        Queues that take no slots.
+    touching, content : ``In(queues)``
+        Queues that take no slots; of these those that have all descriptors that they need.
     busy : ``Out(queues)``
         Queues with a DMA or whose turn it is.
     patient_room : ``In(1)``; job : ``Out(stream)``; ended : ``In(stream)``
@@ -117,6 +118,7 @@ class RingFetch(wiring.Component):
                 "rewound": Out(queues),
                 "index": In(16),
                 "touching": In(queues),
+                "content": In(queues),
                 "busy": Out(queues),
                 "patient_room": In(1),
                 "job": Out(stream.Signature(shapes.job)),
@@ -410,6 +412,9 @@ class RingFetch(wiring.Component):
                 ]
                 m.d.sync += [s.tail.eq(s.tail + 1), s.published.eq(s.tail + 1), s.dead.eq(1)]
                 m.d.sync += [s.linked.eq(0), s.left.eq(0)]
+                m.next = "SAVE"
+            with m.Elif((status == DmaStatus.ABSENT) & (self.content & self.mine).any()):
+                m.d.sync += s.dead.eq(1)
                 m.next = "SAVE"
             with m.Elif(status == DmaStatus.ABSENT):
                 m.d.comb += self.again.eq(1)

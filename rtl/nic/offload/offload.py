@@ -1,6 +1,6 @@
 """Between virtqueue engine and switch: what frames that are sent ask for."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -162,7 +162,7 @@ class Offload(wiring.Component):
                 self.i.ready.eq(self.passed.ready),
             ]
 
-    def _count(self, m: Module, stat: Stat, *, then: str) -> None:
+    def _count(self, m: Module, stat: ValueLike, *, then: str) -> None:
         m.d.comb += [
             self.stats.i.valid.eq(1),
             self.stats.i.payload.stat.eq(stat),
@@ -278,7 +278,11 @@ class Offload(wiring.Component):
         with m.State("DROPPED"):
             self._count(m, Stat.TX_DROPPED, then="REASON")
         with m.State("REASON"):
-            self._count(m, Stat.TX_DROPPED_OFFLOAD, then="IDLE")
+            why: ValueLike = Stat.TX_DROPPED_OFFLOAD
+            if self.config.segmentation:
+                halted = self.ending & self.unit.ended.payload.halted
+                why = Mux(halted, Stat.TX_DROPPED_LINK, Stat.TX_DROPPED_OFFLOAD)
+            self._count(m, why, then="IDLE")
             self._leave(m)
 
     def _leave(self, m: Module) -> None:

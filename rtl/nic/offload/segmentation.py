@@ -23,10 +23,11 @@ class CutJob(data.Struct):
 
 
 class CutFrame(data.Struct):
-    """A frame that has been cut, or cannot be."""
+    """A frame that has been cut, or not to its end."""
 
     sent: SentFrame
-    refused: 1
+    refused: 1  # not to its end
+    halted: 1  # likewise: its function may not send any more; else it cannot be cut
 
 
 class Segmentation(wiring.Component):
@@ -104,6 +105,9 @@ class Segmentation(wiring.Component):
         self._read(m, segmenter, job.sent.frame.slot)
         with m.If(segmenter.segments | segmenter.refused):
             m.d.sync += self.ended.payload.refused.eq(segmenter.refused)
+            m.d.sync += self.ended.payload.halted.eq(0)
+        with m.If(segmenter.halted):
+            m.d.sync += [self.ended.payload.refused.eq(1), self.ended.payload.halted.eq(1)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(1)

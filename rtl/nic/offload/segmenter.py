@@ -66,6 +66,8 @@ class Segmenter(wiring.Component):
         No segment of the packet is begun any more, be it for a cycle.
     segments : ``Out(1)``; refused : ``Out(1)``
         Cuts, from now on; cannot be cut.  Each for one cycle, before anything is offered.
+    halted : ``Out(1)``
+        Has been stopped before its end; for one cycle.
     read : ``Out(ByteRead)``; steady : ``In(1)``
         The packet's frame; what was read stays until the next read.
     alloc : ``In(stream)`` of 8
@@ -86,6 +88,7 @@ class Segmenter(wiring.Component):
                 "stop": In(1),
                 "segments": Out(1),
                 "refused": Out(1),
+                "halted": Out(1),
                 "read": Out(ByteRead()),
                 "steady": In(1),
                 "alloc": In(stream.Signature(8)),
@@ -159,7 +162,7 @@ class Segmenter(wiring.Component):
                     self.place.eq(0),
                 ]
                 with m.If(stop):
-                    m.d.comb += self.job.ready.eq(1)
+                    m.d.comb += [self.job.ready.eq(1), self.halted.eq(1)]
                     m.next = "IDLE"
                 with m.Elif(self.alloc.valid):
                     m.next = "HEAD"

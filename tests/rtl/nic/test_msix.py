@@ -159,3 +159,40 @@ def test_a_flood_of_interrupts_keeps_nobody_waiting():
 
     flooding = Signal()
     run(dut, bench, background=[messages.process, stats.process, watch, later])
+
+
+def test_a_guest_that_unmasks_all_the_time_keeps_nobody_waiting():
+    """Of the lowest number: others' vectors and tables have their turns beside its own."""
+    dut, rng = Msix(TINY), seeded(45)
+    messages, stats = Sink(dut.message, rng, 0.0), Sink(dut.stat, rng, 0.0)
+    cleared = []
+
+    async def watch(ctx):
+        async for *_, done in ctx.tick().sample(dut.cleared):
+            cleared.extend([done] if done else [])
+
+    async def unmask(ctx, function):
+        request = {"addr": bar_base(function) + MSIX_TABLE_OFFSET + 12, "write": 1, "strb": 15}
+        await put(ctx, dut.bus.request, request)
+        await get(ctx, dut.bus.response)
+
+    async def bench(ctx):
+        await ctx.tick().repeat(100)
+        ctx.set(dut.allowed, -1)
+        for function in (1, 2):
+            await put(ctx, dut.interrupt, {"function": function, "vector": 0})
+        await ctx.tick().repeat(20)
+        cleared.clear()
+        for number in range(60):
+            await unmask(ctx, 0)
+            await ctx.tick().repeat(rng.randrange(1, 5))
+            if number == 10:
+                await unmask(ctx, 1)
+                await unmask(ctx, 2)
+                ctx.set(dut.clear, 1 << 3)
+            if cleared:
+                ctx.set(dut.clear, 0)
+        assert cleared == [1 << 3]
+        assert [message.function for message in messages.got] == [1, 2]
+
+    run(dut, bench, background=[messages.process, stats.process, watch])

@@ -97,15 +97,17 @@ def test_frames_of_every_length(size):
 
 @pytest.mark.parametrize("after", range(0, 200, 60))
 def test_a_function_that_may_not_send_for_a_cycle_has_the_rest_not_cut(after):
-    """A reset that is over before anybody looks; what comes behind it is cut to its end."""
+    """A reset that is over before anybody looks; what comes behind it is cut to its end.  A frame
+    that is not is dropped, and counted.
+    """
     rng = seeded(53)
     world = World(rng)
 
     async def bench(ctx):
         await world.accept(ctx)
         for stops in (True, False):
-            world.frames.clear()
-            world.pulses.clear()
+            for found in (world.frames, world.pulses, world.counts):
+                found.clear()
             frame, fields = tcp(rng, 4, 9000)
             await world.send(ctx, await world.fill(ctx, frame, fields), frame, fields)
             if stops:
@@ -118,6 +120,8 @@ def test_a_function_that_may_not_send_for_a_cycle_has_the_rest_not_cut(after):
             await world.until(ctx, lambda: "cut" in world.pulses)
             await ctx.tick().repeat(300)
             segments = golden(frame, fields)
+            drops = [Stat.TX_DROPPED, Stat.TX_DROPPED_LINK]
+            assert world.counts == (drops if stops else [Stat.TX_SEGMENTED])
             if stops:
                 assert before <= len(world.frames) <= before + 2 < len(segments)
             assert world.frames == segments[: len(world.frames) if stops else None]
