@@ -267,6 +267,49 @@ def test_a_page_that_is_not_there():
     world.run(test)
 
 
+@pytest.mark.parametrize("queue", [0, 1])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_touched_page_is_used_before_that_of_a_later_chain_is_there(packed, queue):
+    """Else it could be gone again by then, and so for ever."""
+    world = RingWorld(FEATURED, seed=55)
+
+    async def test(ctx):
+        make, used = (world.packed_ring if packed else world.ring), []
+        ring = make(queue, 8, indirect=1)
+        first, table = ring.buffers + 0x1000, ring.buffers + 0x2000
+        world.guest[first : first + 12] = HEADER
+        frame = bytes([7]) * 60
+        world.guest[first + 12 : first + 72] = frame
+        struct.pack_into("<QIHH", world.guest, table, ring.buffers, 2048, 2 - 2 * queue, 0)
+        world.absent.add(first >> 12)
+        for identity, (part, flags) in enumerate((((first, 72), 0), ((table, 16), 4))):
+            ring.post([part], flags=flags, **({"identity": identity} if packed else {}))
+        if not queue:
+            world.deliver(0, frame, 0)
+        world.doorbells.append(queue)
+
+        def reads():
+            return sum(r.iova == table for r in world.requests)
+
+        # The table goes when it has been read, and is away when it is read again.
+        await world.until(ctx, reads, 500)
+        await world.until(ctx, lambda: all(r.iova != table for _, r in world._dma), 100)
+        world.absent.add(table >> 12)
+        await world.until(ctx, lambda: reads() > 1 and first >> 12 in world.wanted(), 500)
+        await ctx.tick().repeat(100)
+        world.absent.discard(first >> 12)
+        await world.until(ctx, lambda: (used.extend(ring.take()), used)[1], 1000)
+        assert len(used) == 1
+        assert table >> 12 in world.absent
+        if queue:
+            assert [content for _, content in world.sent] == [frame]
+        else:
+            assert world.guest[first + 12 : first + 72] == frame
+        world.absent.clear()
+
+    world.run(test)
+
+
 @pytest.mark.parametrize(("seed", "in_order"), [(47, 0), (48, 0), (48, 1)])
 def test_what_is_used_is_not_written_again(seed, in_order):
     """The driver takes what is used of a ring whose next page cannot be written yet, and posts anew
