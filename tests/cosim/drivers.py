@@ -273,6 +273,7 @@ async def sharing(platform):
     of everything; queues with vectors of their own are told of apart.
     """
     usecs, frames, outside = 20, 60, bytes.fromhex("02fe00000001")
+    timer = usecs * platform.hypervisor.costs.clock_mhz
     wire: list[bytes] = []
     platform.machine.on_frame(lambda content, _: wire.append(content))
     guests = [
@@ -292,13 +293,12 @@ async def sharing(platform):
             await platform.machine.send_frame(frame(guest.mac, outside, rng, 100))
             await platform.machine.sleep(500)
         await guest.driver.drained()
-        await platform.until(lambda: len(guest.received) == frames)  # noqa: B023
+        await platform.until(lambda guest=guest: len(guest.received) == frames)
         spent = platform.machine.now() - begin
-        await platform.machine.sleep(2 * usecs * platform.hypervisor.costs.clock_mhz)
+        await platform.machine.sleep(2 * timer)
         after = await platform.hypervisor.stat(guest.function, Stat.INTERRUPTS)
         interrupts.append(after - before)
         assert len(wire) == frames
-        timer = usecs * platform.hypervisor.costs.clock_mhz
         most = spent // timer + 2
         assert (interrupts[-1] <= most) == (guest is guests[0]), (interrupts, most)
     assert interrupts[1] > 2 * interrupts[0] > 20

@@ -29,6 +29,18 @@ async def assign(ctx, dut, queue, vector):
     ctx.set(port.en, 0)
 
 
+async def store(ctx, dut, queue, packets, cycles):
+    """Store a queue's QueueCoalescing."""
+    stored = dut.stored
+    setting = QueueCoalescing.const({"packets": packets, "cycles": cycles})
+    ctx.set(stored.function, queue // dut.per)
+    ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % dut.per)
+    ctx.set(stored.data, setting.as_bits())
+    ctx.set(stored.en, 1)
+    await ctx.tick()
+    ctx.set(stored.en, 0)
+
+
 class World:
     """The block, its registers, and the cycle of each interrupt."""
 
@@ -47,14 +59,7 @@ class World:
                 self.told.append((payload.function, payload.vector, self.now))
 
     async def set(self, ctx, queue, packets, cycles):
-        stored = self.dut.stored
-        setting = QueueCoalescing.const({"packets": packets, "cycles": cycles})
-        ctx.set(stored.function, queue // self.dut.per)
-        ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % self.dut.per)
-        ctx.set(stored.data, setting.as_bits())
-        ctx.set(stored.en, 1)
-        await ctx.tick()
-        ctx.set(stored.en, 0)
+        await store(ctx, self.dut, queue, packets, cycles)
 
     async def use(self, ctx, queue, amount, *, wanted=True):
         await put(ctx, self.dut.notice, {"queue": queue, "amount": amount, "wanted": wanted})
@@ -196,16 +201,10 @@ def test_what_waits_goes_however_many_notices_come():
 
     async def bench(ctx):
         ctx.set(dut.told, -1)
-        stored, timers = dut.stored, [(f * per, f) for f in range(PAIRS.functions)]
-        for queue, function in timers:
+        for queue in range(0, PAIRS.functions * per, per):
             await assign(ctx, dut, queue, 1)
             await assign(ctx, dut, queue + 1, 2)
-            ctx.set(stored.function, function)
-            ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4)
-            ctx.set(stored.data, QueueCoalescing.const({"packets": 0, "cycles": 300}).as_bits())
-            ctx.set(stored.en, 1)
-            await ctx.tick()
-            ctx.set(stored.en, 0)
+            await store(ctx, dut, queue, 0, 300)
             await put(ctx, dut.notice, {"queue": queue, "amount": 1, "wanted": 1})
         for number in range(150):
             queue = number % PAIRS.functions * per + 1
@@ -370,15 +369,9 @@ def test_nothing_is_lost_behind_a_sink_that_stalls():
     last: dict[int, int] = {}
 
     async def bench(ctx):
-        stored = dut.stored
         ctx.set(dut.told, -1)
         for queue in range(QUEUES):
-            ctx.set(stored.function, queue // PER)
-            ctx.set(stored.word, MANAGEMENT["coalescing0"].offset // 4 + queue % PER)
-            ctx.set(stored.data, QueueCoalescing.const({"packets": 3, "cycles": 90}).as_bits())
-            ctx.set(stored.en, 1)
-            await ctx.tick()
-        ctx.set(stored.en, 0)
+            await store(ctx, dut, queue, 3, 90)
         for number in range(60):
             queue = rng.randrange(QUEUES)
             last[queue] = number

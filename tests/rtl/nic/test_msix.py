@@ -111,37 +111,45 @@ def test_random_traffic():
     run(dut, bench, background=[messages.process, stats.process])
 
 
+async def unmask(ctx, dut, function):
+    """Unmask the first vector of a function."""
+    request = {"addr": bar_base(function) + MSIX_TABLE_OFFSET + 12, "write": 1, "strb": 15}
+    await put(ctx, dut.bus.request, request)
+    await get(ctx, dut.bus.response)
+
+
+def watch(dut, cleared):
+    """An agent that notes which functions' tables have been cleared."""
+
+    async def process(ctx):
+        async for *_, done in ctx.tick().sample(dut.cleared):
+            cleared.extend([done] if done else [])
+
+    return process
+
+
 def test_a_flood_of_interrupts_keeps_nobody_waiting():
     """One function's vector is unmasked, another's table is cleared, while a third sends all that
     can be sent.
     """
     dut, rng = Msix(TINY), seeded(44)
     messages, stats = Sink(dut.message, rng, 0.9), Sink(dut.stat, rng, 0.0)
-    cleared = []
+    cleared: list[int] = []
 
     async def flood(ctx):
         while True:
             await put(ctx, dut.interrupt, {"function": 0, "vector": 0})
 
-    async def watch(ctx):
-        async for *_, done in ctx.tick().sample(dut.cleared):
-            cleared.extend([done] if done else [])
-
-    async def unmask(ctx, function):
-        request = {"addr": bar_base(function) + MSIX_TABLE_OFFSET + 12, "write": 1, "strb": 15}
-        await put(ctx, dut.bus.request, request)
-        await get(ctx, dut.bus.response)
-
     async def bench(ctx):
         ctx.set(dut.allowed, -1)
-        await unmask(ctx, 0)
+        await unmask(ctx, dut, 0)
         await put(ctx, dut.interrupt, {"function": 1, "vector": 0})
         await ctx.tick().repeat(20)
         assert not messages.got
         cleared.clear()
         ctx.set(flooding, 1)
         await ctx.tick().repeat(100)
-        await unmask(ctx, 1)
+        await unmask(ctx, dut, 1)
         ctx.set(dut.clear, 1 << 2)
         for _ in range(4000):
             if cleared:
@@ -158,23 +166,14 @@ def test_a_flood_of_interrupts_keeps_nobody_waiting():
         await flood(ctx)
 
     flooding = Signal()
-    run(dut, bench, background=[messages.process, stats.process, watch, later])
+    run(dut, bench, background=[messages.process, stats.process, watch(dut, cleared), later])
 
 
 def test_a_guest_that_unmasks_all_the_time_keeps_nobody_waiting():
     """Of the lowest number: others' vectors and tables have their turns beside its own."""
     dut, rng = Msix(TINY), seeded(45)
     messages, stats = Sink(dut.message, rng, 0.0), Sink(dut.stat, rng, 0.0)
-    cleared = []
-
-    async def watch(ctx):
-        async for *_, done in ctx.tick().sample(dut.cleared):
-            cleared.extend([done] if done else [])
-
-    async def unmask(ctx, function):
-        request = {"addr": bar_base(function) + MSIX_TABLE_OFFSET + 12, "write": 1, "strb": 15}
-        await put(ctx, dut.bus.request, request)
-        await get(ctx, dut.bus.response)
+    cleared: list[int] = []
 
     async def bench(ctx):
         await ctx.tick().repeat(100)
@@ -184,15 +183,15 @@ def test_a_guest_that_unmasks_all_the_time_keeps_nobody_waiting():
         await ctx.tick().repeat(20)
         cleared.clear()
         for number in range(60):
-            await unmask(ctx, 0)
+            await unmask(ctx, dut, 0)
             await ctx.tick().repeat(rng.randrange(1, 5))
             if number == 10:
-                await unmask(ctx, 1)
-                await unmask(ctx, 2)
+                await unmask(ctx, dut, 1)
+                await unmask(ctx, dut, 2)
                 ctx.set(dut.clear, 1 << 3)
             if cleared:
                 ctx.set(dut.clear, 0)
         assert cleared == [1 << 3]
         assert [message.function for message in messages.got] == [1, 2]
 
-    run(dut, bench, background=[messages.process, stats.process, watch])
+    run(dut, bench, background=[messages.process, stats.process, watch(dut, cleared)])

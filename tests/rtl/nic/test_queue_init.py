@@ -26,15 +26,9 @@ def test_a_queue_that_begins_again_does_not_wait_for_patience(block):
                 ctx.set(pulse, 1 << QUEUE)
                 await ctx.tick()
                 ctx.set(pulse, 0)
-        found = []
-
-        async def wait():
-            found.append(await get(ctx, dut.job))
-
         for _ in range(200):
             if ctx.get(dut.job.valid):
-                await wait()
-                return found[0]
+                return await get(ctx, dut.job)
             await ctx.tick()
         raise AssertionError("no job")
 
